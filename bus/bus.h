@@ -1,0 +1,66 @@
+/* The bus of one gateway: its loops, its actors, and the wires between them. An actor sends to an
+ * address; whether that is a pointer into a mailbox (local wire) or an encoded message over ZeroMQ
+ * (inproc wire, later ipc and tcp) is decided here and looks the same to both ends.
+ *
+ * What every wire guarantees: envelopes between the same two actors arrive in order and once; a
+ * mailbox is bounded in bytes; END, CANCEL, CREDIT and the membership kinds always get through; an
+ * address whose actor is gone answers DYN_E_GONE or loses the envelope in the same way a dead
+ * process would. */
+#pragma once
+
+#include "bus/loop.h"
+#include "proto/env.h"
+
+typedef struct bus bus_t;
+typedef struct bus_actor bus_actor_t;
+
+/* All callbacks run on the loop that hosts the actor, one at a time; none may block. An actor does not
+ * know where its peers run. */
+struct bus_actor_ops {
+    const char *kind; /* "router": shown in logs and metrics */
+    /* Called once on the loop before anything else. -1 with err stops the start of the gateway. */
+    int (*start)(void *self, bus_actor_t *me, struct dyn_err *err);
+    /* Takes the envelope: frees it, keeps it or sends it on. */
+    void (*receive)(void *self, struct env **env_p);
+    /* Finish or cancel what is in flight until then (bus_loop_now_us base, microseconds), take nothing
+     * new, then call bus_actor_idle(). May be NULL: idle at once. Called at most once. */
+    void (*drain)(void *self, uint64_t deadline_us);
+    /* Nothing may be in flight; frees self. Called once, also after a failed start. */
+    void (*stop)(void *self);
+};
+
+struct bus_options {
+    bool     inproc;        /* `bus.local: inproc`: the libzmq wire even inside a loop */
+    size_t   mailbox_bytes; /* of one actor; 0: BUS_MAILBOX_DEFAULT */
+};
+enum { BUS_MAILBOX_DEFAULT = 64 * 1024 * 1024 };
+
+/* Any thread. Each bus has its own libzmq context. */
+bus_t *bus_new(const struct bus_options *options, struct dyn_err *err);
+/* Adds a loop, before bus_start; the bus owns it. At most 255. */
+bus_loop_t *bus_add_loop(bus_t *bus, const char *name);
+/* Places an actor on a loop, before bus_start: takes `self` (stop() frees it, in every case). */
+bus_addr_t bus_add_actor(bus_t *bus, bus_loop_t *loop, const struct bus_actor_ops *ops, void *self);
+/* Starts one thread a loop and all actors in the order in which they were added. -1 with the first
+ * actor's err when one could not start; then everything is stopped again, and bus_free is next. */
+int bus_start(bus_t *bus, struct dyn_err *err);
+/* Drains actors in reverse order of kind groups as added (first added drains first), waits until all
+ * are idle or `timeout_ms` is over, then stops them and joins the threads. Any thread but a loop's.
+ * Returns how many actors were not idle in time. */
+unsigned bus_stop(bus_t *bus, uint32_t timeout_ms);
+void bus_free(bus_t **bus_p); /* after bus_stop, or without bus_start */
+
+/* The rest: on the actor's loop. */
+bus_addr_t  bus_actor_addr(const bus_actor_t *me);
+bus_loop_t *bus_actor_loop(const bus_actor_t *me);
+/* Tells the bus that a draining actor has nothing in flight any more. */
+void bus_actor_idle(bus_actor_t *me);
+
+/* Sends to another actor. 0 and takes the envelope; -1 and leaves it when the peer's mailbox is full
+ * (DYN_E_FULL, only REQUEST, CHUNK, ASK and EVENT can meet it) or the peer is gone (DYN_E_GONE).
+ * Never blocks, never calls the receiver: delivery is at the end of the turn. */
+DYN_MUST_CHECK int bus_send(bus_actor_t *me, bus_addr_t to, struct env **env_p, struct dyn_err *err);
+
+/* Bytes waiting in an actor's mailbox, any thread. An envelope counts body + BUS_ENVELOPE_COST. */
+size_t bus_mailbox_bytes(const bus_t *bus, bus_addr_t addr);
+enum { BUS_ENVELOPE_COST = 512 };

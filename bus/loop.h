@@ -1,0 +1,73 @@
+/* A loop is one thread with one event loop that hosts actors, sockets and timers. This is the only
+ * interface to the loop library (libev, see loop.c). Unless a comment says otherwise everything is
+ * called on the loop's own thread. */
+#pragma once
+
+#include "core/clock.h"
+#include "core/err.h"
+#include "core/list.h"
+
+typedef struct bus_loop bus_loop_t;
+
+/* `name` ("cell-0") is for logs and the thread name; copied. Any thread, before the loop runs. */
+bus_loop_t *bus_loop_new(const char *name) __attribute__((returns_nonnull));
+/* Only when it does not run and nothing is registered any more. */
+void bus_loop_free(bus_loop_t **loop_p);
+/* Runs on the calling thread until bus_loop_stop(). */
+void bus_loop_run(bus_loop_t *loop);
+/* Runs what is ready now, and waits for at most `wait_ms` when nothing is. For tests and teardown. */
+void bus_loop_run_once(bus_loop_t *loop, uint32_t wait_ms);
+/* Any thread: the loop returns from bus_loop_run after its current turn. */
+void bus_loop_stop(bus_loop_t *loop);
+/* Any thread: runs fn(arg) on the loop soon. Never lost once it returned. */
+void bus_loop_post(bus_loop_t *loop, void (*fn)(void *arg), void *arg);
+/* The library's own object (struct ev_loop *), for libwebsockets' foreign loop. */
+void *bus_loop_native(bus_loop_t *loop);
+const char *bus_loop_name(const bus_loop_t *loop);
+/* Monotonic microseconds, read once a turn and after each poll: good for time-outs. For measuring
+ * use dyn_mono_us(). Same time base. */
+uint64_t bus_loop_now_us(const bus_loop_t *loop);
+/* Injected clock, dyn_clock_system unless a test set another before the loop ran. */
+const struct dyn_clock *bus_loop_clock(const bus_loop_t *loop);
+void bus_loop_set_clock(bus_loop_t *loop, const struct dyn_clock *clock);
+
+/* A descriptor watched. Embedded in its owner; zero-initialised is "not watched". */
+enum { BUS_FD_READ = 1, BUS_FD_WRITE = 2 };
+struct bus_fd {
+    void (*ready)(struct bus_fd *watch, int fd, unsigned events); /* BUS_FD_READ | BUS_FD_WRITE */
+    bus_loop_t *loop;
+    _Alignas(16) char memory[64]; /* the library's watcher; its size is checked in loop.c */
+};
+/* Starts, changes (events or fd) or stops (events == 0) watching; cheap when nothing changes. Allowed
+ * inside `ready`. The descriptor is borrowed: stop watching before closing it. */
+void bus_fd_watch(bus_loop_t *loop, struct bus_fd *watch, int fd, unsigned events);
+
+/* A timer. Embedded; zero-initialised with `fire` set is "not armed". Re-arming to a later time and
+ * disarming cost nothing (the library's timer is left to find out), so arm and disarm freely. */
+struct bus_timer {
+    void (*fire)(struct bus_timer *timer);
+    uint64_t    at_us; /* 0: not armed */
+    bus_loop_t *loop;
+    _Alignas(16) char memory[64];
+};
+/* Fires once, not earlier than `delay_ms` from now. Re-arming replaces the time. */
+void bus_timer_arm(bus_loop_t *loop, struct bus_timer *timer, uint64_t delay_ms);
+void bus_timer_disarm(struct bus_timer *timer);
+/* Must be called before the memory goes away; afterwards it may be armed again. */
+void bus_timer_fini(struct bus_timer *timer);
+static inline bool
+bus_timer_is_armed(const struct bus_timer *timer)
+{
+    return timer->at_us != 0;
+}
+
+/* Work at the end of the current turn, before the loop polls again: after all callbacks of libraries
+ * have returned. Embedded; queuing one that is queued does nothing. `run` may queue again (runs
+ * before the poll too, up to a limit that keeps input/output served). */
+struct bus_task {
+    struct dyn_list link;
+    void (*run)(struct bus_task *task);
+};
+void bus_task_init(struct bus_task *task, void (*run)(struct bus_task *task));
+void bus_task_queue(bus_loop_t *loop, struct bus_task *task);
+void bus_task_cancel(struct bus_task *task);

@@ -1,0 +1,8 @@
+#include <stdio.h>
+
+int
+main(void)
+{
+    (void)puts("dynabus");
+    return 0;
+}

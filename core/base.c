@@ -1,0 +1,86 @@
+/* Allocation that ends the process instead of failing, and the assertion hook. */
+#include "core/base.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static char
+lower(char c)
+{
+    return (c >= 'A' && c <= 'Z') ? (char)(c + ('a' - 'A')) : c;
+}
+
+bool
+dyn_slice_ieq(struct dyn_slice a, struct dyn_slice b)
+{
+    if (a.len != b.len) {
+        return false;
+    }
+    for (size_t i = 0; i < a.len; i++) {
+        if (lower(a.data[i]) != lower(b.data[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void
+dyn_assert_failed(const char *cond, const char *file, int line, const char *func)
+{
+    (void)fprintf(stderr, "dynabus: assertion failed: %s (%s:%d, %s)\n", cond, file, line, func);
+    abort();
+}
+
+static DYN_COLD void
+out_of_memory(size_t size)
+{
+    (void)fprintf(stderr, "dynabus: out of memory allocating %zu bytes\n", size);
+    abort();
+}
+
+void *
+dyn_alloc(size_t size)
+{
+    void *ptr = malloc(size ? size : 1);
+    if (DYN_UNLIKELY(ptr == NULL)) {
+        out_of_memory(size);
+    }
+    return ptr;
+}
+
+void *
+dyn_zalloc(size_t size)
+{
+    void *ptr = calloc(1, size ? size : 1);
+    if (DYN_UNLIKELY(ptr == NULL)) {
+        out_of_memory(size);
+    }
+    return ptr;
+}
+
+void *
+dyn_realloc(void *ptr, size_t size)
+{
+    void *grown = realloc(ptr, size ? size : 1);
+    if (DYN_UNLIKELY(grown == NULL)) {
+        out_of_memory(size);
+    }
+    return grown;
+}
+
+char *
+dyn_strndup(const char *data, size_t len)
+{
+    char *copy = dyn_alloc(len + 1);
+    if (len > 0) {
+        memcpy(copy, data, len);
+    }
+    copy[len] = '\0';
+    return copy;
+}
+
+char *
+dyn_strdup(const char *text)
+{
+    return dyn_strndup(text, strlen(text));
+}

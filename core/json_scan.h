@@ -1,0 +1,77 @@
+/* The JSON scanner (RFC 8259): validates a whole text and finds members without building a tree or
+ * copying. It is what the request path uses; trees (core/json_tree.h) are for everything else.
+ *
+ * Strictness: UTF-8 checked (RFC 3629, no surrogates), no raw control characters, escapes checked,
+ * \u0000 refused, numbers by the grammar, no trailing data, depth and size limited. Duplicate keys
+ * are refused where a caller looks at members (json_scan_object), at that level only. */
+#pragma once
+
+#include "core/base.h"
+
+struct dyn_buf;
+
+enum json_type { JSON_NULL, JSON_FALSE, JSON_TRUE, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
+
+enum { JSON_DEPTH_DEFAULT = 128 }; /* what a chat request can sensibly nest; tool schemas reach ~30 */
+
+struct json_error {
+    const char *what;   /* static sentence fragment: "invalid UTF-8" */
+    size_t      offset; /* byte where it was seen */
+};
+
+/* A value in place: raw bytes as they stand in the text, strings with their quotes. */
+struct json_value {
+    enum json_type   type;
+    struct dyn_slice raw;
+};
+
+struct json_member {
+    struct dyn_slice  key; /* between its quotes, escapes not decoded */
+    bool              key_is_escaped;
+    struct json_value value;
+};
+
+/* Validates one JSON text and nothing else after it; fills *value with its outermost value. */
+int json_scan(struct dyn_slice text, unsigned max_depth, struct json_value *value,
+              struct json_error *error);
+
+/* The same for a text that must be an object, and calls `fn` for each of its members in order, in
+ * the same pass. The members seen so far are known valid; what follows may still turn out not to be.
+ * `fn` returns 0 to go on, anything else stops and is returned. -1 for an error of the text. */
+typedef int (*json_member_fn)(void *self, const struct json_member *member);
+int json_scan_object(struct dyn_slice text, unsigned max_depth, json_member_fn fn, void *self,
+                     struct json_error *error);
+
+/* Walks the items of a value that a scan has already validated (no checks are made twice).
+ *   struct json_iter it = json_iter(value);  while (json_iter_next(&it, &member)) ...
+ * Arrays leave the key absent. A value of another type has no items. */
+struct json_iter {
+    const char *next;
+    const char *end;
+    bool        is_object;
+};
+struct json_iter json_iter(struct json_value value);
+bool json_iter_next(struct json_iter *it, struct json_member *member);
+/* The member of a validated object with that key (decoded comparison), or false. First one wins. */
+bool json_find(struct json_value object, const char *key, struct json_value *found);
+
+bool json_key_is(const struct json_member *member, const char *key);
+/* Appends the decoded bytes of a validated string value. */
+void json_string_decode(struct json_value string, struct dyn_buf *out);
+/* The bytes between the quotes when nothing is escaped, absent otherwise: the cheap common case. */
+struct dyn_slice json_string_plain(struct json_value string);
+bool json_string_is(struct json_value string, const char *text);
+/* -1 when the number is not an integer in the range of the type. */
+int json_int64(struct json_value number, int64_t *out);
+/* Correctly rounded; -1 when not a number or not finite as a double. */
+int json_double(struct json_value number, double *out);
+
+/* One replacement in a text: `remove` bytes at `offset` give way to `insert`. */
+struct json_edit {
+    size_t           offset;
+    size_t           remove;
+    struct dyn_slice insert;
+};
+size_t json_splice_size(struct dyn_slice text, const struct json_edit *edits, size_t n_edits);
+/* Writes the text with the edits (ascending, not overlapping) made; `out` has json_splice_size(). */
+void json_splice(struct dyn_slice text, const struct json_edit *edits, size_t n_edits, char *out);

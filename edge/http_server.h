@@ -1,0 +1,121 @@
+/* An HTTP/1.1 server on a bus loop: connections, requests, answers; it knows neither gateways nor
+ * envelopes. The edge actor and the mock upstream stand on it. libwebsockets (raw role: sockets, TLS)
+ * is behind edge/http_socket.c, http-parser behind edge/http_parse.c.
+ *
+ * One request at a time per connection; pipelined ones wait in the socket. Everything runs on the
+ * server's loop. Callbacks may answer, stream, abort, from inside any callback. */
+#pragma once
+
+#include "bus/loop.h"
+#include "core/arena.h"
+#include "core/block.h"
+#include "core/buf.h"
+#include "core/err.h"
+
+typedef struct http_server http_server_t;
+typedef struct http_exchange http_exchange_t; /* one request and its answer */
+
+struct http_header {
+    struct dyn_slice name; /* as received or as to be sent */
+    struct dyn_slice value;
+};
+
+enum { HTTP_REQUEST_HEADERS_MAX = 100 };
+
+/* Valid until the exchange ends. */
+struct http_request {
+    struct dyn_slice          method;
+    struct dyn_slice          target; /* as on the request line */
+    struct dyn_slice          path;   /* target up to '?', not decoded; of an absolute-form target its path */
+    struct dyn_slice          query;  /* behind '?'; absent without one */
+    const struct http_header *headers;
+    size_t                    n_headers;
+    unsigned                  minor;  /* HTTP/1.minor */
+    bool                      has_body;      /* Content-Length > 0 or chunked */
+    uint64_t                  content_length; /* UINT64_MAX when chunked */
+    dyn_block_t              *body; /* whole; NULL in `head` and when there is none. Take a reference to keep it */
+    struct dyn_slice          peer; /* "192.0.2.1:4711", "[::1]:4711" */
+    uint64_t                  received_us; /* monotonic, first byte of this request */
+};
+
+/* First header with that name (any case), or absent. */
+struct dyn_slice http_request_header(const struct http_request *request, const char *name);
+
+struct http_server_ops {
+    /* The head is complete and well framed, the body is not read yet. Return the largest body to
+     * accept in bytes (0: none expected; a longer one calls `too_large`), or answer here. */
+    uint64_t (*head)(void *self, http_exchange_t *exchange, const struct http_request *request);
+    /* The body is longer than `head` allowed: answer (413). The rest is not read; the connection closes
+     * after the answer (lingering, so that the client can read it). */
+    void (*too_large)(void *self, http_exchange_t *exchange, const struct http_request *request);
+    /* The whole request is here. Not called when `head` or `too_large` has answered. */
+    void (*request)(void *self, http_exchange_t *exchange, const struct http_request *request);
+    /* `bytes` more of a streamed answer went to the kernel. May be NULL. */
+    void (*written)(void *self, http_exchange_t *exchange, size_t bytes);
+    /* The exchange is over and its pointer dead on return. `complete`: the whole answer was handed to
+     * the kernel; false: the client went away, a time-out, or http_abort. Called exactly once for every
+     * exchange for which `head` was called. */
+    void (*done)(void *self, http_exchange_t *exchange, bool complete);
+    /* The bytes of a request were refused before an exchange existed (bad framing, 400, 408, 431, 501,
+     * 505): fill in the body of the answer. May be NULL: empty body. */
+    void (*refused)(void *self, unsigned status, const char *why, struct dyn_slice peer, struct dyn_buf *body,
+                    struct dyn_slice *content_type);
+};
+
+struct http_server_options {
+    uint32_t head_timeout_ms;   /* first byte of a request to the end of its head; 0: 10 s */
+    uint32_t body_timeout_ms;   /* between two pieces of a body; 0: 30 s */
+    uint32_t body_total_ms;     /* for a whole body: a trickle must end; 0: 300 s */
+    uint32_t idle_timeout_ms;   /* keep-alive without a request; 0: 75 s */
+    uint32_t write_timeout_ms;  /* a client that takes nothing although bytes wait; 0: 60 s */
+    uint32_t head_max;          /* bytes of request line and headers; 0: 32 KiB */
+    uint32_t connections_max;   /* of this server; 0: 10,000 */
+    const struct http_header *answer_headers; /* put on every answer, also refusals; borrowed */
+    size_t                    n_answer_headers;
+    /* TLS comes with its issue. */
+};
+
+/* `loop` must not run elsewhere; call on its thread or before it runs. */
+http_server_t *http_server_new(bus_loop_t *loop, const struct http_server_ops *ops, void *self,
+                               const struct http_server_options *options, struct dyn_err *err);
+/* Takes a connected, non-blocking socket. On -1 (limit) the descriptor is still the caller's. */
+int http_server_adopt(http_server_t *server, int fd, struct dyn_err *err);
+size_t http_server_connections(const http_server_t *server);
+/* From now on answers carry `connection: close`; idle connections close after `grace_ms`. */
+void http_server_drain(http_server_t *server, uint32_t grace_ms);
+/* Closes everything at once (done() is called for each open exchange) and frees it. */
+void http_server_free(http_server_t **server_p);
+
+void  http_exchange_set_user(http_exchange_t *exchange, void *user);
+void *http_exchange_user(const http_exchange_t *exchange);
+const struct http_request *http_exchange_request(const http_exchange_t *exchange);
+/* Memory until the exchange ends. */
+struct arena *http_exchange_arena(http_exchange_t *exchange);
+
+struct http_answer {
+    unsigned                  status;
+    struct dyn_slice          content_type; /* absent: none is sent */
+    const struct http_header *headers;
+    size_t                    n_headers;
+    bool                      close; /* end the connection after this answer */
+};
+
+/* A whole answer: head and body leave in one write; Content-Length is set. Takes *body_p (NULL: empty);
+ * when it has headroom and one reference, the head is put in front of it without moving it. Exactly one of
+ * http_reply, http_stream_start or http_abort is called per exchange. A HEAD request gets no body. */
+void http_reply(http_exchange_t *exchange, const struct http_answer *answer, dyn_block_t **body_p);
+
+/* An answer in pieces: chunked on 1.1, ended by close on 1.0. `content_length` UINT64_MAX: unknown.
+ * The head goes out with the first write, or with http_stream_flush. */
+void http_stream_start(http_exchange_t *exchange, const struct http_answer *answer, uint64_t content_length);
+/* Takes *bytes_p. Written at once when nothing waits (decided rule: not partial, nothing pending, at most
+ * once a turn), else queued; `written` tells what left. Bounded by the caller's credit. */
+void http_stream_write(http_exchange_t *exchange, dyn_block_t **bytes_p);
+void http_stream_flush(http_exchange_t *exchange);
+void http_stream_end(http_exchange_t *exchange);
+/* Bytes queued and not yet taken by the kernel. */
+size_t http_stream_queued(const http_exchange_t *exchange);
+/* Ends the connection in the middle, visibly: no last chunk, closed (reset: with RST). */
+void http_abort(http_exchange_t *exchange, bool reset);
+/* Bytes as they are, bypassing framing: for the mock's broken answers. Ends with http_abort. */
+void http_raw_write(http_exchange_t *exchange, struct dyn_slice bytes);

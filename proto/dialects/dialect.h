@@ -1,0 +1,63 @@
+/* A dialect is a wire language of an API: how to read a request, an answer and a stream, and how to
+ * write an error. One file and one ops table each; the tables are listed in dialects.c. Client and
+ * upstream in the same dialect: bytes go through untouched but for splices described here. */
+#pragma once
+
+#include "core/json_scan.h"
+#include "proto/env.h"
+#include "proto/sse.h"
+
+/* What one scan of a request found out. Offsets are into the body that was scanned. */
+struct dialect_request {
+    struct dyn_slice  model;       /* decoded; borrowed from body or arena */
+    struct json_value model_value; /* in place, with quotes: what a splice replaces */
+    bool              stream;
+    bool              wants_usage; /* stream_options.include_usage is true */
+    struct json_value stream_options; /* in place; raw.data NULL when absent */
+    size_t            object_start;   /* offset behind the outer '{': where a member can be put first */
+    bool              is_empty_object;
+    uint64_t          max_output_tokens; /* 0: not given */
+};
+
+struct dialect_problem {
+    char             message[240];
+    char             param[80]; /* "messages[2].role"; empty when the text is no JSON object at all */
+};
+
+/* What one event of a stream is. */
+struct dialect_event {
+    bool terminal;    /* the stream's end marker ("[DONE]") */
+    bool error;       /* the provider reports an error inside the stream */
+    bool content;     /* carries something for the reader: the answer has begun with it */
+    bool usage_only;  /* exists only because usage was asked for: withheld from who did not ask */
+    bool finished;    /* a finish reason was given */
+    struct env_usage usage; /* known when the event carries it */
+    struct dyn_slice error_message; /* when error: as the provider wrote it, still JSON-escaped */
+};
+
+struct dialect_ops {
+    const char *name; /* "openai_chat" */
+    const char *path; /* behind the API root: "/chat/completions" */
+
+    /* Validates a request body and fills *request in one pass. -1 with a problem that names the field. */
+    int (*read_request)(struct dyn_slice body, struct arena *arena, struct dialect_request *request,
+                        struct dialect_problem *problem);
+    /* The body for an upstream of the same dialect: `model` replaces the client's unless absent;
+     * usage is asked for on streams when `ask_usage`. Returns NULL when nothing has to change, else
+     * a new block. */
+    dyn_block_t *(*splice_request)(struct dyn_slice body, const struct dialect_request *request,
+                                   struct dyn_slice model, bool ask_usage);
+    /* Reads usage from a whole plain answer. -1: not an answer of this dialect (garbage). */
+    int (*read_answer)(struct dyn_slice body, struct env_usage *usage);
+    /* Classifies one event of a stream. -1: garbage. */
+    int (*read_event)(const struct sse_event *event, struct dialect_event *seen);
+    /* The body of an error answer. */
+    void (*write_error)(struct dyn_buf *out, enum err_code code, struct dyn_slice message,
+                        struct dyn_slice param, struct dyn_slice upstream_code);
+    /* An error inside a stream that has begun: one whole SSE event (behaviour: no end marker after it). */
+    void (*write_stream_error)(struct dyn_buf *out, enum err_code code, struct dyn_slice message);
+};
+
+/* NULL when there is no dialect of that name. */
+const struct dialect_ops *dialect_find(struct dyn_slice name);
+extern const struct dialect_ops dialect_openai_chat;

@@ -1,0 +1,170 @@
+/* The envelope: what actors say to each other (specified in proto/01-ENVELOPE.md). On the local wire
+ * a pointer to this struct is passed; on every other wire it is encoded as a msgpack header frame and
+ * a raw body frame by proto/env_codec.h.
+ *
+ * An envelope owns its strings (in its arena) and one reference to its body. It has one holder at a
+ * time; `struct env **` parameters take it and set the pointer to NULL on success. Loop thread only. */
+#pragma once
+
+#include "core/arena.h"
+#include "core/block.h"
+#include "core/list.h"
+#include "proto/err.h"
+
+/* Where an actor is, for its peers in this process: loop number and slot. 0 is nobody. */
+typedef uint32_t bus_addr_t;
+
+enum env_kind {
+    ENV_REQUEST = 1, /* client side -> router -> provider */
+    ENV_CHUNK,       /* provider -> router -> client side: the next bytes of the answer */
+    ENV_END,         /* the same way, exactly one per request (and per attempt) */
+    ENV_CANCEL,      /* towards the provider */
+    ENV_CREDIT,      /* towards the provider: bytes the receiver can take */
+    ENV_DISPATCHED,  /* router -> owner: who works on the request, and that it streams */
+    ENV_READY,
+    ENV_HEARTBEAT,
+    ENV_GOODBYE,
+    ENV_ASK,
+    ENV_VOTE,
+    ENV_EVENT,       /* topic + msgpack map in the body */
+    ENV_CONFIG,
+    ENV_ACK,
+    ENV_KIND_COUNT
+};
+
+enum env_surface {
+    ENV_SURFACE_NONE = 0, /* only with `refuse`: a path that this gateway does not serve */
+    ENV_SURFACE_CHAT,     /* POST /v1/chat/completions */
+    ENV_SURFACE_MODELS,   /* GET /v1/models; answered by the router */
+    ENV_SURFACE_MODEL,    /* GET /v1/models/{id}; `model` is the id */
+    ENV_SURFACE_HEALTH,   /* GET /health; not admitted, open */
+    ENV_SURFACE_READY,    /* GET /readyz; not admitted, open */
+    ENV_SURFACE_COUNT
+};
+
+enum env_outcome { ENV_OUTCOME_OK = 1, ENV_OUTCOME_ERROR, ENV_OUTCOME_CANCELLED };
+
+/* Fixed: 01-ENVELOPE gives these numbers. Bytes. */
+enum {
+    ENV_CHUNK_MAX = 32 * 1024,         /* body of one CHUNK, and of END */
+    ENV_WINDOW_FIRST = 64 * 1024,      /* credit granted in REQUEST */
+    ENV_HELD_ANSWER_MAX = 1024 * 1024, /* a plain answer up to this is held until END */
+    ENV_HEADERS_MAX = 32,              /* entries in `headers` */
+    ENV_BODY_HEADROOM = 1280,          /* free bytes in front of an answer's body for the HTTP head */
+};
+
+struct env_id {
+    uint8_t bytes[16];
+};
+
+struct env_header {
+    struct dyn_slice name; /* lower case */
+    struct dyn_slice value;
+};
+
+struct env_usage {
+    bool     known;
+    bool     estimated;
+    uint64_t prompt_tokens;     /* includes cached */
+    uint64_t completion_tokens; /* includes reasoning */
+    uint64_t total_tokens;
+    uint64_t cached_tokens;
+    uint64_t reasoning_tokens;
+};
+
+struct env {
+    struct dyn_list link; /* mailbox, or the holder's own list */
+    bus_addr_t      from; /* set by bus_send */
+    bus_addr_t      to;
+    size_t          mailbox_bytes; /* what it counts for in the receiver's mailbox; the bus's own */
+
+    enum env_kind kind;
+    struct env_id id;
+    uint32_t      attempt; /* 1.. from the router on; 0 between owner and router */
+    uint32_t      epoch;   /* which dispatch of this attempt (redelivery) */
+
+    /* REQUEST */
+    enum env_surface surface;
+    enum err_code    refuse;      /* the edge found it unacceptable: answer this after admission */
+    struct dyn_slice refuse_text; /* may be absent: the row's sentence */
+    struct dyn_slice dialect;     /* "openai_chat" */
+    struct dyn_slice model;       /* as the client wrote it; absent: read from the body */
+    struct dyn_slice upstream_model; /* router -> provider: what the target calls it; absent: the same */
+    struct dyn_slice target;      /* router -> provider: name of the target */
+    struct dyn_slice credential;  /* owner -> router only; never travels further */
+    struct dyn_slice idempotency_key; /* the client's, for the upstream */
+    struct dyn_slice peer;        /* client's address for the log */
+    uint32_t         deadline_ms; /* left; 0: the router's default */
+    uint32_t         attempts_left; /* 0: the router's default */
+    uint64_t         received_us; /* monotonic clock of this process when the request began; not encoded */
+
+    /* REQUEST (first window) and CREDIT: bytes. */
+    uint32_t credit;
+
+    /* REQUEST, first CHUNK, END */
+    bool             stream;   /* the answer is (to be) an event stream */
+    struct dyn_slice trace_id; /* 32 hex digits */
+    struct dyn_slice traceparent; /* W3C header to send on; absent: none came in */
+
+    /* CHUNK */
+    uint32_t sequence; /* from 0 in each attempt */
+
+    /* first CHUNK, END */
+    uint16_t          status; /* HTTP status of the answer; 0 in END: already sent in the first CHUNK */
+    struct dyn_slice  content_type;
+    struct env_header *headers; /* in the arena: answer headers for the client */
+    size_t            n_headers;
+
+    /* END */
+    enum env_outcome outcome;
+    enum err_code    error;
+    struct dyn_slice error_text;  /* what the caller may read; absent: the row's sentence */
+    struct dyn_slice error_param; /* field of the request that is wrong */
+    struct dyn_slice upstream_code; /* the provider's own error code, when its text may be shown */
+    uint32_t         retry_after_s; /* 0: unknown */
+    struct env_usage usage;
+    uint32_t         upstream_calls; /* how often bytes of this request reached an upstream */
+    uint64_t         upstream_us;   /* time spent waiting for upstreams until the first byte */
+    uint64_t         upstream_total_us; /* until the last byte */
+    uint64_t         body_bytes; /* bytes of the whole answer, all CHUNKs and END */
+
+    /* first CHUNK and END, from the router on */
+    struct dyn_slice provider; /* provider id: "openai" */
+    uint32_t         attempts;
+
+    /* DISPATCHED, READY, GOODBYE */
+    struct dyn_slice worker;
+    struct dyn_slice reason; /* CANCEL, GOODBYE: a word for logs and counters */
+
+    /* EVENT */
+    struct dyn_slice topic;
+
+    dyn_block_t *body; /* NULL: empty. Shared bytes are never written */
+
+    struct arena arena;
+    _Alignas(16) char inline_memory[384]; /* most strings of a request fit here */
+};
+
+struct env *env_new(enum env_kind kind) __attribute__((returns_nonnull));
+/* Frees it with its strings and its reference to the body; sets *env_p to NULL. NULL is accepted. */
+void env_free(struct env **env_p);
+
+/* The strings are copied into the envelope. */
+struct dyn_slice env_copy(struct env *env, struct dyn_slice bytes);
+/* Up to ENV_HEADERS_MAX; later ones are left out. Name and value are copied. */
+void env_add_header(struct env *env, struct dyn_slice name, struct dyn_slice value);
+/* A new envelope of that kind about the same request: id, attempt and epoch are copied. */
+struct env *env_about(enum env_kind kind, const struct env *other) __attribute__((returns_nonnull));
+/* A second REQUEST with the same fields and the same body (one more reference), except credential. */
+struct env *env_clone_request(const struct env *request) __attribute__((returns_nonnull));
+
+struct env_id env_id_random(void);
+bool env_id_eq(const struct env_id *a, const struct env_id *b);
+const char *env_kind_name(enum env_kind kind);       /* "request"; "unknown" out of range */
+const char *env_surface_name(enum env_surface surface);
+
+static inline size_t
+env_body_len(const struct env *env)
+{
+    return env->body ? env->body->len : 0;
+}
