@@ -1,0 +1,151 @@
+/* Life of an envelope: made, filled, cloned, freed. What it looks like on a wire is env_codec.c; who
+ * may send which is the business of the actors.
+ *
+ * Cost: one allocation of about 1 KB; only the fields are zeroed, not the inline memory behind them. */
+#include "proto/env.h"
+
+#include "core/rand.h"
+
+#include <stdlib.h>
+
+/* The first room for headers: an answer of a large provider has six to ten that are passed on. It
+ * doubles when full, so the room there is follows from n_headers. */
+#define HEADERS_FIRST 8u
+
+static const char *const kind_names[ENV_KIND_COUNT] = {
+    [ENV_REQUEST] = "request", [ENV_CHUNK] = "chunk",
+    [ENV_END] = "end",         [ENV_CANCEL] = "cancel",
+    [ENV_CREDIT] = "credit",   [ENV_DISPATCHED] = "dispatched",
+    [ENV_READY] = "ready",     [ENV_HEARTBEAT] = "heartbeat",
+    [ENV_GOODBYE] = "goodbye", [ENV_ASK] = "ask",
+    [ENV_VOTE] = "vote",       [ENV_EVENT] = "event",
+    [ENV_CONFIG] = "config",   [ENV_ACK] = "ack",
+};
+
+static const char *const surface_names[ENV_SURFACE_COUNT] = {
+    [ENV_SURFACE_NONE] = "none",   [ENV_SURFACE_CHAT] = "chat",     [ENV_SURFACE_MODELS] = "models",
+    [ENV_SURFACE_MODEL] = "model", [ENV_SURFACE_HEALTH] = "health", [ENV_SURFACE_READY] = "ready",
+};
+
+const char *
+env_kind_name(enum env_kind kind)
+{
+    return (unsigned)kind < ENV_KIND_COUNT && kind_names[kind] != NULL ? kind_names[kind] : "unknown";
+}
+
+const char *
+env_surface_name(enum env_surface surface)
+{
+    return (unsigned)surface < ENV_SURFACE_COUNT ? surface_names[surface] : "unknown";
+}
+
+struct env *
+env_new(enum env_kind kind)
+{
+    struct env *env = dyn_alloc(sizeof *env);
+    memset(env, 0, offsetof(struct env, arena));
+    arena_init(&env->arena, env->inline_memory, sizeof env->inline_memory);
+    dyn_list_init(&env->link);
+    env->kind = kind;
+    return env;
+}
+
+void
+env_free(struct env **env_p)
+{
+    struct env *env = *env_p;
+    *env_p = NULL;
+    if (env == NULL) {
+        return;
+    }
+    DYN_ASSERT(!dyn_list_is_linked(&env->link));
+    dyn_block_unref(&env->body);
+    arena_fini(&env->arena);
+    free(env);
+}
+
+struct dyn_slice
+env_copy(struct env *env, struct dyn_slice bytes)
+{
+    return arena_copy(&env->arena, bytes);
+}
+
+static void
+grow_headers(struct env *env)
+{
+    size_t room = env->n_headers == 0 ? HEADERS_FIRST : env->n_headers * 2;
+    struct env_header *headers = arena_alloc(&env->arena, room * sizeof *headers);
+    if (env->n_headers > 0) {
+        memcpy(headers, env->headers, env->n_headers * sizeof *headers);
+    }
+    env->headers = headers;
+}
+
+static bool
+headers_are_full(size_t n)
+{
+    return n == 0 || (n >= HEADERS_FIRST && (n & (n - 1)) == 0);
+}
+
+void
+env_add_header(struct env *env, struct dyn_slice name, struct dyn_slice value)
+{
+    if (env->n_headers >= ENV_HEADERS_MAX) {
+        return;
+    }
+    if (headers_are_full(env->n_headers)) {
+        grow_headers(env);
+    }
+    env->headers[env->n_headers++] = (struct env_header){env_copy(env, name), env_copy(env, value)};
+}
+
+struct env *
+env_about(enum env_kind kind, const struct env *other)
+{
+    struct env *env = env_new(kind);
+    env->id = other->id;
+    env->attempt = other->attempt;
+    env->epoch = other->epoch;
+    return env;
+}
+
+struct env *
+env_clone_request(const struct env *request)
+{
+    struct env *env = env_about(ENV_REQUEST, request);
+    env->surface = request->surface;
+    env->refuse = request->refuse;
+    env->refuse_text = env_copy(env, request->refuse_text);
+    env->dialect = env_copy(env, request->dialect);
+    env->model = env_copy(env, request->model);
+    env->upstream_model = env_copy(env, request->upstream_model);
+    env->target = env_copy(env, request->target);
+    env->idempotency_key = env_copy(env, request->idempotency_key);
+    env->peer = env_copy(env, request->peer);
+    env->deadline_ms = request->deadline_ms;
+    env->attempts_left = request->attempts_left;
+    env->received_us = request->received_us;
+    env->credit = request->credit;
+    env->stream = request->stream;
+    env->trace_id = env_copy(env, request->trace_id);
+    env->traceparent = env_copy(env, request->traceparent);
+    env->error_param = env_copy(env, request->error_param);
+    env->attempts = request->attempts;
+    env->worker = env_copy(env, request->worker);
+    env->body = request->body != NULL ? dyn_block_ref(request->body) : NULL;
+    return env;
+}
+
+struct env_id
+env_id_random(void)
+{
+    struct env_id id;
+    dyn_random_bytes(id.bytes, sizeof id.bytes);
+    return id;
+}
+
+bool
+env_id_eq(const struct env_id *a, const struct env_id *b)
+{
+    return memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0;
+}
