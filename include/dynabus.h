@@ -1,0 +1,143 @@
+/* libdynabus: an LLM gateway as an object. This is the library's only public header.
+ *
+ *   struct dynabus_options options = DYNABUS_OPTIONS_INIT;
+ *   options.config_path = "config.yaml";
+ *   char why[512];
+ *   dynabus_t *gateway = dynabus_new(&options, why, sizeof why);
+ *   dynabus_route(gateway, &request, answered, user);
+ *   dynabus_close(&gateway, 5000);
+ *
+ * A gateway runs on threads of its own (one per cell and one for the rest). Any number of gateways can
+ * live in one process; they share nothing but the log, which goes to standard error (LOG_LEVEL,
+ * LOG_FORMAT). The library installs no signal handler. All functions may be called from any thread
+ * except where a comment says otherwise. Strings are UTF-8 and borrowed until the call returns, in
+ * callbacks until the callback returns. */
+#ifndef DYNABUS_H
+#define DYNABUS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define DYNABUS_API __attribute__((visibility("default")))
+#else
+#define DYNABUS_API
+#endif
+
+typedef struct dynabus dynabus_t;
+
+struct dynabus_options {
+    size_t      size;        /* sizeof(struct dynabus_options): lets the struct grow */
+    const char *config_path; /* .yaml, .yml or .json; or NULL */
+    const char *config_text; /* the same as text (YAML), used when config_path is NULL; NULL: defaults */
+    const char *listen;      /* "127.0.0.1:8080", ":8080", "[::1]:0"; NULL: as the config says */
+    bool        serve_http;  /* false: no HTTP listener, only dynabus_route() */
+    bool        dev;         /* as `dynabus serve --dev`: loopback only, a bundled mock model, targets
+                                from the provider keys in the environment; config_* may be NULL */
+    bool        ignore_unsupported; /* configuration keys not served in this version warn only */
+    bool        reuse_port;  /* do not check whether the port is in use (a handover) */
+    unsigned    cells;       /* 0: as the config says, else one per usable core */
+    unsigned    port_tries;  /* with serve_http: how many next ports to try when one is in use */
+};
+#define DYNABUS_OPTIONS_INIT {sizeof(struct dynabus_options), NULL, NULL, NULL, false, false, false, false, 0, 0}
+
+/* NULL on failure, with one sentence (or one line per configuration problem) in `why`. */
+DYNABUS_API dynabus_t *dynabus_new(const struct dynabus_options *options, char *why, size_t why_size);
+
+/* Lets running requests finish for up to `drain_ms`, cancels the rest (their callbacks are called), ends
+ * all threads, frees everything and sets *gateway_p to NULL. Not from a callback. Returns how many parts
+ * had to be cut off. */
+DYNABUS_API unsigned dynabus_close(dynabus_t **gateway_p, uint32_t drain_ms);
+
+/* One request, as a client would send it. */
+struct dynabus_request {
+    size_t      size;       /* sizeof(struct dynabus_request) */
+    const char *body;       /* an OpenAI chat completions request; copied */
+    size_t      body_len;
+    const char *credential; /* NULL: the caller is this process and is trusted */
+    uint32_t    timeout_ms; /* 0: request_timeout of the configuration */
+};
+#define DYNABUS_REQUEST_INIT {sizeof(struct dynabus_request), NULL, 0, NULL, 0}
+
+struct dynabus_answer {
+    int         status;     /* HTTP status: 200, or that of the error */
+    const char *body;       /* the provider's answer byte for byte, or the error as JSON; empty after a
+                               stream that ended well */
+    size_t      body_len;
+    const char *error_code; /* NULL when it went well, else as in docs/errors.md */
+    const char *error;      /* the sentence; NULL when it went well */
+    const char *provider;   /* "" when none was asked */
+    const char *target;
+    const char *trace_id;   /* 32 hex digits */
+    uint32_t    attempts;
+    bool        usage_known;
+    uint64_t    prompt_tokens;
+    uint64_t    completion_tokens;
+};
+
+/* Called once per request, on a thread of the gateway. Must not block. */
+typedef void (*dynabus_answer_fn)(void *user, const struct dynabus_answer *answer);
+/* Called for each piece of a stream: whole server-sent events as the provider sent them. Return 0 to go
+ * on; anything else cancels the request (the answer callback follows). Must not block. */
+typedef int (*dynabus_chunk_fn)(void *user, const char *bytes, size_t len);
+
+/* 0, or -1 when the gateway is closing or the request has no body; then nothing is called. */
+DYNABUS_API int dynabus_route(dynabus_t *gateway, const struct dynabus_request *request,
+                              dynabus_answer_fn answered, void *user);
+/* The same with the answer in pieces when the request says "stream": true. */
+DYNABUS_API int dynabus_route_stream(dynabus_t *gateway, const struct dynabus_request *request,
+                                     dynabus_chunk_fn chunk, dynabus_answer_fn answered, void *user);
+
+#define DYNABUS_REQUEST_COMPLETED "gateway.request.completed"
+#define DYNABUS_REQUEST_FAILED    "gateway.request.failed"
+
+/* What is known when a request has ended. Fields that an event does not have are NULL or 0. */
+struct dynabus_event {
+    const char *topic; /* DYNABUS_REQUEST_COMPLETED or DYNABUS_REQUEST_FAILED */
+    const char *trace_id;
+    const char *provider;
+    const char *target;
+    const char *model;
+    const char *key_id;
+    const char *error;      /* failed: the sentence, without secrets */
+    const char *error_code; /* failed */
+    int         status;     /* what the client got */
+    bool        stream;
+    uint32_t    attempts;
+    uint32_t    upstream_calls;
+    uint64_t    latency_us;
+    uint64_t    ttft_us; /* 0: no content was sent */
+    uint64_t    tokens_in;
+    uint64_t    tokens_out;
+    uint64_t    timestamp_us; /* since 1970-01-01 UTC */
+};
+typedef void (*dynabus_hook_fn)(void *user, const struct dynabus_event *event);
+
+/* Hooks run one at a time on a thread that carries no requests; a hook that falls behind loses events
+ * (dynabus_events_dropped), never slows requests. At most 16. 0, or -1 when there are too many. Only
+ * requests that end after the call are seen. */
+DYNABUS_API int dynabus_add_hook(dynabus_t *gateway, dynabus_hook_fn hook, void *user);
+DYNABUS_API uint64_t dynabus_events_dropped(const dynabus_t *gateway);
+
+/* "http://127.0.0.1:8080", or "" without HTTP. Borrowed. */
+DYNABUS_API const char *dynabus_url(const dynabus_t *gateway);
+/* Target names in order, comma separated. Borrowed. */
+DYNABUS_API const char *dynabus_targets(const dynabus_t *gateway);
+/* "master key", "none (loopback only)", ... Borrowed. */
+DYNABUS_API const char *dynabus_client_auth(const dynabus_t *gateway);
+/* Starts draining without closing: readiness turns 503, nothing new is accepted. */
+DYNABUS_API void dynabus_drain(dynabus_t *gateway);
+
+/* "0.1.0". */
+DYNABUS_API const char *dynabus_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
