@@ -25,14 +25,6 @@ struct arena_chunk {
     _Alignas(max_align_t) char memory[];
 };
 
-static char *
-align_up(char *ptr)
-{
-    uintptr_t value = (uintptr_t)ptr;
-    uintptr_t mask = _Alignof(max_align_t) - 1;
-    return ptr + (((value + mask) & ~mask) - value);
-}
-
 static void
 use_piece(struct arena *arena, char *memory, size_t size)
 {
@@ -57,13 +49,14 @@ free_chunk(struct arena_chunk *chunk)
     free(chunk);
 }
 
-void
-arena_reset(struct arena *arena)
+/* Frees the list from `chunk` on, but for the first of the usual size when `keep` is set; returns that. */
+static struct arena_chunk *
+free_chunks(struct arena_chunk *chunk, bool keep)
 {
     struct arena_chunk *kept = NULL;
-    for (struct arena_chunk *chunk = arena->chunks; chunk != NULL;) {
+    while (chunk != NULL) {
         struct arena_chunk *older = chunk->older;
-        if (kept == NULL && chunk->size == ARENA_CHUNK_BYTES) {
+        if (keep && kept == NULL && chunk->size == ARENA_CHUNK_BYTES) {
             kept = chunk;
             kept->older = NULL;
         } else {
@@ -71,16 +64,18 @@ arena_reset(struct arena *arena)
         }
         chunk = older;
     }
-    arena->chunks = kept;
+    return kept;
+}
+
+void
+arena_reset(struct arena *arena)
+{
+    arena->chunks = free_chunks(arena->chunks, arena->inline_memory == NULL);
     arena->used = 0;
     if (arena->inline_memory != NULL) {
         use_piece(arena, arena->inline_memory, arena->inline_size);
-        if (kept != NULL) { /* kept only where there is no inline piece to start from */
-            free_chunk(kept);
-            arena->chunks = NULL;
-        }
-    } else if (kept != NULL) {
-        use_piece(arena, kept->memory, kept->size);
+    } else if (arena->chunks != NULL) {
+        use_piece(arena, arena->chunks->memory, arena->chunks->size);
     } else {
         use_piece(arena, NULL, 0);
     }
@@ -89,38 +84,50 @@ arena_reset(struct arena *arena)
 void
 arena_fini(struct arena *arena)
 {
-    for (struct arena_chunk *chunk = arena->chunks; chunk != NULL;) {
-        struct arena_chunk *older = chunk->older;
-        free_chunk(chunk);
-        chunk = older;
-    }
+    (void)free_chunks(arena->chunks, false);
     if (arena->inline_memory != NULL) {
         ASAN_UNPOISON_MEMORY_REGION(arena->inline_memory, arena->inline_size);
     }
     *arena = (struct arena){0};
 }
 
-static void
-grow(struct arena *arena, size_t size)
+static struct arena_chunk *
+add_chunk(struct arena *arena, size_t bytes)
 {
-    size_t bytes = size > ARENA_CHUNK_BYTES ? size : ARENA_CHUNK_BYTES;
+    DYN_ASSERT(bytes <= SIZE_MAX - sizeof(struct arena_chunk));
     struct arena_chunk *chunk = dyn_alloc(sizeof *chunk + bytes);
     chunk->size = bytes;
     chunk->older = arena->chunks;
     arena->chunks = chunk;
-    use_piece(arena, chunk->memory, bytes);
+    return chunk;
+}
+
+/* The next aligned address of the current piece if `size` bytes fit there, else NULL. */
+static char *
+fit(const struct arena *arena, size_t size)
+{
+    if (arena->next == NULL) {
+        return NULL;
+    }
+    size_t pad = (0 - (uintptr_t)arena->next) & (_Alignof(max_align_t) - 1);
+    size_t left = (size_t)(arena->end - arena->next);
+    return left >= pad && left - pad >= size ? arena->next + pad : NULL;
 }
 
 void *
 arena_alloc(struct arena *arena, size_t size)
 {
-    char *ptr = arena->next ? align_up(arena->next) : NULL;
-    if (ptr == NULL || ptr > arena->end || (size_t)(arena->end - ptr) < size) {
-        grow(arena, size);
-        ptr = arena->next;
+    arena->used += size;
+    char *ptr = fit(arena, size);
+    if (ptr == NULL && size > ARENA_CHUNK_BYTES) {
+        return add_chunk(arena, size)->memory; /* what is left of the current piece stays in use */
+    }
+    if (ptr == NULL) {
+        struct arena_chunk *chunk = add_chunk(arena, ARENA_CHUNK_BYTES);
+        use_piece(arena, chunk->memory, chunk->size);
+        ptr = chunk->memory;
     }
     arena->next = ptr + size;
-    arena->used += size;
     ASAN_UNPOISON_MEMORY_REGION(ptr, size);
     return ptr;
 }
@@ -148,15 +155,20 @@ arena_copy(struct arena *arena, struct dyn_slice bytes)
 struct dyn_slice
 arena_printf(struct arena *arena, const char *fmt, ...)
 {
+    char first[256]; /* nearly every text; a longer one is formatted twice */
     va_list args;
     va_start(args, fmt);
     va_list again;
     va_copy(again, args);
-    int len = vsnprintf(NULL, 0, fmt, args);
+    int len = vsnprintf(first, sizeof first, fmt, args);
     va_end(args);
     DYN_ASSERT(len >= 0);
     char *text = arena_alloc(arena, (size_t)len + 1);
-    (void)vsnprintf(text, (size_t)len + 1, fmt, again);
+    if ((size_t)len < sizeof first) {
+        memcpy(text, first, (size_t)len + 1);
+    } else {
+        (void)vsnprintf(text, (size_t)len + 1, fmt, again);
+    }
     va_end(again);
     return dyn_slice(text, (size_t)len);
 }

@@ -15,9 +15,9 @@ struct arena {
     size_t              used; /* bytes handed out since the last reset */
 };
 
-/* `memory` (may be NULL) is used up before anything is allocated; it must outlive the arena. */
+/* `memory` (may be NULL) is used up before anything is allocated; it must stay until arena_fini. */
 void arena_init(struct arena *arena, void *memory, size_t size);
-/* Frees all but the inline piece and, if any, one chunk kept for the next use. */
+/* Everything handed out is gone. Without an inline piece one chunk is kept for the next use. */
 void arena_reset(struct arena *arena);
 void arena_fini(struct arena *arena);
 /* Aligned for any object. Never NULL. */

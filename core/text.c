@@ -1,0 +1,176 @@
+#include "core/text.h"
+
+static bool
+is_continuation(unsigned char byte)
+{
+    return (byte & 0xC0u) == 0x80u;
+}
+
+/* RFC 3629, section 4. The second byte carries every range limit; the others are plain. */
+size_t
+dyn_utf8_len(const char *at, const char *end)
+{
+    const unsigned char *p = (const unsigned char *)at;
+    size_t left = (size_t)(end - at);
+    unsigned char lead = p[0];
+    if (lead < 0x80) {
+        return 1;
+    }
+    if (lead < 0xC2 || lead > 0xF4) { /* continuation, overlong, or above U+10FFFF */
+        return 0;
+    }
+    if (left < 2 || !is_continuation(p[1])) {
+        return 0;
+    }
+    if (lead < 0xE0) {
+        return 2;
+    }
+    if (left < 3 || !is_continuation(p[2])) {
+        return 0;
+    }
+    if (lead < 0xF0) {
+        bool overlong = lead == 0xE0 && p[1] < 0xA0;
+        bool surrogate = lead == 0xED && p[1] > 0x9F;
+        return overlong || surrogate ? 0 : 3;
+    }
+    if (left < 4 || !is_continuation(p[3])) {
+        return 0;
+    }
+    bool overlong = lead == 0xF0 && p[1] < 0x90;
+    bool too_large = lead == 0xF4 && p[1] > 0x8F;
+    return overlong || too_large ? 0 : 4;
+}
+
+size_t
+dyn_utf8_put(char out[4], uint32_t scalar)
+{
+    if (scalar < 0x80) {
+        out[0] = (char)scalar;
+        return 1;
+    }
+    if (scalar < 0x800) {
+        out[0] = (char)(0xC0u | (scalar >> 6));
+        out[1] = (char)(0x80u | (scalar & 0x3Fu));
+        return 2;
+    }
+    if (scalar < 0x10000) {
+        out[0] = (char)(0xE0u | (scalar >> 12));
+        out[1] = (char)(0x80u | ((scalar >> 6) & 0x3Fu));
+        out[2] = (char)(0x80u | (scalar & 0x3Fu));
+        return 3;
+    }
+    out[0] = (char)(0xF0u | (scalar >> 18));
+    out[1] = (char)(0x80u | ((scalar >> 12) & 0x3Fu));
+    out[2] = (char)(0x80u | ((scalar >> 6) & 0x3Fu));
+    out[3] = (char)(0x80u | (scalar & 0x3Fu));
+    return 4;
+}
+
+uint32_t
+dyn_utf8_scalar(const char *at, size_t len)
+{
+    static const unsigned char lead_bits[5] = {0, 0x7F, 0x1F, 0x0F, 0x07};
+    uint32_t scalar = (unsigned char)at[0] & lead_bits[len];
+    for (size_t i = 1; i < len; i++) {
+        scalar = (scalar << 6) | ((unsigned char)at[i] & 0x3Fu);
+    }
+    return scalar;
+}
+
+size_t
+dyn_uint_text(char out[DYN_UINT_TEXT_MAX], uint64_t value)
+{
+    char digits[DYN_UINT_TEXT_MAX];
+    size_t at = sizeof digits;
+    do {
+        digits[--at] = (char)('0' + value % 10);
+        value /= 10;
+    } while (value > 0);
+    memcpy(out, digits + at, sizeof digits - at);
+    return sizeof digits - at;
+}
+
+static bool
+is_plain(unsigned char byte)
+{
+    return byte >= 0x20 && byte < 0x7F && byte != '"' && byte != '\\';
+}
+
+static size_t
+put_u_escape(char out[6], uint32_t unit)
+{
+    static const char hex[] = "0123456789abcdef";
+    out[0] = '\\';
+    out[1] = 'u';
+    for (unsigned i = 0; i < 4; i++) {
+        out[2 + i] = hex[(unit >> (12 - 4 * i)) & 0xFu];
+    }
+    return 6;
+}
+
+/* One character that is_plain() does not cover: reads *read bytes, returns how many it wrote. */
+static size_t
+escape_one(const char *at, const char *end, char out[6], size_t *read)
+{
+    static const char two[] = "\"\"\\\\\bb\ff\nn\rr\tt"; /* pairs: the byte, its letter */
+    *read = 1;
+    for (const char *pair = two; *pair != '\0'; pair += 2) {
+        if (*at == *pair) {
+            out[0] = '\\';
+            out[1] = pair[1];
+            return 2;
+        }
+    }
+    size_t len = dyn_utf8_len(at, end);
+    if (len == 0) {
+        return dyn_utf8_put(out, 0xFFFD);
+    }
+    uint32_t scalar = dyn_utf8_scalar(at, len);
+    *read = len;
+    if (scalar < 0x20 || (scalar >= 0x7F && scalar < 0xA0)) {
+        return put_u_escape(out, scalar);
+    }
+    memcpy(out, at, len);
+    return len;
+}
+
+struct dyn_escaped
+dyn_json_escape(struct dyn_slice text, char *out, size_t room)
+{
+    struct dyn_escaped done = {0, 0};
+    while (done.read < text.len) {
+        const char *at = text.data + done.read;
+        if (is_plain((unsigned char)*at)) {
+            if (done.written == room) {
+                break;
+            }
+            out[done.written++] = *at;
+            done.read++;
+            continue;
+        }
+        char piece[6];
+        size_t read;
+        size_t len = escape_one(at, text.data + text.len, piece, &read);
+        if (room - done.written < len) {
+            break;
+        }
+        memcpy(out + done.written, piece, len);
+        done.written += len;
+        done.read += read;
+    }
+    return done;
+}
+
+size_t
+dyn_json_escape_size(struct dyn_slice text)
+{
+    size_t size = 0;
+    for (size_t i = 0; i < text.len;) {
+        size_t read = 1;
+        char piece[6];
+        const char *at = text.data + i;
+        size += is_plain((unsigned char)*at) ? 1 : escape_one(at, text.data + text.len, piece, &read);
+        i += read;
+    }
+    return size;
+}
