@@ -114,6 +114,13 @@ struct dynabus_event {
     uint64_t    ttft_us; /* 0: no content was sent */
     uint64_t    tokens_in;
     uint64_t    tokens_out;
+    bool        cost_model_found; /* false: the model has no known price, the costs below are 0 */
+    double      cost_usd;
+    double      cost_input_usd;
+    double      cost_output_usd;
+    double      cost_cache_read_usd;
+    double      cost_cache_write_usd;
+    double      cost_reasoning_usd;
     uint64_t    timestamp_us; /* since 1970-01-01 UTC */
 };
 typedef void (*dynabus_hook_fn)(void *user, const struct dynabus_event *event);

@@ -1,0 +1,105 @@
+/* How an ended request is told: one access-log line, and an event when somebody listens. */
+#include "core/log.h"
+#include "proto/event.h"
+#include "router/request.h"
+
+static uint64_t
+time_to_first_us(const struct route_request *rq, const struct env *end)
+{
+    if (rq->begun) {
+        return rq->first_chunk_us - rq->started_us;
+    }
+    return end->outcome == ENV_OUTCOME_OK ? end->upstream_us : 0;
+}
+
+static struct dyn_slice
+or_dash(struct dyn_slice text)
+{
+    return text.len > 0 ? text : DYN_SLICE("-");
+}
+
+static void
+log_access(const struct route_request *rq, const struct env *end, uint64_t now_us)
+{
+    const struct env *request = rq->request;
+    bool failed = end->outcome != ENV_OUTCOME_OK;
+    struct dyn_slice error = failed ? dyn_slice_str(err_row(end->error)->code) : DYN_SLICE("-");
+    uint64_t ttft_us = time_to_first_us(rq, end);
+    const struct dyn_log_field fields[] = {
+        DYN_LOG_SLICE("trace_id", or_dash(request->trace_id)),
+        DYN_LOG_SLICE("peer", or_dash(request->peer)),
+        DYN_LOG_SLICE("key_id", rq->key_id),
+        DYN_LOG_STR("surface", env_surface_name(request->surface)),
+        DYN_LOG_SLICE("model", or_dash(rq->model)),
+        DYN_LOG_SLICE("target", or_dash(end->target)),
+        DYN_LOG_UINT("status", end->status),
+        DYN_LOG_SLICE("error", error),
+        DYN_LOG_BOOL("stream", rq->facts.stream),
+        DYN_LOG_UINT("attempts", rq->attempt),
+        DYN_LOG_UINT("ttft_ms", ttft_us / 1000),
+        DYN_LOG_UINT("total_ms", (now_us - rq->started_us) / 1000),
+        DYN_LOG_UINT("tokens_in", end->usage.prompt_tokens),
+        DYN_LOG_UINT("tokens_out", end->usage.completion_tokens),
+    };
+    dyn_log_access(fields, DYN_ARRAY_LEN(fields));
+}
+
+static struct event_record
+record_of(const struct route_request *rq, const struct env *end, uint64_t now_us)
+{
+    bool failed = end->outcome != ENV_OUTCOME_OK;
+    const struct err_row *row = err_row(end->error);
+    return (struct event_record){
+        .failed = failed,
+        .trace_id = rq->request->trace_id,
+        .provider = end->provider,
+        .target = end->target,
+        .model = rq->model,
+        .key_id = rq->key_id,
+        .error = end->error_text.data ? end->error_text : dyn_slice_str(row->sentence),
+        .error_code = dyn_slice_str(row->code),
+        .status = end->status,
+        .stream = rq->facts.stream,
+        .attempts = rq->attempt,
+        .upstream_calls = end->upstream_calls,
+        .latency_us = now_us - rq->started_us,
+        .ttft_us = time_to_first_us(rq, end),
+        .tokens_in = end->usage.prompt_tokens,
+        .tokens_out = end->usage.completion_tokens,
+        .timestamp_us = dyn_wall_us(bus_loop_clock(rq->router->loop)),
+    };
+}
+
+/* Publishing never waits: a full mailbox loses the event and counts it. */
+static void
+publish(const struct route_request *rq, const struct env *end, uint64_t now_us)
+{
+    struct router *router = rq->router;
+    struct event_record record = record_of(rq, end, now_us);
+    struct dyn_buf map = DYN_BUF_INIT;
+    event_encode(&record, &map);
+    struct env *event = env_about(ENV_EVENT, rq->request);
+    event->topic = record.failed ? DYN_SLICE(EVENT_REQUEST_FAILED) : DYN_SLICE(EVENT_REQUEST_COMPLETED);
+    event->body = dyn_block_copy(0, dyn_buf_slice(&map));
+    dyn_buf_fini(&map);
+    struct router_shared *shared = router->options.shared;
+    if (bus_send(router->me, router->options.events, &event, NULL) == 0) {
+        (void)atomic_fetch_add_explicit(&shared->events_sent, 1, memory_order_release);
+    } else {
+        (void)atomic_fetch_add_explicit(&shared->events_dropped, 1, memory_order_relaxed);
+        env_free(&event);
+    }
+}
+
+void
+route_report(const struct route_request *rq, const struct env *end)
+{
+    struct router *router = rq->router;
+    uint64_t now_us = dyn_mono_us(bus_loop_clock(router->loop));
+    log_access(rq, end, now_us);
+    bool heard = atomic_load_explicit(&router->options.shared->wants_events, memory_order_relaxed);
+    bool is_traffic = rq->request->surface == ENV_SURFACE_CHAT;
+    if (heard && is_traffic && router->options.events != 0) {
+        publish(rq, end, now_us);
+    }
+}

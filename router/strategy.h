@@ -1,0 +1,60 @@
+/* A strategy decides in which order the candidates are tried: a pure function of what is known about the
+ * request, the targets and a source of randomness. One file each in strategies/; it makes no attempt and
+ * keeps no state. */
+#pragma once
+
+#include "core/rand.h"
+#include "proto/env.h"
+
+enum { ROUTE_TARGETS_MAX = 64 };
+
+/* A target as the router sees it. */
+struct route_target {
+    struct dyn_slice        name;     /* as in the configuration */
+    struct dyn_slice        provider; /* provider id */
+    const struct dyn_slice *models;   /* declared */
+    size_t                  n_models; /* 0: any model that no other target declares */
+    bus_addr_t              addr;     /* its provider actor on this loop */
+};
+
+struct route_facts {
+    enum env_surface surface;
+    struct dyn_slice model;
+    bool             stream;
+};
+
+struct route_view {
+    const struct route_target *targets;
+    size_t                     n_targets; /* at most ROUTE_TARGETS_MAX */
+    uint64_t                   candidates; /* bit i: target i can serve the request */
+};
+
+struct route_order {
+    uint8_t items[ROUTE_TARGETS_MAX]; /* indices of targets, each at most once */
+    size_t  n;
+};
+
+struct route_strategy_ops {
+    const char *name; /* as in the configuration */
+    void (*order)(const struct route_facts *facts, const struct route_view *view, struct dyn_rng *rng,
+                  struct route_order *order);
+};
+
+extern const struct route_strategy_ops route_strategy_single;
+
+static inline bool
+route_is_candidate(const struct route_view *view, size_t target)
+{
+    return (view->candidates >> target) & 1;
+}
+
+static inline void
+route_order_push(struct route_order *order, size_t target)
+{
+    DYN_ASSERT(order->n < ROUTE_TARGETS_MAX);
+    order->items[order->n++] = (uint8_t)target;
+}
+
+/* Which targets can serve the model: those that declare it; when none does, those that take any model.
+ * So a target that takes any model never gets a prompt meant for another one's model. */
+uint64_t route_candidates(const struct route_target *targets, size_t n_targets, struct dyn_slice model);
