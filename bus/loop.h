@@ -43,14 +43,17 @@ struct bus_fd {
 void bus_fd_watch(bus_loop_t *loop, struct bus_fd *watch, int fd, unsigned events);
 
 /* A timer. Embedded; zero-initialised with `fire` set is "not armed". Re-arming to a later time and
- * disarming cost nothing (the library's timer is left to find out), so arm and disarm freely. */
+ * disarming cost nothing (its place in the loop's heap is left to find out), so arm and disarm freely.
+ * Timers fire at the end of a turn, after input and output and before tasks: what arrived in time
+ * disarms its time-out in time. */
 struct bus_timer {
     void (*fire)(struct bus_timer *timer);
     uint64_t    at_us; /* 0: not armed */
     bus_loop_t *loop;
-    _Alignas(16) char memory[64];
+    uint32_t    place; /* the loop's own: in its heap, from 1; 0: not in it */
 };
-/* Fires once, not earlier than `delay_ms` from now. Re-arming replaces the time. */
+/* Fires once, not earlier than `delay_ms` after bus_loop_now_us(); 0 is in this turn or the next.
+ * Re-arming replaces the time. */
 void bus_timer_arm(bus_loop_t *loop, struct bus_timer *timer, uint64_t delay_ms);
 void bus_timer_disarm(struct bus_timer *timer);
 /* Must be called before the memory goes away; afterwards it may be armed again. */

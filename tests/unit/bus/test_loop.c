@@ -1,0 +1,387 @@
+/* The loop: descriptors, timers on a clock that the test moves, tasks, and posts from other threads. */
+#include "bus/loop.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { LONG_WAIT_MS = 20000 }; /* never waited for: something happens before */
+
+static uint64_t
+test_clock_us(void *self)
+{
+    return *(uint64_t *)self;
+}
+
+struct fixture {
+    bus_loop_t *loop;
+    uint64_t now_us;
+    struct dyn_clock clock;
+};
+
+static struct fixture
+fixture_start(void)
+{
+    struct fixture f = {.loop = bus_loop_new("test"), .now_us = 1000000};
+    return f;
+}
+
+static void
+fixture_use_clock(struct fixture *f)
+{
+    f->clock = (struct dyn_clock){.mono_us = test_clock_us, .wall_us = test_clock_us, .self = &f->now_us};
+    bus_loop_set_clock(f->loop, &f->clock);
+}
+
+/* ---- descriptors ---- */
+
+struct seen_fd {
+    struct bus_fd watch;
+    unsigned calls;
+    unsigned events;
+    bool stop_inside;
+};
+
+static void
+fd_ready(struct bus_fd *watch, int fd, unsigned events)
+{
+    struct seen_fd *seen = DYN_CONTAINER_OF(watch, struct seen_fd, watch);
+    seen->calls++;
+    seen->events |= events;
+    if (seen->stop_inside) {
+        bus_fd_watch(watch->loop, watch, fd, 0);
+    }
+}
+
+static void
+a_descriptor_is_reported_while_it_is_ready(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_start();
+    struct seen_fd seen = {.watch.ready = fd_ready};
+    int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+
+    bus_fd_watch(f.loop, &seen.watch, fd, BUS_FD_READ);
+    bus_loop_run_once(f.loop, 0);
+    assert_int_equal(seen.calls, 0);
+
+    assert_int_equal(eventfd_write(fd, 1), 0);
+    bus_loop_run_once(f.loop, LONG_WAIT_MS);
+    bus_loop_run_once(f.loop, LONG_WAIT_MS); /* level-triggered */
+    assert_int_equal(seen.calls, 2);
+    assert_int_equal(seen.events, BUS_FD_READ);
+
+    bus_fd_watch(f.loop, &seen.watch, fd, BUS_FD_WRITE);
+    seen.events = 0;
+    bus_loop_run_once(f.loop, LONG_WAIT_MS);
+    assert_int_equal(seen.events, BUS_FD_WRITE);
+
+    bus_fd_watch(f.loop, &seen.watch, fd, 0);
+    seen.calls = 0;
+    bus_loop_run_once(f.loop, 0);
+    assert_int_equal(seen.calls, 0);
+    (void)close(fd);
+    bus_loop_free(&f.loop);
+}
+
+static void
+watching_may_stop_inside_ready(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_start();
+    struct seen_fd seen = {.watch.ready = fd_ready, .stop_inside = true};
+    int fd = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC);
+    bus_fd_watch(f.loop, &seen.watch, fd, BUS_FD_READ);
+    bus_loop_run_once(f.loop, LONG_WAIT_MS);
+    bus_loop_run_once(f.loop, 0);
+    assert_int_equal(seen.calls, 1);
+    (void)close(fd);
+    bus_loop_free(&f.loop);
+}
+
+/* The number of a closed descriptor is given out again: the new file is watched, not the old one. */
+static void
+a_reused_descriptor_number_is_watched_anew(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_start();
+    struct seen_fd seen = {.watch.ready = fd_ready};
+    int fd = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC);
+    bus_fd_watch(f.loop, &seen.watch, fd, BUS_FD_READ);
+    bus_loop_run_once(f.loop, LONG_WAIT_MS);
+    assert_int_equal(seen.calls, 1);
+    bus_fd_watch(f.loop, &seen.watch, fd, 0);
+    (void)close(fd);
+    int again = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC);
+    assert_int_equal(again, fd);
+    bus_fd_watch(f.loop, &seen.watch, again, BUS_FD_READ);
+    bus_loop_run_once(f.loop, LONG_WAIT_MS);
+    assert_int_equal(seen.calls, 2);
+    bus_fd_watch(f.loop, &seen.watch, again, 0);
+    (void)close(again);
+    bus_loop_free(&f.loop);
+}
+
+/* ---- timers ---- */
+
+struct seen_timer {
+    struct bus_timer timer;
+    bus_loop_t *loop;
+    unsigned fired;
+    bool again; /* arms itself with 0 */
+};
+
+static void
+timer_fired(struct bus_timer *timer)
+{
+    struct seen_timer *seen = DYN_CONTAINER_OF(timer, struct seen_timer, timer);
+    seen->fired++;
+    assert_false(bus_timer_is_armed(timer));
+    if (seen->again) {
+        bus_timer_arm(seen->loop, timer, 0);
+    }
+}
+
+static void
+a_timer_fires_once_when_its_time_has_come(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_start();
+    fixture_use_clock(&f);
+    struct seen_timer seen = {.timer.fire = timer_fired, .loop = f.loop};
+    bus_timer_arm(f.loop, &seen.timer, 30000);
+    assert_true(bus_timer_is_armed(&seen.timer));
+    f.now_us += 30000 * 1000 - 1;
+    bus_loop_run_once(f.loop, 0);
+    assert_int_equal(seen.fired, 0);
+    f.now_us += 1;
+    bus_loop_run_once(f.loop, 0);
+    bus_loop_run_once(f.loop, 0);
+    assert_int_equal(seen.fired, 1);
+    bus_timer_fini(&seen.timer);
+    bus_loop_free(&f.loop);
+}
+
+static void
+arming_again_replaces_and_disarming_cancels(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_start();
+    fixture_use_clock(&f);
+    struct seen_timer seen = {.timer.fire = timer_fired, .loop = f.loop};
+    bus_timer_arm(f.loop, &seen.timer, 10);
+    bus_timer_arm(f.loop, &seen.timer, 100);
+    f.now_us += 50000;
+    bus_loop_run_once(f.loop, 0);
+    assert_int_equal(seen.fired, 0);
+    bus_timer_arm(f.loop, &seen.timer, 1);
+    f.now_us += 1000;
+    bus_loop_run_once(f.loop, 0);
+    assert_int_equal(seen.fired, 1);
+    bus_timer_arm(f.loop, &seen.timer, 1);
+    bus_timer_disarm(&seen.timer);
+    f.now_us += 1000000;
+    bus_loop_run_once(f.loop, 0);
+    assert_int_equal(seen.fired, 1);
+    bus_timer_fini(&seen.timer);
+    bus_loop_free(&f.loop);
+}
+
+/* A timer that arms itself with 0 fires in every turn, and descriptors are served in between. */
+static void
+a_timer_armed_with_0_does_not_starve_descriptors(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_start();
+    struct seen_timer timer = {.timer.fire = timer_fired, .loop = f.loop, .again = true};
+    struct seen_fd seen = {.watch.ready = fd_ready};
+    int fd = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC);
+    bus_fd_watch(f.loop, &seen.watch, fd, BUS_FD_READ);
+    bus_timer_arm(f.loop, &timer.timer, 0);
+    while (seen.calls < 10 || timer.fired < 10) {
+        bus_loop_run_once(f.loop, LONG_WAIT_MS);
+    }
+    bus_timer_fini(&timer.timer);
+    bus_fd_watch(f.loop, &seen.watch, fd, 0);
+    (void)close(fd);
+    bus_loop_free(&f.loop);
+}
+
+static void
+a_waiting_loop_wakes_for_its_timer(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_start();
+    struct seen_timer seen = {.timer.fire = timer_fired, .loop = f.loop};
+    uint64_t armed_us = bus_loop_now_us(f.loop);
+    bus_timer_arm(f.loop, &seen.timer, 20);
+    while (seen.fired == 0) {
+        bus_loop_run_once(f.loop, LONG_WAIT_MS);
+    }
+    assert_true(dyn_mono_us(&dyn_clock_system) - armed_us >= 20000);
+    bus_timer_fini(&seen.timer);
+    bus_loop_free(&f.loop);
+}
+
+/* ---- tasks ---- */
+
+struct seen_task {
+    struct bus_task task;
+    bus_loop_t *loop;
+    unsigned runs;
+    unsigned again; /* queues itself as often */
+    struct seen_task *cancels;
+};
+
+static void
+task_run(struct bus_task *task)
+{
+    struct seen_task *seen = DYN_CONTAINER_OF(task, struct seen_task, task);
+    seen->runs++;
+    if (seen->cancels != NULL) {
+        bus_task_cancel(&seen->cancels->task);
+    }
+    if (seen->again > 0) {
+        seen->again--;
+        bus_task_queue(seen->loop, task);
+    }
+}
+
+static void
+tasks_run_before_the_poll(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_start();
+    struct seen_task first = {.loop = f.loop, .again = 10};
+    struct seen_task second = {.loop = f.loop};
+    bus_task_init(&first.task, task_run);
+    bus_task_init(&second.task, task_run);
+    bus_task_queue(f.loop, &first.task);
+    bus_task_queue(f.loop, &first.task); /* is queued: nothing */
+    bus_task_queue(f.loop, &second.task);
+    bus_loop_run_once(f.loop, LONG_WAIT_MS);
+    assert_int_equal(first.runs, 11);
+    assert_int_equal(second.runs, 1);
+    bus_loop_free(&f.loop);
+}
+
+static void
+a_cancelled_task_does_not_run(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_start();
+    struct seen_task second = {.loop = f.loop};
+    struct seen_task first = {.loop = f.loop, .cancels = &second};
+    bus_task_init(&first.task, task_run);
+    bus_task_init(&second.task, task_run);
+    bus_task_cancel(&first.task); /* not queued: allowed */
+    bus_task_queue(f.loop, &first.task);
+    bus_task_queue(f.loop, &second.task);
+    bus_loop_run_once(f.loop, 0);
+    assert_int_equal(first.runs, 1);
+    assert_int_equal(second.runs, 0);
+    bus_loop_free(&f.loop);
+}
+
+static void
+endless_tasks_do_not_starve_descriptors(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_start();
+    struct seen_task task = {.loop = f.loop, .again = UINT32_MAX};
+    struct seen_fd seen = {.watch.ready = fd_ready};
+    int fd = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC);
+    bus_task_init(&task.task, task_run);
+    bus_task_queue(f.loop, &task.task);
+    bus_fd_watch(f.loop, &seen.watch, fd, BUS_FD_READ);
+    while (seen.calls < 5) {
+        bus_loop_run_once(f.loop, LONG_WAIT_MS);
+    }
+    bus_task_cancel(&task.task);
+    bus_fd_watch(f.loop, &seen.watch, fd, 0);
+    (void)close(fd);
+    bus_loop_free(&f.loop);
+}
+
+/* ---- other threads ---- */
+
+enum { POSTERS = 4, POSTS_EACH = 5000 };
+
+struct posting {
+    bus_loop_t *loop;
+    unsigned done; /* touched on the loop only */
+};
+
+static void
+posted(void *arg)
+{
+    struct posting *posting = arg;
+    if (++posting->done == POSTERS * POSTS_EACH) {
+        bus_loop_stop(posting->loop);
+    }
+}
+
+static void *
+poster(void *arg)
+{
+    struct posting *posting = arg;
+    for (unsigned i = 0; i < POSTS_EACH; i++) {
+        bus_loop_post(posting->loop, posted, posting);
+    }
+    return NULL;
+}
+
+static void
+posts_from_other_threads_all_run(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_start();
+    struct posting posting = {.loop = f.loop};
+    pthread_t threads[POSTERS];
+    for (size_t i = 0; i < POSTERS; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, poster, &posting), 0);
+    }
+    bus_loop_run(f.loop);
+    for (size_t i = 0; i < POSTERS; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    }
+    assert_int_equal(posting.done, POSTERS * POSTS_EACH);
+    bus_loop_free(&f.loop);
+}
+
+static void
+a_post_after_the_last_turn_runs_when_the_loop_is_freed(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_start();
+    struct posting posting = {.loop = f.loop};
+    bus_loop_stop(f.loop);
+    bus_loop_run(f.loop); /* stopped before it ran: returns */
+    bus_loop_post(f.loop, posted, &posting);
+    bus_loop_free(&f.loop);
+    assert_int_equal(posting.done, 1);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_descriptor_is_reported_while_it_is_ready),
+        cmocka_unit_test(watching_may_stop_inside_ready),
+        cmocka_unit_test(a_reused_descriptor_number_is_watched_anew),
+        cmocka_unit_test(a_timer_fires_once_when_its_time_has_come),
+        cmocka_unit_test(arming_again_replaces_and_disarming_cancels),
+        cmocka_unit_test(a_timer_armed_with_0_does_not_starve_descriptors),
+        cmocka_unit_test(a_waiting_loop_wakes_for_its_timer),
+        cmocka_unit_test(tasks_run_before_the_poll),
+        cmocka_unit_test(a_cancelled_task_does_not_run),
+        cmocka_unit_test(endless_tasks_do_not_starve_descriptors),
+        cmocka_unit_test(posts_from_other_threads_all_run),
+        cmocka_unit_test(a_post_after_the_last_turn_runs_when_the_loop_is_freed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
