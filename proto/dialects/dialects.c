@@ -1,0 +1,17 @@
+/* The list of dialects. A new one is a file beside this, a line here, and a folder of golden files. */
+#include "proto/dialects/dialect.h"
+
+static const struct dialect_ops *const dialects[] = {
+    &dialect_openai_chat,
+};
+
+const struct dialect_ops *
+dialect_find(struct dyn_slice name)
+{
+    for (size_t i = 0; i < DYN_ARRAY_LEN(dialects); i++) {
+        if (dyn_slice_is(name, dialects[i]->name)) {
+            return dialects[i];
+        }
+    }
+    return NULL;
+}

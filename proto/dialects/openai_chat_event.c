@@ -1,0 +1,310 @@
+/* Events of an OpenAI chat stream: what each one means to the gateway. Forwarding them is others' work.
+ *
+ * Runs once per chunk of every stream, so the ordinary event (text or a piece of a tool call, no usage,
+ * no error, not finished) is recognised by looking for a few words and never scanned as JSON. All words
+ * that could make an event anything else are looked for; whatever is not plainly ordinary is scanned
+ * and walked. A quote inside a string is escaped, so a word with its two quotes is a key or a whole
+ * value, never a part of the text. */
+#include "proto/dialects/openai_chat.h"
+
+#include "proto/dialects/openai_usage.h"
+
+static bool
+is_space(char c)
+{
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+static struct dyn_slice
+trim(struct dyn_slice text)
+{
+    while (text.len > 0 && is_space(text.data[0])) {
+        text.data++;
+        text.len--;
+    }
+    while (text.len > 0 && is_space(text.data[text.len - 1])) {
+        text.len--;
+    }
+    return text;
+}
+
+/* Takes a literal off the front. */
+static bool
+eat(struct dyn_slice *text, struct dyn_slice literal)
+{
+    if (text->len < literal.len || memcmp(text->data, literal.data, literal.len) != 0) {
+        return false;
+    }
+    text->data += literal.len;
+    text->len -= literal.len;
+    return true;
+}
+
+/* Whether what stands behind a key is null, or no value at all because the key was a string. */
+static bool
+is_null_or_no_key(struct dyn_slice rest)
+{
+    rest = trim(rest);
+    if (!eat(&rest, DYN_SLICE(":"))) {
+        return true;
+    }
+    rest = trim(rest);
+    return eat(&rest, DYN_SLICE("null"));
+}
+
+/* A delta, seen from behind its key, that certainly carries something. */
+static bool
+is_plain_delta(struct dyn_slice rest)
+{
+    static const struct dyn_slice texts[] = {
+        DYN_SLICE_INIT("\"content\":\""),
+        DYN_SLICE_INIT("\"reasoning_content\":\""),
+        DYN_SLICE_INIT("\"reasoning\":\""),
+    };
+    if (!eat(&rest, DYN_SLICE(":{"))) {
+        return false;
+    }
+    (void)eat(&rest, DYN_SLICE("\"role\":\"assistant\","));
+    for (size_t i = 0; i < DYN_ARRAY_LEN(texts); i++) {
+        if (eat(&rest, texts[i])) {
+            return rest.len > 0 && rest.data[0] != '"';
+        }
+    }
+    return eat(&rest, DYN_SLICE("\"tool_calls\":[{"));
+}
+
+static bool
+is_word(const char *at, const char *end, struct dyn_slice word)
+{
+    return (size_t)(end - at) > word.len && at[word.len - 1] == '"' && memcmp(at, word.data, word.len) == 0;
+}
+
+/* true: an ordinary event, nothing more to find out. */
+static bool
+is_ordinary(struct dyn_slice data)
+{
+    const char *end = data.data + data.len;
+    const char *at = data.data;
+    bool has_delta = false;
+    while ((at = memchr(at, '"', (size_t)(end - at))) != NULL) {
+        bool is_delta = is_word(at, end, DYN_SLICE("\"delta\""));
+        bool is_other = is_word(at, end, DYN_SLICE("\"usage\"")) || is_word(at, end, DYN_SLICE("\"error\""));
+        bool is_finish = is_word(at, end, DYN_SLICE("\"finish_reason\""));
+        size_t word_len = is_finish ? sizeof "\"finish_reason\"" - 1 : sizeof "\"usage\"" - 1;
+        at++;
+        if (is_delta || is_other || is_finish) {
+            at += word_len - 1;
+            struct dyn_slice rest = {at, (size_t)(end - at)};
+            if (is_delta ? has_delta || !is_plain_delta(rest) : !is_null_or_no_key(rest)) {
+                return false;
+            }
+            has_delta |= is_delta;
+        }
+    }
+    return has_delta;
+}
+
+/* Whether a value says something: not null, false, empty. What a client library takes for true. */
+static bool
+is_something(struct json_value value)
+{
+    struct json_iter items;
+    struct json_member item;
+    switch (value.type) {
+    case JSON_NULL:
+    case JSON_FALSE:
+        return false;
+    case JSON_STRING:
+        return value.raw.len > 2;
+    case JSON_ARRAY:
+    case JSON_OBJECT:
+        items = json_iter(value);
+        return json_iter_next(&items, &item);
+    case JSON_TRUE:
+    case JSON_NUMBER:
+        break;
+    }
+    return true;
+}
+
+static struct dyn_slice
+inside_quotes(struct json_value string)
+{
+    return dyn_slice(string.raw.data + 1, string.raw.len - 2);
+}
+
+/* An error is an object with a message, or a bare string. */
+static void
+take_error(struct dialect_event *seen, struct json_value error)
+{
+    struct json_value message = error;
+    if (!is_something(error)) {
+        return;
+    }
+    seen->error = true;
+    if (seen->error_message.data == NULL &&
+        (error.type == JSON_STRING ||
+         (json_find(error, "message", &message) && message.type == JSON_STRING))) {
+        seen->error_message = inside_quotes(message);
+    }
+}
+
+static void
+take_usage(struct dialect_event *seen, struct json_value usage)
+{
+    if (!seen->usage.known) {
+        (void)openai_usage_read(usage, &seen->usage);
+    }
+}
+
+static void
+take_finish(struct dialect_event *seen, struct json_value reason)
+{
+    if (json_string_is(reason, "error")) {
+        seen->error = true;
+    } else if (is_something(reason)) {
+        seen->finished = true;
+        seen->content = true; /* an answer without a word is an answer */
+    }
+}
+
+static void
+take_delta(struct dialect_event *seen, struct json_value delta)
+{
+    struct json_iter members = json_iter(delta);
+    for (struct json_member member; json_iter_next(&members, &member);) {
+        if (!json_key_is(&member, "role") && is_something(member.value)) {
+            seen->content = true;
+        }
+    }
+}
+
+static void
+take_choice(struct dialect_event *seen, struct json_value choice)
+{
+    struct json_iter members = json_iter(choice);
+    for (struct json_member member; json_iter_next(&members, &member);) {
+        if (json_key_is(&member, "delta") || json_key_is(&member, "message")) {
+            take_delta(seen, member.value);
+        } else if (json_key_is(&member, "finish_reason")) {
+            take_finish(seen, member.value);
+        } else if (json_key_is(&member, "usage")) {
+            take_usage(seen, member.value);
+        } else if (json_key_is(&member, "error")) {
+            take_error(seen, member.value);
+        } else if (json_key_is(&member, "text") && is_something(member.value)) {
+            seen->content = true;
+        }
+    }
+}
+
+static void
+take_choices(struct dialect_event *seen, struct json_value choices)
+{
+    struct json_iter items = json_iter(choices);
+    for (struct json_member item; json_iter_next(&items, &item);) {
+        take_choice(seen, item.value);
+    }
+}
+
+/* {"x_groq":{"usage":..}} and {"x_groq":{"error":".."}} */
+static void
+take_vendor(struct dialect_event *seen, struct json_value vendor)
+{
+    struct json_value found;
+    if (json_find(vendor, "usage", &found)) {
+        take_usage(seen, found);
+    }
+    if (json_find(vendor, "error", &found)) {
+        take_error(seen, found);
+    }
+}
+
+/* Errors without an `error` member: {"object":"error","message":..}, {"type":"error",..}, {"detail":..}. */
+static void
+take_bare_error(struct dialect_event *seen, struct json_value object)
+{
+    struct json_value found;
+    struct json_value message;
+    bool is_marked = (json_find(object, "object", &found) && json_string_is(found, "error")) ||
+                     (json_find(object, "type", &found) && json_string_is(found, "error"));
+    bool has_detail = json_find(object, "detail", &message) && is_something(message);
+    if (is_marked || has_detail) {
+        seen->error = true;
+        if ((has_detail || json_find(object, "message", &message)) && message.type == JSON_STRING) {
+            seen->error_message = inside_quotes(message);
+        }
+    }
+}
+
+static int
+read_thoroughly(struct dyn_slice data, struct dialect_event *seen)
+{
+    struct json_value object;
+    struct json_value choices = {.type = JSON_NULL};
+    struct json_error error;
+    if (json_scan(data, JSON_DEPTH_DEFAULT, &object, &error) != 0 || object.type != JSON_OBJECT) {
+        return -1;
+    }
+    struct json_iter members = json_iter(object);
+    for (struct json_member member; json_iter_next(&members, &member);) {
+        if (json_key_is(&member, "choices")) {
+            choices = member.value;
+        } else if (json_key_is(&member, "usage")) {
+            take_usage(seen, member.value);
+        } else if (json_key_is(&member, "error")) {
+            take_error(seen, member.value);
+        } else if (json_key_is(&member, "x_groq")) {
+            take_vendor(seen, member.value);
+        }
+    }
+    if (choices.type != JSON_ARRAY && !seen->error) {
+        take_bare_error(seen, object);
+    }
+    seen->usage_only =
+        choices.type == JSON_ARRAY && !is_something(choices) && seen->usage.known && !seen->error;
+    take_choices(seen, choices);
+    return 0;
+}
+
+/* `event: error` is an error whatever its data look like. */
+static int
+read_error_event(struct dyn_slice data, struct dialect_event *seen)
+{
+    if (read_thoroughly(data, seen) == 0 && !seen->error) {
+        struct json_value object;
+        struct json_error error;
+        (void)json_scan(data, JSON_DEPTH_DEFAULT, &object, &error);
+        struct json_value message;
+        if (json_find(object, "message", &message) && message.type == JSON_STRING) {
+            seen->error_message = inside_quotes(message);
+        }
+    }
+    seen->error = true;
+    return 0;
+}
+
+int
+openai_chat_read_event(const struct sse_event *event, struct dialect_event *seen)
+{
+    struct dyn_slice data = trim(event->data);
+    *seen = (struct dialect_event){.terminal = false};
+    if (dyn_slice_is(event->type, "error")) {
+        return read_error_event(data, seen);
+    }
+    if (data.len == 0) { /* comments, and heartbeats that are a data field without a value */
+        return 0;
+    }
+    if (dyn_slice_is(data, "[DONE]")) {
+        seen->terminal = true;
+        return 0;
+    }
+    if (data.data[0] != '{' || data.data[data.len - 1] != '}') {
+        return -1;
+    }
+    if (is_ordinary(data)) {
+        seen->content = true;
+        return 0;
+    }
+    return read_thoroughly(data, seen);
+}

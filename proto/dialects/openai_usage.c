@@ -1,0 +1,83 @@
+/* Folding of usage objects. Providers agree on three names and differ in how they spell cached and
+ * reasoning tokens; of several spellings the first that is not zero counts. `prompt_tokens` includes
+ * what was cached and `completion_tokens` what was reasoning, in all of them. */
+#include "proto/dialects/openai_usage.h"
+
+/* Largest count believed: beyond it a double no longer holds every integer. */
+#define COUNT_MAX 9007199254740992.0
+
+/* Counts come as integers, and as floats from some proxies ("11.0"). */
+static uint64_t
+read_count(struct json_value value)
+{
+    int64_t integer;
+    double real;
+    if (value.type != JSON_NUMBER) {
+        return 0;
+    }
+    if (json_int64(value, &integer) == 0) {
+        return integer > 0 ? (uint64_t)integer : 0;
+    }
+    if (json_double(value, &real) == 0 && real > 0) {
+        return real < COUNT_MAX ? (uint64_t)real : (uint64_t)COUNT_MAX;
+    }
+    return 0;
+}
+
+static uint64_t
+read_detail(struct json_value details, const char *key)
+{
+    struct json_value found;
+    return details.type == JSON_OBJECT && json_find(details, key, &found) ? read_count(found) : 0;
+}
+
+static void
+first_not_zero(uint64_t *count, uint64_t value)
+{
+    if (*count == 0) {
+        *count = value;
+    }
+}
+
+static void
+fold_member(const struct json_member *member, struct env_usage *sum)
+{
+    struct json_value value = member->value;
+    if (json_key_is(member, "prompt_tokens")) {
+        sum->prompt_tokens = read_count(value);
+    } else if (json_key_is(member, "completion_tokens")) {
+        sum->completion_tokens = read_count(value);
+    } else if (json_key_is(member, "total_tokens")) {
+        sum->total_tokens = read_count(value);
+    } else if (json_key_is(member, "prompt_tokens_details")) {
+        first_not_zero(&sum->cached_tokens, read_detail(value, "cached_tokens"));
+    } else if (json_key_is(member, "completion_tokens_details")) {
+        first_not_zero(&sum->reasoning_tokens, read_detail(value, "reasoning_tokens"));
+    } else if (json_key_is(member, "cache_read_tokens") || json_key_is(member, "prompt_cache_hit_tokens") ||
+               json_key_is(member, "cached_tokens")) {
+        first_not_zero(&sum->cached_tokens, read_count(value));
+    } else if (json_key_is(member, "reasoning_tokens")) {
+        first_not_zero(&sum->reasoning_tokens, read_count(value));
+    }
+}
+
+bool
+openai_usage_read(struct json_value object, struct env_usage *usage)
+{
+    if (object.type != JSON_OBJECT) {
+        return false;
+    }
+    struct env_usage sum = {.known = true};
+    struct json_iter members = json_iter(object);
+    for (struct json_member member; json_iter_next(&members, &member);) {
+        fold_member(&member, &sum);
+    }
+    if (sum.total_tokens == 0) {
+        sum.total_tokens = sum.prompt_tokens + sum.completion_tokens;
+    }
+    if (sum.total_tokens == 0) {
+        return false;
+    }
+    *usage = sum;
+    return true;
+}
