@@ -41,12 +41,15 @@ bus_t *bus_new(const struct bus_options *options, struct dyn_err *err);
 bus_loop_t *bus_add_loop(bus_t *bus, const char *name);
 /* Places an actor on a loop, before bus_start: takes `self` (stop() frees it, in every case). */
 bus_addr_t bus_add_actor(bus_t *bus, bus_loop_t *loop, const struct bus_actor_ops *ops, void *self);
-/* Starts one thread a loop and all actors in the order in which they were added. -1 with the first
- * actor's err when one could not start; then everything is stopped again, and bus_free is next. */
+/* Starts one thread a loop (all signals blocked) and all actors in the order in which they were
+ * added; no loop turns before the last has started, and what was sent until then waits. -1 with the
+ * first actor's err when one could not start; then everything is stopped again, and bus_free is next. */
 int bus_start(bus_t *bus, struct dyn_err *err);
-/* Drains actors in reverse order of kind groups as added (first added drains first), waits until all
- * are idle or `timeout_ms` is over, then stops them and joins the threads. Any thread but a loop's.
- * Returns how many actors were not idle in time. */
+/* Drains the actors, one kind after the other in the order in which the kinds were first added: a
+ * kind begins when those before it are idle, so what is nearest to the client comes first. When all
+ * are idle, or `timeout_ms` is over, stops them in the order in which they were added (the loops go
+ * on turning until the last is stopped) and joins the threads. Any thread but a loop's. Returns how
+ * many actors were not idle in time. */
 unsigned bus_stop(bus_t *bus, uint32_t timeout_ms);
 void bus_free(bus_t **bus_p); /* after bus_stop, or without bus_start */
 
