@@ -1,5 +1,5 @@
 /* From bus_start to bus_stop: one thread a loop, actors started in order before any loop turns,
- * drained group by group, stopped in order while the loops still turn, threads joined. Everything an
+ * drained kind by kind and stopped in reverse order while the loops still turn, threads joined. Everything an
  * actor sees happens on its loop's thread; the caller's thread waits. */
 #include "bus/bus_impl.h"
 #include "core/log.h"
@@ -211,16 +211,16 @@ wait_until_idle(bus_t *bus, uint64_t deadline_us)
     (void)pthread_mutex_unlock(&bus->lock);
 }
 
-/* A kind drains when the kinds that were added before it are idle: an edge may still hand its last
+/* A kind drains when the kinds that were added after it are idle: an edge may still hand its last
  * requests to a router that takes them. */
 static void
 drain_actors(bus_t *bus, uint64_t deadline_us)
 {
-    for (size_t i = 0; i < bus->n_actors; i++) {
+    for (size_t i = bus->n_actors; i-- > 0;) {
         if (bus->actors[i]->draining) {
             continue;
         }
-        for (size_t k = i; k < bus->n_actors; k++) {
+        for (size_t k = i + 1; k-- > 0;) {
             if (strcmp(bus->actors[k]->ops->kind, bus->actors[i]->ops->kind) == 0) {
                 tell_to_drain(bus->actors[k], deadline_us);
             }
@@ -259,7 +259,7 @@ stop_on_loop(void *arg)
 static void
 stop_everything(bus_t *bus)
 {
-    for (size_t i = 0; i < bus->n_actors; i++) {
+    for (size_t i = bus->n_actors; i-- > 0;) {
         call_on_host(bus->actors[i]->host, stop_on_loop, bus->actors[i]);
     }
     for (unsigned i = 0; i < bus->n_hosts; i++) {
