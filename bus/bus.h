@@ -45,11 +45,11 @@ bus_addr_t bus_add_actor(bus_t *bus, bus_loop_t *loop, const struct bus_actor_op
  * added; no loop turns before the last has started, and what was sent until then waits. -1 with the
  * first actor's err when one could not start; then everything is stopped again, and bus_free is next. */
 int bus_start(bus_t *bus, struct dyn_err *err);
-/* Drains the actors, one kind after the other in the order in which the kinds were first added: a
- * kind begins when those before it are idle, so what is nearest to the client comes first. When all
- * are idle, or `timeout_ms` is over, stops them in the order in which they were added (the loops go
- * on turning until the last is stopped) and joins the threads. Any thread but a loop's. Returns how
- * many actors were not idle in time. */
+/* Drains the actors, one kind after the other in reverse order of adding: what is added first is what
+ * the others depend on, so what is nearest to the client comes first, and a kind begins when those
+ * behind it are idle. When all are idle, or `timeout_ms` is over, stops them in reverse order too (the
+ * loops go on turning until the last is stopped) and joins the threads. Any thread but a loop's.
+ * Returns how many actors were not idle in time. */
 unsigned bus_stop(bus_t *bus, uint32_t timeout_ms);
 void bus_free(bus_t **bus_p); /* after bus_stop, or without bus_start */
 

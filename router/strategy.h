@@ -13,7 +13,8 @@ struct route_target {
     struct dyn_slice        name;     /* as in the configuration */
     struct dyn_slice        provider; /* provider id */
     const struct dyn_slice *models;   /* declared */
-    size_t                  n_models; /* 0: any model that no other target declares */
+    size_t                  n_models; /* 0 and no prefix: any model that no other target declares */
+    struct dyn_slice        prefix;   /* also every model that begins so; absent: none */
     bus_addr_t              addr;     /* its provider actor on this loop */
 };
 

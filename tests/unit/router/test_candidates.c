@@ -1,0 +1,87 @@
+/* Which targets may get a prompt for a model, and in which order `single` tries them. */
+#include "router/strategy.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+
+static const struct dyn_slice openai_models[] = {DYN_SLICE_INIT("gpt-4o"), DYN_SLICE_INIT("o3")};
+static const struct dyn_slice local_models[] = {DYN_SLICE_INIT("llama")};
+
+static const struct route_target targets[] = {
+    {.name = DYN_SLICE_INIT("any")},
+    {.name = DYN_SLICE_INIT("openai"), .models = openai_models, .n_models = 2},
+    {.name = DYN_SLICE_INIT("local"), .models = local_models, .n_models = 1},
+    {.name = DYN_SLICE_INIT("mock"), .prefix = DYN_SLICE_INIT("mock")},
+};
+
+static uint64_t
+who(const char *model)
+{
+    return route_candidates(targets, DYN_ARRAY_LEN(targets), dyn_slice_str(model));
+}
+
+static void
+a_declared_model_goes_to_its_owner_only(void **state)
+{
+    (void)state;
+    assert_int_equal(who("o3"), 1u << 1);
+    assert_int_equal(who("llama"), 1u << 2);
+}
+
+static void
+a_model_nobody_declares_goes_to_those_that_take_any(void **state)
+{
+    (void)state;
+    assert_int_equal(who("claude"), 1u << 0);
+    assert_int_equal(who("gpt-4"), 1u << 0);
+    assert_int_equal(who("gpt-4o-mini"), 1u << 0);
+}
+
+static void
+a_prefix_owns_what_begins_with_it(void **state)
+{
+    (void)state;
+    assert_int_equal(who("mock"), 1u << 3);
+    assert_int_equal(who("mock-tokens-5"), 1u << 3);
+    assert_int_equal(who("moc"), 1u << 0);
+}
+
+static void
+without_a_target_that_takes_any_there_is_none(void **state)
+{
+    (void)state;
+    assert_int_equal(route_candidates(targets + 1, 3, DYN_SLICE("claude")), 0);
+    assert_int_equal(route_candidates(NULL, 0, DYN_SLICE("claude")), 0);
+}
+
+static void
+single_takes_the_first_candidate_and_no_other(void **state)
+{
+    (void)state;
+    struct dyn_rng rng;
+    dyn_rng_seed(&rng, 1);
+    struct route_facts facts = {ENV_SURFACE_CHAT, DYN_SLICE("x"), false};
+    for (uint64_t candidates = 0; candidates < 16; candidates++) {
+        struct route_view view = {targets, 4, candidates};
+        struct route_order order = {.n = 0};
+        route_strategy_single.order(&facts, &view, &rng, &order);
+        assert_int_equal(order.n, candidates != 0);
+        if (candidates != 0) {
+            assert_int_equal(order.items[0], __builtin_ctzll(candidates));
+        }
+    }
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_declared_model_goes_to_its_owner_only),
+        cmocka_unit_test(a_model_nobody_declares_goes_to_those_that_take_any),
+        cmocka_unit_test(a_prefix_owns_what_begins_with_it),
+        cmocka_unit_test(without_a_target_that_takes_any_there_is_none),
+        cmocka_unit_test(single_takes_the_first_candidate_and_no_other),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
