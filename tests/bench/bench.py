@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 """Measures the gateway beside nginx as a bare reverse proxy and beside the direct path, in one run.
 
-    bench.py quick     two rounds, under two and a half minutes
+    bench.py quick     three rounds, about two minutes
     bench.py full      more rounds and rows: 64 KiB bodies, 1,000 and 2,000 streams, memory per stream
 
 Everything is on loopback: one load client (stream_load), one mock upstream, and between them nothing,
 nginx (one worker, keep-alive to the upstream, no access log, no buffering of streams), or the gateway
 (one cell, since nginx has one worker). The paths take turns within a round and the table shows medians over
 rounds. CPU is user + system of the path's process tree, measured around the run, per answer or token that
-arrived. With two processors or more the path under test has the first one to itself and the client and the
-mock share the second; --no-pin leaves that to the kernel.
+arrived. The kernel places the processes, as it would in use; --pin gives the path under test the first
+processor to itself and the second one to client and mock, which costs every hop a wake-up across processors.
 
 Exits 1 when an answer failed, or a token was lost, repeated or out of order; times are printed, not judged.
 """
@@ -101,7 +101,7 @@ class Row:
 
 
 def rows_of(kind):
-    seconds = 2 if kind == "quick" else 4
+    seconds = 1.5 if kind == "quick" else 3
     rows = [
         Row("requests-1", False, 1, seconds),
         Row("requests-8", False, 8, seconds),
@@ -205,7 +205,7 @@ def start_mock(options, out_dir, cpus):
 def start_all(options, out_dir, servers):
     """Adds to `servers` as it goes, so that whatever was started is ended if the next one fails."""
     processors = sorted(os.sched_getaffinity(0))
-    pin = len(processors) > 1 and not options.no_pin
+    pin = len(processors) > 1 and options.pin
     ours = {processors[0]} if pin else None
     theirs = {processors[1]} if pin else None
     servers["direct"] = start_mock(options, out_dir, theirs)
@@ -223,7 +223,7 @@ def paths_of(row):
 def run_rounds(options, servers, load, cpus):
     rows = [row for row in rows_of(options.kind) if options.only is None or options.only in row.name]
     results = {row.name: {path: [] for path in paths_of(row)} for row in rows}
-    rounds = options.rounds or (2 if options.kind == "quick" else 3)
+    rounds = options.rounds or (3 if options.kind == "quick" else 5)
     for number in range(rounds):
         for row in rows:
             for path, server in paths_of(row).items():
@@ -266,9 +266,9 @@ def parse_options():
     parser.add_argument("--gateway", default=os.path.join(ROOT, "build/release/dynabus"), help="the binary to measure")
     parser.add_argument("--gateway-command", help="another gateway instead: words with {port} and {upstream}")
     parser.add_argument("--mock-command", help="another upstream instead: words with {port}")
-    parser.add_argument("--rounds", type=int, help="instead of 2 (quick) or 3 (full)")
+    parser.add_argument("--rounds", type=int, help="instead of 3 (quick) or 5 (full)")
     parser.add_argument("--only", help="rows whose name holds this: requests, streams, 64, ...")
-    parser.add_argument("--no-pin", action="store_true", help="let the kernel place the processes")
+    parser.add_argument("--pin", action="store_true", help="one processor for the path under test, one for the rest")
     return parser.parse_args()
 
 

@@ -1,10 +1,8 @@
 """The table that bench.py prints: what was measured, its ratio to nginx, and what we hold ourselves to."""
 
-# What is measured, over which row, how; and the bounds: a ratio to nginx ("2.5 x") or a figure in the row's unit.
-# `issue` is what must hold now, `bound` and `aim` are the numbers of the architecture.
-REQUEST = "cpu_us"
+# What is shown: title, row and figure of the run ("+": beyond the direct path), unit, and two ratios to nginx:
+# what has to hold now and what we aim at. Rows without bounds are there to explain the others.
 ROWS = [
-    # title, row, kind, unit, must hold now, aim
     ("CPU per request, 1 connection", "requests-1", "cpu_us", "us", 1.8, 1.35),
     ("CPU per request, 8 connections", "requests-8", "cpu_us", "us", None, None),
     ("CPU per request, 64 connections", "requests-64", "cpu_us", "us", 2.5, 2.0),

@@ -100,7 +100,10 @@ feed_chunk_size(struct load_answer *answer, const char *data, size_t len)
             answer->line_len = 0;
             return i + 1;
         }
-        if (c == '\r') {
+        if (c == ';') {
+            answer->line_len = 1; /* an extension follows: skipped */
+        }
+        if (c == '\r' || answer->line_len > 0) {
             continue;
         }
         unsigned digit = hex_digit(c);

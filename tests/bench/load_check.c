@@ -10,6 +10,7 @@ load_check_start(struct load_check *check, struct load_totals *totals, uint64_t 
     check->request = request;
     check->next_seq = 0;
     check->skipped = 0;
+    check->is_in_order = true;
     check->in_tag = false;
     check->saw_done = false;
     check->done_matched = 0;
@@ -24,11 +25,11 @@ order_tag(struct load_check *check, uint64_t seq)
     if (seq == check->next_seq) {
         check->next_seq++;
     } else if (seq > check->next_seq) {
-        totals->out_of_order++;
         check->skipped += seq - check->next_seq;
         check->next_seq = seq + 1;
     } else if (check->skipped > 0) {
         totals->out_of_order++;
+        check->is_in_order = false;
         check->skipped--;
     } else {
         totals->repeated++;
@@ -113,5 +114,5 @@ load_check_end(struct load_check *check, uint64_t expected_tokens)
     if (arrived < expected_tokens) {
         check->totals->lost += expected_tokens - arrived;
     }
-    return check->next_seq == expected_tokens && check->skipped == 0;
+    return check->is_in_order && check->next_seq == expected_tokens && check->skipped == 0;
 }
