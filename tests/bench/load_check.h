@@ -29,6 +29,7 @@ struct load_check {
     uint64_t request; /* the number this answer must carry */
     uint64_t next_seq;
     uint64_t skipped; /* places jumped over so far: lost unless they still come */
+    bool is_in_order;
     bool in_tag;
     bool saw_done; /* "[DONE]" went by */
     size_t done_matched;
