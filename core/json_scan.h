@@ -12,7 +12,11 @@ struct dyn_buf;
 
 enum json_type { JSON_NULL, JSON_FALSE, JSON_TRUE, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
 
-enum { JSON_DEPTH_DEFAULT = 128 }; /* what a chat request can sensibly nest; tool schemas reach ~30 */
+enum {
+    JSON_DEPTH_DEFAULT = 128, /* what a chat request can sensibly nest; tool schemas reach ~30 */
+    JSON_DEPTH_MAX = 1000,    /* larger limits count as this; cJSON gives up there too */
+    JSON_MEMBERS_MAX = 8192,  /* of one json_scan_object: its key table then has 400 KB */
+};
 
 struct json_error {
     const char *what;   /* static sentence fragment: "invalid UTF-8" */
@@ -31,13 +35,16 @@ struct json_member {
     struct json_value value;
 };
 
-/* Validates one JSON text and nothing else after it; fills *value with its outermost value. */
+/* Validates one JSON text and nothing else after it; fills *value with its outermost value. A scalar
+ * has depth 0, [] has depth 1. `error` and `value` may be NULL. */
 int json_scan(struct dyn_slice text, unsigned max_depth, struct json_value *value,
               struct json_error *error);
 
 /* The same for a text that must be an object, and calls `fn` for each of its members in order, in
  * the same pass. The members seen so far are known valid; what follows may still turn out not to be.
- * `fn` returns 0 to go on, anything else stops and is returned. -1 for an error of the text. */
+ * `fn` returns 0 to go on; anything else, by habit a positive number, stops and is returned. -1 for
+ * an error of the text. Keys are equal when they decode to the same bytes. Allocates nothing up to 32
+ * members; more than JSON_MEMBERS_MAX are refused. */
 typedef int (*json_member_fn)(void *self, const struct json_member *member);
 int json_scan_object(struct dyn_slice text, unsigned max_depth, json_member_fn fn, void *self,
                      struct json_error *error);

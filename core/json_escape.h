@@ -1,0 +1,15 @@
+/* Escapes of JSON strings (RFC 8259, section 7): checked once by the scanner, decoded where asked.
+ * Private to core/json_*.c. */
+#pragma once
+
+#include "core/base.h"
+
+/* Checks the escape that begins at `at` (a backslash): how many bytes it has, or 0 with *what saying
+ * what is wrong. A surrogate pair counts as one escape; half of one, and \u0000, are refused. */
+size_t json_escape_check(const char *at, const char *end, const char **what);
+/* Decodes one checked escape: bytes read; *written (1 to 4) bytes are in `out`. */
+size_t json_escape_decode(const char *at, char out[4], size_t *written);
+/* Decodes the inside of a checked string; returns its length, at most raw.len, which `out` must have. */
+size_t json_unescape(struct dyn_slice raw, char *out);
+/* What json_unescape returns, without writing. */
+size_t json_unescape_size(struct dyn_slice raw);

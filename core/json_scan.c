@@ -1,0 +1,374 @@
+/* Validation: one pass over the text, no recursion, no allocation. Where the scanner stands is a
+ * pointer that functions take and return; NULL means that the error is filled. */
+#include "core/json_scan.h"
+
+#include "core/json_escape.h"
+#include "core/json_keys.h"
+#include "core/json_skip.h"
+#include "core/text.h"
+
+enum { WORD_BITS = 64, STACK_WORDS = (JSON_DEPTH_MAX + WORD_BITS - 1) / WORD_BITS };
+
+struct scan {
+    const char        *begin;
+    const char        *end;
+    struct json_error *error;
+    unsigned           depth; /* containers that are open */
+    unsigned           max_depth;
+    bool               saw_escape; /* in the string scanned last */
+    uint64_t           is_object[STACK_WORDS]; /* one bit for each open container */
+};
+
+static DYN_COLD const char *
+fail(struct scan *scan, const char *at, const char *what)
+{
+    *scan->error = (struct json_error){what, (size_t)(at - scan->begin)};
+    return NULL;
+}
+
+static DYN_COLD const char *
+fail_expected(struct scan *scan, const char *at, const char *what)
+{
+    return fail(scan, at, at == scan->end ? "unexpected end of text" : what);
+}
+
+/* Characters beyond ASCII, up to the next that is not. Texts that have one have many. */
+static const char *
+scan_utf8(struct scan *scan, const char *at)
+{
+    while (at < scan->end && (unsigned char)*at >= 0x80) {
+        size_t len = dyn_utf8_len(at, scan->end);
+        if (len == 0) {
+            return fail(scan, at, "invalid UTF-8");
+        }
+        at += len;
+    }
+    return at;
+}
+
+static const char *
+scan_escape(struct scan *scan, const char *at)
+{
+    const char *what;
+    size_t len = json_escape_check(at, scan->end, &what);
+    scan->saw_escape = true;
+    return len > 0 ? at + len : fail(scan, at, what);
+}
+
+/* From the opening quote to behind the closing one. */
+static inline const char *
+scan_string(struct scan *scan, const char *at)
+{
+    scan->saw_escape = false;
+    at++;
+    while (at != NULL) {
+        at = json_skip_plain(at, scan->end);
+        if (at == scan->end) {
+            return fail(scan, at, "unexpected end of text in a string");
+        }
+        if (*at == '"') {
+            return at + 1;
+        }
+        if (*at == '\\') {
+            at = scan_escape(scan, at);
+        } else if ((unsigned char)*at >= 0x80) {
+            at = scan_utf8(scan, at);
+        } else {
+            return fail(scan, at, *at == '\0' ? "NUL in a string" : "control character in a string");
+        }
+    }
+    return NULL;
+}
+
+static inline bool
+is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* At least one digit, or NULL without an error. */
+static const char *
+skip_digits(const char *at, const char *end)
+{
+    const char *first = at;
+    while (at < end && is_digit(*at)) {
+        at++;
+    }
+    return at > first ? at : NULL;
+}
+
+/* RFC 8259, section 6. */
+static const char *
+scan_number(struct scan *scan, const char *begin)
+{
+    const char *end = scan->end;
+    const char *at = begin + (*begin == '-');
+    if (at < end && *at == '0') {
+        at++;
+    } else {
+        at = skip_digits(at, end);
+    }
+    if (at != NULL && at < end && *at == '.') {
+        at = skip_digits(at + 1, end);
+    }
+    if (at != NULL && at < end && (*at | 0x20) == 'e') {
+        at++;
+        at += at < end && (*at == '+' || *at == '-');
+        at = skip_digits(at, end);
+    }
+    if (at == NULL || (at < end && is_digit(*at))) { /* the latter: a leading zero */
+        return fail(scan, begin, "invalid number");
+    }
+    return at;
+}
+
+static const char *
+scan_literal(struct scan *scan, const char *at, const char *literal, size_t len)
+{
+    if ((size_t)(scan->end - at) < len || memcmp(at, literal, len) != 0) {
+        return fail(scan, at, "expected a value");
+    }
+    return at + len;
+}
+
+static inline bool
+in_object(const struct scan *scan)
+{
+    unsigned level = scan->depth - 1;
+    return ((scan->is_object[level / WORD_BITS] >> (level % WORD_BITS)) & 1u) != 0;
+}
+
+static inline const char *
+scan_key(struct scan *scan, const char *at)
+{
+    at = json_skip_space(at, scan->end);
+    if (at == scan->end || *at != '"') {
+        return fail_expected(scan, at, "expected a key in quotes");
+    }
+    return scan_string(scan, at);
+}
+
+static inline const char *
+scan_colon(struct scan *scan, const char *at)
+{
+    at = json_skip_space(at, scan->end);
+    if (at == scan->end || *at != ':') {
+        return fail_expected(scan, at, "expected ':'");
+    }
+    return at + 1;
+}
+
+static inline const char *
+scan_key_and_colon(struct scan *scan, const char *at)
+{
+    at = scan_key(scan, at);
+    return at ? scan_colon(scan, at) : NULL;
+}
+
+/* What became of the place in the text: a value begins there, or one has ended. */
+enum place { VALUE_BEGINS, VALUE_ENDED };
+
+/* Behind '{' or '[': an empty container is complete, else its first value (behind its key) begins. */
+static inline const char *
+open_container(struct scan *scan, const char *at, enum place *place)
+{
+    if (scan->depth == scan->max_depth) {
+        return fail(scan, at, "nested too deeply");
+    }
+    bool object = *at == '{';
+    unsigned level = scan->depth++;
+    uint64_t bit = (uint64_t)1 << (level % WORD_BITS);
+    uint64_t *word = &scan->is_object[level / WORD_BITS];
+    *word = object ? *word | bit : *word & ~bit;
+    at = json_skip_space(at + 1, scan->end);
+    if (at < scan->end && *at == (object ? '}' : ']')) {
+        scan->depth--;
+        *place = VALUE_ENDED;
+        return at + 1;
+    }
+    *place = VALUE_BEGINS;
+    return object ? scan_key_and_colon(scan, at) : at;
+}
+
+/* A scalar, or the opening of a container. */
+static inline const char *
+scan_item(struct scan *scan, const char *at, enum place *place)
+{
+    at = json_skip_space(at, scan->end);
+    *place = VALUE_ENDED;
+    switch (at < scan->end ? *at : '\0') {
+    case '"':
+        return scan_string(scan, at);
+    case '{':
+    case '[':
+        return open_container(scan, at, place);
+    case 't':
+        return scan_literal(scan, at, "true", 4);
+    case 'f':
+        return scan_literal(scan, at, "false", 5);
+    case 'n':
+        return scan_literal(scan, at, "null", 4);
+    default:
+        if (at < scan->end && (*at == '-' || is_digit(*at))) {
+            return scan_number(scan, at);
+        }
+        return fail_expected(scan, at, "expected a value");
+    }
+}
+
+/* Behind a value: closes what ends there down to `base` containers, or goes on to the next value. */
+static inline const char *
+scan_behind(struct scan *scan, const char *at, unsigned base, enum place *place)
+{
+    while (scan->depth > base) {
+        at = json_skip_space(at, scan->end);
+        bool object = in_object(scan);
+        char c = at < scan->end ? *at : '\0';
+        if (c == ',') {
+            *place = VALUE_BEGINS;
+            return object ? scan_key_and_colon(scan, at + 1) : at + 1;
+        }
+        if (c != (object ? '}' : ']')) {
+            return fail_expected(scan, at, object ? "expected ',' or '}'" : "expected ',' or ']'");
+        }
+        scan->depth--;
+        at++;
+    }
+    return at;
+}
+
+/* One value with all that is in it. */
+static const char *
+scan_value(struct scan *scan, const char *at, struct json_value *value)
+{
+    unsigned base = scan->depth;
+    const char *begin = json_skip_space(at, scan->end);
+    enum place place;
+    at = begin;
+    do {
+        at = scan_item(scan, at, &place);
+        if (at != NULL && place == VALUE_ENDED) {
+            at = scan_behind(scan, at, base, &place);
+        }
+    } while (at != NULL && place == VALUE_BEGINS);
+    if (at != NULL) {
+        value->type = json_type_of_byte(*begin);
+        value->raw = dyn_slice(begin, (size_t)(at - begin));
+    }
+    return at;
+}
+
+static void
+scan_init(struct scan *scan, struct dyn_slice text, unsigned max_depth, struct json_error *error)
+{
+    memset(scan, 0, sizeof *scan);
+    scan->begin = text.len > 0 ? text.data : "";
+    scan->end = scan->begin + text.len;
+    scan->max_depth = max_depth < JSON_DEPTH_MAX ? max_depth : JSON_DEPTH_MAX;
+    scan->error = error;
+}
+
+static int
+scan_end(struct scan *scan, const char *at)
+{
+    at = json_skip_space(at, scan->end);
+    if (at != scan->end) {
+        (void)fail(scan, at, "data after the value");
+        return -1;
+    }
+    return 0;
+}
+
+int
+json_scan(struct dyn_slice text, unsigned max_depth, struct json_value *value, struct json_error *error)
+{
+    struct json_error ignored_error;
+    struct json_value found;
+    struct scan scan;
+    scan_init(&scan, text, max_depth, error ? error : &ignored_error);
+    const char *at = scan_value(&scan, scan.begin, &found);
+    if (at == NULL || scan_end(&scan, at) != 0) {
+        return -1;
+    }
+    if (value != NULL) {
+        *value = found;
+    }
+    return 0;
+}
+
+static const char *
+scan_member(struct scan *scan, const char *at, struct json_keys *keys, struct json_member *member)
+{
+    const char *key = json_skip_space(at, scan->end);
+    at = scan_key(scan, key);
+    if (at == NULL) {
+        return NULL;
+    }
+    member->key = dyn_slice(key + 1, (size_t)(at - key) - 2);
+    member->key_is_escaped = scan->saw_escape;
+    if (keys->n_used == JSON_MEMBERS_MAX) {
+        return fail(scan, key, "too many members");
+    }
+    if (!json_keys_add(keys, member->key, member->key_is_escaped)) {
+        return fail(scan, key, "duplicate key");
+    }
+    at = scan_colon(scan, at);
+    return at ? scan_value(scan, at, &member->value) : NULL;
+}
+
+/* The members behind the opening brace, to behind the closing one. *result is what `fn` said. */
+static const char *
+scan_members(struct scan *scan, const char *at, struct json_keys *keys, json_member_fn fn, void *self,
+             int *result)
+{
+    at = json_skip_space(at, scan->end);
+    if (at < scan->end && *at == '}') {
+        return at + 1;
+    }
+    for (;;) {
+        struct json_member member;
+        at = scan_member(scan, at, keys, &member);
+        if (at == NULL) {
+            return NULL;
+        }
+        *result = fn(self, &member);
+        if (*result != 0) {
+            return NULL;
+        }
+        at = json_skip_space(at, scan->end);
+        if (at == scan->end || (*at != ',' && *at != '}')) {
+            return fail_expected(scan, at, "expected ',' or '}'");
+        }
+        if (*at++ == '}') {
+            return at;
+        }
+    }
+}
+
+int
+json_scan_object(struct dyn_slice text, unsigned max_depth, json_member_fn fn, void *self,
+                 struct json_error *error)
+{
+    struct json_error ignored_error;
+    struct scan scan;
+    scan_init(&scan, text, max_depth, error ? error : &ignored_error);
+    const char *at = json_skip_space(scan.begin, scan.end);
+    if (at == scan.end || *at != '{') {
+        (void)fail_expected(&scan, at, "expected an object");
+        return -1;
+    }
+    if (scan.max_depth == 0) {
+        (void)fail(&scan, at, "nested too deeply");
+        return -1;
+    }
+    scan.depth = 1;
+    struct json_keys keys;
+    json_keys_init(&keys);
+    int result = 0;
+    at = scan_members(&scan, at + 1, &keys, fn, self, &result);
+    json_keys_fini(&keys);
+    if (result != 0) {
+        return result;
+    }
+    return at != NULL ? scan_end(&scan, at) : -1;
+}

@@ -1,0 +1,221 @@
+/* The inner loops of the JSON files: bytes that need no look are skipped 16 at a time with SSE2, 8 at
+ * a time elsewhere. Private to core/json_*.c. Nothing here reads at or behind `end`. */
+#pragma once
+
+#include "core/json_scan.h"
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+#define JSON_EACH_BYTE 0x0101010101010101u
+#define JSON_HIGH_BITS 0x8080808080808080u
+
+/* Sets the high bit of (at least) every byte that is zero, and of none if there is no zero byte. */
+static inline uint64_t
+json_zero_bytes(uint64_t word)
+{
+    return (word - JSON_EACH_BYTE) & ~word & JSON_HIGH_BITS;
+}
+
+static inline uint64_t
+json_load_word(const char *at)
+{
+    uint64_t word;
+    memcpy(&word, at, sizeof word);
+    return word;
+}
+
+/* In a string: neither quote, backslash, control character nor part of a character beyond ASCII. */
+static inline bool
+json_byte_is_plain(char c)
+{
+    unsigned char byte = (unsigned char)c;
+    return byte >= 0x20 && byte < 0x80 && byte != '"' && byte != '\\';
+}
+
+/* The first byte that is not plain, or end. */
+static inline const char *
+json_skip_plain_portable(const char *at, const char *end)
+{
+    while ((size_t)(end - at) >= sizeof(uint64_t)) {
+        uint64_t word = json_load_word(at);
+        uint64_t control = (word - JSON_EACH_BYTE * 0x20) & ~word & JSON_HIGH_BITS;
+        uint64_t quote = json_zero_bytes(word ^ (JSON_EACH_BYTE * '"'));
+        uint64_t backslash = json_zero_bytes(word ^ (JSON_EACH_BYTE * '\\'));
+        if ((((control | quote | backslash | word) & JSON_HIGH_BITS)) != 0) {
+            break;
+        }
+        at += sizeof word;
+    }
+    while (at < end && json_byte_is_plain(*at)) {
+        at++;
+    }
+    return at;
+}
+
+/* In a string that is known valid: the next quote or backslash, or end. */
+static inline const char *
+json_skip_to_quote_portable(const char *at, const char *end)
+{
+    while ((size_t)(end - at) >= sizeof(uint64_t)) {
+        uint64_t word = json_load_word(at);
+        if ((json_zero_bytes(word ^ (JSON_EACH_BYTE * '"')) |
+             json_zero_bytes(word ^ (JSON_EACH_BYTE * '\\'))) != 0) {
+            break;
+        }
+        at += sizeof word;
+    }
+    while (at < end && *at != '"' && *at != '\\') {
+        at++;
+    }
+    return at;
+}
+
+/* '[' and '{' differ from each other, and ']' and '}', by the bit of lower case only. */
+static inline bool
+json_byte_is_bracket(char c)
+{
+    return (c | 0x20) == '{' || (c | 0x20) == '}';
+}
+
+/* In a value that is known valid, outside strings: the next quote or bracket, or end. */
+static inline const char *
+json_skip_to_bracket_portable(const char *at, const char *end)
+{
+    while (at < end && *at != '"' && !json_byte_is_bracket(*at)) {
+        at++;
+    }
+    return at;
+}
+
+#if defined(__SSE2__)
+
+static inline __m128i
+json_load_16(const char *at)
+{
+    return _mm_loadu_si128((const __m128i *)(const void *)at);
+}
+
+static inline unsigned
+json_mask_16(__m128i bytes)
+{
+    return (unsigned)_mm_movemask_epi8(bytes);
+}
+
+static inline const char *
+json_skip_plain(const char *at, const char *end)
+{
+    const __m128i quote = _mm_set1_epi8('"');
+    const __m128i backslash = _mm_set1_epi8('\\');
+    const __m128i space = _mm_set1_epi8(' ');
+    while (end - at >= 16) {
+        __m128i bytes = json_load_16(at);
+        /* The comparison is signed: bytes from 0x80 on count as below the space, which is wanted. */
+        __m128i special = _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(bytes, quote),
+                                                    _mm_cmpeq_epi8(bytes, backslash)),
+                                       _mm_cmplt_epi8(bytes, space));
+        unsigned mask = json_mask_16(special);
+        if (mask != 0) {
+            return at + __builtin_ctz(mask);
+        }
+        at += 16;
+    }
+    return json_skip_plain_portable(at, end);
+}
+
+static inline const char *
+json_skip_to_quote(const char *at, const char *end)
+{
+    const __m128i quote = _mm_set1_epi8('"');
+    const __m128i backslash = _mm_set1_epi8('\\');
+    while (end - at >= 16) {
+        __m128i bytes = json_load_16(at);
+        unsigned mask =
+            json_mask_16(_mm_or_si128(_mm_cmpeq_epi8(bytes, quote), _mm_cmpeq_epi8(bytes, backslash)));
+        if (mask != 0) {
+            return at + __builtin_ctz(mask);
+        }
+        at += 16;
+    }
+    return json_skip_to_quote_portable(at, end);
+}
+
+static inline const char *
+json_skip_to_bracket(const char *at, const char *end)
+{
+    const __m128i quote = _mm_set1_epi8('"');
+    const __m128i open = _mm_set1_epi8('{');
+    const __m128i close = _mm_set1_epi8('}');
+    const __m128i lower = _mm_set1_epi8(0x20);
+    while (end - at >= 16) {
+        __m128i bytes = json_load_16(at);
+        __m128i lowered = _mm_or_si128(bytes, lower);
+        __m128i bracket = _mm_or_si128(_mm_cmpeq_epi8(lowered, open), _mm_cmpeq_epi8(lowered, close));
+        unsigned mask = json_mask_16(_mm_or_si128(bracket, _mm_cmpeq_epi8(bytes, quote)));
+        if (mask != 0) {
+            return at + __builtin_ctz(mask);
+        }
+        at += 16;
+    }
+    return json_skip_to_bracket_portable(at, end);
+}
+
+#else
+
+static inline const char *
+json_skip_plain(const char *at, const char *end)
+{
+    return json_skip_plain_portable(at, end);
+}
+
+static inline const char *
+json_skip_to_quote(const char *at, const char *end)
+{
+    return json_skip_to_quote_portable(at, end);
+}
+
+static inline const char *
+json_skip_to_bracket(const char *at, const char *end)
+{
+    return json_skip_to_bracket_portable(at, end);
+}
+
+#endif
+
+static inline bool
+json_byte_is_space(char c)
+{
+    return c == ' ' || c == '\n' || c == '\r' || c == '\t';
+}
+
+static inline const char *
+json_skip_space(const char *at, const char *end)
+{
+    while (at < end && json_byte_is_space(*at)) {
+        at++;
+    }
+    return at;
+}
+
+/* The type a value has by its first byte, if it is a value at all. */
+static inline enum json_type
+json_type_of_byte(char c)
+{
+    switch (c) {
+    case '"':
+        return JSON_STRING;
+    case '{':
+        return JSON_OBJECT;
+    case '[':
+        return JSON_ARRAY;
+    case 't':
+        return JSON_TRUE;
+    case 'f':
+        return JSON_FALSE;
+    case 'n':
+        return JSON_NULL;
+    default:
+        return JSON_NUMBER;
+    }
+}

@@ -1,0 +1,204 @@
+/* What can be asked of values that a scan has accepted. Bytes are not checked again; every loop still
+ * stops at the end of the value, so a value that was never scanned gives nonsense, not an overrun. */
+#include "core/buf.h"
+#include "core/json_escape.h"
+#include "core/json_scan.h"
+#include "core/json_skip.h"
+
+/* From the opening quote to behind the closing one. */
+static const char *
+skip_string(const char *at, const char *end, bool *is_escaped)
+{
+    *is_escaped = false;
+    for (at++; at < end; at += 2) {
+        at = json_skip_to_quote(at, end);
+        if (at == end || *at == '"') {
+            break;
+        }
+        *is_escaped = true;
+    }
+    return at < end ? at + 1 : end;
+}
+
+/* From the opening bracket to behind the one that closes it. Since the text is valid, it is enough to
+ * count them. */
+static const char *
+skip_container(const char *at, const char *end)
+{
+    size_t open = 0;
+    while (at < end) {
+        if (*at == '"') {
+            bool is_escaped;
+            at = skip_string(at, end, &is_escaped);
+        } else {
+            bool opens = (*at | 0x20) == '{';
+            at++;
+            open += opens ? 1 : (size_t)-1;
+            if (open == 0) {
+                return at;
+            }
+        }
+        at = json_skip_to_bracket(at, end);
+    }
+    return end;
+}
+
+static const char *
+skip_scalar(const char *at, const char *end)
+{
+    while (at < end && *at != ',' && !json_byte_is_bracket(*at) && !json_byte_is_space(*at)) {
+        at++;
+    }
+    return at;
+}
+
+static const char *
+skip_value(const char *at, const char *end)
+{
+    bool is_escaped;
+    switch (*at) {
+    case '"':
+        return skip_string(at, end, &is_escaped);
+    case '{':
+    case '[':
+        return skip_container(at, end);
+    default:
+        return skip_scalar(at, end);
+    }
+}
+
+struct json_iter
+json_iter(struct json_value value)
+{
+    if ((value.type != JSON_OBJECT && value.type != JSON_ARRAY) || value.raw.len < 2) {
+        return (struct json_iter){"", "", false};
+    }
+    const char *begin = value.raw.data + 1;
+    const char *end = value.raw.data + value.raw.len - 1;
+    /* The separators are skipped before an item; the first has none in front. */
+    return (struct json_iter){json_skip_space(begin, end), end, value.type == JSON_OBJECT};
+}
+
+static const char *
+read_key(struct json_iter *it, const char *at, struct json_member *member)
+{
+    const char *behind = skip_string(at, it->end, &member->key_is_escaped);
+    if (behind - at < 2) {
+        return it->end;
+    }
+    member->key = dyn_slice(at + 1, (size_t)(behind - at) - 2);
+    at = json_skip_space(behind, it->end);
+    return at < it->end ? json_skip_space(at + 1, it->end) : at; /* behind the colon */
+}
+
+bool
+json_iter_next(struct json_iter *it, struct json_member *member)
+{
+    const char *at = it->next;
+    *member = (struct json_member){.key = {NULL, 0}};
+    if (it->is_object && at < it->end) {
+        at = read_key(it, at, member);
+    }
+    if (at >= it->end) {
+        it->next = it->end;
+        return false;
+    }
+    const char *behind = skip_value(at, it->end);
+    member->value.type = json_type_of_byte(*at);
+    member->value.raw = dyn_slice(at, (size_t)(behind - at));
+    at = json_skip_space(behind, it->end);
+    it->next = at < it->end ? json_skip_space(at + 1, it->end) : at; /* behind the comma */
+    return true;
+}
+
+bool
+json_find(struct json_value object, const char *key, struct json_value *found)
+{
+    struct json_member member;
+    if (object.type != JSON_OBJECT) {
+        return false;
+    }
+    for (struct json_iter it = json_iter(object); json_iter_next(&it, &member);) {
+        if (json_key_is(&member, key)) {
+            *found = member.value;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Compares without writing the decoded text anywhere. */
+static bool
+decodes_to(struct dyn_slice raw, const char *text, size_t len)
+{
+    size_t matched = 0;
+    for (size_t i = 0; i < raw.len;) {
+        char piece[4];
+        size_t piece_len = 1;
+        if (raw.data[i] == '\\') {
+            i += json_escape_decode(raw.data + i, piece, &piece_len);
+        } else {
+            piece[0] = raw.data[i++];
+        }
+        if (len - matched < piece_len || memcmp(text + matched, piece, piece_len) != 0) {
+            return false;
+        }
+        matched += piece_len;
+    }
+    return matched == len;
+}
+
+bool
+json_key_is(const struct json_member *member, const char *key)
+{
+    size_t len = strlen(key);
+    if (member->key_is_escaped) {
+        return decodes_to(member->key, key, len);
+    }
+    return member->key.data != NULL && dyn_slice_eq(member->key, dyn_slice(key, len));
+}
+
+/* Between the quotes; absent when the value is not a string. */
+static struct dyn_slice
+inside(struct json_value string)
+{
+    if (string.type != JSON_STRING || string.raw.len < 2) {
+        return (struct dyn_slice){NULL, 0};
+    }
+    return dyn_slice(string.raw.data + 1, string.raw.len - 2);
+}
+
+void
+json_string_decode(struct json_value string, struct dyn_buf *out)
+{
+    struct dyn_slice raw = inside(string);
+    if (raw.len == 0) {
+        return;
+    }
+    if (memchr(raw.data, '\\', raw.len) == NULL) {
+        dyn_buf_add_slice(out, raw);
+        return;
+    }
+    size_t size = json_unescape_size(raw); /* exact, since a limit of the buffer may be */
+    char *room = dyn_buf_room(out, size);
+    if (room != NULL) {
+        out->len += json_unescape(raw, room);
+    }
+}
+
+struct dyn_slice
+json_string_plain(struct json_value string)
+{
+    struct dyn_slice raw = inside(string);
+    if (raw.len > 0 && memchr(raw.data, '\\', raw.len) != NULL) {
+        return (struct dyn_slice){NULL, 0};
+    }
+    return raw;
+}
+
+bool
+json_string_is(struct json_value string, const char *text)
+{
+    struct dyn_slice raw = inside(string);
+    return raw.data != NULL && decodes_to(raw, text, strlen(text));
+}
