@@ -110,7 +110,7 @@ struct env {
     uint32_t sequence; /* from 0 in each attempt */
 
     /* first CHUNK, END */
-    uint16_t          status; /* HTTP status of the answer; 0 in END: already sent in the first CHUNK */
+    uint16_t          status; /* HTTP status of the answer; in END also when the first CHUNK said it */
     struct dyn_slice  content_type;
     struct env_header *headers; /* in the arena: answer headers for the client */
     size_t            n_headers;

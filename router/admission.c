@@ -28,5 +28,5 @@ admission_judge(const struct admission *admission, struct dyn_slice credential)
         return (struct admission_verdict){ERR_NONE, DYN_SLICE("anonymous")};
     }
     enum err_code refused = credential.len > 0 ? ERR_INVALID_API_KEY : ERR_MISSING_API_KEY;
-    return (struct admission_verdict){refused, DYN_SLICE("none")};
+    return (struct admission_verdict){refused, DYN_SLICE("-")};
 }

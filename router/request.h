@@ -55,6 +55,7 @@ struct route_request {
     bool          timed_out;
     bool          owner_cancelled;
     uint64_t      first_chunk_us;
+    uint16_t      status; /* that the first CHUNK carried; 0: none was sent */
     enum err_code error; /* why it fails */
     char          error_text[256];
     char          error_param[80];

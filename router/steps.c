@@ -201,6 +201,7 @@ route_step_stream(struct route_request *rq)
     if (!rq->begun) {
         rq->begun = true;
         rq->first_chunk_us = bus_loop_now_us(rq->router->loop);
+        rq->status = chunk->status;
         dyn_block_unref(&rq->request->body); /* from here on no other attempt can be made */
         name_answerer(rq, chunk);
         if (rq->facts.stream) {
@@ -234,6 +235,7 @@ route_step_reply(struct route_request *rq)
 {
     struct env *end = rq->inbound;
     rq->inbound = NULL;
+    end->status = end->status != 0 ? end->status : rq->status;
     return finish(rq, end);
 }
 
