@@ -43,3 +43,14 @@ function(dyn_fuzz_targets folder)
         target_link_libraries(${name} PRIVATE dynabus_gateway dynabus_warnings)
     endforeach()
 endfunction()
+
+# A pytest file as one test. Its libraries live in build/venv, which ./dev test makes.
+# dyn_pytest(<ctest name> <file> LABELS <label>... [ENVIRONMENT <NAME=value>...])
+set(DYNABUS_VENV "${CMAKE_SOURCE_DIR}/build/venv" CACHE PATH "Python environment of the tests")
+function(dyn_pytest name file)
+    cmake_parse_arguments(T "" "" "LABELS;ENVIRONMENT" ${ARGN})
+    add_test(NAME ${name}
+             COMMAND "${DYNABUS_VENV}/bin/python" -m pytest -q -p harness.fixtures -p no:cacheprovider "${file}")
+    set_tests_properties(${name} PROPERTIES LABELS "${T_LABELS}" TIMEOUT 300
+        ENVIRONMENT "PYTHONPATH=${CMAKE_SOURCE_DIR}/tests;PYTHONDONTWRITEBYTECODE=1;DYNABUS_BINARY=$<TARGET_FILE:dynabus>;${T_ENVIRONMENT}")
+endfunction()
