@@ -141,36 +141,29 @@ http_guard_head(struct http_head_scan *scan, struct dyn_slice bytes, size_t head
                 struct http_refusal *refusal)
 {
     const char *data = bytes.data;
-    size_t      i = scan->at;
-    while (i < bytes.len && i - scan->start < head_max) {
-        switch (class_of(data[i])) {
-        case BYTE_OTHER:
-        case BYTE_TOKEN:
-            i++;
-            break;
-        case BYTE_CR:
-            if (i + 1 == bytes.len) {
-                scan->at = i;
-                return 0;
-            }
-            if (data[i + 1] != '\n') {
-                return refuse(refusal, 400, "CR without LF");
-            }
-            int rc = end_line(scan, data, i, refusal);
-            if (rc != 0) {
-                *end = scan->at;
-                return rc;
-            }
-            i = scan->at;
-            break;
-        case BYTE_LF:
-            return refuse(refusal, 400, "LF without CR");
-        default:
-            return refuse(refusal, 400, "control character in the head");
+    for (size_t i = scan->at; i < bytes.len && i - scan->start < head_max;) {
+        unsigned class = class_of(data[i]);
+        if (class <= BYTE_TOKEN) {
+            scan->at = ++i;
+            continue;
         }
+        if (class != BYTE_CR) {
+            return refuse(refusal, 400, class == BYTE_LF ? "LF without CR" : "control character in the head");
+        }
+        if (i + 1 == bytes.len) {
+            return 0;
+        }
+        if (data[i + 1] != '\n') {
+            return refuse(refusal, 400, "CR without LF");
+        }
+        int rc = end_line(scan, data, i, refusal);
+        if (rc != 0) {
+            *end = scan->at;
+            return rc;
+        }
+        i = scan->at;
     }
-    scan->at = i;
-    return i - scan->start < head_max ? 0 : refuse(refusal, 431, "head too large");
+    return scan->at - scan->start < head_max ? 0 : refuse(refusal, 431, "head too large");
 }
 
 static int

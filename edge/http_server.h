@@ -21,6 +21,7 @@ struct http_header {
 };
 
 enum { HTTP_REQUEST_HEADERS_MAX = 100 };
+#define HTTP_BODY_DISCARD UINT64_MAX
 
 /* Valid until the exchange ends. */
 struct http_request {
@@ -43,18 +44,22 @@ struct dyn_slice http_request_header(const struct http_request *request, const c
 
 struct http_server_ops {
     /* The head is complete and well framed, the body is not read yet. Return the largest body to
-     * accept in bytes (0: none expected; a longer one calls `too_large`), or answer here. */
+     * accept in bytes (0: none expected; a longer one calls `too_large`), or answer here. HTTP_BODY_DISCARD:
+     * the answer comes without the body, now or later; `request` is not called. A short body is read and
+     * dropped, behind a long one the connection closes. */
     uint64_t (*head)(void *self, http_exchange_t *exchange, const struct http_request *request);
-    /* The body is longer than `head` allowed: answer (413). The rest is not read; the connection closes
-     * after the answer (lingering, so that the client can read it). */
+    /* The body is longer than `head` allowed: answer (413), now or later. The rest is not read; the
+     * connection closes after the answer (lingering, so that the client can read it). */
     void (*too_large)(void *self, http_exchange_t *exchange, const struct http_request *request);
     /* The whole request is here. Not called when `head` or `too_large` has answered. */
     void (*request)(void *self, http_exchange_t *exchange, const struct http_request *request);
-    /* `bytes` more of a streamed answer went to the kernel. May be NULL. */
+    /* `bytes` more of a streamed answer went to the kernel (framing not counted). Never from inside a
+     * function of this header. May be NULL. */
     void (*written)(void *self, http_exchange_t *exchange, size_t bytes);
     /* The exchange is over and its pointer dead on return. `complete`: the whole answer was handed to
      * the kernel; false: the client went away, a time-out, or http_abort. Called exactly once for every
-     * exchange for which `head` was called. */
+     * exchange for which `head` was called, at the end of the turn or from the loop, never from inside a
+     * function of this header but http_server_free. */
     void (*done)(void *self, http_exchange_t *exchange, bool complete);
     /* The bytes of a request were refused before an exchange existed (bad framing, 400, 408, 431, 501,
      * 505): fill in the body of the answer. May be NULL: empty body. */
@@ -78,12 +83,14 @@ struct http_server_options {
 /* `loop` must not run elsewhere; call on its thread or before it runs. */
 http_server_t *http_server_new(bus_loop_t *loop, const struct http_server_ops *ops, void *self,
                                const struct http_server_options *options, struct dyn_err *err);
-/* Takes a connected, non-blocking socket. On -1 (limit) the descriptor is still the caller's. */
+/* Takes a connected socket. At the limit the longest idle connection makes room; when none is idle: -1, and
+ * the descriptor is still the caller's. Not from inside a callback. */
 int http_server_adopt(http_server_t *server, int fd, struct dyn_err *err);
 size_t http_server_connections(const http_server_t *server);
 /* From now on answers carry `connection: close`; idle connections close after `grace_ms`. */
 void http_server_drain(http_server_t *server, uint32_t grace_ms);
-/* Closes everything at once (done() is called for each open exchange) and frees it. */
+/* Closes everything at once (done() is called for each open exchange) and frees it. Not from inside a
+ * callback. */
 void http_server_free(http_server_t **server_p);
 
 void  http_exchange_set_user(http_exchange_t *exchange, void *user);
@@ -108,14 +115,16 @@ void http_reply(http_exchange_t *exchange, const struct http_answer *answer, dyn
 /* An answer in pieces: chunked on 1.1, ended by close on 1.0. `content_length` UINT64_MAX: unknown.
  * The head goes out with the first write, or with http_stream_flush. */
 void http_stream_start(http_exchange_t *exchange, const struct http_answer *answer, uint64_t content_length);
-/* Takes *bytes_p. Written at once when nothing waits (decided rule: not partial, nothing pending, at most
- * once a turn), else queued; `written` tells what left. Bounded by the caller's credit. */
+/* Takes *bytes_p. All that a turn writes leaves in one call at its end; `written` tells what the kernel
+ * took. With 24 bytes of headroom and 2 behind, and one reference, chunk framing is put in place. Bounded by
+ * the caller's credit. */
 void http_stream_write(http_exchange_t *exchange, dyn_block_t **bytes_p);
 void http_stream_flush(http_exchange_t *exchange);
 void http_stream_end(http_exchange_t *exchange);
 /* Bytes queued and not yet taken by the kernel. */
 size_t http_stream_queued(const http_exchange_t *exchange);
-/* Ends the connection in the middle, visibly: no last chunk, closed (reset: with RST). */
+/* Ends the connection in the middle, visibly: no last chunk, closed behind what was written (reset: at
+ * once, with RST). `done` follows with complete = false. */
 void http_abort(http_exchange_t *exchange, bool reset);
 /* Bytes as they are, bypassing framing: for the mock's broken answers. Ends with http_abort. */
 void http_raw_write(http_exchange_t *exchange, struct dyn_slice bytes);
