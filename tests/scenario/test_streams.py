@@ -111,10 +111,10 @@ def unchunk(data):
 @pytest.mark.parametrize("cells", [1, 2])
 def test_five_hundred_streams(start_gateway, mock, cells):
     """500 streams at once from the bundled mock: none lost, none mixed up, none out of order."""
-    gateway = start_gateway([target(mock.url, models=["mock-*"])], arguments=["--cells", cells])
-    bodies = [{"model": "mock-stream", "stream": True, "stream_options": {"include_usage": True},
-               "messages": [{"role": "user", "content": str(number)}],
-               "mock": {"tokens": 10, "interval_ms": 20}} for number in range(500)]
+    model = "mock-tokens-10-pace-20-tag"
+    gateway = start_gateway([target(mock.url, models=[model])], arguments=["--cells", cells])
+    bodies = [{"model": model, "stream": True, "messages": [{"role": "user", "content": str(number)}]}
+              for number in range(500)]
     nonces = set()
     for number, data in enumerate(read_streams(gateway.port, bodies)):
         check_mock_stream(unchunk(data), 10, nonces)
