@@ -271,7 +271,7 @@ static const struct rule rules[] = {
     {DYN_SLICE_INIT("response_format"), check_object, 0, 0, false},
     {DYN_SLICE_INIT("stop"), check_string_or_strings, 0, 0, false},
     {DYN_SLICE_INIT("n"), check_integer, 1, 0, false},
-    {DYN_SLICE_INIT("seed"), check_integer, -INFINITY, 0, false},
+    {DYN_SLICE_INIT("seed"), check_integer, -HUGE_VAL, 0, false},
     {DYN_SLICE_INIT("presence_penalty"), check_number, -2, 2, false},
     {DYN_SLICE_INIT("frequency_penalty"), check_number, -2, 2, false},
     {DYN_SLICE_INIT("logit_bias"), check_object, 0, 0, false},
