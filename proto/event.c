@@ -6,12 +6,12 @@ enum event_where { EVENT_IN_C = 1, EVENT_IN_F = 2, EVENT_IN_CF = 3 };
 enum event_type { EVENT_TEXT, EVENT_UINT, EVENT_BOOL, EVENT_REAL };
 
 static const struct event_field {
-    const char      *name;
-    enum event_type  type;
+    const char *name;
+    enum event_type type;
     enum event_where where;
-    size_t           offset;
+    size_t offset;
 } event_fields[] = {
-#define EVENT_FIELD(type, name, where, help) \
+#define EVENT_FIELD(type, name, where, help)                                                                 \
     {#name, EVENT_##type, EVENT_IN_##where, offsetof(struct event_record, name)},
 #include "proto/event_fields.def"
 #undef EVENT_FIELD
@@ -95,8 +95,8 @@ set_value(struct event_record *record, const struct event_field *field, const ms
         *(uint64_t *)at = value->via.u64;
     } else if (field->type == EVENT_BOOL && value->type == MSGPACK_OBJECT_BOOLEAN) {
         *(bool *)at = value->via.boolean;
-    } else if (field->type == EVENT_REAL && (value->type == MSGPACK_OBJECT_FLOAT64 ||
-                                             value->type == MSGPACK_OBJECT_FLOAT32)) {
+    } else if (field->type == EVENT_REAL &&
+               (value->type == MSGPACK_OBJECT_FLOAT64 || value->type == MSGPACK_OBJECT_FLOAT32)) {
         *(double *)at = value->via.f64;
     }
 }

@@ -1,0 +1,34 @@
+/* An envelope's header as bytes and back (01-ENVELOPE.md). The body is not touched: it is a frame of
+ * its own on every wire. What is not in the header: addresses (routing is the wire's), received_us. */
+#pragma once
+
+#include "core/buf.h"
+#include "core/err.h"
+#include "proto/env.h"
+
+enum {
+    ENV_VERSION_MAJOR = 1,
+    ENV_VERSION_MINOR = 0,
+    ENV_HEADER_MAX = 128 * 1024,    /* bytes of a header */
+    ENV_MEMBERS_MAX = 64,           /* of its map, known or not */
+    ENV_VALUES_MAX = 1024,          /* values in it, keys and nested ones counted */
+    ENV_BODY_MAX = 128 * 1024 * 1024, /* bytes of a body that is neither CHUNK nor END */
+};
+
+/* Appends the header. Texts are cut at their limits, bytes that are not UTF-8 become '?', headers that
+ * would pass the limit are left out. -1 when even so it would be longer than ENV_HEADER_MAX. */
+DYN_MUST_CHECK int env_encode(const struct env *env, struct dyn_buf *out, struct dyn_err *err);
+
+/* Makes an envelope without a body of a header that may come from anyone. 0 with *env_p; 1 when it is of
+ * a kind that only a later minor version knows: to be counted and dropped; -1 with err (DYN_E_LIMIT,
+ * DYN_E_INVALID) when it breaks the protocol. *env_p is set with 0 only. */
+DYN_MUST_CHECK int env_decode(struct dyn_slice header, struct env **env_p, struct dyn_err *err);
+
+/* Gives it the body that came with the header: takes *body_p, which may be NULL. -1 (DYN_E_LIMIT) when a
+ * body of that length may not come with this kind. */
+DYN_MUST_CHECK int env_take_body(struct env *env, dyn_block_t **body_p, struct dyn_err *err);
+
+/* The version a header claims, whatever else is in it: why a peer is told GOODBYE `version`. -1: none. */
+int env_header_version(struct dyn_slice header, unsigned *major, unsigned *minor);
+
+const char *env_outcome_name(enum env_outcome outcome); /* "ok"; "unknown" out of range */

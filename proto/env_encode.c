@@ -1,0 +1,246 @@
+/* Encoding of envelope headers with msgpack-c. The result is what any other MessagePack library would
+ * write for the same map: shortest forms, members in the order of env_fields.def.
+ *
+ * It never makes a header that env_decode would refuse for its limits: texts are cut, headers left out. */
+#include "proto/env_fields.h"
+#include "proto/mp.h"
+
+#include <msgpack.h>
+
+static int
+append(void *out, const char *data, size_t len)
+{
+    dyn_buf_add(out, data, len);
+    return 0;
+}
+
+/* The text up to its limit, whole characters. */
+static struct dyn_slice
+cut(struct dyn_slice text, uint64_t max)
+{
+    if (text.len <= max) {
+        return text;
+    }
+    text.len = (size_t)max;
+    while (text.len > 0 && ((unsigned char)text.data[text.len] & 0xC0) == 0x80) {
+        text.len--;
+    }
+    return text;
+}
+
+static void
+pack_key(msgpack_packer *packer, struct dyn_slice key)
+{
+    (void)msgpack_pack_str(packer, key.len);
+    (void)msgpack_pack_str_body(packer, key.data, key.len);
+}
+
+static void
+pack_bytes(msgpack_packer *packer, struct dyn_slice bytes)
+{
+    (void)msgpack_pack_bin(packer, bytes.len);
+    (void)msgpack_pack_bin_body(packer, bytes.data, bytes.len);
+}
+
+/* Text of a client that is not UTF-8 (a path's last segment may be anything) still has to travel. */
+static DYN_COLD void
+pack_broken_text(msgpack_packer *packer, struct dyn_slice text)
+{
+    (void)msgpack_pack_str(packer, text.len);
+    for (size_t i = 0; i < text.len; i++) {
+        char c = (unsigned char)text.data[i] < 0x80 ? text.data[i] : '?';
+        (void)msgpack_pack_str_body(packer, &c, 1);
+    }
+}
+
+static void
+pack_text(msgpack_packer *packer, struct dyn_slice text)
+{
+    if (mp_is_utf8(text)) {
+        pack_key(packer, text);
+    } else {
+        pack_broken_text(packer, text);
+    }
+}
+
+static void
+pack_word(msgpack_packer *packer, const char *word)
+{
+    pack_key(packer, dyn_slice_str(word));
+}
+
+static bool
+header_fits(const struct env_header *header, size_t *bytes)
+{
+    size_t len = header->name.len + header->value.len;
+    if (header->name.len > ENV_HEADER_NAME_MAX || header->value.len > ENV_HEADER_VALUE_MAX ||
+        len > ENV_HEADERS_BYTES - *bytes) {
+        return false;
+    }
+    *bytes += len;
+    return true;
+}
+
+static void
+pack_headers(msgpack_packer *packer, const struct env *env)
+{
+    size_t n = 0;
+    size_t bytes = 0;
+    for (size_t i = 0; i < env->n_headers; i++) {
+        n += header_fits(&env->headers[i], &bytes) ? 1 : 0;
+    }
+    (void)msgpack_pack_array(packer, n);
+    bytes = 0;
+    for (size_t i = 0; i < env->n_headers; i++) {
+        if (header_fits(&env->headers[i], &bytes)) {
+            (void)msgpack_pack_array(packer, 2);
+            pack_text(packer, env->headers[i].name);
+            pack_bytes(packer, env->headers[i].value);
+        }
+    }
+}
+
+static uint64_t
+usage_count(const struct env_usage *usage, size_t i)
+{
+    return *(const uint64_t *)(const void *)((const char *)usage + env_usage_fields[i].offset);
+}
+
+static void
+pack_usage(msgpack_packer *packer, const struct env_usage *usage)
+{
+    size_t n = usage->estimated ? 1 : 0;
+    for (size_t i = 0; i < ENV_N_USAGE_FIELDS; i++) {
+        n += usage_count(usage, i) != 0;
+    }
+    (void)msgpack_pack_map(packer, n);
+    for (size_t i = 0; i < ENV_N_USAGE_FIELDS; i++) {
+        if (usage_count(usage, i) != 0) {
+            pack_key(packer, env_usage_fields[i].key);
+            (void)msgpack_pack_uint64(packer, usage_count(usage, i));
+        }
+    }
+    if (usage->estimated) {
+        pack_word(packer, "est");
+        (void)msgpack_pack_true(packer);
+    }
+}
+
+static bool
+has_id(const struct env_id *id)
+{
+    static const struct env_id none = {{0}};
+    return memcmp(id, &none, sizeof none) != 0;
+}
+
+static bool
+is_set(const struct env *env, const struct env_field *field)
+{
+    const void *at = env_field_get(env, field);
+    switch (field->type) {
+    case ENV_FIELD_ID:
+        return has_id(at);
+    case ENV_FIELD_U16:
+        return *(const uint16_t *)at != 0;
+    case ENV_FIELD_U32:
+        return *(const uint32_t *)at != 0;
+    case ENV_FIELD_U64:
+        return *(const uint64_t *)at != 0;
+    case ENV_FIELD_BOOL:
+        return *(const bool *)at;
+    case ENV_FIELD_TEXT:
+    case ENV_FIELD_BYTES:
+        return ((const struct dyn_slice *)at)->data != NULL;
+    case ENV_FIELD_SURFACE:
+        return env->surface != ENV_SURFACE_NONE;
+    case ENV_FIELD_OUTCOME:
+        return env->outcome != 0;
+    case ENV_FIELD_ERROR:
+        return *(const enum err_code *)at != ERR_NONE;
+    case ENV_FIELD_HEADERS:
+        return env->n_headers > 0;
+    case ENV_FIELD_USAGE:
+        return env->usage.known;
+    }
+    return false;
+}
+
+static void
+pack_field(msgpack_packer *packer, const struct env *env, const struct env_field *field)
+{
+    const void *at = env_field_get(env, field);
+    pack_key(packer, field->key);
+    switch (field->type) {
+    case ENV_FIELD_ID:
+        pack_bytes(packer, dyn_slice(at, sizeof(struct env_id)));
+        return;
+    case ENV_FIELD_U16:
+        (void)msgpack_pack_uint16(packer, *(const uint16_t *)at);
+        return;
+    case ENV_FIELD_U32:
+        (void)msgpack_pack_uint32(packer, *(const uint32_t *)at);
+        return;
+    case ENV_FIELD_U64:
+        (void)msgpack_pack_uint64(packer, *(const uint64_t *)at);
+        return;
+    case ENV_FIELD_BOOL:
+        (void)msgpack_pack_true(packer);
+        return;
+    case ENV_FIELD_TEXT:
+        pack_text(packer, cut(*(const struct dyn_slice *)at, field->max));
+        return;
+    case ENV_FIELD_BYTES:
+        pack_bytes(packer, cut(*(const struct dyn_slice *)at, field->max));
+        return;
+    case ENV_FIELD_SURFACE:
+        pack_word(packer, env_surface_name(env->surface));
+        return;
+    case ENV_FIELD_OUTCOME:
+        pack_word(packer, env_outcome_name(env->outcome));
+        return;
+    case ENV_FIELD_ERROR:
+        pack_word(packer, err_row(*(const enum err_code *)at)->name);
+        return;
+    case ENV_FIELD_HEADERS:
+        pack_headers(packer, env);
+        return;
+    case ENV_FIELD_USAGE:
+        pack_usage(packer, &env->usage);
+        return;
+    }
+}
+
+static void
+pack_preamble(msgpack_packer *packer, const struct env *env, size_t n_set)
+{
+    (void)msgpack_pack_map(packer, n_set + 2);
+    pack_word(packer, "v");
+    (void)msgpack_pack_array(packer, 2);
+    (void)msgpack_pack_uint8(packer, ENV_VERSION_MAJOR);
+    (void)msgpack_pack_uint8(packer, ENV_VERSION_MINOR);
+    pack_word(packer, "kind");
+    pack_word(packer, env_kind_name(env->kind));
+}
+
+int
+env_encode(const struct env *env, struct dyn_buf *out, struct dyn_err *err)
+{
+    const struct env_field *set[ENV_N_FIELDS];
+    size_t n_set = 0;
+    size_t start = out->len;
+    msgpack_packer packer;
+    for (size_t i = 0; i < ENV_N_FIELDS; i++) {
+        if (is_set(env, &env_fields[i])) {
+            set[n_set++] = &env_fields[i];
+        }
+    }
+    msgpack_packer_init(&packer, out, append);
+    pack_preamble(&packer, env, n_set);
+    for (size_t i = 0; i < n_set; i++) {
+        pack_field(&packer, env, set[i]);
+    }
+    if (out->failed || out->len - start > ENV_HEADER_MAX) {
+        return dyn_err_set(err, DYN_E_LIMIT, "an envelope header of more than %d bytes", ENV_HEADER_MAX);
+    }
+    return 0;
+}

@@ -1,0 +1,30 @@
+/* What encoder and decoder share: the table of members, and the words for outcomes. */
+#include "proto/env_fields.h"
+
+const struct env_field env_fields[ENV_N_FIELDS] = {
+#define FIELD(key, member, type, max)                                                                        \
+    {DYN_SLICE_INIT(key), ENV_FIELD_##type, offsetof(struct env, member), max},
+#include "proto/env_fields.def"
+#undef FIELD
+};
+
+const struct env_usage_field env_usage_fields[ENV_N_USAGE_FIELDS] = {
+    {DYN_SLICE_INIT("in"), offsetof(struct env_usage, prompt_tokens)},
+    {DYN_SLICE_INIT("out"), offsetof(struct env_usage, completion_tokens)},
+    {DYN_SLICE_INIT("total"), offsetof(struct env_usage, total_tokens)},
+    {DYN_SLICE_INIT("cached"), offsetof(struct env_usage, cached_tokens)},
+    {DYN_SLICE_INIT("reasoned"), offsetof(struct env_usage, reasoning_tokens)},
+};
+
+static const char *const outcome_names[] = {
+    [ENV_OUTCOME_OK] = "ok",
+    [ENV_OUTCOME_ERROR] = "error",
+    [ENV_OUTCOME_CANCELLED] = "cancelled",
+};
+
+const char *
+env_outcome_name(enum env_outcome outcome)
+{
+    bool is_known = (unsigned)outcome < DYN_ARRAY_LEN(outcome_names) && outcome_names[outcome] != NULL;
+    return is_known ? outcome_names[outcome] : "unknown";
+}
