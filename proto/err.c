@@ -60,12 +60,23 @@ err_write_openai(struct dyn_buf *out, enum err_code code, struct dyn_slice messa
     dyn_buf_add_slice(out, DYN_SLICE("}}"));
 }
 
+static const char reference_head[] =
+    "# Errors\n\n"
+    "Every error that the gateway itself answers with. The body is always\n"
+    "`{\"error\":{\"message\":..,\"type\":..,\"param\":..,\"code\":..}}`; `param` names the member of the "
+    "request that\n"
+    "is wrong, or is null. A stream that has begun ends with one event of this form and without `[DONE]`.\n"
+    "\"Tried again\" tells whether the gateway itself tries another attempt, \"opens the breaker\" whether "
+    "the\n"
+    "error counts as a failure of the target. This page is generated from the table that the gateway runs "
+    "on.\n\n"
+    "| status | code | type | whose fault | tried again | opens the breaker | meaning |\n"
+    "|---|---|---|---|---|---|---|\n";
+
 void
 err_write_reference(struct dyn_buf *out)
 {
-    dyn_buf_add_str(
-        out, "| status | code | type | whose fault | tried again | counts for the breaker | meaning |\n"
-             "|---|---|---|---|---|---|---|\n");
+    dyn_buf_add_str(out, reference_head);
     for (unsigned code = ERR_NONE + 1; code < ERR_COUNT; code++) {
         const struct err_row *row = &rows[code];
         dyn_buf_addf(out, "| %u | `%s` | `%s` | %s | %s | %s | %s |\n", row->http, row->code, row->type,

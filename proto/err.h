@@ -36,5 +36,5 @@ enum err_code err_by_name(struct dyn_slice name);
 void err_write_openai(struct dyn_buf *out, enum err_code code, struct dyn_slice message,
                       struct dyn_slice param, struct dyn_slice upstream_code);
 
-/* The rows as a table in Markdown, in the order of errors.def: the body of docs/errors.md. */
+/* docs/errors.md: the rows as a table, in the order of errors.def. */
 void err_write_reference(struct dyn_buf *out);

@@ -84,8 +84,8 @@ the_reference_has_a_line_for_each_row(void **state)
     struct dyn_buf out = DYN_BUF_INIT;
     err_write_reference(&out);
     size_t lines = 0;
-    for (size_t i = 0; i < out.len; i++) {
-        lines += out.data[i] == '\n';
+    for (size_t i = 1; i < out.len; i++) {
+        lines += out.data[i - 1] == '\n' && out.data[i] == '|';
     }
     assert_int_equal(lines, 2 + ERR_COUNT - 1);
     assert_non_null(strstr(dyn_buf_cstr(&out),
