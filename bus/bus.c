@@ -2,6 +2,7 @@
  * local wire itself: a list of envelopes that a task delivers at the end of the turn. Not here:
  * threads and their order of start and stop (lifecycle.c). */
 #include "bus/bus_impl.h"
+#include "bus/wire_inproc.h"
 
 #include <stdlib.h>
 
@@ -136,12 +137,12 @@ bus_send(bus_actor_t *me, bus_addr_t to, struct env **env_p, struct dyn_err *err
         return dyn_err_set(err, DYN_E_FULL, "the mailbox of %s holds %zu bytes, its limit", peer->ops->kind,
                            waiting_bytes(peer));
     }
-    if (peer->host != me->host) {
-        return dyn_err_set(err, DYN_E_GONE, "%s is on another loop", peer->ops->kind);
-    }
     env->from = me->addr;
     env->to = to;
     env->mailbox_bytes = bytes;
+    if (peer->host != me->host || me->host->bus->options.inproc) {
+        return wire_inproc_send(me->host, peer, env_p, err);
+    }
     bus_host_accept(peer->host, peer, env_p);
     return 0;
 }
@@ -248,7 +249,7 @@ bus_free(bus_t **bus_p)
         return;
     }
     DYN_ASSERT(!bus->started || bus->stopped);
-    for (size_t i = 0; i < bus->n_actors; i++) {
+    for (size_t i = bus->n_actors; i-- > 0;) {
         bus_actor_stop_now(bus->actors[i]); /* never started */
     }
     for (unsigned i = 0; i < bus->n_hosts; i++) {

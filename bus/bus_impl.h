@@ -21,10 +21,10 @@ struct host_call;
 
 struct bus_actor {
     const struct bus_actor_ops *ops;
-    void                       *self;
-    struct bus_host            *host;
-    bus_addr_t                  addr;
-    atomic_int                  state; /* enum bus_actor_state; written on its loop */
+    void *self;
+    struct bus_host *host;
+    bus_addr_t addr;
+    atomic_int state; /* enum bus_actor_state; written on its loop */
 
     /* What waits for it, in bytes. `local` is in its loop's inbox and written by that loop alone (no
      * locked instruction on a hop inside the loop); `remote` is on its way from other loops. */
@@ -38,34 +38,34 @@ struct bus_actor {
 
 /* A loop and what the bus keeps for it. */
 struct bus_host {
-    bus_t             *bus;
-    bus_loop_t        *loop;
-    unsigned           number; /* index in bus->hosts */
+    bus_t *bus;
+    bus_loop_t *loop;
+    unsigned number; /* index in bus->hosts */
     struct bus_actor **actors;
-    size_t             n_actors;
-    struct dyn_list    inbox; /* envelopes for its actors, in order of arrival */
-    struct bus_task    deliver;
-    struct wire_end   *wire; /* NULL: no other wire than local is needed */
+    size_t n_actors;
+    struct dyn_list inbox; /* envelopes for its actors, in order of arrival */
+    struct bus_task deliver;
+    struct wire_end *wire; /* NULL: no other wire than local is needed */
 
-    pthread_t         thread;
-    bool              has_thread;
-    struct host_call *call;     /* under bus->lock: to run before the loop runs */
-    bool              released; /* under bus->lock: run the loop */
+    pthread_t thread;
+    bool has_thread;
+    struct host_call *call; /* under bus->lock: to run before the loop runs */
+    bool released;          /* under bus->lock: run the loop */
 };
 
 struct bus {
     struct bus_options options;
-    struct bus_host   *hosts[BUS_LOOPS_MAX];
-    unsigned           n_hosts;
+    struct bus_host *hosts[BUS_LOOPS_MAX];
+    unsigned n_hosts;
     struct bus_actor **actors; /* in the order in which they were added */
-    size_t             n_actors;
-    bool               started;
-    bool               stopped; /* every actor's stop() was called */
-    void              *zmq;     /* the wires' context, NULL while nobody needs it */
+    size_t n_actors;
+    bool started;
+    bool stopped; /* every actor's stop() was called */
+    void *zmq;    /* the wires' context, NULL while nobody needs it */
 
     pthread_mutex_t lock;
-    pthread_cond_t  changed;
-    unsigned        busy; /* under the lock: draining actors that are not idle */
+    pthread_cond_t changed;
+    unsigned busy; /* under the lock: draining actors that are not idle */
 };
 
 /* NULL: there never was one. */

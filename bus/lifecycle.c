@@ -2,6 +2,7 @@
  * drained kind by kind and stopped in reverse order while the loops still turn, threads joined. Everything an
  * actor sees happens on its loop's thread; the caller's thread waits. */
 #include "bus/bus_impl.h"
+#include "bus/wire_inproc.h"
 #include "core/log.h"
 
 #include <errno.h>
@@ -140,12 +141,19 @@ start_actors(bus_t *bus, struct dyn_err *err)
 
 static void stop_everything(bus_t *bus);
 
+/* One loop with the local wire needs no ZeroMQ at all. */
+static int
+open_wires(bus_t *bus, struct dyn_err *err)
+{
+    return bus->n_hosts > 1 || bus->options.inproc ? wire_inproc_open(bus, err) : 0;
+}
+
 int
 bus_start(bus_t *bus, struct dyn_err *err)
 {
     DYN_ASSERT(!bus->started);
     bus->started = true;
-    if (start_threads(bus, err) != 0 || start_actors(bus, err) != 0) {
+    if (open_wires(bus, err) != 0 || start_threads(bus, err) != 0 || start_actors(bus, err) != 0) {
         stop_everything(bus);
         return -1;
     }
@@ -272,6 +280,7 @@ stop_everything(bus_t *bus)
             bus->hosts[i]->has_thread = false;
         }
     }
+    wire_inproc_close(bus);
     for (unsigned i = 0; i < bus->n_hosts; i++) {
         bus_host_drop_inbox(bus->hosts[i]);
     }

@@ -10,10 +10,6 @@
 
 enum { NEVER_WAITED_MS = 20000 };
 
-static const struct wire_case wires[] = {
-    {.name = "local"},
-};
-
 static void
 send_or_die(bus_actor_t *me, bus_addr_t to, struct env *env)
 {
@@ -25,7 +21,7 @@ send_or_die(bus_actor_t *me, bus_addr_t to, struct env *env)
 static struct env *
 chunk_number(uint32_t sequence)
 {
-    struct env *env = env_new(ENV_CHUNK);
+    struct env *env = wire_envelope(ENV_CHUNK);
     env->sequence = sequence;
     return env;
 }
@@ -95,10 +91,347 @@ envelopes_arrive_in_order_and_once(void **state)
     assert_int_equal(counting.next, IN_ORDER);
 }
 
-#define OVER(wire_, test_)                                                                                   \
-    {                                                                                                        \
-        .name = #test_, .test_func = (test_), .initial_state = (void *)(uintptr_t)&wires[wire_]              \
+/* ---- a body is carried, not copied ---- */
+
+struct carrying {
+    struct pair *pair;
+    dyn_block_t *block; /* the test's own reference */
+    unsigned received;
+};
+
+static void
+send_body(bus_actor_t *me, bus_addr_t to, dyn_block_t *block)
+{
+    struct env *env = wire_envelope(ENV_CHUNK);
+    env->body = block;
+    send_or_die(me, to, env);
+}
+
+static int
+carry_at_start(void *self, bus_actor_t *me, struct dyn_err *err)
+{
+    struct carrying *carrying = self;
+    (void)err;
+    send_body(me, carrying->pair->b, dyn_block_ref(carrying->block));
+    send_body(me, carrying->pair->b, dyn_block_new(10, 0)); /* there, but empty */
+    send_body(me, carrying->pair->b, NULL);
+    return 0;
+}
+
+static void
+expect_bodies(void *self, struct env **env_p)
+{
+    struct carrying *carrying = self;
+    const dyn_block_t *body = (*env_p)->body;
+    switch (carrying->received++) {
+    case 0:
+        CHECK(body == carrying->block);
+        CHECK(dyn_slice_is(dyn_block_slice(body), "the client's bytes"));
+        CHECK(dyn_block_headroom(body) == ENV_BODY_HEADROOM);
+        break;
+    case 1:
+        CHECK(body != NULL && body->len == 0 && dyn_block_headroom(body) == 10);
+        break;
+    default:
+        CHECK(body == NULL);
+        gate_open(&carrying->pair->gate);
+        break;
     }
+    env_free(env_p);
+}
+
+static const struct bus_actor_ops carry_ops = {
+    .kind = "sender", .start = carry_at_start, .receive = expect_bodies, .stop = stop_does_nothing};
+static const struct bus_actor_ops expect_bodies_ops = {
+    .kind = "receiver", .start = start_does_nothing, .receive = expect_bodies, .stop = stop_does_nothing};
+
+static void
+a_body_is_carried_not_copied(void **state)
+{
+    struct carrying carrying = {.pair = pair_new(*state, 0, 1)};
+    carrying.block = dyn_block_copy(ENV_BODY_HEADROOM, DYN_SLICE("the client's bytes"));
+    pair_add(carrying.pair, &carry_ops, &carrying, &expect_bodies_ops, &carrying);
+    pair_start(carrying.pair);
+    gate_wait(&carrying.pair->gate);
+    assert_int_equal(pair_free(carrying.pair, NEVER_WAITED_MS), 0);
+    assert_false(dyn_block_is_shared(carrying.block)); /* nobody kept one */
+    dyn_block_unref(&carrying.block);
+}
+
+/* ---- a full mailbox ---- */
+
+enum { SMALL_MAILBOX = 64 * 1024, FITS = SMALL_MAILBOX / BUS_ENVELOPE_COST };
+
+struct filling {
+    struct pair *pair;
+    bus_actor_t *a, *b;
+    unsigned sent;     /* by a before anything was received */
+    unsigned received; /* by b */
+};
+
+static void
+expect_full(bus_actor_t *me, bus_addr_t to, enum env_kind kind)
+{
+    struct dyn_err err;
+    struct env *env = wire_envelope(kind);
+    CHECK(bus_send(me, to, &env, &err) == -1);
+    CHECK(err.code == DYN_E_FULL);
+    CHECK(env != NULL); /* still the sender's */
+    env_free(&env);
+}
+
+static int
+fill_at_start(void *self, bus_actor_t *me, struct dyn_err *err)
+{
+    static const enum env_kind passes[] = {ENV_END,       ENV_CANCEL,  ENV_CREDIT, ENV_DISPATCHED, ENV_READY,
+                                           ENV_HEARTBEAT, ENV_GOODBYE, ENV_VOTE,   ENV_CONFIG,     ENV_ACK};
+    struct filling *filling = self;
+    bus_addr_t to = filling->pair->b;
+    (void)err;
+    filling->a = me;
+    for (; filling->sent < FITS; filling->sent++) {
+        send_or_die(me, to, chunk_number(filling->sent));
+    }
+    CHECK(bus_mailbox_bytes(filling->pair->bus, to) == SMALL_MAILBOX);
+    expect_full(me, to, ENV_CHUNK);
+    expect_full(me, to, ENV_REQUEST);
+    expect_full(me, to, ENV_ASK);
+    expect_full(me, to, ENV_EVENT);
+    for (size_t i = 0; i < DYN_ARRAY_LEN(passes); i++, filling->sent++) {
+        send_or_die(me, to, wire_envelope(passes[i]));
+    }
+    expect_full(me, to, ENV_CHUNK);
+    return 0;
+}
+
+static int
+remember_b(void *self, bus_actor_t *me, struct dyn_err *err)
+{
+    (void)err;
+    ((struct filling *)self)->b = me;
+    return 0;
+}
+
+/* b: when all has come, tells a, which can send again then. */
+static void
+empty_at_b(void *self, struct env **env_p)
+{
+    struct filling *filling = self;
+    filling->received++;
+    if (filling->received == filling->sent) {
+        CHECK(bus_mailbox_bytes(filling->pair->bus, filling->pair->b) == 0);
+        send_or_die(filling->b, filling->pair->a, wire_envelope(ENV_CREDIT));
+    } else if (filling->received == filling->sent + 1) {
+        CHECK(env_body_len(*env_p) == 2 * (size_t)SMALL_MAILBOX);
+        gate_open(&filling->pair->gate);
+    }
+    env_free(env_p);
+}
+
+/* a: an empty mailbox takes even what is larger than its limit, once. */
+static void
+send_a_large_one(void *self, struct env **env_p)
+{
+    struct filling *filling = self;
+    env_free(env_p);
+    dyn_block_t *body = dyn_block_new(0, 2 * (size_t)SMALL_MAILBOX);
+    memset(dyn_block_data(body), 'x', 2 * (size_t)SMALL_MAILBOX);
+    body->len = 2 * (size_t)SMALL_MAILBOX;
+    struct env *env = wire_envelope(ENV_REQUEST);
+    env->body = body;
+    send_or_die(filling->a, filling->pair->b, env);
+}
+
+static const struct bus_actor_ops fill_ops = {
+    .kind = "sender", .start = fill_at_start, .receive = send_a_large_one, .stop = stop_does_nothing};
+static const struct bus_actor_ops empty_ops = {
+    .kind = "receiver", .start = remember_b, .receive = empty_at_b, .stop = stop_does_nothing};
+
+static void
+a_full_mailbox_refuses_work_but_not_what_ends_it(void **state)
+{
+    struct filling filling = {.pair = pair_new(*state, SMALL_MAILBOX, 1)};
+    pair_add(filling.pair, &fill_ops, &filling, &empty_ops, &filling);
+    pair_start(filling.pair);
+    gate_wait(&filling.pair->gate);
+    assert_int_equal(pair_free(filling.pair, NEVER_WAITED_MS), 0);
+    assert_int_equal(filling.received, filling.sent + 1);
+}
+
+/* ---- peers that are gone ---- */
+
+struct leaving {
+    struct pair *pair;
+    bus_actor_t *a;
+    unsigned refused;
+};
+
+static void
+expect_gone(bus_actor_t *me, bus_addr_t to, enum env_kind kind)
+{
+    struct dyn_err err;
+    struct env *env = wire_envelope(kind);
+    CHECK(bus_send(me, to, &env, &err) == -1);
+    CHECK(err.code == DYN_E_GONE);
+    CHECK(env != NULL);
+    env_free(&env);
+}
+
+static int
+send_to_nobody(void *self, bus_actor_t *me, struct dyn_err *err)
+{
+    struct leaving *leaving = self;
+    (void)err;
+    leaving->a = me;
+    expect_gone(me, 0, ENV_REQUEST);
+    expect_gone(me, leaving->pair->b + 1, ENV_REQUEST);
+    expect_gone(me, UINT32_MAX, ENV_END);
+    return 0;
+}
+
+/* b was added after a, so it is stopped by now. */
+static void
+send_to_the_stopped(void *self)
+{
+    struct leaving *leaving = self;
+    expect_gone(leaving->a, leaving->pair->b, ENV_CHUNK);
+    expect_gone(leaving->a, leaving->pair->b, ENV_CANCEL);
+    leaving->refused++;
+}
+
+static void
+receive_nothing(void *self, struct env **env_p)
+{
+    (void)self;
+    (void)env_p;
+    CHECK(!"received something");
+}
+
+static const struct bus_actor_ops leave_ops = {
+    .kind = "sender", .start = send_to_nobody, .receive = receive_nothing, .stop = send_to_the_stopped};
+static const struct bus_actor_ops left_ops = {
+    .kind = "receiver", .start = start_does_nothing, .receive = receive_nothing, .stop = stop_does_nothing};
+
+static void
+a_peer_that_is_gone_is_said_to_be_gone(void **state)
+{
+    struct leaving leaving = {.pair = pair_new(*state, 0, 0)};
+    pair_add(leaving.pair, &leave_ops, &leaving, &left_ops, &leaving);
+    pair_start(leaving.pair);
+    assert_int_equal(pair_free(leaving.pair, NEVER_WAITED_MS), 0);
+    assert_int_equal(leaving.refused, 1);
+}
+
+/* ---- floods both ways ---- */
+
+enum {
+    FLOOD = 1000000 / WIRES_SLOWER, /* each way */
+    FLOOD_BURST = 200,
+    FLOOD_MAILBOX = 512 * 1024, /* fills up again and again */
+    FLOOD_BODY_EVERY = 16,      /* envelopes with a body among those without */
+    FLOOD_RETRY_MS = 1,
+};
+
+struct flooding {
+    struct pair *pair;
+    bus_actor_t *me;
+    bus_addr_t peer;
+    struct bus_task send;
+    struct bus_timer retry;
+    dyn_block_t *body;
+    uint32_t sent, received;
+};
+
+static struct env *
+flood_envelope(const struct flooding *flooding)
+{
+    struct env *env = chunk_number(flooding->sent);
+    if (flooding->sent % FLOOD_BODY_EVERY == 0) {
+        env->body = dyn_block_ref(flooding->body);
+    }
+    return env;
+}
+
+static void
+flood_send(struct bus_task *task)
+{
+    struct flooding *flooding = DYN_CONTAINER_OF(task, struct flooding, send);
+    for (unsigned i = 0; i < FLOOD_BURST && flooding->sent < FLOOD; i++) {
+        struct dyn_err err;
+        struct env *env = flood_envelope(flooding);
+        if (bus_send(flooding->me, flooding->peer, &env, &err) != 0) {
+            CHECK(err.code == DYN_E_FULL);
+            env_free(&env);
+            bus_timer_arm(bus_actor_loop(flooding->me), &flooding->retry, FLOOD_RETRY_MS);
+            return;
+        }
+        flooding->sent++;
+    }
+    if (flooding->sent < FLOOD) {
+        bus_task_queue(bus_actor_loop(flooding->me), task);
+    }
+}
+
+static void
+flood_retry(struct bus_timer *timer)
+{
+    flood_send(&DYN_CONTAINER_OF(timer, struct flooding, retry)->send);
+}
+
+static int
+flood_start(void *self, bus_actor_t *me, struct dyn_err *err)
+{
+    struct flooding *flooding = self;
+    (void)err;
+    flooding->me = me;
+    flooding->peer = bus_actor_addr(me) == flooding->pair->a ? flooding->pair->b : flooding->pair->a;
+    flooding->retry.fire = flood_retry;
+    bus_task_init(&flooding->send, flood_send);
+    bus_task_queue(bus_actor_loop(me), &flooding->send);
+    return 0;
+}
+
+static void
+flood_receive(void *self, struct env **env_p)
+{
+    struct flooding *flooding = self;
+    CHECK((*env_p)->sequence == flooding->received);
+    CHECK(((*env_p)->body != NULL) == (flooding->received % FLOOD_BODY_EVERY == 0));
+    env_free(env_p);
+    if (++flooding->received == FLOOD) {
+        gate_open(&flooding->pair->gate);
+    }
+}
+
+static void
+flood_stop(void *self)
+{
+    struct flooding *flooding = self;
+    bus_timer_fini(&flooding->retry);
+    bus_task_cancel(&flooding->send);
+}
+
+static const struct bus_actor_ops flood_ops = {
+    .kind = "flood", .start = flood_start, .receive = flood_receive, .stop = flood_stop};
+
+static void
+a_million_envelopes_both_ways_at_once_do_not_stall(void **state)
+{
+    struct pair *pair = pair_new(*state, FLOOD_MAILBOX, 2);
+    dyn_block_t *body = dyn_block_copy(0, DYN_SLICE("data: {}"));
+    struct flooding a = {.pair = pair, .body = body};
+    struct flooding b = {.pair = pair, .body = body};
+    pair_add(pair, &flood_ops, &a, &flood_ops, &b);
+    pair_start(pair);
+    gate_wait(&pair->gate);
+    assert_int_equal(pair_free(pair, NEVER_WAITED_MS), 0);
+    assert_int_equal(a.received, FLOOD);
+    assert_int_equal(b.received, FLOOD);
+    assert_false(dyn_block_is_shared(body));
+    dyn_block_unref(&body);
+}
+
+/* ---- the suite ---- */
 
 int
 main(void)
@@ -107,6 +440,10 @@ main(void)
     for (size_t i = 0; i < DYN_ARRAY_LEN(wires); i++) {
         const struct CMUnitTest tests[] = {
             OVER(i, envelopes_arrive_in_order_and_once),
+            OVER(i, a_body_is_carried_not_copied),
+            OVER(i, a_full_mailbox_refuses_work_but_not_what_ends_it),
+            OVER(i, a_peer_that_is_gone_is_said_to_be_gone),
+            OVER(i, a_million_envelopes_both_ways_at_once_do_not_stall),
         };
         (void)printf("wire: %s\n", wires[i].name);
         failed += _cmocka_run_group_tests(wires[i].name, tests, DYN_ARRAY_LEN(tests), NULL, NULL);

@@ -17,6 +17,33 @@ struct wire_case {
     bool two_loops; /* the two actors are on loops of their own */
 };
 
+static const struct wire_case wires[] = {
+    {.name = "local"},
+    {.name = "inproc on one loop", .inproc = true},
+    {.name = "inproc between loops", .two_loops = true},
+};
+
+/* A row of cmocka's table: the test over wires[wire_]. */
+#define OVER(wire_, test_)                                                                                   \
+    {                                                                                                        \
+        .name = #test_, .test_func = (test_), .initial_state = (void *)(uintptr_t)&wires[wire_]              \
+    }
+
+/* With what the protocol asks of each kind. */
+static inline struct env *
+wire_envelope(enum env_kind kind)
+{
+    struct env *env = env_new(kind);
+    env->id.bytes[0] = 1;
+    env->surface = kind == ENV_REQUEST ? ENV_SURFACE_CHAT : ENV_SURFACE_NONE;
+    env->outcome = kind == ENV_END ? ENV_OUTCOME_OK : 0;
+    env->credit = kind == ENV_CREDIT ? 1 : 0;
+    if (kind == ENV_EVENT) {
+        env->topic = env_copy(env, DYN_SLICE("test"));
+    }
+    return env;
+}
+
 struct gate {
     pthread_mutex_t lock;
     pthread_cond_t opened;
