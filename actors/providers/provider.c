@@ -1,0 +1,365 @@
+/* The actor: finds the call that an envelope is about, starts and cancels calls, drains. Runs on the loop
+ * that hosts it. The life of one call is provider_call.c. */
+#include "actors/providers/provider.h"
+
+#include "actors/providers/provider_call.h"
+
+#include "core/log.h"
+
+#include <stdlib.h>
+
+#define REQUEST_HEADERS_MAX 2u
+#define IDEMPOTENCY_KEY_MAX 255u
+#define TRACEPARENT_MAX     128u
+
+/* ---- calls by request ---- */
+
+static struct provider_call *
+find(struct provider *provider, const struct env *env)
+{
+    struct env_map_node *node = env_map_find(&provider->calls, &env->id);
+    struct provider_call *call = node != NULL ? DYN_CONTAINER_OF(node, struct provider_call, node) : NULL;
+    return call != NULL && call->attempt == env->attempt ? call : NULL;
+}
+
+static struct provider_call *
+call_new(struct provider *provider, const struct env *request)
+{
+    struct dyn_list *link = dyn_list_pop(&provider->spare);
+    struct provider_call *call;
+    if (link != NULL) {
+        provider->n_spare--;
+        call = DYN_CONTAINER_OF(link, struct provider_call, link);
+    } else {
+        call = dyn_alloc(sizeof *call);
+    }
+    *call = (struct provider_call){.provider = provider};
+    dyn_list_init(&call->link);
+    dyn_list_init(&call->out);
+    call->reply_to = request->from;
+    call->attempt = request->attempt;
+    call->epoch = request->epoch;
+    call->is_stream = request->stream;
+    call->request_bytes = env_body_len(request);
+    call->started_us = dyn_mono_us(bus_loop_clock(provider->loop));
+    credit_sender_grant(&call->credit, request->credit);
+    /* The receiver grants again when it has passed on half a window, so that much is always to be had. */
+    uint32_t half = (request->credit ? request->credit : (uint32_t)ENV_WINDOW_FIRST) / 2;
+    call->piece_max = half == 0 ? 1 : half < ENV_CHUNK_MAX ? half : (uint32_t)ENV_CHUNK_MAX;
+    env_map_add(&provider->calls, &call->node, &request->id);
+    (void)atomic_fetch_add_explicit(&provider->options.shared->in_flight, 1, memory_order_relaxed);
+    (void)atomic_fetch_add_explicit(&provider->options.shared->started, 1, memory_order_relaxed);
+    return call;
+}
+
+/* ---- a request ---- */
+
+static void
+refuse(struct provider *provider, const struct env *request, enum err_code code,
+       const struct dialect_problem *problem)
+{
+    struct env *end = env_about(ENV_END, request);
+    end->outcome = ENV_OUTCOME_ERROR;
+    end->error = code;
+    end->status = err_row(code)->http;
+    end->stream = request->stream;
+    if (problem != NULL) {
+        end->error_text = env_copy(end, dyn_slice_str(problem->message));
+        end->error_param = env_copy(end, dyn_slice_str(problem->param));
+    }
+    if (bus_send(provider->me, request->from, &end, NULL) != 0) {
+        env_free(&end);
+    }
+}
+
+/* What the target calls the model; absent: the same. */
+static struct dyn_slice
+upstream_model(const struct provider_target *target, const struct env *request)
+{
+    struct dyn_slice named = request->upstream_model;
+    for (size_t i = 0; i < target->n_renames && named.len == 0; i++) {
+        if (dyn_slice_eq(target->renames[i].model, request->model)) {
+            named = target->renames[i].upstream;
+        }
+    }
+    return dyn_slice_eq(named, request->model) ? dyn_slice(NULL, 0) : named;
+}
+
+/* The body to send, one reference: the client's own, unless something must be spliced into it. NULL with
+ * a problem when it is no request of the dialect. The client's bytes are read only when a splice can be
+ * needed: for another model name, and to ask for usage. */
+static dyn_block_t *
+upstream_body(struct provider_call *call, struct env *request, struct dialect_problem *problem)
+{
+    const struct provider *provider = call->provider;
+    struct dyn_slice model = upstream_model(provider->options.target, request);
+    bool asks_usage = request->stream && provider->options.target->ask_usage;
+    if (model.len == 0 && !asks_usage) {
+        return dyn_block_ref(request->body);
+    }
+    struct dyn_slice body = dyn_block_slice(request->body);
+    struct dialect_request facts;
+    if (provider->dialect->read_request(body, &request->arena, &facts, problem) != 0) {
+        return NULL;
+    }
+    call->withholds_usage = asks_usage && !facts.wants_usage;
+    dyn_block_t *spliced = provider->dialect->splice_request(body, &facts, model, asks_usage);
+    return spliced != NULL ? spliced : dyn_block_ref(request->body);
+}
+
+/* Visible ASCII only: the value came from outside and becomes part of a head. */
+static bool
+is_header_value(struct dyn_slice value, size_t max)
+{
+    for (size_t i = 0; i < value.len; i++) {
+        if (value.data[i] <= ' ' || value.data[i] > '~') {
+            return false;
+        }
+    }
+    return value.len > 0 && value.len <= max;
+}
+
+static size_t
+own_headers(const struct env *request, struct http_client_header headers[REQUEST_HEADERS_MAX])
+{
+    size_t n = 0;
+    if (is_header_value(request->idempotency_key, IDEMPOTENCY_KEY_MAX)) {
+        headers[n++] = (struct http_client_header){DYN_SLICE("Idempotency-Key"), request->idempotency_key};
+    }
+    if (is_header_value(request->traceparent, TRACEPARENT_MAX)) {
+        headers[n++] = (struct http_client_header){DYN_SLICE("traceparent"), request->traceparent};
+    }
+    return n;
+}
+
+static void
+start_call(struct provider *provider, struct env *request)
+{
+    const struct provider_target *target = provider->options.target;
+    struct dialect_problem problem = {.message = ""};
+    struct provider_call *call = call_new(provider, request);
+    dyn_block_t *body = upstream_body(call, request, &problem);
+    if (body == NULL) {
+        provider_call_free(call);
+        refuse(provider, request, ERR_INVALID_REQUEST, &problem);
+        return;
+    }
+    struct http_client_header headers[REQUEST_HEADERS_MAX];
+    struct http_call_request http = {
+        .body = body,
+        .headers = headers,
+        .n_headers = own_headers(request, headers),
+        .is_stream = request->stream,
+        .connect_ms = target->connect_ms,
+        .first_byte_ms = target->first_byte_ms,
+        .idle_ms = target->idle_ms,
+        .deadline_ms = request->deadline_ms,
+    };
+    call->http = http_call_start(provider->origin, &http, &provider_call_ops, call);
+    dyn_block_unref(&body);
+}
+
+/* What is wrong with a request before anything is done for it; ERR_NONE when nothing is. */
+static enum err_code
+judge(const struct provider *provider, const struct env *request)
+{
+    const struct provider_options *options = &provider->options;
+    if (provider->is_draining) {
+        return ERR_DRAINING;
+    }
+    if (provider->calls.n >= options->calls_max) {
+        return ERR_SATURATED;
+    }
+    bool is_ours = request->surface == ENV_SURFACE_CHAT && request->body != NULL &&
+                   dyn_slice_is(request->dialect, options->target->row->dialect);
+    return is_ours ? ERR_NONE : ERR_INVALID_REQUEST;
+}
+
+/* 01-ENVELOPE, redelivery: the same attempt and epoch again is a repeat of what is in work; a later one
+ * takes its place, and nobody listens to the former any more. */
+static bool
+is_repeat(struct provider *provider, const struct env *request)
+{
+    struct env_map_node *node = env_map_find(&provider->calls, &request->id);
+    if (node == NULL) {
+        return false;
+    }
+    struct provider_call *former = DYN_CONTAINER_OF(node, struct provider_call, node);
+    bool is_later = request->attempt > former->attempt ||
+                    (request->attempt == former->attempt && request->epoch > former->epoch);
+    if (is_later) {
+        provider_call_free(former);
+    }
+    return !is_later;
+}
+
+static void
+take_request(struct provider *provider, struct env *request)
+{
+    if (is_repeat(provider, request)) {
+        return;
+    }
+    enum err_code wrong = judge(provider, request);
+    if (wrong != ERR_NONE) {
+        refuse(provider, request, wrong, NULL);
+        return;
+    }
+    start_call(provider, request);
+}
+
+static void
+provider_receive(void *self, struct env **env_p)
+{
+    struct provider *provider = self;
+    struct env *env = *env_p;
+    struct provider_call *call = env->kind == ENV_REQUEST ? NULL : find(provider, env);
+    if (env->kind == ENV_REQUEST) {
+        take_request(provider, env);
+    } else if (env->kind == ENV_CANCEL && call != NULL) {
+        provider_call_cancelled(call);
+    } else if (env->kind == ENV_CREDIT && call != NULL) {
+        credit_sender_grant(&call->credit, env->credit);
+        (void)provider_reply_flush(call);
+    }
+    env_free(env_p);
+}
+
+/* ---- life ---- */
+
+static void
+flush_stuck(struct bus_timer *timer)
+{
+    struct provider *provider = DYN_CONTAINER_OF(timer, struct provider, retry);
+    struct dyn_list batch;
+    struct dyn_list *link;
+    dyn_list_init(&batch);
+    dyn_list_splice(&batch, &provider->stuck);
+    while ((link = dyn_list_pop(&batch)) != NULL) {
+        (void)provider_reply_flush(DYN_CONTAINER_OF(link, struct provider_call, link));
+    }
+}
+
+void
+provider_call_gone(struct provider *provider)
+{
+    if (provider->is_draining && provider->calls.n == 0) {
+        bus_timer_disarm(&provider->drain);
+        bus_actor_idle(provider->me);
+    }
+}
+
+static void
+end_of_drain(struct bus_timer *timer)
+{
+    struct provider *provider = DYN_CONTAINER_OF(timer, struct provider, drain);
+    struct env_map_node *node;
+    while ((node = env_map_any(&provider->calls)) != NULL) {
+        provider_call_cut_off(DYN_CONTAINER_OF(node, struct provider_call, node), ERR_DRAINING);
+    }
+}
+
+static void
+provider_drain(void *self, uint64_t deadline_us)
+{
+    struct provider *provider = self;
+    uint64_t now_us = bus_loop_now_us(provider->loop);
+    provider->is_draining = true;
+    bus_timer_arm(provider->loop, &provider->drain, deadline_us > now_us ? (deadline_us - now_us) / 1000 : 0);
+    provider_call_gone(provider);
+}
+
+/* The headers of every request to this target: what the operator wrote, and the credential. */
+static http_origin_t *
+make_origin(const struct provider *provider, struct dyn_err *err)
+{
+    const struct provider_target *target = provider->options.target;
+    struct http_client_header headers[PROVIDER_HEADERS_MAX + 3];
+    struct dyn_buf url = DYN_BUF_INIT;
+    struct dyn_buf bearer = DYN_BUF_INIT;
+    size_t n = 0;
+    headers[n++] = (struct http_client_header){DYN_SLICE("Content-Type"), DYN_SLICE("application/json")};
+    headers[n++] = (struct http_client_header){DYN_SLICE("User-Agent"), DYN_SLICE("dynabus")};
+    if (target->key.len > 0 && target->row->auth == PROVIDER_AUTH_BEARER) {
+        dyn_buf_addf(&bearer, "Bearer %.*s", (int)target->key.len, target->key.data);
+        headers[n++] = (struct http_client_header){DYN_SLICE("Authorization"), dyn_buf_slice(&bearer)};
+    } else if (target->key.len > 0 && target->row->auth == PROVIDER_AUTH_HEADER) {
+        headers[n++] = (struct http_client_header){dyn_slice_str(target->row->auth_header), target->key};
+    }
+    for (size_t i = 0; i < target->n_headers; i++) {
+        headers[n++] = target->headers[i];
+    }
+    dyn_buf_addf(&url, "%.*s%s", (int)target->root.len, target->root.data, provider->dialect->path);
+    struct http_origin_options options = {
+        .url = dyn_buf_cstr(&url),
+        .headers = headers,
+        .n_headers = n,
+        .ca_file = target->ca_file,
+        .proxy = target->proxy,
+        .no_proxy = target->no_proxy,
+    };
+    http_origin_t *origin = http_origin_new(provider->options.client, &options, err);
+    dyn_buf_fini(&url);
+    dyn_buf_fini(&bearer);
+    return origin;
+}
+
+static int
+provider_start(void *self, bus_actor_t *me, struct dyn_err *err)
+{
+    struct provider *provider = self;
+    const struct provider_row *row = provider->options.target->row;
+    provider->me = me;
+    provider->loop = bus_actor_loop(me);
+    provider->dialect = dialect_find(dyn_slice_str(row->dialect));
+    if (provider->dialect == NULL) {
+        return dyn_err_set(err, DYN_E_CONFIG, "provider '%s': there is no dialect '%s'", row->id, row->dialect);
+    }
+    provider->origin = make_origin(provider, err);
+    return provider->origin != NULL ? 0 : -1;
+}
+
+static void
+provider_stop(void *self)
+{
+    struct provider *provider = self;
+    struct env_map_node *node;
+    provider->is_draining = false; /* nothing is reported any more */
+    while ((node = env_map_any(&provider->calls)) != NULL) {
+        provider_call_free(DYN_CONTAINER_OF(node, struct provider_call, node));
+    }
+    for (struct dyn_list *link; (link = dyn_list_pop(&provider->spare)) != NULL;) {
+        free(DYN_CONTAINER_OF(link, struct provider_call, link));
+    }
+    http_origin_free(&provider->origin);
+    http_client_unref(&provider->options.client);
+    bus_timer_fini(&provider->retry);
+    bus_timer_fini(&provider->drain);
+    env_map_fini(&provider->calls);
+    free(provider);
+}
+
+void *
+provider_new(const struct provider_options *options)
+{
+    struct provider *provider = dyn_zalloc(sizeof *provider);
+    DYN_ASSERT(options->target->n_headers <= PROVIDER_HEADERS_MAX);
+    provider->options = *options;
+    provider->options.client = http_client_ref(options->client);
+    if (provider->options.calls_max == 0) {
+        provider->options.calls_max = PROVIDER_CALLS_MAX;
+    }
+    provider->retry.fire = flush_stuck;
+    provider->drain.fire = end_of_drain;
+    env_map_init(&provider->calls);
+    dyn_list_init(&provider->spare);
+    dyn_list_init(&provider->stuck);
+    return provider;
+}
+
+const struct bus_actor_ops provider_actor_ops = {
+    .kind = "provider",
+    .start = provider_start,
+    .receive = provider_receive,
+    .drain = provider_drain,
+    .stop = provider_stop,
+};

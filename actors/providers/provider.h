@@ -1,0 +1,38 @@
+/* The provider actor: takes REQUESTs for one target, calls its upstream over HTTP, and answers the
+ * sender with CHUNKs within its credit and one END. One per target and loop; what is one for the target
+ * in the process is in the shared object. It decides nothing: no retry, no choice of target; it times
+ * connect, first byte and silence, and the deadline that comes with the request. */
+#pragma once
+
+#include "actors/providers/http_client.h"
+#include "actors/providers/provider_target.h"
+#include "bus/bus.h"
+
+#include <stdatomic.h>
+
+/* One per target and process, zero-initialised: all its actors count here. */
+struct provider_shared {
+    atomic_uint_fast64_t in_flight;
+    atomic_uint_fast64_t started;
+    atomic_uint_fast64_t succeeded;
+    atomic_uint_fast64_t failed;
+    atomic_uint_fast64_t cancelled;
+    atomic_uint_fast64_t upstream_calls; /* how often request bytes were put on a connection */
+    atomic_uint_fast64_t answer_bytes;
+};
+
+struct provider_options {
+    const struct provider_target *target; /* outlives the actor */
+    struct provider_shared       *shared; /* outlives the actor */
+    http_client_t                *client; /* of the loop that will host the actor; a reference is taken */
+    uint32_t                      calls_max; /* in flight in this actor; 0: PROVIDER_CALLS_MAX */
+};
+enum {
+    PROVIDER_CALLS_MAX = 10000,
+    PROVIDER_ANSWER_MAX = 50 * 1024 * 1024, /* of a plain answer, bytes */
+    PROVIDER_ERROR_BODY_MAX = 64 * 1024,    /* what is read of an error answer */
+};
+
+/* Copies the options. Give both to bus_add_actor(). */
+void *provider_new(const struct provider_options *options);
+extern const struct bus_actor_ops provider_actor_ops;

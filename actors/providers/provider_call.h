@@ -1,0 +1,121 @@
+/* Inside the provider actor: one request to the upstream and the answer to its sender. Not for others. */
+#pragma once
+
+#include "actors/providers/provider.h"
+#include "actors/providers/provider_errors.h"
+#include "bus/credit.h"
+#include "proto/dialects/dialect.h"
+#include "proto/env_map.h"
+
+struct provider {
+    struct provider_options   options;
+    bus_actor_t              *me;
+    bus_loop_t               *loop;
+    const struct dialect_ops *dialect;
+    http_origin_t            *origin;
+    struct env_map            calls;
+    struct dyn_list           spare; /* calls to be used again */
+    size_t                    n_spare;
+    struct dyn_list           stuck; /* calls whose receiver's mailbox was full */
+    struct bus_timer          retry; /* sends for those again */
+    struct bus_timer          drain;
+    bool                      is_draining;
+};
+
+enum call_mode {
+    CALL_HEAD,   /* no head yet */
+    CALL_PLAIN,  /* an answer that is one JSON text */
+    CALL_STREAM, /* server-sent events */
+    CALL_REFUSED, /* an error status: its body is read for what it says */
+};
+
+struct provider_call {
+    struct env_map_node  node; /* the request's id */
+    struct dyn_list      link; /* provider->spare or ->stuck */
+    struct provider     *provider;
+    http_call_t         *http; /* NULL: over, or let go */
+    bus_addr_t           reply_to;
+    uint32_t             attempt;
+    uint32_t             epoch;
+
+    enum call_mode       mode;
+    bool                 is_stream;       /* asked for */
+    bool                 withholds_usage; /* we asked for it, the client did not */
+    bool                 has_begun;       /* a CHUNK was made: errors come behind it, not instead */
+    bool                 has_ended;       /* END was made */
+    bool                 is_awake;        /* an event other than a comment was seen */
+    bool                 saw_terminal;
+    bool                 is_framed;       /* the answer's length is told by its framing */
+    bool                 is_encoded;      /* content-encoding other than identity */
+    unsigned             status;
+    uint32_t             retry_after_s;
+
+    struct env          *reply; /* first CHUNK or END in the making, with the answer's headers; may be NULL */
+    dyn_block_t         *block; /* bytes collected; may be NULL */
+    struct sse_reader    sse;
+
+    struct dyn_list      out; /* CHUNKs that wait for credit */
+    struct env          *end; /* END that waits behind them */
+    struct credit_sender credit;
+    uint32_t             piece_max; /* bytes of a CHUNK that any grant of this receiver covers in the end */
+    uint32_t             sequence;
+
+    struct env_usage     usage;
+    uint64_t             content_events; /* that carried something for the reader */
+    uint64_t             request_bytes;
+    uint64_t             received_bytes; /* of a plain answer */
+    uint64_t             started_us;
+    uint64_t             first_byte_us; /* 0: none came */
+    uint64_t             body_bytes;    /* sent or to be sent */
+    unsigned             sent;          /* how often the request went out */
+};
+
+/* ---- provider.c ---- */
+
+/* A call has left provider->calls. */
+void provider_call_gone(struct provider *provider);
+
+/* ---- provider_call.c ---- */
+
+extern const struct http_call_ops provider_call_ops;
+void provider_call_free(struct provider_call *call);
+/* Makes END and, when nothing waits for credit, sends it and frees the call: do not touch it after. The
+ * upstream call, if there still is one, is cancelled (`let_go`: what is left of it may still come).
+ * text, param and upstream code are for the caller's eyes and may be absent. */
+void provider_call_succeed(struct provider_call *call, bool let_go);
+void provider_call_fail(struct provider_call *call, enum err_code code, const struct provider_error *said);
+/* The same with what may be shown of the provider's words, cleaned; *said lies in the arena. */
+void provider_call_fail_saying(struct provider_call *call, enum err_code code, struct provider_error *said,
+                               struct arena *arena);
+/* Nobody wants the rest: what waits is dropped, and END goes at once. Also for a call that has ended. */
+void provider_call_cancelled(struct provider_call *call);
+void provider_call_cut_off(struct provider_call *call, enum err_code code);
+/* One line for the operator; limited by the log. */
+void provider_call_log(const struct provider_call *call, enum err_code code, const char *detail);
+
+/* ---- provider_reply.c: what goes back to the sender ---- */
+
+/* The envelope that will carry the answer's status and headers: the first CHUNK, or END without any. */
+struct env *provider_reply_first(struct provider_call *call);
+void provider_reply_header(struct provider_call *call, struct dyn_slice name, struct dyn_slice value);
+/* Takes *block_p (empty: freed) and sends it as CHUNKs as far as credit goes. */
+void provider_reply_chunk(struct provider_call *call, dyn_block_t **block_p);
+/* Sends what credit allows; pauses or resumes the upstream. True: END is out and the call is freed. */
+bool provider_reply_flush(struct provider_call *call);
+/* Forgets the CHUNKs that wait. */
+void provider_reply_drop(struct provider_call *call);
+/* Bytes in front of what is collected: room for the head of the HTTP answer, or for a chunk's size. */
+size_t provider_reply_headroom(const struct provider_call *call);
+enum { PROVIDER_CHUNK_HEADROOM = 32, PROVIDER_CHUNK_TAILROOM = 2 };
+
+/* ---- provider_plain.c, provider_stream.c: bytes of a good answer ---- */
+
+void provider_plain_begin(struct provider_call *call, const struct http_call_head *head);
+void provider_plain_data(struct provider_call *call, struct dyn_slice bytes);
+void provider_plain_done(struct provider_call *call);
+void provider_stream_begin(struct provider_call *call);
+void provider_stream_data(struct provider_call *call, struct dyn_slice bytes);
+void provider_stream_settled(struct provider_call *call);
+/* Passes on the whole events that came before something went wrong. */
+void provider_stream_cut(struct provider_call *call);
+void provider_stream_done(struct provider_call *call);

@@ -1,0 +1,38 @@
+/* What is known of a provider without asking anybody: the rows of providers.def as data. */
+#pragma once
+
+#include "core/base.h"
+
+enum provider_auth {
+    PROVIDER_AUTH_NONE,
+    PROVIDER_AUTH_BEARER, /* Authorization: Bearer KEY */
+    PROVIDER_AUTH_HEADER, /* KEY as the value of `auth_header` */
+};
+
+/* Defaults of a row, milliseconds. */
+enum {
+    PROVIDER_CONNECT_MS = 10 * 1000,     /* name, TCP and TLS; nobody waits longer for a host that is up */
+    PROVIDER_FIRST_BYTE_MS = 300 * 1000, /* the longest a model was seen to think before a plain answer */
+    PROVIDER_IDLE_MS = 120 * 1000,       /* between two bytes of an answer */
+};
+
+struct provider_row {
+    const char        *id;
+    const char        *dialect;
+    const char        *root; /* default API root without a slash at its end; NULL: the target gives one */
+    enum provider_auth auth;
+    const char        *key_env;      /* variable that holds the key; NULL: none is documented */
+    const char        *base_url_env; /* variable that replaces the root */
+    const char        *source;       /* where the row's facts are from */
+    const char        *auth_header;  /* PROVIDER_AUTH_HEADER: its name, lower case */
+    bool               key_optional; /* works without a key: a server of one's own */
+    bool               never_ask_usage; /* the provider refuses stream_options */
+    uint32_t           connect_ms;
+    uint32_t           first_byte_ms;
+    uint32_t           idle_ms;
+};
+
+/* NULL when there is no such provider. */
+const struct provider_row *provider_row_find(struct dyn_slice id);
+/* All rows in order of the table; NULL behind the last. */
+const struct provider_row *provider_row_at(size_t index);

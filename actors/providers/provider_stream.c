@@ -1,0 +1,140 @@
+/* An answer that is an event stream: whole events are passed on as they came, those that are ready
+ * together in one CHUNK. Each is looked at once, for usage and for how the stream ends; a stream without
+ * its end marker was cut, however politely the connection was closed. */
+#include "actors/providers/provider_call.h"
+
+#define FIRST_HELD_MAX 4096u /* comments in front of the first event; more of them say nothing new */
+
+void
+provider_stream_begin(struct provider_call *call)
+{
+    sse_reader_init(&call->sse, SSE_EVENT_MAX);
+}
+
+static void
+collect(struct provider_call *call, struct dyn_slice bytes)
+{
+    if (call->block != NULL && dyn_block_tailroom(call->block) < bytes.len + PROVIDER_CHUNK_TAILROOM) {
+        size_t size = (call->block->len + bytes.len) * 2 + PROVIDER_CHUNK_TAILROOM;
+        dyn_block_t *larger = dyn_block_new(dyn_block_headroom(call->block), size);
+        dyn_block_append(&larger, dyn_block_data(call->block), call->block->len);
+        dyn_block_unref(&call->block);
+        call->block = larger;
+    }
+    if (call->block == NULL) {
+        call->block = dyn_block_new(provider_reply_headroom(call), bytes.len + PROVIDER_CHUNK_TAILROOM);
+    }
+    dyn_block_append(&call->block, bytes.data, bytes.len);
+}
+
+/* The provider reports an error. Before anything else it is the answer's error; behind content it is how
+ * the stream ends. Its own event is not passed on: whoever writes to the client writes one. */
+static void
+error_event(struct provider_call *call, const struct sse_event *event)
+{
+    char memory[1024];
+    struct arena arena;
+    struct provider_error said;
+    arena_init(&arena, memory, sizeof memory);
+    enum err_code code = ERR_UPSTREAM_ERROR;
+    if (provider_error_read(event->data, &arena, &said) && !call->has_begun && call->content_events == 0) {
+        code = provider_error_of_body(&said);
+    }
+    provider_call_log(call, code, "the provider reported an error inside the stream");
+    provider_stream_cut(call);
+    provider_call_fail_saying(call, code, &said, &arena);
+    arena_fini(&arena);
+}
+
+static void
+garbage(struct provider_call *call, const char *why)
+{
+    provider_call_log(call, ERR_UPSTREAM_GARBAGE, why);
+    provider_stream_cut(call);
+    provider_call_fail(call, ERR_UPSTREAM_GARBAGE, NULL);
+}
+
+/* 0: go on; -1: the call is over and must not be touched. */
+static int
+take_event(struct provider_call *call, const struct sse_event *event)
+{
+    struct dialect_event seen = {0};
+    if (event->data.len == 0) { /* a comment, a sign of life */
+        bool is_idle_talk = call->block != NULL && call->block->len > FIRST_HELD_MAX && !call->is_awake;
+        if (!is_idle_talk) {
+            collect(call, event->raw);
+        }
+        return 0;
+    }
+    if (call->provider->dialect->read_event(event, &seen) != 0) {
+        garbage(call, "an event of the stream could not be understood");
+        return -1;
+    }
+    if (seen.usage.known) {
+        call->usage = seen.usage;
+    }
+    if (seen.error) {
+        error_event(call, event);
+        return -1;
+    }
+    call->is_awake = true;
+    call->content_events += seen.content ? 1 : 0;
+    call->saw_terminal = seen.terminal;
+    if (!(seen.usage_only && call->withholds_usage)) {
+        collect(call, event->raw);
+    }
+    return 0;
+}
+
+void
+provider_stream_data(struct provider_call *call, struct dyn_slice bytes)
+{
+    struct sse_event event;
+    int found = 0;
+    while (!call->saw_terminal && (found = sse_reader_next(&call->sse, &bytes, &event)) == 1) {
+        if (take_event(call, &event) != 0) {
+            return;
+        }
+    }
+    if (found < 0) {
+        garbage(call, "an event of the stream is longer than 1 MiB");
+    }
+}
+
+/* What is ready goes; a stream that has shown nothing but comments has not begun. */
+static void
+pass_on(struct provider_call *call)
+{
+    if (call->is_awake) {
+        provider_reply_chunk(call, &call->block);
+    }
+}
+
+void
+provider_stream_settled(struct provider_call *call)
+{
+    pass_on(call);
+    if (call->saw_terminal) { /* not waiting for the connection's own end; it can be kept all the same */
+        provider_call_succeed(call, true);
+        return;
+    }
+    (void)provider_reply_flush(call);
+}
+
+void
+provider_stream_cut(struct provider_call *call)
+{
+    pass_on(call);
+}
+
+void
+provider_stream_done(struct provider_call *call)
+{
+    pass_on(call);
+    if (call->saw_terminal) {
+        provider_call_succeed(call, false);
+        return;
+    }
+    provider_call_log(call, ERR_UPSTREAM_CUT, "the stream ended without its end marker");
+    provider_call_fail(call, ERR_UPSTREAM_CUT, NULL);
+}
