@@ -43,7 +43,7 @@ struct provider_call {
     bool                 withholds_usage; /* we asked for it, the client did not */
     bool                 has_begun;       /* a CHUNK was made: errors come behind it, not instead */
     bool                 has_ended;       /* END was made */
-    bool                 is_awake;        /* an event other than a comment was seen */
+    bool                 is_awake;        /* the stream has shown content, or its end */
     bool                 saw_terminal;
     bool                 is_framed;       /* the answer's length is told by its framing */
     bool                 is_encoded;      /* content-encoding other than identity */

@@ -3,7 +3,9 @@
  * its end marker was cut, however politely the connection was closed. */
 #include "actors/providers/provider_call.h"
 
-#define FIRST_HELD_MAX 4096u /* comments in front of the first event; more of them say nothing new */
+/* What comes before the first content (comments, the role) is held, so that an error behind it still is
+ * an error of the whole answer. Past this many bytes it is not held, and comments are left out. */
+#define FIRST_HELD_MAX 4096u
 
 void
 provider_stream_begin(struct provider_call *call)
@@ -37,7 +39,7 @@ error_event(struct provider_call *call, const struct sse_event *event)
     struct provider_error said;
     arena_init(&arena, memory, sizeof memory);
     enum err_code code = ERR_UPSTREAM_ERROR;
-    if (provider_error_read(event->data, &arena, &said) && !call->has_begun && call->content_events == 0) {
+    if (provider_error_read(event->data, &arena, &said) && !call->is_awake) {
         code = provider_error_of_body(&said);
     }
     provider_call_log(call, code, "the provider reported an error inside the stream");
@@ -54,14 +56,19 @@ garbage(struct provider_call *call, const char *why)
     provider_call_fail(call, ERR_UPSTREAM_GARBAGE, NULL);
 }
 
+static bool
+is_held_enough(const struct provider_call *call)
+{
+    return call->block != NULL && call->block->len > FIRST_HELD_MAX;
+}
+
 /* 0: go on; -1: the call is over and must not be touched. */
 static int
 take_event(struct provider_call *call, const struct sse_event *event)
 {
     struct dialect_event seen = {0};
     if (event->data.len == 0) { /* a comment, a sign of life */
-        bool is_idle_talk = call->block != NULL && call->block->len > FIRST_HELD_MAX && !call->is_awake;
-        if (!is_idle_talk) {
+        if (call->is_awake || !is_held_enough(call)) {
             collect(call, event->raw);
         }
         return 0;
@@ -77,7 +84,7 @@ take_event(struct provider_call *call, const struct sse_event *event)
         error_event(call, event);
         return -1;
     }
-    call->is_awake = true;
+    call->is_awake |= seen.content || seen.finished || seen.terminal || seen.usage.known || is_held_enough(call);
     call->content_events += seen.content ? 1 : 0;
     call->saw_terminal = seen.terminal;
     if (!(seen.usage_only && call->withholds_usage)) {
@@ -101,7 +108,7 @@ provider_stream_data(struct provider_call *call, struct dyn_slice bytes)
     }
 }
 
-/* What is ready goes; a stream that has shown nothing but comments has not begun. */
+/* What is ready goes; a stream that has shown no content has not begun. */
 static void
 pass_on(struct provider_call *call)
 {
