@@ -16,7 +16,7 @@ enum err_code {
 enum err_blame { ERR_BLAME_CLIENT, ERR_BLAME_GATEWAY, ERR_BLAME_KEY, ERR_BLAME_PROVIDER };
 
 struct err_row {
-    const char    *name;    /* "UPSTREAM_TIMEOUT": unique, used on the bus and as metric label in lower case */
+    const char    *name;    /* "UPSTREAM_TIMEOUT": unique, used on the bus and, in lower case, in metrics */
     const char    *code;    /* "upstream_timeout": what the client reads; two rows may share one */
     uint16_t       http;    /* status answered */
     enum err_blame blame;   /* whose fault */

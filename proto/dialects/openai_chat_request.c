@@ -13,7 +13,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-/* Longest model name: it travels in envelope headers and log lines. 01-ENVELOPE gives the same. */
+/* Longest model name: it travels in envelope headers and stands in log lines. */
 #define MODEL_MAX_BYTES 512u
 
 struct rule;
