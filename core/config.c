@@ -14,12 +14,12 @@
 #define DEFAULT_NAME "config.yaml" /* of defaults, which come from no file */
 
 struct config {
-    struct arena                     arena;
-    struct config_problems           problems;
-    const char                      *name;
+    struct arena arena;
+    struct config_problems problems;
+    const char *name;
     const struct config_part *const *parts;
-    size_t                           n_parts;
-    struct config_layer              layers[CONFIG_MAX_PARTS]; /* one a part, in their order */
+    size_t n_parts;
+    struct config_layer layers[CONFIG_MAX_PARTS]; /* one a part, in their order */
 };
 
 static bool

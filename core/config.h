@@ -18,37 +18,37 @@
 #include "core/err.h"
 
 enum config_type {
-    CONFIG_STRING,      /* struct dyn_slice, terminated */
-    CONFIG_SECRET,      /* the same; a literal warns, a ${VAR} or ${file:PATH} reference does not */
-    CONFIG_BOOL,        /* bool: true, false; in YAML also yes, no, on, off */
-    CONFIG_INT,         /* int64_t, min..max */
-    CONFIG_NUMBER,      /* double, finite */
-    CONFIG_SIZE,        /* uint64_t bytes: 1048576, 64KiB, 1.5MiB, 10MB */
-    CONFIG_DURATION,    /* uint64_t milliseconds, min..max: 250ms, 1.5s, 2m, 1h, 1m30s */
-    CONFIG_ENUM,        /* int: index in `names` */
-    CONFIG_STRING_LIST, /* struct config_strings */
-    CONFIG_INT_LIST,    /* struct config_ints, min..max for each */
-    CONFIG_STRING_MAP,  /* struct config_map */
-    CONFIG_SECTION,     /* the struct of `section` in place */
+    CONFIG_STRING,       /* struct dyn_slice, terminated */
+    CONFIG_SECRET,       /* the same; a literal warns, a ${VAR} or ${file:PATH} reference does not */
+    CONFIG_BOOL,         /* bool: true, false; in YAML also yes, no, on, off */
+    CONFIG_INT,          /* int64_t, min..max */
+    CONFIG_NUMBER,       /* double, finite */
+    CONFIG_SIZE,         /* uint64_t bytes: 1048576, 64KiB, 1.5MiB, 10MB */
+    CONFIG_DURATION,     /* uint64_t milliseconds, min..max: 250ms, 1.5s, 2m, 1h, 1m30s */
+    CONFIG_ENUM,         /* int: index in `names` */
+    CONFIG_STRING_LIST,  /* struct config_strings */
+    CONFIG_INT_LIST,     /* struct config_ints, min..max for each */
+    CONFIG_STRING_MAP,   /* struct config_map */
+    CONFIG_SECTION,      /* the struct of `section` in place */
     CONFIG_SECTION_LIST, /* struct config_list of structs of `section` */
-    CONFIG_UNSUPPORTED, /* known from Ferro, not served yet: recognised, any value (decided 20) */
+    CONFIG_UNSUPPORTED,  /* known from Ferro, not served yet: recognised, any value */
 };
 
 struct config_strings {
     struct dyn_slice *items;
-    size_t            n;
+    size_t n;
 };
 struct config_ints {
     int64_t *items;
-    size_t   n;
+    size_t n;
 };
 struct config_map {
     struct dyn_slice *keys;
     struct dyn_slice *values;
-    size_t            n;
+    size_t n;
 };
 struct config_list {
-    void  *items; /* array of the section's struct */
+    void *items; /* array of the section's struct */
     size_t n;
 };
 
@@ -61,31 +61,31 @@ struct config_mark {
 struct config_key;
 struct config_section {
     const struct config_key *keys; /* ends with a NULL name */
-    size_t                   size; /* of the struct that is filled; zeroed first */
-    size_t                   mark_offset; /* of a struct config_mark in it, or SIZE_MAX */
+    size_t size;                   /* of the struct that is filled; zeroed first */
+    size_t mark_offset;            /* of a struct config_mark in it, or SIZE_MAX */
 };
 
 struct config_key {
-    const char      *name;
+    const char *name;
     enum config_type type;
-    size_t           offset;        /* in the section's struct */
-    const char      *default_text;  /* as it would be written in YAML; NULL: zero or absent */
-    bool             required;
-    double           min, max;      /* INT, INT_LIST (each), NUMBER, SIZE, DURATION (ms). Both 0: no limit;
-                                       max < min: no upper one. The last two are never negative. */
-    const char *const *names;       /* ENUM: ends with NULL */
+    size_t offset;            /* in the section's struct */
+    const char *default_text; /* as it would be written in YAML; NULL: zero or absent */
+    bool required;
+    double min, max;          /* INT, INT_LIST (each), NUMBER, SIZE, DURATION (ms). Both 0: no limit;
+                                 max < min: no upper one. The last two are never negative. */
+    const char *const *names; /* ENUM: ends with NULL */
     const char *const *unsupported_names; /* ENUM: values that are known and not served yet; may be NULL */
     const struct config_section *section;
-    size_t           set_offset;    /* of a bool told whether the key was written, or 0 */
-    const char      *help;          /* one or two sentences for the reference page */
+    size_t set_offset; /* of a bool told whether the key was written, or 0 */
+    const char *help;  /* one or two sentences for the reference page */
 };
 
 struct config_problems;
 
 /* One folder's share of the top level of the file. */
 struct config_part {
-    const char            *folder;  /* "edge": heading in the reference page */
-    struct config_section  section; /* its keys stand at the top level */
+    const char *folder;            /* "edge": heading in the reference page */
+    struct config_section section; /* its keys stand at the top level */
     /* Checks that no single key can express; adds problems. May be NULL. Runs when the file could be read
      * at all: a key that was refused or is missing holds its default, else zero (an absent slice). */
     void (*check)(void *values, struct config_problems *problems);
@@ -95,17 +95,17 @@ typedef struct config config_t;
 
 struct config_problem {
     struct config_mark mark;
-    bool               is_warning;
-    const char        *text; /* "unknown key 'strateggy', did you mean 'strategy'?" */
+    bool is_warning;
+    const char *text; /* "unknown key 'strateggy', did you mean 'strategy'?" */
 };
 struct config_problems {
-    struct arena          *arena;
+    struct arena *arena;
     struct config_problem *items; /* in order of the file */
-    size_t                 n, cap;
-    size_t                 errors; /* those that are not warnings, also those left out */
-    size_t                 left_out; /* met after CONFIG_PROBLEMS_MAX others */
-    size_t                 unsupported; /* how many unsupported keys were met */
-    struct config_marks   *marks; /* the loader's own */
+    size_t n, cap;
+    size_t errors;              /* those that are not warnings, also those left out */
+    size_t left_out;            /* met after CONFIG_PROBLEMS_MAX others */
+    size_t unsupported;         /* how many unsupported keys were met */
+    struct config_marks *marks; /* the loader's own */
 };
 enum { CONFIG_PROBLEMS_MAX = 500 }; /* nobody reads more, and each costs memory */
 
@@ -126,12 +126,12 @@ struct config_lookup {
 };
 
 struct config_options {
-    bool                        ignore_unsupported; /* unsupported keys warn instead of being errors */
+    bool ignore_unsupported; /* unsupported keys warn instead of being errors */
     const struct config_lookup *lookup;
     /* A role has the secrets of its own parts only. References in parts that are not named here stay as
      * they are written, and all else about those parts is checked as ever. NULL: all parts resolve. */
     const struct config_part *const *resolve;
-    size_t                           n_resolve;
+    size_t n_resolve;
 };
 
 /* Never NULL: look at config_problems(). `parts` and the config live as long as the values are used;

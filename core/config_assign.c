@@ -139,8 +139,7 @@ read_number(const struct config_key *key, const struct config_node *node, double
 
 /* Quotes are no mistake here: JSON needs them for anything with a unit. */
 static int
-read_measure(const struct config_key *key, const struct config_node *node, uint64_t *out,
-             struct dyn_err *err)
+read_measure(const struct config_key *key, const struct config_node *node, uint64_t *out, struct dyn_err *err)
 {
     uint64_t value = 0;
     int result = key->type == CONFIG_SIZE ? config_read_size(node->text, &value, err)

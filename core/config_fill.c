@@ -15,19 +15,19 @@
 
 /* A map and those who read it. */
 struct scope {
-    const struct config_node  *node;
+    const struct config_node *node;
     const struct config_layer *layers;
-    size_t                     n;
+    size_t n;
     const struct config_place *place; /* NULL at the top */
 };
 
 struct match {
     const struct config_layer *layer;
-    const struct config_key   *key;
+    const struct config_key *key;
 };
 struct matches {
     struct match items[CONFIG_MAX_PARTS];
-    size_t       n;
+    size_t n;
 };
 
 static void fill_map(struct config_fill *fill, const struct scope *scope);
@@ -40,8 +40,8 @@ write_place(const struct config_place *place, char *out, size_t room)
     if (place->key.data == NULL) {
         more = snprintf(out + used, room - used, "[%zu]", place->index);
     } else {
-        more = snprintf(out + used, room - used, "%s%s", used > 0 ? "." : "",
-                        config_name(place->key, 60).text);
+        more =
+            snprintf(out + used, room - used, "%s%s", used > 0 ? "." : "", config_name(place->key, 60).text);
     }
     used += (size_t)more;
     return used < room ? used : room - 1; /* long ways are cut */
@@ -146,17 +146,25 @@ unknown_key(struct config_fill *fill, const struct scope *scope, const struct co
 {
     const char *names[SECTION_KEYS_MAX + 1];
     struct config_listed listed = {.used = 0};
+    char advice[sizeof listed.text + 20] = "";
+    if (fill->problems->n >= CONFIG_PROBLEMS_MAX) { /* it is only counted: no need to look for words */
+        config_problem_add(fill->problems, entry->key_mark, false, "unknown key");
+        return;
+    }
     size_t n = known_keys(scope, names);
-    bool is_read = fill->problems->n < CONFIG_PROBLEMS_MAX;
-    const char *nearest = is_read ? config_nearest(entry->key, names) : NULL;
-    for (size_t i = 0; nearest == NULL && n <= LISTED_KEYS_MAX && i < n; i++) {
-        config_list_add(&listed, names[i]);
+    const char *nearest = config_nearest(entry->key, names);
+    if (nearest != NULL) {
+        (void)snprintf(advice, sizeof advice, ", did you mean '%s'?", nearest);
+    } else if (n <= LISTED_KEYS_MAX) {
+        for (size_t i = 0; i < n; i++) {
+            config_list_add(&listed, names[i]);
+        }
+        (void)snprintf(advice, sizeof advice, "; known are %s", listed.text);
     }
     struct config_name where = scope->place ? config_place_text(scope->place) : (struct config_name){""};
-    config_problem_add(fill->problems, entry->key_mark, false, "unknown key '%s'%s%s%s%s%s%s",
+    config_problem_add(fill->problems, entry->key_mark, false, "unknown key '%s'%s%s%s%s",
                        config_name(entry->key, 60).text, *where.text ? " in '" : "", where.text,
-                       *where.text ? "'" : "", nearest ? ", did you mean '" : listed.used ? "; known are " : "",
-                       nearest ? nearest : listed.text, nearest ? "'?" : "");
+                       *where.text ? "'" : "", advice);
 }
 
 static void
@@ -328,7 +336,8 @@ check_required(struct config_fill *fill, const struct scope *scope, const struct
             continue;
         }
         if (scope->place == NULL) {
-            config_problem_add(fill->problems, scope->node->mark, false, "the key '%s' is missing", key->name);
+            config_problem_add(fill->problems, scope->node->mark, false, "the key '%s' is missing",
+                               key->name);
         } else {
             config_problem_add(fill->problems, scope->node->mark, false, "the key '%s' is missing in '%s'",
                                key->name, config_place_text(scope->place).text);
@@ -378,8 +387,7 @@ default_node(struct config_fill *fill, const struct config_key *key)
     if (!is_text) {
         return config_tree_read(&tree) == 0 ? tree.root : NULL;
     }
-    struct config_node *node =
-        config_tree_node(&tree, CONFIG_NODE_PLAIN, (struct config_mark){0, 0});
+    struct config_node *node = config_tree_node(&tree, CONFIG_NODE_PLAIN, (struct config_mark){0, 0});
     node->text = tree.text;
     return node;
 }

@@ -11,26 +11,26 @@ enum { CONFIG_MAX_PARTS = 16 };
  * the same section; each takes the keys that it knows. */
 struct config_layer {
     const struct config_section *section;
-    char                        *base;
-    bool                         resolves; /* references are looked up; else they stay as written */
+    char *base;
+    bool resolves; /* references are looked up; else they stay as written */
 };
 
 /* The way from the top of the file to a value: "targets[2].weight". */
 struct config_place {
     const struct config_place *up;
-    struct dyn_slice           key; /* absent for an item of a list */
-    size_t                     index;
+    struct dyn_slice key; /* absent for an item of a list */
+    size_t index;
 };
 struct config_name config_place_text(const struct config_place *place);
 
 struct config_fill {
-    struct arena           *arena;
+    struct arena *arena;
     struct config_problems *problems;
-    struct config_refs      refs;
-    bool                    is_json;
-    bool                    ignores_unsupported;
-    bool                    is_default; /* values come from the tables: no warnings */
-    size_t                  list_bytes; /* of all lists of sections */
+    struct config_refs refs;
+    bool is_json;
+    bool ignores_unsupported;
+    bool is_default;   /* values come from the tables: no warnings */
+    size_t list_bytes; /* of all lists of sections */
 };
 
 /* `root` is the top of the file, or NULL for an empty one. The layers hold their defaults already. */

@@ -6,7 +6,7 @@
 #include "core/json_scan.h"
 
 struct reader {
-    struct config_tree  *tree;
+    struct config_tree *tree;
     struct config_cursor cursor;
 };
 

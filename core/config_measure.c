@@ -13,7 +13,7 @@
 /* A unit and what it multiplies by. */
 struct unit {
     const char *name;
-    uint64_t    factor;
+    uint64_t factor;
 };
 
 static const struct unit size_units[] = {
@@ -133,32 +133,37 @@ config_read_size(struct dyn_slice text, uint64_t *out, struct dyn_err *err)
         return 0;
     }
     if (text.len > 1 && text.data[0] == '-' && config_is_digit(text.data[1])) {
-        return dyn_err_set(err, DYN_E_CONFIG, "must not be negative, but is '%s'", config_name(text, SHOWN_BYTES).text);
+        return dyn_err_set(err, DYN_E_CONFIG, "must not be negative, but is '%s'",
+                           config_name(text, SHOWN_BYTES).text);
     }
     if (fault == MEASURE_TOO_LARGE) {
-        return dyn_err_set(err, DYN_E_CONFIG, "is out of range: '%s' does not fit 64 bits", config_name(text, SHOWN_BYTES).text);
+        return dyn_err_set(err, DYN_E_CONFIG, "is out of range: '%s' does not fit 64 bits",
+                           config_name(text, SHOWN_BYTES).text);
     }
     if (fault == MEASURE_TOO_FINE) {
         return dyn_err_set(err, DYN_E_CONFIG, "must be a whole number of bytes, which '%s' is not",
                            config_name(text, SHOWN_BYTES).text);
     }
-    return dyn_err_set(err, DYN_E_CONFIG,
-                       "must be a size: bytes, or a number with KiB, MiB, GiB, KB, MB or GB, like 64KiB; not '%s'",
-                       config_name(text, SHOWN_BYTES).text);
+    return dyn_err_set(
+        err, DYN_E_CONFIG,
+        "must be a size: bytes, or a number with KiB, MiB, GiB, KB, MB or GB, like 64KiB; not '%s'",
+        config_name(text, SHOWN_BYTES).text);
 }
 
 static int
 duration_fault(enum measure_fault fault, struct dyn_slice text, struct dyn_err *err)
 {
     if (text.len > 1 && text.data[0] == '-' && config_is_digit(text.data[1])) {
-        return dyn_err_set(err, DYN_E_CONFIG, "must not be negative, but is '%s'", config_name(text, SHOWN_BYTES).text);
-    }
-    if (fault == MEASURE_NO_UNIT) {
-        return dyn_err_set(err, DYN_E_CONFIG, "is a duration and needs a unit: %ss or %sms?", config_name(text, SHOWN_BYTES).text,
+        return dyn_err_set(err, DYN_E_CONFIG, "must not be negative, but is '%s'",
                            config_name(text, SHOWN_BYTES).text);
     }
+    if (fault == MEASURE_NO_UNIT) {
+        return dyn_err_set(err, DYN_E_CONFIG, "is a duration and needs a unit: %ss or %sms?",
+                           config_name(text, SHOWN_BYTES).text, config_name(text, SHOWN_BYTES).text);
+    }
     if (fault == MEASURE_TOO_LARGE) {
-        return dyn_err_set(err, DYN_E_CONFIG, "is out of range: '%s' is too long", config_name(text, SHOWN_BYTES).text);
+        return dyn_err_set(err, DYN_E_CONFIG, "is out of range: '%s' is too long",
+                           config_name(text, SHOWN_BYTES).text);
     }
     if (fault == MEASURE_TOO_FINE) {
         return dyn_err_set(err, DYN_E_CONFIG, "must be whole milliseconds, which '%s' is not",
@@ -217,9 +222,10 @@ add_measure(struct config_range *range, size_t *used, uint64_t value, const stru
 static void
 add_limit(struct config_range *range, size_t *used, enum config_type type, double value)
 {
-    static const struct unit shown_sizes[] = {{"", 1},           {"KiB", 1u << 10},    {"MiB", 1u << 20},
+    static const struct unit shown_sizes[] = {{"", 1},           {"KiB", 1u << 10},   {"MiB", 1u << 20},
                                               {"GiB", 1u << 30}, {"TiB", 1ull << 40}, {NULL, 0}};
-    static const struct unit shown_times[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {NULL, 0}};
+    static const struct unit shown_times[] = {
+        {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {NULL, 0}};
     if (type == CONFIG_SIZE) {
         add_measure(range, used, (uint64_t)value, shown_sizes);
     } else if (type == CONFIG_DURATION) {

@@ -9,15 +9,15 @@
 
 /* A value's memory and its place in the file. */
 struct mark_entry {
-    const char        *at;
-    size_t             size;
-    size_t             order; /* of recording: what lies within was recorded later */
+    const char *at;
+    size_t size;
+    size_t order; /* of recording: what lies within was recorded later */
     struct config_mark mark;
 };
 struct config_marks {
     struct mark_entry *items;
-    size_t             n, cap;
-    bool               is_sorted;
+    size_t n, cap;
+    bool is_sorted;
 };
 
 static bool

@@ -7,9 +7,9 @@
 /* Where the keys of a section stand: "targets[].retry" is the section `retry` of each target. */
 struct level {
     const struct level *up;
-    const char         *name;
-    bool                is_list;
-    unsigned            depth;
+    const char *name;
+    bool is_list;
+    unsigned depth;
 };
 
 static const char *

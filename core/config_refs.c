@@ -14,23 +14,23 @@
 #define FILE_BYTES_MAX (64u * 1024)
 /* All values together: a reference takes 4 bytes in the file and may give 64 KiB. */
 #define EXPANDED_BYTES_MAX (4u * 1024 * 1024)
-#define FILE_PREFIX "file:"
+#define FILE_PREFIX        "file:"
 /* Between ${ and }: paths are shorter (PATH_MAX), and a search for the brace must end. */
 #define REFERENCE_BYTES_MAX 4096
 
 struct reference {
-    struct dyn_slice whole; /* with ${ and } */
+    struct dyn_slice whole;  /* with ${ and } */
     struct dyn_slice target; /* the name or the path */
-    bool             is_file;
+    bool is_file;
 };
 
 /* One value that is being resolved. */
 struct job {
     struct config_refs *refs;
-    struct config_mark  mark;
-    const char         *path;
-    struct dyn_buf      out;
-    bool                has_problem;
+    struct config_mark mark;
+    const char *path;
+    struct dyn_buf out;
+    bool has_problem;
 };
 
 static bool
@@ -273,7 +273,8 @@ config_refs_resolve(struct config_refs *refs, struct dyn_slice text, struct conf
         return 0;
     }
     size_t left = EXPANDED_BYTES_MAX - refs->expanded_bytes;
-    job.out = (struct dyn_buf)DYN_BUF_INIT_LIMIT(left > 0 ? left : 1);
+    job.out = (struct dyn_buf)DYN_BUF_INIT_LIMIT(left);
+    job.out.failed = left == 0; /* where the buffer would take 0 for unlimited */
     add_pieces(&job, text);
     if (job.out.failed) {
         job.has_problem = true;

@@ -5,11 +5,11 @@
 #include "core/config.h"
 
 struct config_refs {
-    struct arena               *arena;
-    struct config_problems     *problems;
+    struct arena *arena;
+    struct config_problems *problems;
     const struct config_lookup *lookup; /* NULL: the environment */
-    const char                 *name;   /* of the configuration file: relative paths begin in its folder */
-    size_t                      expanded_bytes; /* all values together; a small file may refer often */
+    const char *name;                   /* of the configuration file: relative paths begin in its folder */
+    size_t expanded_bytes;              /* all values together; a small file may refer often */
 };
 
 /* Whether the text refers to anything: if not, it is a literal. */

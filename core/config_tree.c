@@ -166,10 +166,10 @@ character_fault(const char *at, size_t len)
         (scalar >= 0x80 && scalar < 0xA0 && scalar != 0x85)) {
         return "a control character";
     }
-    if (scalar == 0xFEFF || scalar == 0xFFFE || scalar == 0xFFFF) {
-        return "a byte order mark in the middle of the text, or half of one";
+    if (scalar == 0xFEFF) {
+        return "a byte order mark in the middle of the text";
     }
-    return NULL;
+    return scalar == 0xFFFE || scalar == 0xFFFF ? "not a character" : NULL;
 }
 
 static int

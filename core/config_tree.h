@@ -6,10 +6,10 @@
 #include "core/config.h"
 
 enum {
-    CONFIG_MAX_BYTES = 1 << 20,  /* of the file: thousands of targets */
-    CONFIG_MAX_DEPTH = 32,       /* schemas nest 5 or 6 levels */
-    CONFIG_MAX_NODES = 100000,   /* at about 100 bytes each */
-    CONFIG_NAME_BYTES = 200,     /* of a dotted path or a quoted text in a problem */
+    CONFIG_MAX_BYTES = 1 << 20, /* of the file: thousands of targets */
+    CONFIG_MAX_DEPTH = 32,      /* schemas nest 5 or 6 levels */
+    CONFIG_MAX_NODES = 100000,  /* at about 100 bytes each */
+    CONFIG_NAME_BYTES = 200,    /* of a dotted path or a quoted text in a problem */
 };
 
 enum config_node_kind {
@@ -23,25 +23,25 @@ enum config_node_kind {
 
 struct config_node {
     enum config_node_kind kind;
-    struct config_mark    mark;
-    struct config_mark    key_mark; /* of `key`, for what stands in a map */
-    struct dyn_slice      key;
-    struct dyn_slice      text; /* of a scalar; terminated */
-    struct config_node   *first; /* of a list or map */
-    struct config_node   *last;
-    struct config_node   *next; /* in the list or map that holds this one */
-    size_t                n;
+    struct config_mark mark;
+    struct config_mark key_mark; /* of `key`, for what stands in a map */
+    struct dyn_slice key;
+    struct dyn_slice text;     /* of a scalar; terminated */
+    struct config_node *first; /* of a list or map */
+    struct config_node *last;
+    struct config_node *next; /* in the list or map that holds this one */
+    size_t n;
 };
 
 struct config_tree {
-    struct arena           *arena;
+    struct arena *arena;
     struct config_problems *problems;
-    struct dyn_slice        text;
-    bool                    is_json;
-    struct config_node     *root; /* NULL for an empty file */
-    size_t                  nodes;
-    size_t                  bytes_taken; /* by libyaml, and */
-    size_t                  events;      /* given by it: its work, for those who bound it */
+    struct dyn_slice text;
+    bool is_json;
+    struct config_node *root; /* NULL for an empty file */
+    size_t nodes;
+    size_t bytes_taken; /* by libyaml, and */
+    size_t events;      /* given by it: its work, for those who bound it */
 };
 
 /* The caller has set the first four. -1 when the text is not YAML or JSON at all or passes a limit; the
@@ -63,8 +63,8 @@ int config_json_read(struct config_tree *tree);
 /* Follows a text from front to back and knows line and column where it is. Line ends are those of
  * YAML's readers: LF, CR and CRLF; columns count characters. */
 struct config_cursor {
-    const char        *at;
-    const char        *end;
+    const char *at;
+    const char *end;
     struct config_mark mark;
 };
 struct config_cursor config_cursor(struct dyn_slice text);

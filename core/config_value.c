@@ -1,5 +1,5 @@
-/* Scalars of the configuration, but for those with units (config_measure.c). Numbers are read by hand: strtol and strtod accept too much (spaces,
- * octal, hexadecimal) and strtod obeys the locale. */
+/* Scalars of the configuration, but for those with units (config_measure.c). Numbers are read by hand:
+ * strtol and strtod accept too much (spaces, octal, hexadecimal) and strtod obeys the locale. */
 #include "core/config_value.h"
 
 #include "core/config_tree.h"
@@ -49,7 +49,8 @@ config_read_digits(const char **at, const char *end, uint64_t *out)
     const char *from = *at;
     uint64_t value = 0;
     for (; *at < end; (*at)++) {
-        if (**at == '_' && *at > from && *at + 1 < end && config_is_digit((*at)[1]) && config_is_digit((*at)[-1])) {
+        if (**at == '_' && *at > from && *at + 1 < end && config_is_digit((*at)[1]) &&
+            config_is_digit((*at)[-1])) {
             continue;
         }
         if (!config_is_digit(**at)) {
@@ -229,8 +230,8 @@ config_check_range(const struct config_key *key, double value, struct dyn_slice 
     if (is_unlimited || (value >= key->min && (!has_upper || value <= key->max))) {
         return 0;
     }
-    return dyn_err_set(err, DYN_E_CONFIG, "must be %s, not %s", config_range_text(key).text,
-                       shown(text).text);
+    return dyn_err_set(err, DYN_E_CONFIG, "must be %s%s, not %s", has_upper ? "from " : "",
+                       config_range_text(key).text, shown(text).text);
 }
 
 const char *

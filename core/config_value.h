@@ -36,9 +36,9 @@ bool config_read_digits(const char **at, const char *end, uint64_t *out);
 
 /* Names in a row, for a problem: "a, b, c", as many as fit, then "...". */
 struct config_listed {
-    char   text[200];
+    char text[200];
     size_t used;
-    bool   is_full;
+    bool is_full;
 };
 void config_list_add(struct config_listed *listed, const char *name);
 

@@ -18,36 +18,43 @@
 /* A container that is open, with the key that waits for its value when it is a map. */
 struct frame {
     struct config_node *container;
-    bool                has_key;
-    struct dyn_slice    key;
-    struct config_mark  key_mark;
+    bool has_key;
+    struct dyn_slice key;
+    struct config_mark key_mark;
 };
 
 struct reader {
     struct config_tree *tree;
-    yaml_parser_t       parser;
-    struct frame        frames[CONFIG_MAX_DEPTH];
-    size_t              depth;
-    size_t              documents;
+    yaml_parser_t parser;
+    struct frame frames[CONFIG_MAX_DEPTH];
+    size_t depth;
+    size_t documents;
 };
 
-/* libyaml's words for what people do most often, and ours. The first match counts. */
+/* libyaml's words for what people do most often, and ours. Some faults are seen long after the place
+ * where they were made, which libyaml calls the context. */
 static const struct {
     const char *theirs;
     const char *ours;
+    bool is_made_at_context;
 } common_faults[] = {
-    {"found a tab character that violates indentation", "indent with spaces, not with a tab"},
+    {"found a tab character that violates indentation", "indent with spaces, not with a tab", false},
     {"found character that cannot start any token",
-     "a value cannot begin with this character; put it in quotes"},
+     "a value cannot begin with this character; put it in quotes", false},
+    {"did not find expected alphabetic or numeric character",
+     "a value that begins with '*' or '&' has to stand in quotes", true},
     {"mapping values are not allowed in this context",
-     "a ':' where no key can stand; put a value with ': ' in it in quotes, or check the indentation"},
-    {"could not find expected ':'", "a key without its ':'"},
-    {"did not find expected key", "a key was expected here; check the indentation"},
-    {"did not find expected ',' or ']'", "the list is not closed: ',' or ']' was expected here"},
-    {"did not find expected ',' or '}'", "the braces are not closed: ',' or '}' was expected here"},
-    {"found unexpected end of stream", "the text ends in the middle of a quoted value"},
-    {"did not find expected '-' indicator", "another '- ' item was expected here; check the indentation"},
-    {"block sequence entries are not allowed in this context", "a '- ' item cannot stand here"},
+     "a ':' where no key can stand; put a value with ': ' in it in quotes, or check the indentation", false},
+    {"could not find expected ':'", "a key without its ':'", true},
+    {"did not find expected key", "a key was expected here; check the indentation", false},
+    {"did not find expected ',' or ']'", "the list is not closed: ',' or ']' was expected here", false},
+    {"did not find expected ',' or '}'", "the braces are not closed: ',' or '}' was expected here", false},
+    {"found unexpected end of stream", "the quote that opens here is not closed", true},
+    {"found unknown escape character", "no escape that YAML knows; \\\\ is a backslash", false},
+    {"did not find expected '-' indicator", "another '- ' item was expected here; check the indentation",
+     false},
+    {"block sequence entries are not allowed in this context", "a '- ' item cannot stand here", false},
+    {"did not find expected <document start>", "text after the end of the document", false},
 };
 
 static struct config_mark
@@ -95,12 +102,13 @@ syntax_problem(struct reader *reader)
     }
     for (size_t i = 0; i < DYN_ARRAY_LEN(common_faults); i++) {
         if (strcmp(theirs, common_faults[i].theirs) == 0) {
+            mark = common_faults[i].is_made_at_context ? mark_of(parser->context_mark) : mark;
             config_problem_add(tree->problems, mark, false, "not YAML: %s", common_faults[i].ours);
             return -1;
         }
     }
-    config_problem_add(tree->problems, mark, false, "not YAML: %s%s%s", parser->context ? parser->context : "",
-                       parser->context ? ", " : "", theirs);
+    config_problem_add(tree->problems, mark, false, "not YAML: %s%s%s",
+                       parser->context ? parser->context : "", parser->context ? ", " : "", theirs);
     return -1;
 }
 

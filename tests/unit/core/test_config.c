@@ -38,8 +38,8 @@ static void
 an_empty_file_gives_the_defaults(void **state)
 {
     (void)state;
-    static const char *const texts[] = {"", "\n\n", "# nothing\n", "---\n", "---\n...\n", "{}", "null",
-                                        "\xEF\xBB\xBF"};
+    static const char *const texts[] = {"",           "\n\n", "# nothing\n", "---\n",
+                                        "---\n...\n", "{}",   "null",        "\xEF\xBB\xBF"};
     for (size_t i = 0; i < DYN_ARRAY_LEN(texts); i++) {
         config_t *config = parse_yaml(texts[i]);
         assert_no_problems(config);
@@ -185,11 +185,11 @@ place_of(const config_t *config, const void *field)
     return config_mark_of(config_problems(config), field);
 }
 
-#define assert_mark(mark, at_line, at_column)           \
-    do {                                                \
-        struct config_mark mark_ = (mark);              \
-        assert_int_equal(mark_.line, (at_line));        \
-        assert_int_equal(mark_.column, (at_column));    \
+#define assert_mark(mark, at_line, at_column)                                                                \
+    do {                                                                                                     \
+        struct config_mark mark_ = (mark);                                                                   \
+        assert_int_equal(mark_.line, (at_line));                                                             \
+        assert_int_equal(mark_.column, (at_column));                                                         \
     } while (0)
 
 static void
@@ -214,8 +214,8 @@ a_check_can_ask_where_a_value_stands(void **state)
     assert_mark(place_of(config, &server->headers.keys[0]), 3, 11);
     assert_mark(place_of(config, &server->headers.values[0]), 3, 14);
     assert_mark(place_of(config, &server->tls.certificate), 5, 16);
-    assert_mark(place_of(config, &server->tls.level), 5, 3);     /* not written: its section */
-    assert_mark(place_of(config, &server->ratio), 1, 1);         /* not written: the file */
+    assert_mark(place_of(config, &server->tls.level), 5, 3); /* not written: its section */
+    assert_mark(place_of(config, &server->ratio), 1, 1);     /* not written: the file */
     assert_mark(place_of(config, &targets[0].name), 7, 11);
     assert_mark(place_of(config, &targets[0].weight), 7, 5);
     assert_mark(place_of(config, &routes[0].name), 8, 21);
@@ -305,7 +305,7 @@ problems_are_printed_in_order_of_the_file(void **state)
                         "dir/c.yaml:1:11: error: the key 'name' is missing in 'targets[0]'\n"
                         "dir/c.yaml:1:12: error: unknown key 'nme' in 'targets[0]', did you mean 'name'?\n"
                         "dir/c.yaml:2:1: warning: 'plugins' is not supported in this version\n"
-                        "dir/c.yaml:3:7: error: 'port' must be 1 to 65535, not 0\n"
+                        "dir/c.yaml:3:7: error: 'port' must be from 1 to 65535, not 0\n"
                         "dir/c.yaml:4:11: error: 'fallback' is no target\n");
     assert_int_equal(config_problems(config)->errors, 4);
     assert_int_equal(config_problems(config)->unsupported, 1);
