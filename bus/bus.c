@@ -6,8 +6,9 @@
 
 #include <stdlib.h>
 
-/* Envelopes delivered in one run of the task; the loop serves its descriptors every 64 runs or so. */
-#define DELIVER_BATCH 128u
+/* Envelopes delivered in one run of the task; then other tasks have their turn, and after some runs
+ * (loop.c) descriptors too. */
+#define DELIVER_BATCH 64u
 
 /* ---- accounting ---- */
 
@@ -129,6 +130,7 @@ bus_send(bus_actor_t *me, bus_addr_t to, struct env **env_p, struct dyn_err *err
 {
     struct env *env = *env_p;
     struct bus_actor *peer = bus_find(me->host->bus, to);
+    DYN_ASSERT(bus_loop_is_current(me->host->loop)); /* sockets and inbox are this thread's */
     if (peer == NULL || atomic_load_explicit(&peer->state, memory_order_acquire) != BUS_ACTOR_LIVES) {
         return dyn_err_set(err, DYN_E_GONE, "there is no actor at address %#x any more", to);
     }

@@ -17,7 +17,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define TASK_ROUNDS_PER_TURN 64 /* a poll that does not block costs about 1 us; so many rounds hide it */
+/* A poll that does not block costs less than a microsecond: this many rounds hide it, and a flood of
+ * envelopes keeps descriptors waiting for some milliseconds at most. */
+#define TASK_ROUNDS_PER_TURN 32
 #define LOOP_NAME_SIZE       16 /* what the kernel keeps of a thread's name */
 #define US_PER_SECOND        1e6
 
@@ -68,10 +70,10 @@ struct bus_loop {
 _Static_assert(sizeof(ev_io) <= sizeof(((struct bus_fd *)0)->memory), "a watcher fits");
 _Static_assert(_Alignof(ev_io) <= 16, "a watcher is aligned");
 
-static void
-assert_on_loop(const bus_loop_t *loop)
+bool
+bus_loop_is_current(const bus_loop_t *loop)
 {
-    DYN_ASSERT(!loop->running || pthread_equal(loop->owner, pthread_self()));
+    return !loop->running || pthread_equal(loop->owner, pthread_self());
 }
 
 static void
@@ -366,7 +368,7 @@ on_fd(struct ev_loop *ev, ev_io *watcher, int events)
 void
 bus_fd_watch(bus_loop_t *loop, struct bus_fd *watch, int fd, unsigned events)
 {
-    assert_on_loop(loop);
+    DYN_ASSERT(bus_loop_is_current(loop));
     ev_io *watcher = fd_watcher(watch);
     int wanted = (events & BUS_FD_READ ? EV_READ : 0) | (events & BUS_FD_WRITE ? EV_WRITE : 0);
     bool watched = watch->loop != NULL;
@@ -399,7 +401,7 @@ bus_fd_watch(bus_loop_t *loop, struct bus_fd *watch, int fd, unsigned events)
 void
 bus_timer_arm(bus_loop_t *loop, struct bus_timer *timer, uint64_t delay_ms)
 {
-    assert_on_loop(loop);
+    DYN_ASSERT(bus_loop_is_current(loop));
     DYN_ASSERT(timer->place == 0 || timer->loop == loop);
     /* What a timer arms is for the next turn, or a timer that arms itself with 0 would never end. */
     timer->at_us = loop->now_us + delay_ms * 1000 + (loop->firing ? 1 : 0);
@@ -432,7 +434,7 @@ bus_task_init(struct bus_task *task, void (*run)(struct bus_task *task))
 void
 bus_task_queue(bus_loop_t *loop, struct bus_task *task)
 {
-    assert_on_loop(loop);
+    DYN_ASSERT(bus_loop_is_current(loop));
     if (!dyn_list_is_linked(&task->link)) {
         dyn_list_append(&loop->tasks, &task->link);
     }

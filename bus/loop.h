@@ -24,6 +24,8 @@ void bus_loop_post(bus_loop_t *loop, void (*fn)(void *arg), void *arg);
 /* The library's own object (struct ev_loop *), for libwebsockets' foreign loop. */
 void *bus_loop_native(bus_loop_t *loop);
 const char *bus_loop_name(const bus_loop_t *loop);
+/* May the caller touch what belongs to the loop? Any thread may while it does not run. For assertions. */
+bool bus_loop_is_current(const bus_loop_t *loop);
 /* Monotonic microseconds, read once a turn and after each poll: good for time-outs. For measuring
  * use dyn_mono_us(). Same time base. */
 uint64_t bus_loop_now_us(const bus_loop_t *loop);
