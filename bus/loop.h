@@ -40,8 +40,10 @@ struct bus_fd {
     bus_loop_t *loop;
     _Alignas(16) char memory[64]; /* the library's watcher; its size is checked in loop.c */
 };
-/* Starts, changes (events or fd) or stops (events == 0) watching; cheap when nothing changes. Allowed
- * inside `ready`. The descriptor is borrowed: stop watching before closing it. */
+/* Starts, changes (events or fd) or stops (events == 0) watching. Allowed inside `ready`. The descriptor
+ * is borrowed: stop watching before closing it. No system call when the events are what the kernel has
+ * by the time of the poll, and none for stopping; one for starting again, as the number may stand for
+ * another file by then. So keep watching what stays open and is only silent for a while. */
 void bus_fd_watch(bus_loop_t *loop, struct bus_fd *watch, int fd, unsigned events);
 
 /* A timer. Embedded; zero-initialised with `fire` set is "not armed". Re-arming to a later time and

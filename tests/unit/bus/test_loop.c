@@ -307,6 +307,48 @@ endless_tasks_do_not_starve_descriptors(void **state)
     bus_loop_free(&f.loop);
 }
 
+/* A callback queues a task, the task stops the loop: were the task left for after the poll, the loop
+ * would sleep for ever. */
+struct chained {
+    struct bus_fd watch;
+    struct bus_task task;
+    unsigned runs;
+};
+
+static void
+chained_task(struct bus_task *task)
+{
+    struct chained *chained = DYN_CONTAINER_OF(task, struct chained, task);
+    chained->runs++;
+    bus_loop_stop(chained->watch.loop);
+}
+
+static void
+chained_ready(struct bus_fd *watch, int fd, unsigned events)
+{
+    struct chained *chained = DYN_CONTAINER_OF(watch, struct chained, watch);
+    eventfd_t value;
+    assert_int_equal(events, BUS_FD_READ);
+    assert_int_equal(eventfd_read(fd, &value), 0);
+    bus_task_queue(watch->loop, &chained->task);
+}
+
+static void
+a_task_queued_by_a_callback_runs_before_the_loop_sleeps(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_start();
+    struct chained chained = {.watch.ready = chained_ready};
+    int fd = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC);
+    bus_task_init(&chained.task, chained_task);
+    bus_fd_watch(f.loop, &chained.watch, fd, BUS_FD_READ);
+    bus_loop_run(f.loop);
+    assert_int_equal(chained.runs, 1);
+    bus_fd_watch(f.loop, &chained.watch, fd, 0);
+    (void)close(fd);
+    bus_loop_free(&f.loop);
+}
+
 /* ---- other threads ---- */
 
 enum { POSTERS = 4, POSTS_EACH = 5000 };
@@ -380,6 +422,7 @@ main(void)
         cmocka_unit_test(tasks_run_before_the_poll),
         cmocka_unit_test(a_cancelled_task_does_not_run),
         cmocka_unit_test(endless_tasks_do_not_starve_descriptors),
+        cmocka_unit_test(a_task_queued_by_a_callback_runs_before_the_loop_sleeps),
         cmocka_unit_test(posts_from_other_threads_all_run),
         cmocka_unit_test(a_post_after_the_last_turn_runs_when_the_loop_is_freed),
     };
