@@ -91,7 +91,8 @@ struct framing {
 /* The head in server->head_text. Headers that would break out of their line are left out: they may come
  * from another process. */
 static struct dyn_slice
-write_head(struct http_conn *conn, const struct http_answer *answer, const struct framing *framing, unsigned minor)
+write_head(struct http_conn *conn, const struct http_answer *answer, const struct framing *framing,
+           unsigned minor)
 {
     http_server_t *server = conn->server;
     struct dyn_buf *text = &server->head_text;
@@ -270,7 +271,8 @@ http_stream_start(http_exchange_t *exchange, const struct http_answer *answer, u
     if (answer->status == 204 || answer->status == 304) {
         framing = (struct framing){0};
     }
-    exchange->head = arena_copy(&exchange->arena, write_head(conn, answer, &framing, exchange->request.minor));
+    struct dyn_slice head = write_head(conn, answer, &framing, exchange->request.minor);
+    exchange->head = arena_copy(&exchange->arena, head);
 }
 
 static void

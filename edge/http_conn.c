@@ -119,8 +119,10 @@ peer_text(struct http_conn *conn)
     } else if (address.ss_family == AF_INET6) {
         const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&address;
         bool mapped = IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr) != 0;
-        (void)inet_ntop(mapped ? AF_INET : AF_INET6, &v6->sin6_addr.s6_addr[mapped ? 12 : 0], host, sizeof host);
-        (void)snprintf(conn->peer, sizeof conn->peer, mapped ? "%s:%u" : "[%s]:%u", host, ntohs(v6->sin6_port));
+        const void *ip = &v6->sin6_addr.s6_addr[mapped ? 12 : 0]; /* ::ffff:192.0.2.1 is shown as IPv4 */
+        unsigned port = ntohs(v6->sin6_port);
+        (void)inet_ntop(mapped ? AF_INET : AF_INET6, ip, host, sizeof host);
+        (void)snprintf(conn->peer, sizeof conn->peer, mapped ? "%s:%u" : "[%s]:%u", host, port);
     }
     return dyn_slice_str(conn->peer);
 }

@@ -1,7 +1,7 @@
 /* See http_guard.h. */
 #include "edge/http_guard.h"
 
-enum { EMPTY_LINES_MAX = 2 }; /* in front of a request line: RFC 9112 2.2 asks for one; old clients send CRLF */
+enum { EMPTY_LINES_MAX = 2 }; /* in front of a request line; RFC 9112 2.2 asks for one */
 
 enum byte_class {
     BYTE_OTHER = 0, /* may stand in a value */
@@ -100,7 +100,7 @@ check_request_line(struct dyn_slice line, struct http_refusal *refusal)
     struct dyn_slice target = dyn_slice(blank + 1, line.len - method.len - 2 - VERSION_LEN);
     for (size_t i = 0; i < target.len; i++) {
         unsigned char c = (unsigned char)target.data[i];
-        if (c <= ' ' || c >= 0x7f || c == '#') { /* RFC 3986: a URI is printable ASCII, its fragment is not sent */
+        if (c <= ' ' || c >= 0x7f || c == '#') { /* RFC 3986: printable ASCII; a fragment is not sent */
             return refuse(refusal, 400, "request target with a character that no URI has");
         }
     }

@@ -34,7 +34,7 @@ struct http_request {
     unsigned                  minor;  /* HTTP/1.minor */
     bool                      has_body;      /* Content-Length > 0 or chunked */
     uint64_t                  content_length; /* UINT64_MAX when chunked */
-    dyn_block_t              *body; /* whole; NULL in `head` and when there is none. Take a reference to keep it */
+    dyn_block_t              *body; /* whole; NULL in `head` and without one; take a reference to keep it */
     struct dyn_slice          peer; /* "192.0.2.1:4711", "[::1]:4711" */
     uint64_t                  received_us; /* monotonic, first byte of this request */
 };

@@ -64,19 +64,17 @@ on_event(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in
     (void)user;
     struct lws_context *context = lws_get_context(wsi);
     http_sockets_t     *sockets = context != NULL ? lws_context_user(context) : NULL;
-    struct http_socket *socket;
-    if (reason != LWS_CALLBACK_RAW_RX && reason != LWS_CALLBACK_RAW_WRITEABLE && reason != LWS_CALLBACK_RAW_CLOSE) {
-        return 0;
-    }
-    socket = lws_get_opaque_user_data(wsi);
+    bool is_ours = reason == LWS_CALLBACK_RAW_RX || reason == LWS_CALLBACK_RAW_WRITEABLE ||
+                   reason == LWS_CALLBACK_RAW_CLOSE;
+    struct http_socket *socket = is_ours ? lws_get_opaque_user_data(wsi) : NULL;
     if (socket == NULL) {
         return 0;
     }
     if (reason == LWS_CALLBACK_RAW_RX) {
-        return socket->closing ? -1 : run_readable(sockets, socket, dyn_slice(in, len));
+        return run_readable(sockets, socket, dyn_slice(in, len));
     }
     if (reason == LWS_CALLBACK_RAW_WRITEABLE) {
-        return socket->closing ? -1 : run_writable(sockets, socket);
+        return run_writable(sockets, socket);
     }
     lws_set_opaque_user_data(wsi, NULL);
     socket->handle = NULL;
@@ -153,7 +151,7 @@ http_sockets_new(bus_loop_t *loop, const struct http_socket_ops *ops, struct dyn
     sockets->context = create_context(&info);
     if (sockets->context == NULL) {
         (void)dyn_err_set(err, DYN_E_IO,
-                          "libwebsockets could not start on libev; is the package libwebsockets-evlib-ev installed?");
+                          "libwebsockets could not start; is the package libwebsockets-evlib-ev installed?");
         free(sockets);
         return NULL;
     }

@@ -67,9 +67,9 @@ web_echo(struct web *web, http_exchange_t *exchange, const struct http_request *
     (void)web;
     char text[1024];
     struct dyn_slice body = dyn_block_slice(request->body);
+    int shown = body.len < 100 ? (int)body.len : 100;
     (void)snprintf(text, sizeof text, "%.*s %.*s %zu %.*s", (int)request->method.len, request->method.data,
-                   (int)request->path.len, request->path.data, body.len, (int)(body.len < 100 ? body.len : 100),
-                   body.data ? body.data : "");
+                   (int)request->path.len, request->path.data, body.len, shown, body.data ? body.data : "");
     web_reply(exchange, 200, text);
 }
 

@@ -3,6 +3,10 @@
 #include "tests/unit/edge/http_fixture.h"
 
 #define HOST "Host: x\r\n"
+#define POST "POST / HTTP/1.1\r\n" HOST
+#define TE "Transfer-Encoding: "
+#define LENGTH "Content-Length: "
+#define EMPTY_CHUNKED "\r\n0\r\n\r\n"
 #define SMUGGLED "GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
 
 struct attack {
@@ -42,23 +46,23 @@ static const struct attack attacks[] = {
     {"three empty lines first", "\r\n\r\n\r\nGET / HTTP/1.1\r\n" HOST "\r\n", 0, 400},
     {"line without colon", "GET / HTTP/1.1\r\n" HOST "nonsense\r\n\r\n", 0, 400},
     {"empty header name", "GET / HTTP/1.1\r\n" HOST ": x\r\n\r\n", 0, 400},
-    {"several lengths", "POST / HTTP/1.1\r\n" HOST "Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello", 0, 400},
-    {"the same length twice", "POST / HTTP/1.1\r\n" HOST "Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello", 0, 400},
-    {"list of lengths", "POST / HTTP/1.1\r\n" HOST "Content-Length: 5, 5\r\n\r\nhello", 0, 400},
-    {"negative length", "POST / HTTP/1.1\r\n" HOST "Content-Length: -5\r\n\r\nhello", 0, 400},
-    {"signed length", "POST / HTTP/1.1\r\n" HOST "Content-Length: +5\r\n\r\nhello", 0, 400},
-    {"length in hex", "POST / HTTP/1.1\r\n" HOST "Content-Length: 0x5\r\n\r\nhello", 0, 400},
-    {"empty length", "POST / HTTP/1.1\r\n" HOST "Content-Length: \r\n\r\nhello", 0, 400},
-    {"length that overflows", "POST / HTTP/1.1\r\n" HOST "Content-Length: 18446744073709551621\r\n\r\nhello", 0, 400},
-    {"length that means unknown", "POST / HTTP/1.1\r\n" HOST "Content-Length: 18446744073709551615\r\n\r\nhello", 0, 400},
-    {"length and chunked", "POST / HTTP/1.1\r\n" HOST "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 0, 400},
-    {"chunked and length", "POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n", 0, 400},
-    {"gzip, chunked", "POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 0, 400},
-    {"chunked, identity", "POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", 0, 400},
-    {"chunked twice", "POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 0, 400},
-    {"xchunked", "POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 0, 400},
-    {"identity", "POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: identity\r\n\r\n", 0, 400},
-    {"chunked in 1.0", "POST / HTTP/1.0\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 0, 400},
+    {"several lengths", POST LENGTH "5\r\n" LENGTH "6\r\n\r\nhello", 0, 400},
+    {"the same length twice", POST LENGTH "5\r\n" LENGTH "5\r\n\r\nhello", 0, 400},
+    {"list of lengths", POST LENGTH "5, 5\r\n\r\nhello", 0, 400},
+    {"negative length", POST LENGTH "-5\r\n\r\nhello", 0, 400},
+    {"signed length", POST LENGTH "+5\r\n\r\nhello", 0, 400},
+    {"length in hex", POST LENGTH "0x5\r\n\r\nhello", 0, 400},
+    {"empty length", POST LENGTH "\r\n\r\nhello", 0, 400},
+    {"length that overflows", POST LENGTH "18446744073709551621\r\n\r\nhello", 0, 400},
+    {"length that means unknown", POST LENGTH "18446744073709551615\r\n\r\nhello", 0, 400},
+    {"length and chunked", POST LENGTH "5\r\n" TE "chunked\r\n" EMPTY_CHUNKED, 0, 400},
+    {"chunked and length", POST TE "chunked\r\n" LENGTH "5\r\n" EMPTY_CHUNKED, 0, 400},
+    {"gzip, chunked", POST TE "gzip, chunked\r\n" EMPTY_CHUNKED, 0, 400},
+    {"chunked, identity", POST TE "chunked, identity\r\n" EMPTY_CHUNKED, 0, 400},
+    {"chunked twice", POST TE "chunked\r\n" TE "chunked\r\n" EMPTY_CHUNKED, 0, 400},
+    {"xchunked", POST TE "xchunked\r\n" EMPTY_CHUNKED, 0, 400},
+    {"identity", POST TE "identity\r\n\r\n", 0, 400},
+    {"chunked in 1.0", "POST / HTTP/1.0\r\n" HOST "Transfer-Encoding: chunked\r\n" EMPTY_CHUNKED, 0, 400},
     {"no Host", "GET / HTTP/1.1\r\n\r\n", 0, 400},
     {"two Hosts", "GET / HTTP/1.1\r\n" HOST "Host: y\r\n\r\n", 0, 400},
     {"Host with a path", "GET / HTTP/1.1\r\nHost: x/y\r\n\r\n", 0, 400},
@@ -107,7 +111,8 @@ static void
 assert_refused(struct web *web, struct client *client, const struct attack *attack)
 {
     if (client_status(client) != attack->status) {
-        fail_msg("%s: wanted %u, got: %s", attack->name, attack->status, client->got ? client->got : "nothing");
+        const char *got = client->got ? client->got : "nothing";
+        fail_msg("%s: wanted %u, got: %s", attack->name, attack->status, got);
     }
     client_assert_has(client, "connection: close\r\n");
     assert_int_equal(client_count(client, "content-length: "), 1);
@@ -223,7 +228,7 @@ unusual_requests_are_served(void **state)
         {"POST /t HTTP/1.1\r\n" HOST "Transfer-Encoding: Chunked\r\n\r\n005\r\nhello\r\n000\r\nA: b\r\n\r\n",
          "POST /t 5 hello"},
         {"POST /e HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "POST /e 0 "},
-        {"POST /x HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\nA;q=\"1\"\r\n0123456789\r\n0;e\r\n\r\n",
+        {"POST /x HTTP/1.1\r\n" HOST TE "chunked\r\n\r\nA;q=\"1\"\r\n0123456789\r\n0;e\r\n\r\n",
          "POST /x 10 0123456789"},
         {"GET /u HTTP/1.1\r\n" HOST "Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n", "GET /u 0 "},
         {"GET /8 HTTP/1.1\r\n" HOST "A: \xc3\xa4\r\n\r\n", "GET /8 0 "},

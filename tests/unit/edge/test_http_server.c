@@ -2,7 +2,9 @@
 #include "tests/unit/edge/http_fixture.h"
 
 #define POST_ONE "POST /one HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
-#define POST_TWO "POST /two HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n"
+#define CHUNKED " HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+#define POST_TWO "POST /two" CHUNKED "3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n"
+#define EXPECT_FIVE " HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
 
 /* Two pipelined requests, split at every byte: exactly two answers, one call each, while another client is
  * served. */
@@ -163,19 +165,19 @@ expect_100_is_answered_when_the_body_is_wanted(void **state)
     struct web web;
     web_start(&web);
     struct client client = web_connect(&web);
-    client_send(&web, &client, "POST /e HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+    client_send(&web, &client, "POST /e" EXPECT_FIVE);
     assert_string_equal(client.got, "HTTP/1.1 100 Continue\r\n\r\n");
     client_send(&web, &client, "hello");
     client_assert_has(&client, "POST /e 5 hello");
     client_forget(&client);
     /* With the body on its way nobody waits for it. */
-    client_send(&web, &client, "POST /e HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\nhello");
+    client_send(&web, &client, "POST /e" EXPECT_FIVE "hello");
     assert_int_equal(client_count(&client, "100 Continue"), 0);
     client_assert_has(&client, "POST /e 5 hello");
     client_forget(&client);
     /* Refused before: the final answer comes at once and the connection ends. */
     web.body_max = 4;
-    client_send(&web, &client, "POST /e HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+    client_send(&web, &client, "POST /e" EXPECT_FIVE);
     assert_int_equal(client_count(&client, "100 Continue"), 0);
     client_assert_has(&client, "HTTP/1.1 413 Content Too Large\r\n");
     client_assert_has(&client, "connection: close\r\n");
@@ -202,7 +204,7 @@ a_body_beyond_the_limit_is_413(void **state)
     client_close(&client);
 
     client = web_connect(&web);
-    client_send(&web, &client, "POST /l HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n6\r\n012345\r\n");
+    client_send(&web, &client, "POST /l" CHUNKED "6\r\n012345\r\n");
     assert_int_equal(client.len, 0);
     client_send(&web, &client, "5\r\n");
     assert_int_equal(client.len, 0);
@@ -252,7 +254,7 @@ an_early_answer_leaves_the_connection_in_step(void **state)
     client_close(&client);
 
     client = web_connect(&web);
-    client_send(&web, &client, "POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+    client_send(&web, &client, "POST /p" EXPECT_FIVE);
     assert_int_equal(client_count(&client, "connection: close"), 1);
     assert_true(client.eof);
     assert_int_equal(web.requests, 0);
@@ -542,7 +544,7 @@ a_server_is_freed_with_everything_open(void **state)
     struct client busy = web_connect(&web);
     struct client half = web_connect(&web);
     client_send(&web, &busy, POST_ONE POST_TWO GET);
-    client_send(&web, &half, "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhe");
+    client_send(&web, &half, "POST /" CHUNKED "5\r\nhe");
     web_stop(&web);
     assert_int_equal(web.dones, 2);
     assert_int_equal(web.completes, 0);
