@@ -20,76 +20,77 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define HEAD_BYTES_MAX       (64u * 1024) /* of one answer, interim ones included; providers send 2 to 4 KiB */
-#define SPARE_CALLS_MAX      256u         /* per origin; an easy handle holds about 8 KiB */
-#define BUFFER_STREAM        4096L        /* libcurl's receive buffer: a stream's events are small, and there are many */
-#define BUFFER_PLAIN         32768L       /* one receive for most plain answers; held for the answer only */
-#define EXPECT_FROM_BYTES    (1024u * 1024) /* from here libcurl would ask with Expect: 100-continue and wait */
-#define CONNECTION_IDLE_S    75L          /* below what common servers allow an idle connection */
-#define KEEPALIVE_PROBE_S    30L
-#define DETAIL_SIZE          512u
+#define HEAD_BYTES_MAX    (64u * 1024) /* of one answer, interim ones included; providers send 2 to 4 KiB */
+#define SPARE_CALLS_MAX   256u         /* per origin; an easy handle holds about 8 KiB */
+#define BUFFER_STREAM     4096L /* libcurl's receive buffer: a stream's events are small, and there are many */
+#define BUFFER_PLAIN      32768L         /* one receive for most plain answers; held for the answer only */
+#define EXPECT_FROM_BYTES (1024u * 1024) /* from here libcurl would ask with Expect: 100-continue and wait   \
+                                          */
+#define CONNECTION_IDLE_S 75L            /* below what common servers allow an idle connection */
+#define KEEPALIVE_PROBE_S 30L
+#define DETAIL_SIZE       512u
 
 /* A descriptor that libcurl told us to watch, or a connection of its cache. */
 struct client_socket {
-    struct bus_fd  watch;
+    struct bus_fd watch;
     http_client_t *client;
-    int            fd;
-    unsigned       wanted; /* BUS_FD_...; what libcurl waits for */
-    bool           is_connection; /* opened by open_socket(): close_socket() tells when it goes */
+    int fd;
+    unsigned wanted;    /* BUS_FD_...; what libcurl waits for */
+    bool is_connection; /* opened by open_socket(): close_socket() tells when it goes */
 };
 
 struct http_client {
-    bus_loop_t            *loop;
-    unsigned               refs;
-    CURLM                 *multi;
-    struct bus_timer       timer;    /* libcurl's */
-    struct bus_task        task;     /* does the chores */
-    bool                   is_due;   /* libcurl wants to be called at the end of the turn */
-    struct dyn_list        chores;   /* calls to start, resume, end */
-    struct dyn_list        touched;  /* calls that got bytes since the last settled() */
-    struct client_socket **sockets;  /* by descriptor */
-    size_t                 n_sockets;
-    size_t                 n_calls;
-    char                   detail[DETAIL_SIZE];
+    bus_loop_t *loop;
+    unsigned refs;
+    CURLM *multi;
+    struct bus_timer timer;         /* libcurl's */
+    struct bus_task task;           /* does the chores */
+    bool is_due;                    /* libcurl wants to be called at the end of the turn */
+    struct dyn_list chores;         /* calls to start, resume, end */
+    struct dyn_list touched;        /* calls that got bytes since the last settled() */
+    struct client_socket **sockets; /* by descriptor */
+    size_t n_sockets;
+    size_t n_calls;
+    char detail[DETAIL_SIZE];
 };
 
 struct http_origin {
-    http_client_t     *client;
+    http_client_t *client;
     struct curl_slist *headers;
-    char              *url;
-    char              *ca_file;
-    char              *proxy;
-    char              *no_proxy;
-    char              *authority; /* for sentences: host and port without credentials */
-    struct dyn_list    calls;
-    struct dyn_list    spare;
-    size_t             n_spare;
+    char *url;
+    char *ca_file;
+    char *proxy;
+    char *no_proxy;
+    char *authority; /* for sentences: host and port without credentials */
+    struct dyn_list calls;
+    struct dyn_list spare;
+    size_t n_spare;
 };
 
 enum call_phase { CALL_CONNECTING, CALL_WAITING, CALL_ANSWERING };
 
 struct http_call {
-    struct dyn_list             link;  /* origin->calls or ->spare */
-    struct dyn_list             chore; /* client->chores */
-    struct dyn_list             touch; /* client->touched */
-    http_origin_t              *origin;
-    CURL                       *easy;
+    struct dyn_list link;  /* origin->calls or ->spare */
+    struct dyn_list chore; /* client->chores */
+    struct dyn_list touch; /* client->touched */
+    http_origin_t *origin;
+    CURL *easy;
     const struct http_call_ops *ops; /* NULL: nobody listens any more */
-    void                       *self;
-    dyn_block_t                *body;
-    struct curl_slist          *headers; /* of this request, in front of the origin's; one piece of memory */
-    struct bus_timer            timer;
-    uint64_t                    phase_until_us; /* 0: no limit at the moment */
-    uint64_t                    deadline_us;    /* 0: none */
-    uint32_t                    connect_ms;
-    uint32_t                    first_byte_ms;
-    uint32_t                    idle_ms;
-    enum call_phase             phase;
-    enum http_call_end          timed_out; /* HTTP_CALL_COMPLETE: it is not */
-    struct http_call_head       head;
-    uint32_t                    head_bytes;
-    uint32_t                    linger_bytes;
-    unsigned                    sent;
+    void *self;
+    dyn_block_t *body;
+    struct curl_slist *headers; /* of this request, in front of the origin's; one piece of memory */
+    struct bus_timer timer;
+    uint64_t phase_until_us; /* 0: no limit at the moment */
+    uint64_t deadline_us;    /* 0: none */
+    uint32_t connect_ms;
+    uint32_t first_byte_ms;
+    uint32_t idle_ms;
+    enum call_phase phase;
+    enum http_call_end timed_out; /* HTTP_CALL_COMPLETE: it is not */
+    struct http_call_head head;
+    uint32_t head_bytes;
+    uint32_t linger_bytes;
+    unsigned sent;
     bool is_added;     /* in libcurl's hands */
     bool is_resolving; /* in libcurl's hands, and no address known: must not be taken out */
     bool is_cancelled;
@@ -148,8 +149,8 @@ time_is_up(struct bus_timer *timer)
         [CALL_ANSWERING] = HTTP_CALL_IDLE_TIMEOUT,
     };
     http_call_t *call = DYN_CONTAINER_OF(timer, http_call_t, timer);
-    bool is_phase = call->phase_until_us != 0 &&
-                    (call->deadline_us == 0 || call->phase_until_us <= call->deadline_us);
+    bool is_phase =
+        call->phase_until_us != 0 && (call->deadline_us == 0 || call->phase_until_us <= call->deadline_us);
     call->timed_out = is_phase ? ends[call->phase] : HTTP_CALL_DEADLINE;
     call->is_cancelled |= call->is_lingering;
     add_chore(call);
@@ -178,11 +179,13 @@ socket_ready(struct bus_fd *watch, int fd, unsigned events)
 {
     struct client_socket *socket = DYN_CONTAINER_OF(watch, struct client_socket, watch);
     http_client_t *client = socket->client;
-    if (socket->wanted == 0) { /* an idle connection was closed by its server; libcurl finds out when it looks */
+    if (socket->wanted ==
+        0) { /* an idle connection was closed by its server; libcurl finds out when it looks */
         bus_fd_watch(client->loop, watch, fd, 0);
         return;
     }
-    act(client, fd, (events & BUS_FD_READ ? CURL_CSELECT_IN : 0) | (events & BUS_FD_WRITE ? CURL_CSELECT_OUT : 0));
+    act(client, fd,
+        (events & BUS_FD_READ ? CURL_CSELECT_IN : 0) | (events & BUS_FD_WRITE ? CURL_CSELECT_OUT : 0));
 }
 
 static struct client_socket *
@@ -361,7 +364,8 @@ on_header(char *data, size_t size, size_t n, void *call_)
     const char *colon = memchr(line.data, ':', line.len);
     if (line.len > 5 && memcmp(line.data, "HTTP/", 5) == 0) {
         status_line(call, line);
-    } else if (call->head.status >= 200 && colon != NULL && data == line.data) { /* a space: goes on from above */
+    } else if (call->head.status >= 200 && colon != NULL &&
+               data == line.data) { /* a space: goes on from above */
         struct dyn_slice name = trimmed(line.data, colon);
         struct dyn_slice value = trimmed(colon + 1, line.data + line.len);
         note_framing(&call->head, name, value);
@@ -653,7 +657,10 @@ set_fixed_options(http_call_t *call)
     curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, BUFFER_PLAIN);
     /* "*": libcurl neither looks into the environment nor compares names for each request. */
     curl_easy_setopt(easy, CURLOPT_PROXY, origin->proxy != NULL ? origin->proxy : "");
-    curl_easy_setopt(easy, CURLOPT_NOPROXY, origin->proxy == NULL ? "*" : origin->no_proxy != NULL ? origin->no_proxy : "");
+    curl_easy_setopt(easy, CURLOPT_NOPROXY,
+                     origin->proxy == NULL      ? "*"
+                     : origin->no_proxy != NULL ? origin->no_proxy
+                                                : "");
     curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
     curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
@@ -758,7 +765,8 @@ set_request_options(http_call_t *call, const struct http_call_request *request)
     call->headers = own_headers(call->origin, request, body.len >= EXPECT_FROM_BYTES);
     if (call->headers != NULL || call->has_own_headers) {
         call->has_own_headers = call->headers != NULL;
-        curl_easy_setopt(easy, CURLOPT_HTTPHEADER, call->headers != NULL ? call->headers : call->origin->headers);
+        curl_easy_setopt(easy, CURLOPT_HTTPHEADER,
+                         call->headers != NULL ? call->headers : call->origin->headers);
     }
     if (call->has_stream_buffer != request->is_stream) {
         call->has_stream_buffer = request->is_stream;

@@ -33,9 +33,9 @@ struct http_client_header {
 };
 
 struct http_origin_options {
-    const char                      *url;     /* of all its requests */
+    const char *url;                          /* of all its requests */
     const struct http_client_header *headers; /* on all of them; copied */
-    size_t                           n_headers;
+    size_t n_headers;
     const char *ca_file;  /* certificates to trust; NULL: the system's */
     const char *proxy;    /* NULL: none */
     const char *no_proxy; /* hosts that the proxy is not for, as in NO_PROXY; NULL: none */
@@ -48,27 +48,27 @@ void http_origin_free(http_origin_t **origin_p);
 struct http_call_head {
     unsigned status;
     uint64_t content_length; /* UINT64_MAX: not said */
-    bool     is_chunked;
+    bool is_chunked;
 };
 
 enum http_call_end {
-    HTTP_CALL_COMPLETE,      /* the whole answer as far as its framing tells; a status of 500 too */
-    HTTP_CALL_UNRESOLVED,    /* the host's name (or the proxy's) has no address */
-    HTTP_CALL_REFUSED,       /* no connection could be made */
-    HTTP_CALL_TLS,           /* the handshake failed, or the certificate is not trusted */
-    HTTP_CALL_PROXY,         /* the proxy did not let us through */
+    HTTP_CALL_COMPLETE,   /* the whole answer as far as its framing tells; a status of 500 too */
+    HTTP_CALL_UNRESOLVED, /* the host's name (or the proxy's) has no address */
+    HTTP_CALL_REFUSED,    /* no connection could be made */
+    HTTP_CALL_TLS,        /* the handshake failed, or the certificate is not trusted */
+    HTTP_CALL_PROXY,      /* the proxy did not let us through */
     HTTP_CALL_CONNECT_TIMEOUT,
     HTTP_CALL_FIRST_BYTE_TIMEOUT,
     HTTP_CALL_IDLE_TIMEOUT,
     HTTP_CALL_DEADLINE,
-    HTTP_CALL_CUT,           /* the connection ended before the answer did */
-    HTTP_CALL_GARBAGE,       /* what came is no HTTP, or a head without an end */
-    HTTP_CALL_FAILED,        /* our side: out of descriptors or memory */
+    HTTP_CALL_CUT,     /* the connection ended before the answer did */
+    HTTP_CALL_GARBAGE, /* what came is no HTTP, or a head without an end */
+    HTTP_CALL_FAILED,  /* our side: out of descriptors or memory */
 };
 
 struct http_call_result {
     enum http_call_end end;
-    const char        *detail; /* a sentence for the log, never NULL; the URL's host may be in it */
+    const char *detail; /* a sentence for the log, never NULL; the URL's host may be in it */
 };
 
 /* `self` is what the call was started with. */
@@ -86,21 +86,20 @@ struct http_call_ops {
 };
 
 struct http_call_request {
-    dyn_block_t                     *body; /* one reference is taken; its bytes are not copied */
+    dyn_block_t *body;                        /* one reference is taken; its bytes are not copied */
     const struct http_client_header *headers; /* of this request only; copied */
-    size_t                           n_headers;
-    bool     is_stream;        /* small pieces are expected: little memory, not few system calls */
-    uint32_t connect_ms;       /* name, TCP and TLS */
-    uint32_t first_byte_ms;    /* from there to the first byte of the answer's head */
-    uint32_t idle_ms;          /* between two bytes; does not run while the call is paused */
-    uint32_t deadline_ms;      /* for all of it; 0: none */
+    size_t n_headers;
+    bool is_stream;         /* small pieces are expected: little memory, not few system calls */
+    uint32_t connect_ms;    /* name, TCP and TLS */
+    uint32_t first_byte_ms; /* from there to the first byte of the answer's head */
+    uint32_t idle_ms;       /* between two bytes; does not run while the call is paused */
+    uint32_t deadline_ms;   /* for all of it; 0: none */
 };
 
 /* A POST. It is on its way when the current turn ends. Header values with control characters are the
  * caller's mistake. */
 http_call_t *http_call_start(http_origin_t *origin, const struct http_call_request *request,
-                             const struct http_call_ops *ops, void *self)
-    __attribute__((returns_nonnull));
+                             const struct http_call_ops *ops, void *self) __attribute__((returns_nonnull));
 /* How often bytes of this request were put on a connection: 0 until then, 2 when a kept connection turned
  * out to be closed and libcurl took another. */
 unsigned http_call_sent(const http_call_t *call);

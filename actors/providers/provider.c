@@ -312,7 +312,8 @@ provider_start(void *self, bus_actor_t *me, struct dyn_err *err)
     provider->loop = bus_actor_loop(me);
     provider->dialect = dialect_find(dyn_slice_str(row->dialect));
     if (provider->dialect == NULL) {
-        return dyn_err_set(err, DYN_E_CONFIG, "provider '%s': there is no dialect '%s'", row->id, row->dialect);
+        return dyn_err_set(err, DYN_E_CONFIG, "provider '%s': there is no dialect '%s'", row->id,
+                           row->dialect);
     }
     provider->origin = make_origin(provider, err);
     return provider->origin != NULL ? 0 : -1;

@@ -23,9 +23,9 @@ struct provider_shared {
 
 struct provider_options {
     const struct provider_target *target; /* outlives the actor */
-    struct provider_shared       *shared; /* outlives the actor */
-    http_client_t                *client; /* of the loop that will host the actor; a reference is taken */
-    uint32_t                      calls_max; /* in flight in this actor; 0: PROVIDER_CALLS_MAX */
+    struct provider_shared *shared;       /* outlives the actor */
+    http_client_t *client;                /* of the loop that will host the actor; a reference is taken */
+    uint32_t calls_max;                   /* in flight in this actor; 0: PROVIDER_CALLS_MAX */
 };
 enum {
     PROVIDER_CALLS_MAX = 10000,

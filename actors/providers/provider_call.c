@@ -12,9 +12,9 @@
 
 #include <stdlib.h>
 
-#define SPARE_CALLS_MAX       256u
-#define BYTES_PER_TOKEN       4u /* of English text, all tokenizers in use; for estimates only */
-#define ERROR_BODY_FIRST      1024u
+#define SPARE_CALLS_MAX  256u
+#define BYTES_PER_TOKEN  4u /* of English text, all tokenizers in use; for estimates only */
+#define ERROR_BODY_FIRST 1024u
 
 static void
 count(atomic_uint_fast64_t *counter, uint64_t n)
@@ -282,7 +282,8 @@ on_head(void *self, const struct http_call_head *head)
         call->mode = CALL_STREAM;
         provider_stream_begin(call);
     } else {
-        provider_call_log(call, ERR_UPSTREAM_GARBAGE, "the answer is an event stream, which was not asked for");
+        provider_call_log(call, ERR_UPSTREAM_GARBAGE,
+                          "the answer is an event stream, which was not asked for");
         provider_call_fail(call, ERR_UPSTREAM_GARBAGE, NULL);
     }
 }

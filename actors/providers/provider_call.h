@@ -8,66 +8,66 @@
 #include "proto/env_map.h"
 
 struct provider {
-    struct provider_options   options;
-    bus_actor_t              *me;
-    bus_loop_t               *loop;
+    struct provider_options options;
+    bus_actor_t *me;
+    bus_loop_t *loop;
     const struct dialect_ops *dialect;
-    http_origin_t            *origin;
-    struct env_map            calls;
-    struct dyn_list           spare; /* calls to be used again */
-    size_t                    n_spare;
-    struct dyn_list           stuck; /* calls whose receiver's mailbox was full */
-    struct bus_timer          retry; /* sends for those again */
-    struct bus_timer          drain;
-    bool                      is_draining;
+    http_origin_t *origin;
+    struct env_map calls;
+    struct dyn_list spare; /* calls to be used again */
+    size_t n_spare;
+    struct dyn_list stuck;  /* calls whose receiver's mailbox was full */
+    struct bus_timer retry; /* sends for those again */
+    struct bus_timer drain;
+    bool is_draining;
 };
 
 enum call_mode {
-    CALL_HEAD,   /* no head yet */
-    CALL_PLAIN,  /* an answer that is one JSON text */
-    CALL_STREAM, /* server-sent events */
+    CALL_HEAD,    /* no head yet */
+    CALL_PLAIN,   /* an answer that is one JSON text */
+    CALL_STREAM,  /* server-sent events */
     CALL_REFUSED, /* an error status: its body is read for what it says */
 };
 
 struct provider_call {
-    struct env_map_node  node; /* the request's id */
-    struct dyn_list      link; /* provider->spare or ->stuck */
-    struct provider     *provider;
-    http_call_t         *http; /* NULL: over, or let go */
-    bus_addr_t           reply_to;
-    uint32_t             attempt;
-    uint32_t             epoch;
+    struct env_map_node node; /* the request's id */
+    struct dyn_list link;     /* provider->spare or ->stuck */
+    struct provider *provider;
+    http_call_t *http; /* NULL: over, or let go */
+    bus_addr_t reply_to;
+    uint32_t attempt;
+    uint32_t epoch;
 
-    enum call_mode       mode;
-    bool                 is_stream;       /* asked for */
-    bool                 withholds_usage; /* we asked for it, the client did not */
-    bool                 has_begun;       /* a CHUNK was made: errors come behind it, not instead */
-    bool                 has_ended;       /* END was made */
-    bool                 is_awake;        /* the stream has shown content, or its end */
-    bool                 saw_terminal;
-    bool                 is_framed;       /* the answer's length is told by its framing */
-    bool                 is_encoded;      /* content-encoding other than identity */
-    unsigned             status;
-    uint32_t             retry_after_s;
+    enum call_mode mode;
+    bool is_stream;       /* asked for */
+    bool withholds_usage; /* we asked for it, the client did not */
+    bool has_begun;       /* a CHUNK was made: errors come behind it, not instead */
+    bool has_ended;       /* END was made */
+    bool is_awake;        /* the stream has shown content, or its end */
+    bool saw_terminal;
+    bool is_framed;  /* the answer's length is told by its framing */
+    bool is_encoded; /* content-encoding other than identity */
+    unsigned status;
+    uint32_t retry_after_s;
 
-    struct env          *reply; /* first CHUNK or END in the making, with the answer's headers; may be NULL */
-    dyn_block_t         *block; /* bytes collected; may be NULL */
-    struct sse_reader    sse;
+    struct env *reply;  /* first CHUNK or END in the making, with the answer's headers; may be NULL */
+    dyn_block_t *block; /* bytes collected; may be NULL */
+    struct sse_reader sse;
 
-    struct dyn_list      out; /* CHUNKs that wait for credit */
-    struct env          *end; /* END that waits behind them */
+    struct dyn_list out; /* CHUNKs that wait for credit */
+    struct env *end;     /* END that waits behind them */
     struct credit_sender credit;
-    uint32_t             piece_max; /* bytes of a CHUNK that any grant of this receiver covers in the end */
-    uint32_t             sequence;
+    uint32_t piece_max; /* bytes of a CHUNK that any grant of this receiver covers in the end */
+    uint32_t sequence;
 
-    struct env_usage     usage;
-    uint64_t             content_events; /* that carried something for the reader */
-    uint64_t             request_bytes;
-    uint64_t             received_bytes; /* of a plain answer */
-    uint64_t             started_us;
-    uint64_t             first_byte_us; /* 0: none came */
-    uint64_t             body_bytes;    /* sent or to be sent */
-    unsigned             sent;          /* how often the request went out */
+    struct env_usage usage;
+    uint64_t content_events; /* that carried something for the reader */
+    uint64_t request_bytes;
+    uint64_t received_bytes; /* of a plain answer */
+    uint64_t started_us;
+    uint64_t first_byte_us; /* 0: none came */
+    uint64_t body_bytes;    /* sent or to be sent */
+    unsigned sent;          /* how often the request went out */
 };
 
 /* ---- provider.c ---- */

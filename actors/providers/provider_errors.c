@@ -110,8 +110,8 @@ joined(struct json_value list, const char *key, struct arena *arena)
     struct json_iter it = json_iter(list);
     struct json_member item;
     while (json_iter_next(&it, &item)) {
-        struct dyn_slice part = item.value.type == JSON_OBJECT ? member_text(item.value, key, arena)
-                                                               : decoded(item.value, arena);
+        struct dyn_slice part =
+            item.value.type == JSON_OBJECT ? member_text(item.value, key, arena) : decoded(item.value, arena);
         if (part.len > 0) {
             dyn_buf_add_str(&text, text.len > 0 ? "; " : "");
             dyn_buf_add_slice(&text, part);
@@ -131,7 +131,8 @@ read_labels(struct json_value object, struct arena *arena, struct provider_error
     error->param = first_of(error->param, member_text(object, "param", arena));
     if (error->code.len == 0 && json_find(object, "code", &code)) {
         error->code = decoded(code, arena);
-        bool is_status = code.type == JSON_NUMBER && json_int64(code, &number) == 0 && number >= 400 && number < 600;
+        bool is_status =
+            code.type == JSON_NUMBER && json_int64(code, &number) == 0 && number >= 400 && number < 600;
         error->status = is_status ? (unsigned)number : 0;
     }
 }
@@ -210,7 +211,7 @@ enum err_code
 provider_error_of_body(const struct provider_error *error)
 {
     static const struct {
-        const char   *label;
+        const char *label;
         enum err_code code;
     } labels[] = {
         {"rate_limit_error", ERR_UPSTREAM_RATE_LIMIT},   {"rate_limit_exceeded", ERR_UPSTREAM_RATE_LIMIT},
@@ -338,8 +339,8 @@ read_date(struct dyn_slice text)
     }
     memcpy(copy, text.data, text.len);
     copy[text.len] = '\0';
-    int read = sscanf(copy, "%*3c, %2d %3c %4d %2d:%2d:%2d GMT%n", &at.tm_mday, month, &at.tm_year, &at.tm_hour,
-                      &at.tm_min, &at.tm_sec, &end);
+    int read = sscanf(copy, "%*3c, %2d %3c %4d %2d:%2d:%2d GMT%n", &at.tm_mday, month, &at.tm_year,
+                      &at.tm_hour, &at.tm_min, &at.tm_sec, &end);
     at.tm_mon = month_index(month);
     if (read != 6 || end != 29 || at.tm_mon < 0) {
         return -1;

@@ -23,7 +23,7 @@ struct provider_error {
     struct dyn_slice type;
     struct dyn_slice code;
     struct dyn_slice param;
-    unsigned         status; /* a number in `code` that is an HTTP error status; else 0 */
+    unsigned status; /* a number in `code` that is an HTTP error status; else 0 */
 };
 
 /* Reads the envelopes that providers use: {"error":{"message"}}, {"error":"..."}, {"error":{"error"}},

@@ -23,6 +23,7 @@ static const struct provider_row rows[] = {
 #include "actors/providers/providers.def"
 #undef PROVIDER
 };
+_Static_assert(DYN_ARRAY_LEN(rows) <= PROVIDER_ROWS_MAX, "all rows are counted for");
 
 const struct provider_row *
 provider_row_find(struct dyn_slice id)

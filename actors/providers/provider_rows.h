@@ -17,20 +17,22 @@ enum {
 };
 
 struct provider_row {
-    const char        *id;
-    const char        *dialect;
-    const char        *root; /* default API root without a slash at its end; NULL: the target gives one */
+    const char *id;
+    const char *dialect;
+    const char *root; /* default API root without a slash at its end; NULL: the target gives one */
     enum provider_auth auth;
-    const char        *key_env;      /* variable that holds the key; NULL: none is documented */
-    const char        *base_url_env; /* variable that replaces the root */
-    const char        *source;       /* where the row's facts are from */
-    const char        *auth_header;  /* PROVIDER_AUTH_HEADER: its name, lower case */
-    bool               key_optional; /* works without a key: a server of one's own */
-    bool               never_ask_usage; /* the provider refuses stream_options */
-    uint32_t           connect_ms;
-    uint32_t           first_byte_ms;
-    uint32_t           idle_ms;
+    const char *key_env;      /* variable that holds the key; NULL: none is documented */
+    const char *base_url_env; /* variable that replaces the root */
+    const char *source;       /* where the row's facts are from */
+    const char *auth_header;  /* PROVIDER_AUTH_HEADER: its name, lower case */
+    bool key_optional;        /* works without a key: a server of one's own */
+    bool never_ask_usage;     /* the provider refuses stream_options */
+    uint32_t connect_ms;
+    uint32_t first_byte_ms;
+    uint32_t idle_ms;
 };
+
+enum { PROVIDER_ROWS_MAX = 64 }; /* what users of all rows may size by */
 
 /* NULL when there is no such provider. */
 const struct provider_row *provider_row_find(struct dyn_slice id);

@@ -84,7 +84,8 @@ take_event(struct provider_call *call, const struct sse_event *event)
         error_event(call, event);
         return -1;
     }
-    call->is_awake |= seen.content || seen.finished || seen.terminal || seen.usage.known || is_held_enough(call);
+    call->is_awake |=
+        seen.content || seen.finished || seen.terminal || seen.usage.known || is_held_enough(call);
     call->content_events += seen.content ? 1 : 0;
     call->saw_terminal = seen.terminal;
     if (!(seen.usage_only && call->withholds_usage)) {

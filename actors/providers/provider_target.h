@@ -17,21 +17,21 @@ struct provider_model_name {
 
 /* All texts are terminated and live as long as the target. */
 struct provider_target {
-    struct dyn_slice           name; /* unique in the process */
+    struct dyn_slice name; /* unique in the process */
     const struct provider_row *row;
-    struct dyn_slice           root; /* API root, no slash at its end */
-    struct dyn_slice           key;  /* absent: none is sent. Never logged, never shown */
-    const struct dyn_slice    *models; /* declared; none: any model that no other target declares */
-    size_t                     n_models;
+    struct dyn_slice root;          /* API root, no slash at its end */
+    struct dyn_slice key;           /* absent: none is sent. Never logged, never shown */
+    const struct dyn_slice *models; /* declared; none: any model that no other target declares */
+    size_t n_models;
     const struct provider_model_name *renames;
-    size_t                            n_renames;
-    const struct http_client_header  *headers; /* of the operator, on every request */
-    size_t                            n_headers;
-    uint32_t                          connect_ms;
-    uint32_t                          first_byte_ms;
-    uint32_t                          idle_ms;
-    bool                              ask_usage; /* ask for usage at the end of streams */
-    const char                       *ca_file;   /* NULL: the system's certificates */
-    const char                       *proxy;     /* NULL: none */
-    const char                       *no_proxy;  /* NULL: none */
+    size_t n_renames;
+    const struct http_client_header *headers; /* of the operator, on every request */
+    size_t n_headers;
+    uint32_t connect_ms;
+    uint32_t first_byte_ms;
+    uint32_t idle_ms;
+    bool ask_usage;       /* ask for usage at the end of streams */
+    const char *ca_file;  /* NULL: the system's certificates */
+    const char *proxy;    /* NULL: none */
+    const char *no_proxy; /* NULL: none */
 };

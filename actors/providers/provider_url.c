@@ -127,7 +127,8 @@ complaint(struct dyn_slice url, struct url_parts *parts)
     if (split(url, parts) != 0) {
         return "it is no URL; write it like https://host/v1";
     }
-    if (!dyn_slice_ieq(parts->scheme, DYN_SLICE("https")) && !dyn_slice_ieq(parts->scheme, DYN_SLICE("http"))) {
+    if (!dyn_slice_ieq(parts->scheme, DYN_SLICE("https")) &&
+        !dyn_slice_ieq(parts->scheme, DYN_SLICE("http"))) {
         return "its scheme is neither https nor http";
     }
     if (!is_host(parts->host)) {
@@ -168,7 +169,8 @@ provider_url_root(struct dyn_slice given, const char *default_root, struct arena
     bool has_path = without_slashes_at_end(parts.path).len > 0;
     struct dyn_slice tail = has_path ? dyn_slice(NULL, 0) : version_segment(default_root);
     struct dyn_slice head = without_slashes_at_end(given);
-    *root = arena_printf(arena, "%.*s%.*s", (int)head.len, head.data, (int)tail.len, tail.data ? tail.data : "");
+    *root =
+        arena_printf(arena, "%.*s%.*s", (int)head.len, head.data, (int)tail.len, tail.data ? tail.data : "");
     return 0;
 }
 

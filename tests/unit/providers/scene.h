@@ -8,21 +8,27 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+
 #include <cmocka.h>
 
-#define CHAT        "{\"model\":\"gpt\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}"
-#define CHAT_STREAM "{\"model\":\"gpt\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}"
+#define CHAT "{\"model\":\"gpt\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}"
+#define CHAT_STREAM                                                                                          \
+    "{\"model\":\"gpt\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}"
 #define ANSWER                                                                                               \
-    "{\"id\":\"x\",\"object\":\"chat.completion\",\"created\":1,\"model\":\"gpt\",\"choices\":[{\"index\":0," \
-    "\"message\":{\"role\":\"assistant\",\"content\":\"hello\"},\"finish_reason\":\"stop\"}],"                \
+    "{\"id\":\"x\",\"object\":\"chat.completion\",\"created\":1,\"model\":\"gpt\",\"choices\":[{\"index\":"  \
+    "0,"                                                                                                     \
+    "\"message\":{\"role\":\"assistant\",\"content\":\"hello\"},\"finish_reason\":\"stop\"}],"               \
     "\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4,\"total_tokens\":7}}"
-#define DELTA(text) "data: {\"id\":\"x\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"" text "\"}}]}\n\n"
-#define FINISH      "data: {\"id\":\"x\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n"
+#define DELTA(text)                                                                                          \
+    "data: {\"id\":\"x\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"" text "\"}}]}\n\n"
+#define FINISH "data: {\"id\":\"x\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n"
 #define USAGE                                                                                                \
-    "data: {\"id\":\"x\",\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2,\"total_tokens\":5}}\n\n"
-#define DONE        "data: [DONE]\n\n"
-#define SSE_HEAD    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-#define JSON_TYPE   "Content-Type: application/json\r\n"
+    "data: "                                                                                                 \
+    "{\"id\":\"x\",\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2,\"total_tokens\":"  \
+    "5}}\n\n"
+#define DONE      "data: [DONE]\n\n"
+#define SSE_HEAD  "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+#define JSON_TYPE "Content-Type: application/json\r\n"
 
 enum { SCENE_REQUESTS_MAX = 1200 };
 
@@ -30,29 +36,29 @@ struct scene;
 typedef void (*script_fn)(struct scene *scene, struct env *env);
 
 struct scene {
-    struct upstream       *upstream;
-    bus_t                 *bus;
-    bus_loop_t            *loop;
-    bus_actor_t           *me; /* the owner */
-    bus_addr_t             provider;
+    struct upstream *upstream;
+    bus_t *bus;
+    bus_loop_t *loop;
+    bus_actor_t *me; /* the owner */
+    bus_addr_t provider;
     struct provider_target target;
     struct provider_shared shared;
-    http_client_t         *client;
-    char                   root[64];
-    struct gate            ended;
-    script_fn              on_envelope; /* on the loop; before the envelope is counted */
-    void                  *user;
-    struct env            *requests[SCENE_REQUESTS_MAX];
-    size_t                 n_requests;
-    struct dyn_list        seen; /* everything that came back, in order */
-    struct env            *end;  /* the last END */
-    struct dyn_buf         body; /* bodies of all CHUNKs and ENDs, in order */
-    size_t                 n_chunks;
-    size_t                 n_ends;
-    size_t                 max_chunk;
-    uint32_t               mailbox_bytes; /* of the bus; 0: default */
-    bool                   grants; /* the owner grants what it receives at once */
-    size_t                 calls_left; /* of the HTTP client, when all was over */
+    http_client_t *client;
+    char root[64];
+    struct gate ended;
+    script_fn on_envelope; /* on the loop; before the envelope is counted */
+    void *user;
+    struct env *requests[SCENE_REQUESTS_MAX];
+    size_t n_requests;
+    struct dyn_list seen; /* everything that came back, in order */
+    struct env *end;      /* the last END */
+    struct dyn_buf body;  /* bodies of all CHUNKs and ENDs, in order */
+    size_t n_chunks;
+    size_t n_ends;
+    size_t max_chunk;
+    uint32_t mailbox_bytes; /* of the bus; 0: default */
+    bool grants;            /* the owner grants what it receives at once */
+    size_t calls_left;      /* of the HTTP client, when all was over */
 };
 
 static inline int

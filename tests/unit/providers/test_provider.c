@@ -6,8 +6,9 @@ answers_json(struct upstream *upstream, int fd)
 {
     while (upstream_request(upstream, fd)) {
         upstream_answer(upstream, fd, "200 OK",
-                        JSON_TYPE "X-Request-Id: req_1\r\nX-RateLimit-Remaining-Tokens: 9\r\nOpenAI-Version: v\r\n"
-                                  "Set-Cookie: no\r\n",
+                        JSON_TYPE
+                        "X-Request-Id: req_1\r\nX-RateLimit-Remaining-Tokens: 9\r\nOpenAI-Version: v\r\n"
+                        "Set-Cookie: no\r\n",
                         ANSWER);
     }
 }

@@ -22,28 +22,28 @@ typedef void (*serve_fn)(struct upstream *upstream, int fd);
 enum { UPSTREAM_CONNECTIONS_MAX = 2048 };
 
 struct upstream {
-    int             listener;
-    unsigned        port;
-    serve_fn        serve;
-    void           *user;
-    pthread_t       acceptor;
+    int listener;
+    unsigned port;
+    serve_fn serve;
+    void *user;
+    pthread_t acceptor;
     pthread_mutex_t lock;
-    char           *request; /* the last one, whole */
-    size_t          request_len;
-    pthread_t       threads[UPSTREAM_CONNECTIONS_MAX];
-    int             fds[UPSTREAM_CONNECTIONS_MAX]; /* -1: closed */
-    size_t          n_threads;
-    atomic_uint     n_connections;
-    atomic_uint     n_requests;
-    atomic_uint     n_closed_early; /* the other side went away while we were sending */
-    atomic_size_t   bytes_sent;
-    atomic_bool     stopping;
+    char *request; /* the last one, whole */
+    size_t request_len;
+    pthread_t threads[UPSTREAM_CONNECTIONS_MAX];
+    int fds[UPSTREAM_CONNECTIONS_MAX]; /* -1: closed */
+    size_t n_threads;
+    atomic_uint n_connections;
+    atomic_uint n_requests;
+    atomic_uint n_closed_early; /* the other side went away while we were sending */
+    atomic_size_t bytes_sent;
+    atomic_bool stopping;
 };
 
 struct upstream_connection {
     struct upstream *upstream;
-    size_t           index;
-    int              fd;
+    size_t index;
+    int fd;
 };
 
 static inline void

@@ -1,0 +1,61 @@
+/* The providers' share of the configuration file, and the targets made of it: `targets` and `upstream`.
+ * Credentials and base URLs that the file does not give come from the environment names of the row. */
+#pragma once
+
+#include "actors/providers/provider_target.h"
+#include "core/config.h"
+
+struct provider_timeouts_config {
+    uint64_t connect_ms; /* 0: the row's; so are the others */
+    uint64_t first_byte_ms;
+    uint64_t idle_ms;
+};
+
+enum provider_stream_usage { PROVIDER_USAGE_ROW, PROVIDER_USAGE_ASK, PROVIDER_USAGE_NEVER };
+
+struct provider_target_config {
+    struct config_mark mark;
+    struct dyn_slice virtual_key; /* Ferro's name for provider and target in one */
+    struct dyn_slice name;
+    struct dyn_slice provider;
+    struct dyn_slice base_url;
+    struct dyn_slice api_key;
+    struct config_strings models;
+    struct config_map upstream_model;
+    struct config_map headers;
+    struct provider_timeouts_config timeouts;
+    int stream_usage; /* enum provider_stream_usage */
+};
+
+struct provider_upstream_config {
+    struct dyn_slice ca_file;
+    struct dyn_slice proxy;
+    struct dyn_slice no_proxy;
+};
+
+struct provider_config {
+    struct config_list targets; /* of struct provider_target_config */
+    struct provider_upstream_config upstream;
+};
+
+extern const struct config_part provider_config_part;
+
+/* Targets with the memory that they lie in. Any thread, one at a time; unchanged once made. */
+typedef struct provider_targets provider_targets_t;
+
+/* `lookup` finds environment variables; NULL: getenv. */
+provider_targets_t *provider_targets_new(const struct config_lookup *lookup) __attribute__((returns_nonnull));
+void provider_targets_free(provider_targets_t **targets_p);
+/* Those of a configuration without problems, in its order. */
+int provider_targets_add_config(provider_targets_t *targets, const struct provider_config *config,
+                                struct dyn_err *err);
+/* One for each row whose key variable is set, in the order of the table. `config` gives what is the same
+ * for all (`upstream`). A base URL in the environment that cannot be used is an error. */
+int provider_targets_add_env(provider_targets_t *targets, const struct provider_config *config,
+                             struct dyn_err *err);
+/* One of a row that needs no key ("mock"), at that API root. */
+int provider_targets_add(provider_targets_t *targets, const struct provider_config *config, const char *name,
+                         const char *provider, const char *base_url, struct dyn_err *err);
+size_t provider_targets_count(const provider_targets_t *targets);
+/* The address is good until another one is added. */
+const struct provider_target *provider_targets_at(const provider_targets_t *targets, size_t index);

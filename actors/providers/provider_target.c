@@ -1,0 +1,204 @@
+/* Targets: made once at start from configuration and environment, then only read. */
+#include "actors/providers/provider_config.h"
+
+#include "actors/providers/provider_resolve.h"
+#include "actors/providers/provider_url.h"
+
+#include <stdlib.h>
+
+struct provider_targets {
+    const struct config_lookup *lookup;
+    struct arena arena; /* all texts */
+    struct provider_target *items;
+    size_t n;
+};
+
+provider_targets_t *
+provider_targets_new(const struct config_lookup *lookup)
+{
+    provider_targets_t *targets = dyn_zalloc(sizeof *targets);
+    targets->lookup = lookup;
+    arena_init(&targets->arena, NULL, 0);
+    return targets;
+}
+
+void
+provider_targets_free(provider_targets_t **targets_p)
+{
+    provider_targets_t *targets = *targets_p;
+    *targets_p = NULL;
+    if (targets != NULL) {
+        arena_fini(&targets->arena);
+        free(targets->items);
+        free(targets);
+    }
+}
+
+size_t
+provider_targets_count(const provider_targets_t *targets)
+{
+    return targets->n;
+}
+
+const struct provider_target *
+provider_targets_at(const provider_targets_t *targets, size_t index)
+{
+    DYN_ASSERT(index < targets->n);
+    return &targets->items[index];
+}
+
+/* ---- making one ---- */
+
+static const char *
+text_or_null(provider_targets_t *targets, struct dyn_slice text)
+{
+    return text.len > 0 ? arena_copy(&targets->arena, text).data : NULL;
+}
+
+static struct dyn_slice
+first_set(struct dyn_slice a, struct dyn_slice b, struct dyn_slice c)
+{
+    return a.len > 0 ? a : b.len > 0 ? b : c;
+}
+
+static void
+set_network(provider_targets_t *targets, const struct provider_upstream_config *upstream,
+            struct provider_target *target)
+{
+    const struct config_lookup *lookup = targets->lookup;
+    struct dyn_slice ca_file = first_set(upstream->ca_file, provider_variable(lookup, "CURL_CA_BUNDLE"),
+                                         provider_variable(lookup, "SSL_CERT_FILE"));
+    struct dyn_slice no_proxy = first_set(upstream->no_proxy, provider_variable(lookup, "no_proxy"),
+                                          provider_variable(lookup, "NO_PROXY"));
+    target->ca_file = text_or_null(targets, ca_file);
+    target->proxy = text_or_null(targets, provider_proxy_for(target->root, upstream->proxy, lookup));
+    target->no_proxy = text_or_null(targets, no_proxy);
+}
+
+static void
+set_models(provider_targets_t *targets, const struct provider_target_config *config,
+           struct provider_target *target)
+{
+    struct arena *arena = &targets->arena;
+    struct dyn_slice *models = arena_alloc(arena, config->models.n * sizeof *models);
+    for (size_t i = 0; i < config->models.n; i++) {
+        models[i] = arena_copy(arena, config->models.items[i]);
+    }
+    struct provider_model_name *renames = arena_alloc(arena, config->upstream_model.n * sizeof *renames);
+    for (size_t i = 0; i < config->upstream_model.n; i++) {
+        renames[i].model = arena_copy(arena, config->upstream_model.keys[i]);
+        renames[i].upstream = arena_copy(arena, config->upstream_model.values[i]);
+    }
+    target->models = models;
+    target->n_models = config->models.n;
+    target->renames = renames;
+    target->n_renames = config->upstream_model.n;
+}
+
+static void
+set_headers(provider_targets_t *targets, const struct provider_target_config *config,
+            struct provider_target *target)
+{
+    struct arena *arena = &targets->arena;
+    struct http_client_header *headers = arena_alloc(arena, config->headers.n * sizeof *headers);
+    for (size_t i = 0; i < config->headers.n; i++) {
+        headers[i].name = arena_copy(arena, config->headers.keys[i]);
+        headers[i].value = arena_copy(arena, config->headers.values[i]);
+    }
+    target->headers = headers;
+    target->n_headers = config->headers.n;
+}
+
+static uint32_t
+timeout_or(uint64_t configured_ms, uint32_t row_ms)
+{
+    return configured_ms > 0 ? (uint32_t)configured_ms : row_ms;
+}
+
+static struct provider_target *
+append(provider_targets_t *targets)
+{
+    targets->items = dyn_realloc(targets->items, (targets->n + 1) * sizeof *targets->items);
+    targets->items[targets->n] = (struct provider_target){.row = NULL};
+    return &targets->items[targets->n];
+}
+
+/* The configuration's checks have said all this with a place in the file; here it is said again for
+ * targets that come from elsewhere. */
+static int
+add(provider_targets_t *targets, const struct provider_target_config *config,
+    const struct provider_config *common, struct dyn_err *err)
+{
+    static const struct provider_upstream_config nothing;
+    struct dyn_slice id = provider_target_provider(config);
+    const struct provider_row *row = provider_row_find(id);
+    if (row == NULL) {
+        return dyn_err_set(err, DYN_E_CONFIG, "there is no provider '%.*s'", (int)id.len,
+                           id.data ? id.data : "");
+    }
+    struct provider_target *target = append(targets);
+    target->row = row;
+    target->name = arena_copy(&targets->arena, provider_target_name(config));
+    target->key = arena_copy(&targets->arena, provider_target_key(config->api_key, row, targets->lookup));
+    if (provider_target_root(config->base_url, row, targets->lookup, &targets->arena, &target->root, err) !=
+        0) {
+        return -1;
+    }
+    if (target->key.len == 0 && row->auth != PROVIDER_AUTH_NONE && !row->key_optional) {
+        return dyn_err_set(err, DYN_E_CONFIG, "target '%s' has no key: set %s or its api_key",
+                           target->name.data, row->key_env);
+    }
+    set_models(targets, config, target);
+    set_headers(targets, config, target);
+    set_network(targets, common != NULL ? &common->upstream : &nothing, target);
+    target->connect_ms = timeout_or(config->timeouts.connect_ms, row->connect_ms);
+    target->first_byte_ms = timeout_or(config->timeouts.first_byte_ms, row->first_byte_ms);
+    target->idle_ms = timeout_or(config->timeouts.idle_ms, row->idle_ms);
+    target->ask_usage = config->stream_usage == PROVIDER_USAGE_ROW
+                            ? !row->never_ask_usage
+                            : config->stream_usage == PROVIDER_USAGE_ASK;
+    targets->n++;
+    return 0;
+}
+
+/* ---- where they come from ---- */
+
+int
+provider_targets_add_config(provider_targets_t *targets, const struct provider_config *config,
+                            struct dyn_err *err)
+{
+    const struct provider_target_config *items = config->targets.items;
+    for (size_t i = 0; i < config->targets.n; i++) {
+        if (add(targets, &items[i], config, err) != 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int
+provider_targets_add_env(provider_targets_t *targets, const struct provider_config *config,
+                         struct dyn_err *err)
+{
+    const struct provider_row *row;
+    for (size_t i = 0; (row = provider_row_at(i)) != NULL; i++) {
+        if (provider_variable(targets->lookup, row->key_env).data == NULL) {
+            continue;
+        }
+        struct provider_target_config target = {.provider = dyn_slice_str(row->id)};
+        if (add(targets, &target, config, err) != 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int
+provider_targets_add(provider_targets_t *targets, const struct provider_config *config, const char *name,
+                     const char *provider, const char *base_url, struct dyn_err *err)
+{
+    struct provider_target_config target = {.name = dyn_slice_str(name),
+                                            .provider = dyn_slice_str(provider),
+                                            .base_url = dyn_slice_str(base_url)};
+    return add(targets, &target, config, err);
+}

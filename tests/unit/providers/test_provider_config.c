@@ -1,0 +1,200 @@
+/* The keys of the providers, their checks, and the targets made of them. */
+#include "actors/providers/provider_config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+static const struct config_part *const parts[] = {&provider_config_part};
+
+static config_t *
+parse(const char *text)
+{
+    return config_parse(dyn_slice_str(text), "config.yaml", parts, 1, NULL);
+}
+
+/* All problems as one text. */
+static char *
+problems_of(const char *text)
+{
+    config_t *config = parse(text);
+    struct dyn_buf out = DYN_BUF_INIT;
+    config_print_problems(config, &out);
+    char *copy = dyn_strdup(dyn_buf_cstr(&out));
+    dyn_buf_fini(&out);
+    config_free(&config);
+    return copy;
+}
+
+static void
+assert_problem(const char *text, const char *expected)
+{
+    char *problems = problems_of(text);
+    if (strstr(problems, expected) == NULL) {
+        fail_msg("expected '%s' in:\n%s", expected, problems);
+    }
+    free(problems);
+}
+
+static void
+clear_environment(void)
+{
+    static const char *const names[] = {"OPENAI_API_KEY", "OPENAI_BASE_URL", "HTTPS_PROXY",   "https_proxy",
+                                        "http_proxy",     "ALL_PROXY",       "all_proxy",     "NO_PROXY",
+                                        "no_proxy",       "SSL_CERT_FILE",   "CURL_CA_BUNDLE"};
+    for (size_t i = 0; i < DYN_ARRAY_LEN(names); i++) {
+        (void)unsetenv(names[i]);
+    }
+}
+
+static int
+setup(void **state)
+{
+    (void)state;
+    clear_environment();
+    return 0;
+}
+
+static void
+a_full_target_is_resolved(void **state)
+{
+    (void)state;
+    (void)setenv("TEST_KEY", "sk-from-variable", 1);
+    config_t *config = parse("targets:\n"
+                             "  - name: main\n"
+                             "    provider: openai\n"
+                             "    base_url: https://proxy.test\n"
+                             "    api_key: ${TEST_KEY}\n"
+                             "    models: [gpt-4o, o3]\n"
+                             "    upstream_model: {gpt-4o: gpt-4o-2024-11-20}\n"
+                             "    headers: {X-Team: blue}\n"
+                             "    timeouts: {first_byte: 30s, idle: 1m}\n"
+                             "    stream_usage: never\n"
+                             "  - virtual_key: openai-compatible\n"
+                             "    base_url: http://127.0.0.1:8000/v1\n"
+                             "upstream: {proxy: \"http://egress:3128\", no_proxy: internal.test}\n");
+    assert_true(config_ok(config));
+    provider_targets_t *targets = provider_targets_new(NULL);
+    struct dyn_err err = {.text = ""};
+    assert_int_equal(provider_targets_add_config(targets, config_values(config, &provider_config_part), &err),
+                     0);
+    config_free(&config); /* targets have memory of their own */
+    assert_int_equal(provider_targets_count(targets), 2);
+    const struct provider_target *main_target = provider_targets_at(targets, 0);
+    assert_string_equal(main_target->name.data, "main");
+    assert_string_equal(main_target->row->id, "openai");
+    assert_string_equal(main_target->root.data, "https://proxy.test/v1");
+    assert_string_equal(main_target->key.data, "sk-from-variable");
+    assert_int_equal(main_target->n_models, 2);
+    assert_string_equal(main_target->models[1].data, "o3");
+    assert_int_equal(main_target->n_renames, 1);
+    assert_string_equal(main_target->renames[0].upstream.data, "gpt-4o-2024-11-20");
+    assert_string_equal(main_target->headers[0].value.data, "blue");
+    assert_int_equal(main_target->connect_ms, PROVIDER_CONNECT_MS);
+    assert_int_equal(main_target->first_byte_ms, 30000);
+    assert_int_equal(main_target->idle_ms, 60000);
+    assert_false(main_target->ask_usage);
+    assert_string_equal(main_target->proxy, "http://egress:3128");
+    assert_string_equal(main_target->no_proxy, "internal.test");
+    const struct provider_target *local = provider_targets_at(targets, 1);
+    assert_string_equal(local->name.data, "openai-compatible");
+    assert_null(local->key.data);
+    assert_null(local->proxy);
+    assert_true(local->ask_usage);
+    provider_targets_free(&targets);
+}
+
+static void
+key_and_root_come_from_the_environment(void **state)
+{
+    (void)state;
+    (void)setenv("OPENAI_API_KEY", "sk-env", 1);
+    (void)setenv("OPENAI_BASE_URL", "http://gateway.test:9000", 1);
+    (void)setenv("SSL_CERT_FILE", "/ca.pem", 1);
+    provider_targets_t *targets = provider_targets_new(NULL);
+    struct dyn_err err = {.text = ""};
+    assert_int_equal(provider_targets_add_env(targets, NULL, &err), 0);
+    assert_int_equal(provider_targets_count(targets), 1);
+    const struct provider_target *target = provider_targets_at(targets, 0);
+    assert_string_equal(target->name.data, "openai");
+    assert_string_equal(target->key.data, "sk-env");
+    assert_string_equal(target->root.data, "http://gateway.test:9000/v1");
+    assert_string_equal(target->ca_file, "/ca.pem");
+    provider_targets_free(&targets);
+}
+
+static void
+without_keys_the_environment_gives_no_target(void **state)
+{
+    (void)state;
+    (void)setenv("OPENAI_API_KEY", "", 1);
+    provider_targets_t *targets = provider_targets_new(NULL);
+    struct dyn_err err = {.text = ""};
+    assert_int_equal(provider_targets_add_env(targets, NULL, &err), 0);
+    assert_int_equal(provider_targets_count(targets), 0);
+    assert_int_equal(provider_targets_add(targets, NULL, "mock", "mock", "http://127.0.0.1:9/v1", &err), 0);
+    assert_string_equal(provider_targets_at(targets, 0)->root.data, "http://127.0.0.1:9/v1");
+    assert_int_equal(provider_targets_add(targets, NULL, "x", "openai", "", &err), -1);
+    assert_non_null(strstr(err.text, "OPENAI_API_KEY"));
+    assert_int_equal(provider_targets_count(targets), 1);
+    provider_targets_free(&targets);
+}
+
+static void
+problems_say_what_to_change(void **state)
+{
+    (void)state;
+    assert_problem("targets:\n  - virtual_key: openai\n", "set OPENAI_API_KEY or targets[0].api_key");
+    assert_problem("targets:\n  - provider: opnai\n", "did you mean 'openai'?; known are: openai, ");
+    assert_problem("targets:\n  - provider: opnai\n", "config.yaml:2:15: error:");
+    assert_problem("targets:\n  - models: [a]\n", "a target needs a `provider`");
+    assert_problem("targets:\n  - provider: openai-compatible\n", "needs a base_url");
+    assert_problem("targets:\n  - {provider: openai-compatible, base_url: \"ftp://x\"}\n",
+                   "neither https nor http");
+    assert_problem("targets:\n  - {provider: mock, base_url: \"http://a\"}\n  - {provider: mock, base_url: "
+                   "\"http://b\"}\n",
+                   "config.yaml:3:5: error: two targets are named 'mock'");
+    assert_problem("targets:\n  - {provider: mock, base_url: \"http://a\", models: [a, a]}\n",
+                   "is named twice");
+    assert_problem("targets:\n  - {provider: mock, base_url: \"http://a\", models: [\"gpt-*\"]}\n",
+                   "without * and ?");
+    assert_problem("targets:\n  - {provider: mock, base_url: \"http://a\", headers: {Host: x}}\n",
+                   "set by the gateway itself");
+    assert_problem("targets:\n  - {provider: mock, base_url: \"http://a\", headers: {\"a b\": x}}\n",
+                   "is no name of a header");
+    assert_problem("targets:\n  - {provider: mock, base_url: \"http://a\", headers: {X-A: \"a\\nb\"}}\n",
+                   "printable bytes");
+    assert_problem("targets:\n  - {virtual_key: mock, base_url: \"http://a\", weight: 3}\n",
+                   "not supported in this version");
+    assert_problem("targets:\n  - {provider: mock, base_url: \"http://a\", timeout: {idle: 1s}}\n",
+                   "timeouts");
+    assert_problem("upstream: {ca_file: /nowhere/ca.pem}\n", "'/nowhere/ca.pem' cannot be read");
+    assert_problem("upstream: {proxy: \"proxy:3128\"}\n", "a proxy is written like");
+}
+
+/* A key with a line end would put a header of its own into requests. */
+static void
+a_key_with_a_line_end_is_refused(void **state)
+{
+    (void)state;
+    (void)setenv("OPENAI_API_KEY", "sk-1\r\nX-Evil: 1", 1);
+    assert_problem("targets:\n  - virtual_key: openai\n", "no header can carry");
+    char *problems = problems_of("targets:\n  - virtual_key: openai\n");
+    assert_null(strstr(problems, "sk-1"));
+    free(problems);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(a_full_target_is_resolved, setup),
+        cmocka_unit_test_setup(key_and_root_come_from_the_environment, setup),
+        cmocka_unit_test_setup(without_keys_the_environment_gives_no_target, setup),
+        cmocka_unit_test_setup(problems_say_what_to_change, setup),
+        cmocka_unit_test_setup(a_key_with_a_line_end_is_refused, setup),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
