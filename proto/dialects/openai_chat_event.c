@@ -9,6 +9,10 @@
 
 #include "proto/dialects/openai_usage.h"
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 static bool
 is_space(char c)
 {
@@ -73,10 +77,52 @@ is_plain_delta(struct dyn_slice rest)
     return eat(&rest, DYN_SLICE("\"tool_calls\":[{"));
 }
 
-static bool
-is_word(const char *at, const char *end, struct dyn_slice word)
+/* The words that matter, in their quotes, have two lengths only. */
+enum { SHORT_WORD = sizeof "\"usage\"" - 1, LONG_WORD = sizeof "\"finish_reason\"" - 1 };
+
+#if defined(__SSE2__)
+/* Sixteen places at a time, up to where a long word would still end inside. */
+static const char *
+skip_to_quotes(const char *at, const char *end)
 {
-    return (size_t)(end - at) > word.len && at[word.len - 1] == '"' && memcmp(at, word.data, word.len) == 0;
+    const __m128i quote = _mm_set1_epi8('"');
+    for (; end - at >= 16 + LONG_WORD; at += 16) {
+        __m128i opening = _mm_loadu_si128((const __m128i *)(const void *)at);
+        __m128i short_end = _mm_loadu_si128((const __m128i *)(const void *)(at + SHORT_WORD - 1));
+        __m128i long_end = _mm_loadu_si128((const __m128i *)(const void *)(at + LONG_WORD - 1));
+        __m128i closing = _mm_or_si128(_mm_cmpeq_epi8(short_end, quote), _mm_cmpeq_epi8(long_end, quote));
+        int found = _mm_movemask_epi8(_mm_and_si128(_mm_cmpeq_epi8(opening, quote), closing));
+        if (found != 0) {
+            return at + __builtin_ctz((unsigned)found);
+        }
+    }
+    return at;
+}
+#else
+static const char *
+skip_to_quotes(const char *at, const char *end)
+{
+    const char *quote = memchr(at, '"', (size_t)(end - at));
+    return quote != NULL ? quote : end;
+}
+#endif
+
+enum word { WORD_OTHER, WORD_DELTA, WORD_USAGE, WORD_ERROR, WORD_FINISH };
+
+static enum word
+word_at(const char *at, const char *end)
+{
+    if (*at != '"' || end - at < SHORT_WORD) {
+        return WORD_OTHER;
+    }
+    if (at[SHORT_WORD - 1] == '"') {
+        return memcmp(at + 1, "delta", 5) == 0   ? WORD_DELTA
+               : memcmp(at + 1, "usage", 5) == 0 ? WORD_USAGE
+               : memcmp(at + 1, "error", 5) == 0 ? WORD_ERROR
+                                                 : WORD_OTHER;
+    }
+    return end - at >= LONG_WORD && memcmp(at, "\"finish_reason\"", LONG_WORD) == 0 ? WORD_FINISH
+                                                                                    : WORD_OTHER;
 }
 
 /* true: an ordinary event, nothing more to find out. */
@@ -84,21 +130,21 @@ static bool
 is_ordinary(struct dyn_slice data)
 {
     const char *end = data.data + data.len;
-    const char *at = data.data;
     bool has_delta = false;
-    while ((at = memchr(at, '"', (size_t)(end - at))) != NULL) {
-        bool is_delta = is_word(at, end, DYN_SLICE("\"delta\""));
-        bool is_other = is_word(at, end, DYN_SLICE("\"usage\"")) || is_word(at, end, DYN_SLICE("\"error\""));
-        bool is_finish = is_word(at, end, DYN_SLICE("\"finish_reason\""));
-        size_t word_len = is_finish ? sizeof "\"finish_reason\"" - 1 : sizeof "\"usage\"" - 1;
-        at++;
-        if (is_delta || is_other || is_finish) {
-            at += word_len - 1;
-            struct dyn_slice rest = {at, (size_t)(end - at)};
-            if (is_delta ? has_delta || !is_plain_delta(rest) : !is_null_or_no_key(rest)) {
+    for (const char *at = data.data; (at = skip_to_quotes(at, end)) < end; at++) {
+        enum word word = word_at(at, end);
+        if (word == WORD_OTHER) {
+            continue;
+        }
+        const char *behind = at + (word == WORD_FINISH ? LONG_WORD : SHORT_WORD);
+        struct dyn_slice rest = {behind, (size_t)(end - behind)};
+        if (word == WORD_DELTA) {
+            if (has_delta || !is_plain_delta(rest)) {
                 return false;
             }
-            has_delta |= is_delta;
+            has_delta = true;
+        } else if (!is_null_or_no_key(rest)) {
+            return false;
         }
     }
     return has_delta;
