@@ -5,6 +5,9 @@
 
 #include "core/buf.h"
 #include "proto/dialects/openai_usage.h"
+#include "proto/dialects/upstream_json.h"
+
+#include <stdlib.h>
 
 /* Model, stream_options; and nothing else is ever changed. */
 #define EDITS_MAX 2u
@@ -123,19 +126,20 @@ read_answer_member(void *self, const struct json_member *member)
     return 0;
 }
 
-/* Some upstreams give a member twice, which the visiting scan refuses; readers take it, so do we. */
+/* The scan that visits members is strict; what it refuses gets a second look. */
 static int
 read_answer_again(struct dyn_slice body, struct answer *answer)
 {
     struct json_value object;
-    struct json_error error;
-    if (json_scan(body, JSON_DEPTH_DEFAULT, &object, &error) != 0 || object.type != JSON_OBJECT) {
+    char *copy;
+    if (upstream_json_scan(body, &object, &copy) != 0) {
         return -1;
     }
     struct json_iter members = json_iter(object);
     for (struct json_member member; json_iter_next(&members, &member);) {
         (void)read_answer_member(answer, &member);
     }
+    free(copy);
     return 0;
 }
 
@@ -143,9 +147,8 @@ static int
 read_answer(struct dyn_slice body, struct env_usage *usage)
 {
     struct answer answer = {.has_choices = false};
-    struct json_error error;
     *usage = (struct env_usage){0};
-    if (json_scan_object(body, JSON_DEPTH_DEFAULT, read_answer_member, &answer, &error) != 0) {
+    if (json_scan_object(body, JSON_DEPTH_DEFAULT, read_answer_member, &answer, NULL) != 0) {
         answer = (struct answer){.has_choices = false};
         if (read_answer_again(body, &answer) != 0) {
             return -1;

@@ -8,6 +8,9 @@
 #include "proto/dialects/openai_chat.h"
 
 #include "proto/dialects/openai_usage.h"
+#include "proto/dialects/upstream_json.h"
+
+#include <stdlib.h>
 
 #if defined(__SSE2__)
 #include <emmintrin.h>
@@ -283,15 +286,10 @@ take_bare_error(struct dialect_event *seen, struct json_value object)
     }
 }
 
-static int
-read_thoroughly(struct dyn_slice data, struct dialect_event *seen)
+static void
+take_object(struct dialect_event *seen, struct json_value object)
 {
-    struct json_value object;
     struct json_value choices = {.type = JSON_NULL};
-    struct json_error error;
-    if (json_scan(data, JSON_DEPTH_DEFAULT, &object, &error) != 0 || object.type != JSON_OBJECT) {
-        return -1;
-    }
     struct json_iter members = json_iter(object);
     for (struct json_member member; json_iter_next(&members, &member);) {
         if (json_key_is(&member, "choices")) {
@@ -310,23 +308,37 @@ read_thoroughly(struct dyn_slice data, struct dialect_event *seen)
     seen->usage_only =
         choices.type == JSON_ARRAY && !is_something(choices) && seen->usage.known && !seen->error;
     take_choices(seen, choices);
-    return 0;
 }
 
-/* `event: error` is an error whatever its data look like. */
-static int
-read_error_event(struct dyn_slice data, struct dialect_event *seen)
+/* `event: error` is an error whatever its data look like; mostly they are an error of some form. */
+static void
+take_error_event(struct dialect_event *seen, struct json_value object)
 {
-    if (read_thoroughly(data, seen) == 0 && !seen->error) {
-        struct json_value object;
-        struct json_error error;
-        (void)json_scan(data, JSON_DEPTH_DEFAULT, &object, &error);
-        struct json_value message;
-        if (json_find(object, "message", &message) && message.type == JSON_STRING) {
-            seen->error_message = inside_quotes(message);
-        }
-    }
+    struct json_value message;
     seen->error = true;
+    if (seen->error_message.data == NULL && json_find(object, "message", &message) &&
+        message.type == JSON_STRING) {
+        seen->error_message = inside_quotes(message);
+    }
+}
+
+static int
+read_thoroughly(struct dyn_slice data, bool is_error_event, struct dialect_event *seen)
+{
+    struct json_value object;
+    char *copy;
+    if (upstream_json_scan(data, &object, &copy) != 0) {
+        seen->error = is_error_event;
+        return is_error_event ? 0 : -1;
+    }
+    take_object(seen, object);
+    if (is_error_event) {
+        take_error_event(seen, object);
+    }
+    if (copy != NULL && seen->error_message.data != NULL) {
+        seen->error_message.data = data.data + (seen->error_message.data - copy);
+    }
+    free(copy);
     return 0;
 }
 
@@ -336,7 +348,7 @@ openai_chat_read_event(const struct sse_event *event, struct dialect_event *seen
     struct dyn_slice data = trim(event->data);
     *seen = (struct dialect_event){.terminal = false};
     if (dyn_slice_is(event->type, "error")) {
-        return read_error_event(data, seen);
+        return read_thoroughly(data, true, seen);
     }
     if (data.len == 0) { /* comments, and heartbeats that are a data field without a value */
         return 0;
@@ -352,5 +364,5 @@ openai_chat_read_event(const struct sse_event *event, struct dialect_event *seen
         seen->content = true;
         return 0;
     }
-    return read_thoroughly(data, seen);
+    return read_thoroughly(data, false, seen);
 }
