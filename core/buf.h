@@ -26,7 +26,7 @@ void dyn_buf_add_str(struct dyn_buf *buf, const char *text);
 void dyn_buf_add_char(struct dyn_buf *buf, char c);
 void dyn_buf_add_uint(struct dyn_buf *buf, uint64_t value);
 void dyn_buf_addf(struct dyn_buf *buf, const char *fmt, ...) DYN_PRINTF(2, 3);
-/* A JSON string with its quotes; bytes that are not UTF-8 become U+FFFD. */
+/* A JSON string with its quotes; NUL and bytes that are not UTF-8 become U+FFFD. */
 void dyn_buf_add_json_string(struct dyn_buf *buf, struct dyn_slice text);
 /* Terminates the text (not counted in len) and returns it; "" when empty or failed. Borrowed. */
 const char *dyn_buf_cstr(struct dyn_buf *buf);

@@ -4,7 +4,7 @@
 
 #include "core/arena.h"
 
-enum { JSON_KEYS_INLINE_SLOTS = 64 };
+enum { JSON_KEYS_INLINE_SLOTS = 32 };
 
 struct json_key_slot {
     struct dyn_slice key; /* decoded; absent: the slot is free */

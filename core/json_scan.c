@@ -32,18 +32,16 @@ fail_expected(struct scan *scan, const char *at, const char *what)
     return fail(scan, at, at == scan->end ? "unexpected end of text" : what);
 }
 
-/* Characters beyond ASCII, up to the next that is not. Texts that have one have many. */
+/* A character beyond ASCII, and those that follow it: texts that have one have many. */
 static const char *
 scan_utf8(struct scan *scan, const char *at)
 {
-    while (at < scan->end && (unsigned char)*at >= 0x80) {
-        size_t len = dyn_utf8_len(at, scan->end);
-        if (len == 0) {
-            return fail(scan, at, "invalid UTF-8");
-        }
-        at += len;
+    const char *behind = json_skip_utf8(at, scan->end);
+    if (behind > at) {
+        return behind;
     }
-    return at;
+    size_t len = dyn_utf8_len(at, scan->end);
+    return len > 0 ? at + len : fail(scan, at, "invalid UTF-8");
 }
 
 static const char *

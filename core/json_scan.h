@@ -43,7 +43,7 @@ int json_scan(struct dyn_slice text, unsigned max_depth, struct json_value *valu
 /* The same for a text that must be an object, and calls `fn` for each of its members in order, in
  * the same pass. The members seen so far are known valid; what follows may still turn out not to be.
  * `fn` returns 0 to go on; anything else, by habit a positive number, stops and is returned. -1 for
- * an error of the text. Keys are equal when they decode to the same bytes. Allocates nothing up to 32
+ * an error of the text. Keys are equal when they decode to the same bytes. Allocates nothing up to 16
  * members; more than JSON_MEMBERS_MAX are refused. */
 typedef int (*json_member_fn)(void *self, const struct json_member *member);
 int json_scan_object(struct dyn_slice text, unsigned max_depth, json_member_fn fn, void *self,

@@ -1,5 +1,5 @@
 /* The inner loops of the JSON files: bytes that need no look are skipped 16 at a time with SSE2, 8 at
- * a time elsewhere. Private to core/json_*.c. Nothing here reads at or behind `end`. */
+ * a time elsewhere. Private to core. Nothing here reads at or behind `end`. */
 #pragma once
 
 #include "core/json_scan.h"
@@ -79,12 +79,48 @@ json_byte_is_bracket(char c)
     return (c | 0x20) == '{' || (c | 0x20) == '}';
 }
 
-/* In a value that is known valid, outside strings: the next quote or bracket, or end. */
-static inline const char *
-json_skip_to_bracket_portable(const char *at, const char *end)
+/* Four bytes, the first lowest, whatever the machine's order. */
+static inline uint32_t
+json_load_4(const char *at)
 {
-    while (at < end && *at != '"' && !json_byte_is_bracket(*at)) {
-        at++;
+    const unsigned char *p = (const unsigned char *)at;
+    return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+/* The length (2 to 4) of the well-formed character beyond ASCII that four bytes begin with, or 0. The
+ * first test of each pair is the shape of lead and continuation bytes; the second refuses what RFC 3629
+ * excludes: overlong forms, surrogates, and what lies above U+10FFFF. */
+static inline size_t
+json_utf8_len_4(uint32_t bytes)
+{
+    if ((bytes & 0x00C0C0F0u) == 0x008080E0u) {
+        uint32_t range = bytes & 0x200Fu; /* four bits of the lead, the top data bit of the second */
+        return range != 0 && range != 0x200Du ? 3 : 0;
+    }
+    if ((bytes & 0xC0E0u) == 0x80C0u) {
+        return (bytes & 0x1Eu) != 0 ? 2 : 0;
+    }
+    if ((bytes & 0xC0C0C0F8u) == 0x808080F0u) {
+        uint32_t plane_bits = (bytes & 7u) << 2 | (bytes >> 12 & 3u); /* the scalar's bits above 16 */
+        return plane_bits >= 1 && plane_bits <= 0x10 ? 4 : 0;
+    }
+    return 0;
+}
+
+/* Text that is mostly beyond ASCII: whole well-formed characters, and the single plain bytes between
+ * them (blanks). Stops at what is malformed, what is not plain, at runs of ASCII, and near the end. */
+static inline const char *
+json_skip_utf8(const char *at, const char *end)
+{
+    while (end - at >= 4) {
+        size_t len = json_utf8_len_4(json_load_4(at));
+        if (len == 0) {
+            if (!json_byte_is_plain(at[0]) || (unsigned char)at[1] < 0x80) {
+                break;
+            }
+            len = 1;
+        }
+        at += len;
     }
     return at;
 }
@@ -141,24 +177,42 @@ json_skip_to_quote(const char *at, const char *end)
     return json_skip_to_quote_portable(at, end);
 }
 
-static inline const char *
-json_skip_to_bracket(const char *at, const char *end)
+/* Which of 64 bytes are what, a bit each, the first lowest. */
+struct json_block {
+    uint64_t quote;
+    uint64_t backslash;
+    uint64_t bracket;
+};
+
+static inline struct json_block
+json_read_block(const char *at)
 {
     const __m128i quote = _mm_set1_epi8('"');
+    const __m128i backslash = _mm_set1_epi8('\\');
     const __m128i open = _mm_set1_epi8('{');
     const __m128i close = _mm_set1_epi8('}');
     const __m128i lower = _mm_set1_epi8(0x20);
-    while (end - at >= 16) {
-        __m128i bytes = json_load_16(at);
+    struct json_block block = {0, 0, 0};
+    for (unsigned i = 0; i < 64; i += 16) {
+        __m128i bytes = json_load_16(at + i);
         __m128i lowered = _mm_or_si128(bytes, lower);
         __m128i bracket = _mm_or_si128(_mm_cmpeq_epi8(lowered, open), _mm_cmpeq_epi8(lowered, close));
-        unsigned mask = json_mask_16(_mm_or_si128(bracket, _mm_cmpeq_epi8(bytes, quote)));
-        if (mask != 0) {
-            return at + __builtin_ctz(mask);
-        }
-        at += 16;
+        block.quote |= (uint64_t)json_mask_16(_mm_cmpeq_epi8(bytes, quote)) << i;
+        block.backslash |= (uint64_t)json_mask_16(_mm_cmpeq_epi8(bytes, backslash)) << i;
+        block.bracket |= (uint64_t)json_mask_16(bracket) << i;
     }
-    return json_skip_to_bracket_portable(at, end);
+    return block;
+}
+
+/* Of 64 bytes those that open if they are brackets: '[' and '{' have the second bit, ']' and '}' not. */
+static inline uint64_t
+json_opening_bits(const char *at)
+{
+    uint64_t bits = 0;
+    for (unsigned i = 0; i < 64; i += 16) {
+        bits |= (uint64_t)json_mask_16(_mm_slli_epi16(json_load_16(at + i), 6)) << i;
+    }
+    return bits;
 }
 
 #else
@@ -175,12 +229,6 @@ json_skip_to_quote(const char *at, const char *end)
     return json_skip_to_quote_portable(at, end);
 }
 
-static inline const char *
-json_skip_to_bracket(const char *at, const char *end)
-{
-    return json_skip_to_bracket_portable(at, end);
-}
-
 #endif
 
 static inline bool
@@ -192,6 +240,9 @@ json_byte_is_space(char c)
 static inline const char *
 json_skip_space(const char *at, const char *end)
 {
+    if (DYN_LIKELY(at < end && (unsigned char)*at > ' ')) {
+        return at;
+    }
     while (at < end && json_byte_is_space(*at)) {
         at++;
     }

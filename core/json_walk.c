@@ -20,27 +20,139 @@ skip_string(const char *at, const char *end, bool *is_escaped)
     return at < end ? at + 1 : end;
 }
 
-/* From the opening bracket to behind the one that closes it. Since the text is valid, it is enough to
- * count them. */
+/* Where a walk to the closing bracket stands. Since the text is valid, brackets outside strings need
+ * only be counted. */
+struct nesting {
+    size_t   open;      /* brackets not closed yet */
+    uint64_t in_string; /* all bits set inside a string, none outside */
+    uint64_t escaped;   /* 1: the next byte is escaped */
+};
+
+/* Byte by byte. Behind the closing bracket, or NULL when it is not there. */
+static const char *
+close_in_bytes(struct nesting *nesting, const char *at, const char *end)
+{
+    for (; at < end; at++) {
+        if (nesting->escaped != 0) {
+            nesting->escaped = 0;
+        } else if (*at == '\\') {
+            nesting->escaped = 1;
+        } else if (*at == '"') {
+            nesting->in_string = ~nesting->in_string;
+        } else if (nesting->in_string == 0 && json_byte_is_bracket(*at)) {
+            nesting->open += (*at | 0x20) == '{' ? 1 : (size_t)-1;
+            if (nesting->open == 0) {
+                return at + 1;
+            }
+        }
+    }
+    return NULL;
+}
+
+#if defined(__SSE2__)
+
+/* The bytes of a block that are escaped. Backslashes stand in strings only, and are few. */
+static inline uint64_t
+find_escaped(struct nesting *nesting, uint64_t backslash)
+{
+    uint64_t escaped = nesting->escaped;
+    nesting->escaped = 0;
+    backslash &= ~escaped;
+    while (backslash != 0) {
+        uint64_t bit = backslash & (0 - backslash);
+        escaped |= bit << 1;
+        backslash &= ~(bit | bit << 1);
+        nesting->escaped = bit >> 63;
+    }
+    return escaped;
+}
+
+/* Each bit becomes the parity of itself and those below: between two quotes all bits are set. */
+static inline uint64_t
+parity_below(uint64_t bits)
+{
+    for (unsigned shift = 1; shift < 64; shift *= 2) {
+        bits ^= bits << shift;
+    }
+    return bits;
+}
+
+static inline size_t
+count_bits(uint64_t bits)
+{
+    bits -= bits >> 1 & 0x5555555555555555u; /* the instruction for this is not in every x86-64 */
+    bits = (bits & 0x3333333333333333u) + (bits >> 2 & 0x3333333333333333u);
+    return (size_t)(((bits + (bits >> 4)) & 0x0F0F0F0F0F0F0F0Fu) * JSON_EACH_BYTE >> 56);
+}
+
+/* The bracket of a block that closes the container, or -1 after counting them. */
+static inline int
+close_in_block(struct nesting *nesting, uint64_t bracket, uint64_t open)
+{
+    size_t n_open = count_bits(open);
+    size_t n_close = count_bits(bracket) - n_open;
+    if (n_close < nesting->open) {
+        nesting->open += n_open - n_close;
+        return -1;
+    }
+    for (; bracket != 0; bracket &= bracket - 1) {
+        int at = __builtin_ctzll(bracket);
+        nesting->open += (open >> at & 1u) != 0 ? 1 : (size_t)-1;
+        if (nesting->open == 0) {
+            return at;
+        }
+    }
+    return -1;
+}
+
+/* 64 bytes at a time while there are as many; *at_p moves. Long strings go faster by themselves. */
+static const char *
+close_in_blocks(struct nesting *nesting, const char **at_p, const char *end)
+{
+    const char *at = *at_p;
+    while (end - at >= 64) {
+        struct json_block block = json_read_block(at);
+        uint64_t escaped = 0;
+        if ((block.backslash | nesting->escaped) != 0) {
+            escaped = find_escaped(nesting, block.backslash);
+        }
+        uint64_t in_string = parity_below(block.quote & ~escaped) ^ nesting->in_string;
+        uint64_t bracket = block.bracket & ~in_string;
+        int closing = bracket ? close_in_block(nesting, bracket, bracket & json_opening_bits(at)) : -1;
+        if (closing >= 0) {
+            return at + closing + 1;
+        }
+        at += 64;
+        nesting->in_string = 0 - (in_string >> 63);
+        if (nesting->in_string != 0 && nesting->escaped == 0) {
+            at = json_skip_to_quote(at, end);
+        }
+    }
+    *at_p = at;
+    return NULL;
+}
+
+#else
+
+static const char *
+close_in_blocks(struct nesting *nesting, const char **at_p, const char *end)
+{
+    (void)nesting, (void)at_p, (void)end;
+    return NULL;
+}
+
+#endif
+
+/* From the opening bracket to behind the one that closes it. */
 static const char *
 skip_container(const char *at, const char *end)
 {
-    size_t open = 0;
-    while (at < end) {
-        if (*at == '"') {
-            bool is_escaped;
-            at = skip_string(at, end, &is_escaped);
-        } else {
-            bool opens = (*at | 0x20) == '{';
-            at++;
-            open += opens ? 1 : (size_t)-1;
-            if (open == 0) {
-                return at;
-            }
-        }
-        at = json_skip_to_bracket(at, end);
+    struct nesting nesting = {0, 0, 0};
+    const char *behind = close_in_blocks(&nesting, &at, end);
+    if (behind == NULL) {
+        behind = close_in_bytes(&nesting, at, end);
     }
-    return end;
+    return behind ? behind : end;
 }
 
 static const char *

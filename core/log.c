@@ -266,11 +266,21 @@ dyn_log_configure(int fd, enum dyn_log_level level, enum dyn_log_format format)
 static int
 own_stderr(void)
 {
-    static int opened = -1; /* kept for the life of the process */
-    if (opened < 0 && sink_of(STDERR_FILENO) == SINK_POLLED) {
-        opened = open("/proc/self/fd/2", O_WRONLY | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    static int own = -1; /* the number is kept for the life of the process: another thread may be writing */
+    if (sink_of(STDERR_FILENO) != SINK_POLLED) {
+        return STDERR_FILENO;
     }
-    return opened >= 0 ? opened : STDERR_FILENO;
+    int opened = open("/proc/self/fd/2", O_WRONLY | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    if (opened < 0) {
+        return STDERR_FILENO;
+    }
+    if (own < 0) {
+        own = opened;
+    } else {
+        (void)dup3(opened, own, O_CLOEXEC);
+        (void)close(opened);
+    }
+    return own;
 }
 
 static int

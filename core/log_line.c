@@ -6,7 +6,7 @@
 #include <math.h>
 #include <stdio.h>
 
-/* Kept free until the end: ,"truncated":true}\n and the quote of a text that was cut. */
+/* Kept free until the end: ,"truncated":true}\n and the quotes of the event and of a text cut before. */
 #define TAIL_BYTES 24u
 
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
@@ -14,7 +14,8 @@ static const char *const level_names[] = {"debug", "info", "warn", "error"};
 static size_t
 room(const struct log_line *line)
 {
-    return sizeof line->text - TAIL_BYTES - line->len;
+    size_t usable = sizeof line->text - TAIL_BYTES;
+    return line->len < usable ? usable - line->len : 0;
 }
 
 static bool
@@ -45,7 +46,7 @@ put_escaped(struct log_line *line, struct dyn_slice text)
     }
 }
 
-/* Needs no room check of its own: the closing quote may use the tail. */
+/* Once opened it is closed: the closing quote may use the tail. */
 static void
 put_quoted(struct log_line *line, struct dyn_slice text)
 {

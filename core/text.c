@@ -1,5 +1,7 @@
 #include "core/text.h"
 
+#include "core/json_skip.h"
+
 static bool
 is_continuation(unsigned char byte)
 {
@@ -90,12 +92,6 @@ dyn_uint_text(char out[DYN_UINT_TEXT_MAX], uint64_t value)
     return sizeof digits - at;
 }
 
-static bool
-is_plain(unsigned char byte)
-{
-    return byte >= 0x20 && byte < 0x7F && byte != '"' && byte != '\\';
-}
-
 static size_t
 put_u_escape(char out[6], uint32_t unit)
 {
@@ -108,7 +104,7 @@ put_u_escape(char out[6], uint32_t unit)
     return 6;
 }
 
-/* One character that is_plain() does not cover: reads *read bytes, returns how many it wrote. */
+/* One character that is not plain: reads *read bytes, returns how many it wrote. */
 static size_t
 escape_one(const char *at, const char *end, char out[6], size_t *read)
 {
@@ -121,13 +117,13 @@ escape_one(const char *at, const char *end, char out[6], size_t *read)
             return 2;
         }
     }
-    size_t len = dyn_utf8_len(at, end);
+    size_t len = *at != '\0' ? dyn_utf8_len(at, end) : 0;
     if (len == 0) {
         return dyn_utf8_put(out, 0xFFFD);
     }
     uint32_t scalar = dyn_utf8_scalar(at, len);
     *read = len;
-    if (scalar < 0x20 || (scalar >= 0x7F && scalar < 0xA0)) {
+    if (scalar < 0xA0) { /* a control character, of C0 or C1 */
         return put_u_escape(out, scalar);
     }
     memcpy(out, at, len);
@@ -138,25 +134,25 @@ struct dyn_escaped
 dyn_json_escape(struct dyn_slice text, char *out, size_t room)
 {
     struct dyn_escaped done = {0, 0};
+    const char *end = text.data + text.len;
     while (done.read < text.len) {
         const char *at = text.data + done.read;
-        if (is_plain((unsigned char)*at)) {
-            if (done.written == room) {
-                break;
-            }
-            out[done.written++] = *at;
-            done.read++;
-            continue;
-        }
+        size_t run = (size_t)(json_skip_plain(at, end) - at);
         char piece[6];
-        size_t read;
-        size_t len = escape_one(at, text.data + text.len, piece, &read);
-        if (room - done.written < len) {
+        size_t read = run;
+        size_t len = run > 0 ? run : escape_one(at, end, piece, &read);
+        size_t left = room - done.written;
+        if (len > left && run == 0) {
             break;
         }
-        memcpy(out + done.written, piece, len);
+        bool cut = len > left;
+        len = cut ? left : len;
+        memcpy(out + done.written, run > 0 ? at : piece, len);
         done.written += len;
-        done.read += read;
+        done.read += run > 0 ? len : read;
+        if (cut) {
+            break;
+        }
     }
     return done;
 }
@@ -165,11 +161,13 @@ size_t
 dyn_json_escape_size(struct dyn_slice text)
 {
     size_t size = 0;
+    const char *end = text.data + text.len;
     for (size_t i = 0; i < text.len;) {
-        size_t read = 1;
-        char piece[6];
         const char *at = text.data + i;
-        size += is_plain((unsigned char)*at) ? 1 : escape_one(at, text.data + text.len, piece, &read);
+        size_t run = (size_t)(json_skip_plain(at, end) - at);
+        char piece[6];
+        size_t read = run;
+        size += run > 0 ? run : escape_one(at, end, piece, &read);
         i += read;
     }
     return size;

@@ -15,9 +15,9 @@ uint32_t dyn_utf8_scalar(const char *at, size_t len);
 enum { DYN_UINT_TEXT_MAX = 20 };
 size_t dyn_uint_text(char out[DYN_UINT_TEXT_MAX], uint64_t value);
 
-/* The inside of a JSON string (no quotes): what must be escaped is, DEL and C1 controls are too (a
- * terminal obeys them), bytes that are not UTF-8 become U+FFFD. Writes whole characters while they
- * fit and says how far it came. */
+/* The inside of a JSON string (no quotes): what must be escaped is, C1 controls are too (a terminal
+ * obeys them), NUL and bytes that are not UTF-8 become U+FFFD, so that every strict reader takes it.
+ * Writes whole characters while they fit and says how far it came. */
 struct dyn_escaped {
     size_t read;
     size_t written;
