@@ -99,8 +99,8 @@ refuse(struct http_conn *conn, const struct http_refusal *refusal)
     http_conn_wake(conn);
 }
 
-static struct dyn_slice
-peer_text(struct http_conn *conn)
+struct dyn_slice
+http_conn_peer(struct http_conn *conn)
 {
     struct sockaddr_storage address;
     socklen_t len = sizeof address;
@@ -181,6 +181,10 @@ begin_body(struct http_conn *conn)
     http_exchange_t *exchange = conn->exchange;
     const struct http_request *request = &exchange->request;
     bool chunked = request->content_length == UINT64_MAX;
+    if (!request->has_body && exchange->body_max == HTTP_BODY_DISCARD) {
+        pause_reading(conn);
+        return;
+    }
     if (!request->has_body) {
         hand_over(conn);
         return;
@@ -217,7 +221,7 @@ fill_request(struct http_conn *conn, http_exchange_t *exchange, const struct htt
         .minor = head->minor,
         .has_body = head->framing.chunked || head->framing.length > 0,
         .content_length = head->framing.chunked ? UINT64_MAX : head->framing.length,
-        .peer = peer_text(conn),
+        .peer = http_conn_peer(conn),
         .received_us = conn->first_byte_us,
     };
     http_parse_target(head->target, &request->path, &request->query);

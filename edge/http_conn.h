@@ -36,6 +36,7 @@ struct http_server {
     struct dyn_list active; /* connections with a request, or part of one */
     struct dyn_list idle;   /* the others, longest idle first: the first to go when there are too many */
     size_t n_connections;
+    atomic_size_t *gauge; /* of them, for other threads; may be NULL */
     struct dyn_buf common_lines; /* header lines that every answer carries */
     struct dyn_buf head_text;    /* where an answer's head is put together */
     char     date_line[48];      /* "date: ...\r\n", made once a second */
@@ -124,6 +125,7 @@ struct http_exchange {
 extern const struct http_socket_ops http_conn_ops;
 
 void http_conn_init(struct http_conn *conn, http_server_t *server);
+struct dyn_slice http_conn_peer(struct http_conn *conn);
 /* Queues the end-of-turn task. */
 void http_conn_wake(struct http_conn *conn);
 /* Nothing can be written any more: the task closes. */

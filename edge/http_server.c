@@ -53,6 +53,7 @@ http_server_new(bus_loop_t *loop, const struct http_server_ops *ops, void *self,
         .head_max = or_default(options->head_max, 32 * 1024),
         .connections_max = or_default(options->connections_max, 10000),
     };
+    server->gauge = options->connections;
     server->drain_timer.fire = on_drain_grace;
     dyn_list_init(&server->active);
     dyn_list_init(&server->idle);
@@ -88,6 +89,15 @@ http_server_free(http_server_t **server_p)
 
 /* ---- connections ---- */
 
+static void
+count(http_server_t *server, size_t n_connections)
+{
+    server->n_connections = n_connections;
+    if (server->gauge != NULL) {
+        atomic_store_explicit(server->gauge, n_connections, memory_order_relaxed);
+    }
+}
+
 static bool
 make_room(http_server_t *server)
 {
@@ -115,7 +125,7 @@ http_server_adopt(http_server_t *server, int fd, struct dyn_err *err)
     }
     /* Our writes are whole answers or tokens: none of them is to wait for the one before. */
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
-    server->n_connections++;
+    count(server, server->n_connections + 1);
     http_server_set_idle(conn, true);
     http_conn_read_deadline(conn, server->limits.idle_timeout_ms);
     return 0;
@@ -141,7 +151,7 @@ void
 http_server_forget(struct http_conn *conn)
 {
     dyn_list_remove(&conn->link);
-    conn->server->n_connections--;
+    count(conn->server, conn->server->n_connections - 1);
     free(conn);
 }
 
@@ -212,6 +222,15 @@ struct arena *
 http_exchange_arena(http_exchange_t *exchange)
 {
     return &exchange->arena;
+}
+
+dyn_block_t *
+http_exchange_take_body(http_exchange_t *exchange)
+{
+    dyn_block_t *body = exchange->body;
+    exchange->body = NULL;
+    exchange->request.body = NULL;
+    return body;
 }
 
 struct dyn_slice

@@ -12,6 +12,8 @@
 #include "core/buf.h"
 #include "core/err.h"
 
+#include <stdatomic.h>
+
 typedef struct http_server http_server_t;
 typedef struct http_exchange http_exchange_t; /* one request and its answer */
 
@@ -42,6 +44,14 @@ struct http_request {
 /* First header with that name (any case), or absent. */
 struct dyn_slice http_request_header(const struct http_request *request, const char *name);
 
+struct http_answer {
+    unsigned                  status;
+    struct dyn_slice          content_type; /* absent: none is sent */
+    const struct http_header *headers;
+    size_t                    n_headers;
+    bool                      close; /* end the connection after this answer */
+};
+
 struct http_server_ops {
     /* The head is complete and well framed, the body is not read yet. Return the largest body to
      * accept in bytes (0: none expected; a longer one calls `too_large`), or answer here. HTTP_BODY_DISCARD:
@@ -61,10 +71,11 @@ struct http_server_ops {
      * exchange for which `head` was called, at the end of the turn or from the loop, never from inside a
      * function of this header but http_server_free. */
     void (*done)(void *self, http_exchange_t *exchange, bool complete);
-    /* The bytes of a request were refused before an exchange existed (bad framing, 400, 408, 431, 501,
-     * 505): fill in the body of the answer. May be NULL: empty body. */
+    /* The bytes of a request cannot be read (bad framing, 400, 408, 431, 501, 505) and the server answers
+     * by itself; if there is an exchange, its done() follows. Fill in the answer's body, content type and
+     * headers, valid until the next call. May be NULL: empty body. */
     void (*refused)(void *self, unsigned status, const char *why, struct dyn_slice peer, struct dyn_buf *body,
-                    struct dyn_slice *content_type);
+                    struct http_answer *answer);
 };
 
 struct http_server_options {
@@ -77,6 +88,7 @@ struct http_server_options {
     uint32_t connections_max;   /* of this server; 0: 10,000 */
     const struct http_header *answer_headers; /* put on every answer, also refusals; borrowed */
     size_t                    n_answer_headers;
+    atomic_size_t            *connections; /* kept up to date, for other threads; may be NULL */
     /* TLS comes with its issue. */
 };
 
@@ -98,14 +110,8 @@ void *http_exchange_user(const http_exchange_t *exchange);
 const struct http_request *http_exchange_request(const http_exchange_t *exchange);
 /* Memory until the exchange ends. */
 struct arena *http_exchange_arena(http_exchange_t *exchange);
-
-struct http_answer {
-    unsigned                  status;
-    struct dyn_slice          content_type; /* absent: none is sent */
-    const struct http_header *headers;
-    size_t                    n_headers;
-    bool                      close; /* end the connection after this answer */
-};
+/* The request's body becomes the caller's, and is gone from the request. */
+dyn_block_t *http_exchange_take_body(http_exchange_t *exchange);
 
 /* A whole answer: head and body leave in one write; Content-Length is set. Takes *body_p (NULL: empty);
  * when it has headroom and one reference, the head is put in front of it without moving it. Exactly one of

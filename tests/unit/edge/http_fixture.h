@@ -131,14 +131,14 @@ web_done(void *self, http_exchange_t *exchange, bool complete)
 
 static void
 web_refused(void *self, unsigned status, const char *why, struct dyn_slice peer, struct dyn_buf *body,
-            struct dyn_slice *content_type)
+            struct http_answer *answer)
 {
     struct web *web = self;
     (void)peer;
     web->refusals++;
     web->last_refusal = status;
     dyn_buf_add_str(body, why);
-    *content_type = DYN_SLICE("text/plain");
+    answer->content_type = DYN_SLICE("text/plain");
 }
 
 static void
