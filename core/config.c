@@ -92,11 +92,13 @@ fill_from_text(config_t *config, struct config_fill *fill, struct dyn_slice text
         return;
     }
     config_fill_root(fill, tree.root, config->layers, config->n_parts);
+    config->problems.is_checking = true;
     for (size_t i = 0; i < config->n_parts; i++) {
         if (config->parts[i]->check != NULL) {
             config->parts[i]->check(config->layers[i].base, &config->problems);
         }
     }
+    config->problems.is_checking = false;
 }
 
 config_t *

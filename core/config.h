@@ -96,7 +96,8 @@ typedef struct config config_t;
 struct config_problem {
     struct config_mark mark;
     bool is_warning;
-    const char *text; /* "unknown key 'strateggy', did you mean 'strategy'?" */
+    bool refuses_value; /* what stands there was not taken: a check need not complain about it as well */
+    const char *text;   /* "unknown key 'strateggy', did you mean 'strategy'?" */
 };
 struct config_problems {
     struct arena *arena;
@@ -105,12 +106,14 @@ struct config_problems {
     size_t errors;              /* those that are not warnings, also those left out */
     size_t left_out;            /* met after CONFIG_PROBLEMS_MAX others */
     size_t unsupported;         /* how many unsupported keys were met */
-    struct config_marks *marks; /* the loader's own */
+    struct config_marks *marks; /* the loader's own, as is */
+    bool is_checking;           /* that the parts' checks are running */
 };
 enum { CONFIG_PROBLEMS_MAX = 500 }; /* nobody reads more, and each costs memory */
 
-/* Put where it belongs in the order of the file; the same text at the same place counts once. Values
- * of secrets do not belong in the text. */
+/* Put where it belongs in the order of the file; the same text at the same place counts once, and what a
+ * check says about a value that was refused already does not count. The text is made printable. Values of
+ * secrets do not belong in it. */
 void config_problem_add(struct config_problems *problems, struct config_mark mark, bool is_warning,
                         const char *fmt, ...) DYN_PRINTF(4, 5);
 /* For a check(): where the value of that field stands, by the field's address in the filled struct

@@ -16,7 +16,7 @@ static void
 add_problem(struct config_fill *fill, const struct config_node *node, const struct config_place *place,
             const char *text)
 {
-    config_problem_add(fill->problems, node->mark, false, "'%s' %s", config_place_text(place).text, text);
+    config_problem_refuse(fill->problems, node->mark, "'%s' %s", config_place_text(place).text, text);
 }
 
 void
@@ -29,8 +29,8 @@ config_wrong_kind(struct config_fill *fill, const struct config_key *key, const 
     } else if (key->type == CONFIG_STRING_MAP || key->type == CONFIG_SECTION) {
         expected = "keys and values";
     }
-    config_problem_add(fill->problems, node->mark, false, "expected %s here: '%s' is %s", expected,
-                       config_place_text(place).text, config_type_wants(key->type));
+    config_problem_refuse(fill->problems, node->mark, "expected %s here: '%s' is %s", expected,
+                          config_place_text(place).text, config_type_wants(key->type));
 }
 
 void

@@ -155,7 +155,7 @@ unknown_key(struct config_fill *fill, const struct scope *scope, const struct co
     const char *nearest = config_nearest(entry->key, names);
     if (nearest != NULL) {
         (void)snprintf(advice, sizeof advice, ", did you mean '%s'?", nearest);
-    } else if (n <= LISTED_KEYS_MAX) {
+    } else if (n > 0 && n <= LISTED_KEYS_MAX) {
         for (size_t i = 0; i < n; i++) {
             config_list_add(&listed, names[i]);
         }
@@ -209,9 +209,10 @@ make_items(struct config_fill *fill, const struct config_section *section, size_
 
 /* An array for each layer; false when they would pass the limit. */
 static bool
-make_lists(struct config_fill *fill, const struct matches *found, size_t n_items,
+make_lists(struct config_fill *fill, const struct matches *found, const struct config_node *node,
            struct config_layer layers[CONFIG_MAX_PARTS], size_t *n_layers)
 {
+    size_t n_items = node->n;
     for (size_t i = 0; i < found->n; i++) {
         const struct match *match = &found->items[i];
         const struct config_section *section = match->key->section;
@@ -223,6 +224,7 @@ make_lists(struct config_fill *fill, const struct matches *found, size_t n_items
         }
         fill->list_bytes += n_items * section->size;
         struct config_list list = {make_items(fill, section, n_items), n_items};
+        config_mark_record(fill->problems, list.items, n_items * section->size, node->mark);
         memcpy(match->layer->base + match->key->offset, &list, sizeof list);
         layers[(*n_layers)++] = (struct config_layer){section, list.items, match->layer->resolves};
     }
@@ -236,9 +238,9 @@ fill_item(struct config_fill *fill, const struct config_node *item, const struct
     if (item->kind == CONFIG_NODE_MAP) {
         fill_map(fill, &(struct scope){item, layers, n, place});
     } else if (item->kind != CONFIG_NODE_BROKEN) {
-        config_problem_add(fill->problems, item->mark, false,
-                           "expected keys and values here: '%s' is a section with keys of its own",
-                           config_place_text(place).text);
+        config_problem_refuse(fill->problems, item->mark,
+                              "expected keys and values here: '%s' is a section with keys of its own",
+                              config_place_text(place).text);
     }
 }
 
@@ -255,9 +257,9 @@ fill_section_list(struct config_fill *fill, const struct matches *found, const s
     if (node->n == 0) {
         return;
     }
-    if (!make_lists(fill, found, node->n, layers, &n)) {
-        config_problem_add(fill->problems, node->mark, false, "'%s' has too many items",
-                           config_place_text(place).text);
+    if (!make_lists(fill, found, node, layers, &n)) {
+        config_problem_refuse(fill->problems, node->mark, "'%s' has too many items",
+                              config_place_text(place).text);
         return;
     }
     size_t index = 0;

@@ -7,6 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* A path, a value and a list of names, all of them cut. */
+#define PROBLEM_BYTES 1024
+
 /* A value's memory and its place in the file. */
 struct mark_entry {
     const char *at;
@@ -60,27 +63,60 @@ insert_at(struct config_problems *problems, size_t index, struct config_problem 
     problems->n++;
 }
 
+/* Whether the loader has not taken the value there, and said so. */
+static bool
+is_refused(const struct config_problems *problems, struct config_mark mark)
+{
+    for (size_t i = 0; i < problems->n; i++) {
+        const struct config_problem *problem = &problems->items[i];
+        bool is_there = !is_before(problem->mark, mark) && !is_before(mark, problem->mark);
+        if (is_there && problem->refuses_value) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void
+add_formatted(struct config_problems *problems, struct config_problem problem, const char *fmt, va_list args)
+{
+    if (problems->is_checking && is_refused(problems, problem.mark)) {
+        return;
+    }
+    problems->errors += problem.is_warning ? 0 : 1;
+    if (problems->n >= CONFIG_PROBLEMS_MAX) {
+        problems->left_out++;
+        return;
+    }
+    char text[PROBLEM_BYTES];
+    (void)vsnprintf(text, sizeof text, fmt, args);
+    config_make_printable(text);
+    size_t index = index_for(problems, problem.mark, text);
+    if (index == SIZE_MAX) {
+        problems->errors -= problem.is_warning ? 0 : 1;
+        return;
+    }
+    problem.text = arena_copy(problems->arena, dyn_slice_str(text)).data;
+    insert_at(problems, index, problem);
+}
+
 void
 config_problem_add(struct config_problems *problems, struct config_mark mark, bool is_warning,
                    const char *fmt, ...)
 {
-    if (problems->n >= CONFIG_PROBLEMS_MAX) {
-        problems->left_out++;
-        problems->errors += is_warning ? 0 : 1;
-        return;
-    }
-    char text[1024]; /* a path, a value and a list of names, all of them cut */
     va_list args;
     va_start(args, fmt);
-    (void)vsnprintf(text, sizeof text, fmt, args);
+    add_formatted(problems, (struct config_problem){.mark = mark, .is_warning = is_warning}, fmt, args);
     va_end(args);
-    size_t index = index_for(problems, mark, text);
-    if (index == SIZE_MAX) {
-        return;
-    }
-    problems->errors += is_warning ? 0 : 1;
-    struct dyn_slice kept = arena_copy(problems->arena, dyn_slice_str(text));
-    insert_at(problems, index, (struct config_problem){mark, is_warning, kept.data});
+}
+
+void
+config_problem_refuse(struct config_problems *problems, struct config_mark mark, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    add_formatted(problems, (struct config_problem){.mark = mark, .refuses_value = true}, fmt, args);
+    va_end(args);
 }
 
 void

@@ -96,8 +96,8 @@ static void
 problem(struct job *job, struct dyn_slice target, const char *before, const char *after)
 {
     job->has_problem = true;
-    config_problem_add(job->refs->problems, job->mark, false, "'%s' %s %s%s%s", job->path, before,
-                       config_name(target, 160).text, *after ? ", " : "", after);
+    config_problem_refuse(job->refs->problems, job->mark, "'%s' %s %s%s%s", job->path, before,
+                          config_name(target, 160).text, *after ? ", " : "", after);
 }
 
 static const char *
@@ -278,9 +278,8 @@ config_refs_resolve(struct config_refs *refs, struct dyn_slice text, struct conf
     add_pieces(&job, text);
     if (job.out.failed) {
         job.has_problem = true;
-        config_problem_add(refs->problems, mark, false,
-                           "'%s' makes all references together larger than %u bytes", path,
-                           EXPANDED_BYTES_MAX);
+        config_problem_refuse(refs->problems, mark, "'%s' makes all references together larger than %u bytes",
+                              path, EXPANDED_BYTES_MAX);
     }
     if (!job.has_problem) {
         refs->expanded_bytes += job.out.len;

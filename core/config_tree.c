@@ -36,7 +36,7 @@ config_cursor_to(struct config_cursor *cursor, const char *at)
     return cursor->mark;
 }
 
-/* How many bytes of the character at `from` may go into a problem as they are; 0: none. */
+/* How many bytes of the character at `from` may go into a problem as they are; 0: replace the byte. */
 static size_t
 printable_len(const char *from, const char *end)
 {
@@ -46,29 +46,34 @@ printable_len(const char *from, const char *end)
     return is_control || is_c1 ? 0 : len;
 }
 
+void
+config_make_printable(char *text)
+{
+    const char *end = text + strlen(text);
+    while (text < end) {
+        size_t len = printable_len(text, end);
+        if (len == 0) {
+            *text = '?';
+        }
+        text += len > 0 ? len : 1;
+    }
+}
+
 struct config_name
 config_name(struct dyn_slice text, size_t max)
 {
     struct config_name name;
     size_t room = (max < CONFIG_NAME_BYTES - 1 ? max : CONFIG_NAME_BYTES - 1) - 3; /* for "..." */
-    size_t used = 0;
-    const char *end = text.data + text.len;
-    const char *at = text.data;
-    while (at < end) {
-        size_t len = printable_len(at, end);
-        if (used + (len > 0 ? len : 1) > room) {
-            break;
-        }
-        if (len == 0) {
-            name.text[used++] = '?';
-            at++;
-            continue;
-        }
-        memcpy(name.text + used, at, len);
-        used += len;
-        at += len;
+    size_t used = text.len < room ? text.len : room;
+    while (used < text.len && used > 0 && is_continuation(text.data[used])) { /* cut between characters */
+        used--;
     }
-    (void)snprintf(name.text + used, CONFIG_NAME_BYTES - used, "%s", at < end ? "..." : "");
+    memcpy(name.text, text.data, used);
+    (void)snprintf(name.text + used, CONFIG_NAME_BYTES - used, "%s", used < text.len ? "..." : "");
+    for (size_t i = 0; i < used; i++) {
+        name.text[i] = name.text[i] != '\0' ? name.text[i] : '?';
+    }
+    config_make_printable(name.text);
     return name;
 }
 

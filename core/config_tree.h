@@ -71,6 +71,11 @@ struct config_cursor config_cursor(struct dyn_slice text);
 /* Not before where it is, and not beyond the end. */
 struct config_mark config_cursor_to(struct config_cursor *cursor, const char *at);
 
+/* A problem that says why the value there was not taken (config_problems.c). */
+void config_problem_refuse(struct config_problems *problems, struct config_mark mark, const char *fmt, ...)
+    DYN_PRINTF(3, 4);
+/* Control characters and bytes that are not UTF-8 become '?', in place. */
+void config_make_printable(char *text);
 /* Foreign text made fit for a problem: cut at CONFIG_NAME_BYTES or less, on one line, printable. */
 struct config_name {
     char text[CONFIG_NAME_BYTES];

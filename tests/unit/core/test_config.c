@@ -313,6 +313,51 @@ problems_are_printed_in_order_of_the_file(void **state)
     config_free(&config);
 }
 
+/* One mistake, one problem: the check has no target to find because the name was not taken. */
+static void
+a_check_does_not_complain_about_what_was_refused(void **state)
+{
+    (void)state;
+    struct dyn_buf out = DYN_BUF_INIT;
+    config_t *config = parse_yaml("targets: [{name: a}]\nfallback: [b]\n");
+    assert_string_equal(problems_text(config, &out),
+                        "2:11: expected a single value here: 'fallback' is a text\n");
+    config_free(&config);
+    config = parse_yaml("fallback: '${NOT_SET}'\ntargets: [{name: a}]\n");
+    assert_string_equal(problems_text(config, &out),
+                        "1:11: 'fallback' refers to the environment variable NOT_SET, which is not set\n");
+    config_free(&config);
+    dyn_buf_fini(&out);
+}
+
+static void
+complain(void *values, struct config_problems *problems)
+{
+    struct router_values *router = values;
+    const struct target_values *targets = router->targets.items;
+    config_problem_add(problems, config_mark_of(problems, &router->fallback), false, "line\n%s\x01\xC3",
+                       router->fallback.data ? "two" : "none");
+    config_problem_add(problems, config_mark_of(problems, &targets[1]), true, "of an item that was refused");
+}
+
+static void
+what_checks_say_is_made_printable(void **state)
+{
+    (void)state;
+    struct config_part part = router_part;
+    part.check = complain;
+    const struct config_part *const parts[] = {&part};
+    config_t *config = config_parse(DYN_SLICE("targets: [{name: x}, 5]\n"), "t.yaml", parts, 1, NULL);
+    struct dyn_buf out = DYN_BUF_INIT;
+    assert_string_equal(
+        problems_text(config, &out),
+        "1:1: line?none??\n"
+        "1:10: warning: of an item that was refused\n"
+        "1:22: expected keys and values here: 'targets[1]' is a section with keys of its own\n");
+    config_free(&config);
+    dyn_buf_fini(&out);
+}
+
 int
 main(void)
 {
@@ -323,6 +368,8 @@ main(void)
         cmocka_unit_test(json_values_arrive),
         cmocka_unit_test(every_part_reads_its_keys_of_a_shared_list),
         cmocka_unit_test(a_check_can_ask_where_a_value_stands),
+        cmocka_unit_test(a_check_does_not_complain_about_what_was_refused),
+        cmocka_unit_test(what_checks_say_is_made_printable),
         cmocka_unit_test(references_of_other_roles_stay_as_written),
         cmocka_unit_test(values_outlive_the_text),
         cmocka_unit_test(a_file_is_read_and_a_missing_one_is_a_problem),
