@@ -112,7 +112,16 @@ syntax_problem(struct reader *reader)
     return -1;
 }
 
-/* Gives the node to the container that is open. A scalar in a map is by turns a key and a value. */
+/* The map that waits for a key, or NULL. */
+static struct frame *
+frame_without_key(struct reader *reader)
+{
+    struct frame *frame = reader->depth > 0 ? &reader->frames[reader->depth - 1] : NULL;
+    bool waits = frame != NULL && frame->container->kind == CONFIG_NODE_MAP && !frame->has_key;
+    return waits ? frame : NULL;
+}
+
+/* Gives the node to the container that is open. */
 static int
 place(struct reader *reader, struct config_node *node)
 {
@@ -120,21 +129,11 @@ place(struct reader *reader, struct config_node *node)
         reader->tree->root = node;
         return 0;
     }
+    if (frame_without_key(reader) != NULL) {
+        config_problem_add(reader->tree->problems, node->mark, false, "a key has to be plain text");
+        return -1;
+    }
     struct frame *frame = &reader->frames[reader->depth - 1];
-    if (frame->container->kind == CONFIG_NODE_LIST) {
-        config_tree_append(frame->container, node);
-        return 0;
-    }
-    if (!frame->has_key) {
-        if (node->text.data == NULL) {
-            config_problem_add(reader->tree->problems, node->mark, false, "a key has to be plain text");
-            return -1;
-        }
-        frame->key = node->text;
-        frame->key_mark = node->mark;
-        frame->has_key = true;
-        return 0;
-    }
     node->key = frame->key;
     node->key_mark = frame->key_mark;
     frame->has_key = false;
@@ -165,25 +164,35 @@ refuse_anchor_and_tag(struct reader *reader, const yaml_event_t *event, const ya
     }
 }
 
+/* A scalar in a map is by turns a key and a value. */
 static int
 on_scalar(struct reader *reader, const yaml_event_t *event)
 {
     refuse_anchor_and_tag(reader, event, event->data.scalar.anchor, event->data.scalar.tag);
     struct dyn_slice text = {(const char *)event->data.scalar.value, event->data.scalar.length};
+    struct config_mark mark = mark_of(event->start_mark);
     enum config_node_kind kind = CONFIG_NODE_QUOTED;
     if (event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE) {
         kind = is_null(text) ? CONFIG_NODE_NULL : CONFIG_NODE_PLAIN;
     }
-    struct config_mark mark = mark_of(event->start_mark);
     if (memchr(text.data, '\0', text.len) != NULL) { /* "\0" in double quotes */
         config_problem_add(reader->tree->problems, mark, false, "a NUL character has no place in a value");
         kind = CONFIG_NODE_BROKEN;
+    }
+    struct frame *waiting = frame_without_key(reader);
+    text = arena_copy(reader->tree->arena, text);
+    if (waiting != NULL) {
+        if (kind == CONFIG_NODE_BROKEN) {
+            return -1;
+        }
+        *waiting = (struct frame){waiting->container, true, text, mark};
+        return 0;
     }
     struct config_node *node = config_tree_node(reader->tree, kind, mark);
     if (node == NULL) {
         return -1;
     }
-    node->text = arena_copy(reader->tree->arena, text);
+    node->text = text;
     return place(reader, node);
 }
 
