@@ -29,10 +29,16 @@ struct preamble {
 };
 
 static int
-refuse(struct decoding *d, struct dyn_slice key, const char *why)
+refuse_as(struct decoding *d, enum dyn_code code, struct dyn_slice key, const char *why)
 {
     int shown = key.len < 32 ? (int)key.len : 32; /* it may be a stranger's */
-    return dyn_err_set(d->err, DYN_E_INVALID, "header member '%.*s': %s", shown, key.data, why);
+    return dyn_err_set(d->err, code, "header member '%.*s': %s", shown, key.data, why);
+}
+
+static int
+refuse(struct decoding *d, struct dyn_slice key, const char *why)
+{
+    return refuse_as(d, DYN_E_INVALID, key, why);
 }
 
 static bool
@@ -105,7 +111,7 @@ take_bytes(struct decoding *d, const struct env_field *field, const struct mp_va
         return refuse(d, field->key, "not text");
     }
     if (value->bytes.len > field->max) {
-        return refuse(d, field->key, "too long");
+        return refuse_as(d, DYN_E_LIMIT, field->key, "too long");
     }
     *(struct dyn_slice *)env_field_at(d->env, field) = env_copy(d->env, value->bytes);
     return 0;
@@ -197,37 +203,39 @@ take_error(struct decoding *d, const struct env_field *field, const struct mp_va
 }
 
 /* One [name, value]. */
-static const char *
-take_header(struct decoding *d, size_t *bytes)
+static int
+take_header(struct decoding *d, const struct env_field *field, size_t *bytes)
 {
     struct mp_value pair;
     struct mp_value name;
     struct mp_value value;
     if (!mp_next(&d->cursor, &pair) || pair.type != MP_ARRAY || pair.number != 2 ||
         !mp_next(&d->cursor, &name) || !mp_next(&d->cursor, &value) || name.type != MP_STR ||
-        (value.type != MP_BIN && value.type != MP_STR)) {
-        return "not a list of [name, value]";
+        name.bytes.len == 0 || (value.type != MP_BIN && value.type != MP_STR)) {
+        return refuse(d, field->key, "not a list of [name, value]");
     }
     *bytes += name.bytes.len + value.bytes.len;
-    if (name.bytes.len == 0 || name.bytes.len > ENV_HEADER_NAME_MAX ||
-        value.bytes.len > ENV_HEADER_VALUE_MAX || *bytes > ENV_HEADERS_BYTES) {
-        return "a name or value is too long";
+    if (name.bytes.len > ENV_HEADER_NAME_MAX || value.bytes.len > ENV_HEADER_VALUE_MAX ||
+        *bytes > ENV_HEADERS_BYTES) {
+        return refuse_as(d, DYN_E_LIMIT, field->key, "a name or value is too long");
     }
     env_add_header(d->env, name.bytes, value.bytes);
-    return NULL;
+    return 0;
 }
 
 static int
 take_headers(struct decoding *d, const struct env_field *field, const struct mp_value *list)
 {
     size_t bytes = 0;
-    if (list->type != MP_ARRAY || list->number > field->max) {
-        return refuse(d, field->key, "not a list, or too long");
+    if (list->type != MP_ARRAY) {
+        return refuse(d, field->key, "not a list");
+    }
+    if (list->number > field->max) {
+        return refuse_as(d, DYN_E_LIMIT, field->key, "too long");
     }
     for (uint64_t i = 0; i < list->number; i++) {
-        const char *why = take_header(d, &bytes);
-        if (why != NULL) {
-            return refuse(d, field->key, why);
+        if (take_header(d, field, &bytes) != 0) {
+            return -1;
         }
     }
     return 0;

@@ -73,8 +73,8 @@ static bool
 header_fits(const struct env_header *header, size_t *bytes)
 {
     size_t len = header->name.len + header->value.len;
-    if (header->name.len > ENV_HEADER_NAME_MAX || header->value.len > ENV_HEADER_VALUE_MAX ||
-        len > ENV_HEADERS_BYTES - *bytes) {
+    if (header->name.len == 0 || header->name.len > ENV_HEADER_NAME_MAX ||
+        header->value.len > ENV_HEADER_VALUE_MAX || len > ENV_HEADERS_BYTES - *bytes) {
         return false;
     }
     *bytes += len;

@@ -1,0 +1,170 @@
+"""The envelope's test vectors (proto/vectors), checked with another implementation of MessagePack than
+the gateway's: that they say what they claim, and what a peer written in Python has to do with them."""
+
+import json
+from pathlib import Path
+
+import msgpack
+import pytest
+
+VECTORS = Path(__file__).resolve().parents[2] / "proto" / "vectors"
+BYTES = {"id", "cred", "idem_key", "type"}  # shown in hex
+DEPTH_MAX, MEMBERS_MAX, VALUES_MAX, UNKNOWN_MAX = 8, 64, 1024, 16
+NEWER = {"error": "INTERNAL", "outcome": "error"}  # what an unknown word of a later minor version becomes
+
+
+def load(name):
+    return json.loads((VECTORS / name).read_text())
+
+
+def cases(name):
+    return [pytest.param(vector, id=vector["name"]) for vector in load(name)]
+
+
+def no_extensions(code, data):
+    raise ValueError(f"extension type {code}")
+
+
+def unpack(header):
+    """As pairs, so that a key given twice is seen."""
+    return msgpack.unpackb(header, raw=False, strict_map_key=False, ext_hook=no_extensions,
+                           timestamp=0, object_pairs_hook=lambda pairs: ("map", pairs))
+
+
+def is_map(value):
+    return isinstance(value, tuple)
+
+
+def as_bytes(value):
+    return value.encode() if isinstance(value, str) else value
+
+
+def shown(key, value):
+    """A member as the vectors show it."""
+    if key in BYTES:
+        return as_bytes(value).hex()
+    if key == "headers":
+        return [[name, as_bytes(text).hex()] for name, text in value]
+    if key == "usage":
+        known = {"in", "out", "total", "cached", "reasoned", "est"}
+        return {k: shown(None, v) for k, v in value[1] if k in known}
+    return str(value) if isinstance(value, int) and value > 2**53 else value
+
+
+def words_of_this_version(members):
+    """Replaces what only a later minor version knows, as 01-ENVELOPE says."""
+    errors = (VECTORS.parent / "errors.def").read_text()
+    if "error" in members and f"ERR({members['error']}," not in errors:
+        members["error"] = NEWER["error"]
+    if "outcome" in members and members["outcome"] not in ("ok", "error", "cancelled"):
+        members["outcome"] = NEWER["outcome"]
+    if "surface" in members and members["surface"] not in ("none", "chat", "models", "model", "health", "ready"):
+        del members["surface"]
+        members["refuse"] = "NOT_FOUND"
+    return members
+
+
+def known_keys():
+    fields = (VECTORS.parent / "env_fields.def").read_text().splitlines()
+    return {line.split('"')[1] for line in fields if line.startswith("FIELD(")}
+
+
+def members_of(header):
+    tag, pairs = unpack(header)
+    assert tag == "map"
+    assert len({key for key, _ in pairs}) == len(pairs)
+    keys = known_keys() | {"kind"}
+    # nil, zero and false are absent, an empty text is not
+    members = {k: shown(k, v) for k, v in pairs if k in keys and (v or v == "" or is_map(v))}
+    return dict(pairs)["v"], members
+
+
+@pytest.mark.parametrize("vector", cases("kinds.json"))
+def test_kinds(vector):
+    header = bytes.fromhex(vector["header"])
+    version, members = members_of(header)
+    assert version == [1, 0]
+    assert members == vector["members"]
+    assert list(members) == list(vector["members"])
+    plain = msgpack.unpackb(header, raw=False)
+    assert msgpack.packb(plain, use_bin_type=True) == header, "not the shortest form"
+    if members["kind"] == "event":
+        assert isinstance(msgpack.unpackb(bytes.fromhex(vector["body"])), dict)
+
+
+@pytest.mark.parametrize("vector", cases("forms.json"))
+def test_forms(vector):
+    (major, minor), members = members_of(bytes.fromhex(vector["header"]))
+    assert major == 1
+    if minor > 0:
+        members = words_of_this_version(members)
+    assert members == vector["members"]
+
+
+def nesting(value):
+    if is_map(value):
+        return 1 + max((nesting(v) for _, v in value[1]), default=0)
+    if isinstance(value, list):
+        return 1 + max((nesting(v) for v in value), default=0)
+    return 0
+
+
+def count(value):
+    if is_map(value):
+        return 1 + sum(count(k) + count(v) for k, v in value[1])
+    return 1 + sum(count(v) for v in value) if isinstance(value, list) else 1
+
+
+def text_limits():
+    for line in (VECTORS.parent / "env_fields.def").read_text().splitlines():
+        if line.startswith("FIELD("):
+            key, _, kind, limit = [part.strip(' "()') for part in line[len("FIELD("):].split(",")]
+            if kind in ("TEXT", "BYTES"):
+                yield key, int(limit)
+
+
+def passes_a_limit(pairs):
+    limits = dict(text_limits())
+    unknown = {k for k, _ in pairs} - known_keys() - {"v", "kind"}
+    value = ("map", pairs)
+    members = dict(pairs)
+    too_long = [k for k, v in pairs if k in limits and isinstance(v, (str, bytes)) and len(as_bytes(v)) > limits[k]]
+    headers = members.get("headers")
+    headers = headers if isinstance(headers, list) else []
+    names = [pair[0] for pair in headers if isinstance(pair, list)]
+    return (
+        nesting(value) > DEPTH_MAX or count(value) > VALUES_MAX or len(pairs) > MEMBERS_MAX
+        or len(unknown) > UNKNOWN_MAX or bool(too_long)
+        or len(headers) > 32 or any(len(name) > 128 for name in names)
+    )
+
+
+@pytest.mark.parametrize("vector", cases("refused.json"))
+def test_refused(vector):
+    """That each breaks a rule for the reason given, as far as it can be told without our decoder."""
+    header = bytes.fromhex(vector["header"])
+    error = vector["error"]
+    try:
+        value = unpack(header)
+    except (ValueError, msgpack.UnpackException, RecursionError):
+        assert error == "invalid"
+        return
+    if not is_map(value):
+        assert error == "invalid"
+        return
+    pairs = value[1]
+    members = dict(pairs)
+    version = members.get("v")
+    if error == "limit":
+        assert passes_a_limit(pairs)
+    elif error == "version":
+        assert version[0] != 1
+    elif error == "ignored":
+        assert version[0] == 1 and version[1] > 0
+    else:
+        assert error == "invalid"
+        assert not passes_a_limit(pairs)
+        assert version is None or version == [1, 0] or not (
+            isinstance(version, list) and len(version) == 2
+            and all(type(number) is int and number >= 0 for number in version)
+        )

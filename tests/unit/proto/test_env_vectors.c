@@ -1,0 +1,296 @@
+/* The test vectors of 01-ENVELOPE (proto/vectors), run against our codec. That the vectors themselves
+ * are right is checked with another implementation of MessagePack, in tests/client/test_vectors.py. */
+#include "core/json_tree.h"
+#include "core/rand.h"
+#include "proto/env_fields.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cjson/cJSON.h>
+#include <cmocka.h>
+
+static struct dyn_slice
+read_file(const char *name)
+{
+    char path[512];
+    (void)snprintf(path, sizeof path, "%s/proto/vectors/%s", DYNABUS_SOURCE_DIR, name);
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, 0, SEEK_END), 0);
+    long size = ftell(file);
+    assert_true(size > 0);
+    rewind(file);
+    char *text = malloc((size_t)size);
+    assert_non_null(text);
+    assert_int_equal(fread(text, 1, (size_t)size, file), (size_t)size);
+    (void)fclose(file);
+    return dyn_slice(text, (size_t)size);
+}
+
+static struct cJSON *
+load(const char *name)
+{
+    struct dyn_slice text = read_file(name);
+    struct json_error error;
+    struct cJSON *tree = json_tree_parse(text, 16, &error);
+    assert_non_null(tree);
+    free((void *)(uintptr_t)text.data);
+    assert_true(cJSON_GetArraySize(tree) >= 10);
+    return tree;
+}
+
+static const char *
+string_of(const struct cJSON *object, const char *key)
+{
+    const struct cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
+    assert_true(cJSON_IsString(item));
+    return item->valuestring;
+}
+
+/* To be freed. */
+static struct dyn_slice
+unhex(const char *hex)
+{
+    size_t len = strlen(hex) / 2;
+    uint8_t *bytes = malloc(len > 0 ? len : 1);
+    assert_non_null(bytes);
+    assert_int_equal(dyn_hex_decode(bytes, len, dyn_slice_str(hex)), 0);
+    return dyn_slice((const char *)bytes, len);
+}
+
+static void
+expect_hex(struct dyn_slice got, const struct cJSON *expected)
+{
+    assert_true(cJSON_IsString(expected));
+    struct dyn_slice bytes = unhex(expected->valuestring);
+    assert_true(dyn_slice_eq(got, bytes));
+    free((void *)(uintptr_t)bytes.data);
+}
+
+/* Numbers beyond 2^53 stand as text. */
+static void
+expect_number(uint64_t got, const struct cJSON *expected)
+{
+    if (cJSON_IsString(expected)) {
+        assert_int_equal(got, strtoull(expected->valuestring, NULL, 10));
+    } else {
+        assert_true(cJSON_IsNumber(expected));
+        assert_true((double)got == expected->valuedouble);
+    }
+}
+
+static void
+expect_word(const char *got, const struct cJSON *expected)
+{
+    assert_true(cJSON_IsString(expected));
+    assert_string_equal(got, expected->valuestring);
+}
+
+static void
+expect_headers(const struct env *env, const struct cJSON *expected)
+{
+    assert_int_equal(cJSON_GetArraySize(expected), env->n_headers);
+    size_t i = 0;
+    const struct cJSON *pair;
+    cJSON_ArrayForEach(pair, expected)
+    {
+        expect_word(env->headers[i].name.data, cJSON_GetArrayItem(pair, 0));
+        expect_hex(env->headers[i].value, cJSON_GetArrayItem(pair, 1));
+        i++;
+    }
+}
+
+static void
+expect_usage(const struct env_usage *usage, const struct cJSON *expected)
+{
+    int n = usage->estimated;
+    assert_true(usage->known);
+    assert_int_equal(cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(expected, "est")), usage->estimated);
+    for (size_t i = 0; i < ENV_N_USAGE_FIELDS; i++) {
+        const struct cJSON *count = cJSON_GetObjectItemCaseSensitive(expected, env_usage_fields[i].key.data);
+        uint64_t got;
+        memcpy(&got, (const char *)usage + env_usage_fields[i].offset, sizeof got);
+        if (count != NULL) {
+            expect_number(got, count);
+        }
+        n += got != 0;
+    }
+    assert_int_equal(cJSON_GetArraySize(expected), n);
+}
+
+static void
+expect_member(const struct env *env, const struct env_field *field, const struct cJSON *expected)
+{
+    const void *at = env_field_get(env, field);
+    switch (field->type) {
+    case ENV_FIELD_ID:
+        expect_hex(dyn_slice(at, sizeof(struct env_id)), expected);
+        return;
+    case ENV_FIELD_U16:
+        expect_number(*(const uint16_t *)at, expected);
+        return;
+    case ENV_FIELD_U32:
+        expect_number(*(const uint32_t *)at, expected);
+        return;
+    case ENV_FIELD_U64:
+        expect_number(*(const uint64_t *)at, expected);
+        return;
+    case ENV_FIELD_BOOL:
+        assert_int_equal(*(const bool *)at, cJSON_IsTrue(expected));
+        return;
+    case ENV_FIELD_TEXT:
+        expect_word(((const struct dyn_slice *)at)->data, expected);
+        return;
+    case ENV_FIELD_BYTES:
+        expect_hex(*(const struct dyn_slice *)at, expected);
+        return;
+    case ENV_FIELD_SURFACE:
+        expect_word(env_surface_name(env->surface), expected);
+        return;
+    case ENV_FIELD_OUTCOME:
+        expect_word(env_outcome_name(env->outcome), expected);
+        return;
+    case ENV_FIELD_ERROR:
+        expect_word(err_row(*(const enum err_code *)at)->name, expected);
+        return;
+    case ENV_FIELD_HEADERS:
+        expect_headers(env, expected);
+        return;
+    case ENV_FIELD_USAGE:
+        expect_usage(&env->usage, expected);
+        return;
+    }
+}
+
+/* What the vector names is there; encoding says what is set at all, so nothing else is. */
+static void
+expect_members(const struct env *env, const struct cJSON *members)
+{
+    struct dyn_buf again = DYN_BUF_INIT;
+    size_t known = 0;
+    expect_word(env_kind_name(env->kind), cJSON_GetObjectItemCaseSensitive(members, "kind"));
+    for (size_t i = 0; i < ENV_N_FIELDS; i++) {
+        const struct cJSON *expected = cJSON_GetObjectItemCaseSensitive(members, env_fields[i].key.data);
+        if (expected != NULL) {
+            expect_member(env, &env_fields[i], expected);
+            known++;
+        }
+    }
+    assert_int_equal(cJSON_GetArraySize(members), known + 1);
+    assert_int_equal(env_encode(env, &again, NULL), 0);
+    unsigned char first = (unsigned char)again.data[0];
+    size_t written = (first & 0xf0) == 0x80 ? (first & 0x0f) : (unsigned char)again.data[2];
+    assert_int_equal(written, known + 2); /* with v and kind */
+    dyn_buf_fini(&again);
+}
+
+static struct env *
+decode(const struct cJSON *vector)
+{
+    struct dyn_slice header = unhex(string_of(vector, "header"));
+    struct env *env = NULL;
+    struct dyn_err err = {.code = DYN_OK};
+    int result = env_decode(header, &env, &err);
+    if (result != 0) {
+        print_error("%s: %s\n", string_of(vector, "name"), err.text);
+    }
+    assert_int_equal(result, 0);
+    free((void *)(uintptr_t)header.data);
+    return env;
+}
+
+/* Decoding gives the members, encoding them gives the very bytes. */
+static void
+headers_of_every_kind(void **state)
+{
+    (void)state;
+    bool seen[ENV_KIND_COUNT] = {false};
+    struct cJSON *vectors = load("kinds.json");
+    const struct cJSON *vector;
+    cJSON_ArrayForEach(vector, vectors)
+    {
+        struct env *env = decode(vector);
+        struct dyn_buf again = DYN_BUF_INIT;
+        expect_members(env, cJSON_GetObjectItemCaseSensitive(vector, "members"));
+        assert_int_equal(env_encode(env, &again, NULL), 0);
+        expect_hex(dyn_buf_slice(&again), cJSON_GetObjectItemCaseSensitive(vector, "header"));
+        seen[env->kind] = true;
+        dyn_buf_fini(&again);
+        env_free(&env);
+    }
+    for (size_t kind = ENV_REQUEST; kind < ENV_KIND_COUNT; kind++) {
+        assert_true(seen[kind]);
+    }
+    json_tree_free(&vectors);
+}
+
+static void
+other_forms_mean_the_same(void **state)
+{
+    (void)state;
+    struct cJSON *vectors = load("forms.json");
+    const struct cJSON *vector;
+    cJSON_ArrayForEach(vector, vectors)
+    {
+        struct env *env = decode(vector);
+        expect_members(env, cJSON_GetObjectItemCaseSensitive(vector, "members"));
+        env_free(&env);
+    }
+    json_tree_free(&vectors);
+}
+
+static const char *
+how_refused(struct dyn_slice header)
+{
+    struct env *env = NULL;
+    struct dyn_err err = {.code = DYN_OK};
+    unsigned major = ENV_VERSION_MAJOR;
+    unsigned minor = 0;
+    int result = env_decode(header, &env, &err);
+    if (result == 0) {
+        env_free(&env);
+        return "decoded";
+    }
+    if (result > 0) {
+        return "ignored";
+    }
+    assert_true(err.text[0] != '\0');
+    if (env_header_version(header, &major, &minor) == 0 && major != ENV_VERSION_MAJOR) {
+        return "version";
+    }
+    return err.code == DYN_E_LIMIT ? "limit" : "invalid";
+}
+
+static void
+what_breaks_the_protocol_is_refused(void **state)
+{
+    (void)state;
+    struct cJSON *vectors = load("refused.json");
+    const struct cJSON *vector;
+    assert_true(cJSON_GetArraySize(vectors) >= 100);
+    cJSON_ArrayForEach(vector, vectors)
+    {
+        struct dyn_slice header = unhex(string_of(vector, "header"));
+        const char *how = how_refused(header);
+        if (strcmp(how, string_of(vector, "error")) != 0) {
+            print_error("%s\n", string_of(vector, "name"));
+        }
+        assert_string_equal(how, string_of(vector, "error"));
+        free((void *)(uintptr_t)header.data);
+    }
+    json_tree_free(&vectors);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(headers_of_every_kind),
+        cmocka_unit_test(other_forms_mean_the_same),
+        cmocka_unit_test(what_breaks_the_protocol_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
