@@ -1,6 +1,9 @@
 #include "mock/pacer.h"
 
-enum { US_PER_MS = 1000 };
+enum {
+    US_PER_MS = 1000,
+    AT_A_TIME = 2, /* a token carries the time at which it was written: it must not wait for many others */
+};
 
 static size_t
 slot_of(uint64_t tick_ms)
@@ -50,44 +53,60 @@ put(struct mock_pacer *pacer, struct mock_wait *wait)
     dyn_list_append(&pacer->slots[slot], &wait->link);
 }
 
-static void
-fire_tick(struct mock_pacer *pacer, uint64_t tick)
+/* Puts the waits of the next tick into `due`. false: none is due yet. */
+static bool
+next_due(struct mock_pacer *pacer, uint64_t now)
 {
+    uint64_t tick = pacer->waiting > 0 ? next_used_tick(pacer, pacer->tick_ms) : UINT64_MAX;
+    if (tick > now) {
+        return false;
+    }
     size_t slot = slot_of(tick);
-    struct dyn_list due;
-    dyn_list_init(&due);
-    dyn_list_splice(&due, &pacer->slots[slot]);
+    dyn_list_splice(&pacer->due, &pacer->slots[slot]);
     pacer->in_use[slot / 64] &= ~(1ull << (slot % 64));
     pacer->tick_ms = tick;
-    for (struct dyn_list *link; (link = dyn_list_pop(&due)) != NULL;) {
-        struct mock_wait *wait = DYN_CONTAINER_OF(link, struct mock_wait, link);
-        if (wait->due_ms > tick) { /* of a later round of the wheel */
-            put(pacer, wait);
-            continue;
+    return true;
+}
+
+static void
+fire_some(struct mock_pacer *pacer)
+{
+    uint64_t now = mock_pacer_now_ms(pacer);
+    pacer->firing = true;
+    for (unsigned fired = 0; fired < AT_A_TIME;) {
+        struct dyn_list *link = dyn_list_pop(&pacer->due);
+        if (link != NULL) {
+            struct mock_wait *wait = DYN_CONTAINER_OF(link, struct mock_wait, link);
+            if (wait->due_ms > pacer->tick_ms) { /* of a later round of the wheel */
+                put(pacer, wait);
+                continue;
+            }
+            pacer->waiting--;
+            fired++;
+            wait->fire(wait);
+        } else if (!next_due(pacer, now)) {
+            pacer->tick_ms = pacer->tick_ms < now ? now : pacer->tick_ms;
+            pacer->firing = false;
+            arm(pacer);
+            return;
         }
-        pacer->waiting--;
-        wait->fire(wait);
     }
+    bus_task_queue(pacer->loop, &pacer->more);
 }
 
 static void
 on_timer(struct bus_timer *timer)
 {
     struct mock_pacer *pacer = DYN_CONTAINER_OF(timer, struct mock_pacer, timer);
-    uint64_t now = mock_pacer_now_ms(pacer);
-    pacer->firing = true;
-    while (pacer->waiting > 0) {
-        uint64_t tick = next_used_tick(pacer, pacer->tick_ms);
-        if (tick > now) {
-            break;
-        }
-        fire_tick(pacer, tick);
+    if (!pacer->firing) {
+        fire_some(pacer);
     }
-    if (pacer->tick_ms < now) {
-        pacer->tick_ms = now;
-    }
-    pacer->firing = false;
-    arm(pacer);
+}
+
+static void
+on_more(struct bus_task *task)
+{
+    fire_some(DYN_CONTAINER_OF(task, struct mock_pacer, more));
 }
 
 void
@@ -95,6 +114,8 @@ mock_pacer_init(struct mock_pacer *pacer, bus_loop_t *loop)
 {
     *pacer = (struct mock_pacer){.loop = loop, .timer = {.fire = on_timer}};
     pacer->tick_ms = mock_pacer_now_ms(pacer);
+    dyn_list_init(&pacer->due);
+    bus_task_init(&pacer->more, on_more);
     for (size_t i = 0; i < MOCK_PACER_SLOTS; i++) {
         dyn_list_init(&pacer->slots[i]);
     }
@@ -104,13 +125,14 @@ void
 mock_pacer_fini(struct mock_pacer *pacer)
 {
     DYN_ASSERT(pacer->waiting == 0);
+    bus_task_cancel(&pacer->more);
     bus_timer_fini(&pacer->timer);
 }
 
 void
 mock_pacer_add(struct mock_pacer *pacer, struct mock_wait *wait, uint64_t due_ms)
 {
-    if (pacer->waiting == 0) { /* nothing was looked at while nothing waited */
+    if (pacer->waiting == 0 && !pacer->firing) { /* nothing was looked at while nothing waited */
         uint64_t now = mock_pacer_now_ms(pacer);
         pacer->tick_ms = now > pacer->tick_ms ? now : pacer->tick_ms;
     }

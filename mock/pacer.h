@@ -1,6 +1,7 @@
 /* Waits of many calls on one timer: a wheel of one slot a millisecond, so that thousands of paced streams
  * cost one timer and one poll a millisecond and not one each. Times are late by up to two milliseconds,
- * never early; who keeps a pace counts from the time that was due, so nothing adds up. */
+ * never early; who keeps a pace counts from the time that was due, so nothing adds up. Of many that are
+ * due at once a few fire at a time, and what they wrote goes out before the next few fire. */
 #pragma once
 
 #include "bus/loop.h"
@@ -18,7 +19,9 @@ struct mock_pacer {
     struct bus_timer timer;
     uint64_t tick_ms; /* all slots up to this one have been looked at */
     size_t waiting;
-    bool firing;                            /* the timer is armed when all that are due have fired */
+    bool firing;          /* the timer is armed when all that are due have fired */
+    struct dyn_list due;  /* of tick_ms, still to be fired */
+    struct bus_task more; /* fires the next few of them */
     uint64_t in_use[MOCK_PACER_SLOTS / 64]; /* a bit for each slot that may hold a wait */
     struct dyn_list slots[MOCK_PACER_SLOTS];
 };
