@@ -11,6 +11,8 @@
 #include "core/list.h"
 #include "proto/err.h"
 
+struct dialect_request;
+
 /* Where an actor is, for its peers in this process: loop number and slot. 0 is nobody. */
 typedef uint32_t bus_addr_t;
 
@@ -97,6 +99,9 @@ struct env {
     uint32_t         deadline_ms; /* left; 0: the router's default */
     uint32_t         attempts_left; /* 0: the router's default */
     uint64_t         received_us; /* monotonic clock of this process when the request began; not encoded */
+    /* What the router's one look at the body found out, so that the provider need not look again. Borrowed:
+     * good while the receiver handles the envelope. Not encoded: NULL behind every wire but the local one. */
+    const struct dialect_request *facts;
 
     /* REQUEST (first window) and CREDIT: bytes. */
     uint32_t credit;

@@ -137,6 +137,7 @@ route_step_send(struct route_request *rq)
     attempt->target = rq->target->name; /* outlives the envelope's journey in this process */
     attempt->model = env_copy(attempt, rq->model);
     attempt->stream = rq->facts.stream;
+    attempt->facts = &rq->facts; /* kept until the attempt's END */
     attempt->credit = rq->credit;
     attempt->deadline_ms = (uint32_t)((rq->deadline_us - now_us) / 1000);
     if (bus_send(router->me, rq->target->addr, &attempt, NULL) != 0) {

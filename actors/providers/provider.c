@@ -87,7 +87,7 @@ upstream_model(const struct provider_target *target, const struct env *request)
 
 /* The body to send, one reference: the client's own, unless something must be spliced into it. NULL with
  * a problem when it is no request of the dialect. The client's bytes are read only when a splice can be
- * needed: for another model name, and to ask for usage. */
+ * needed (for another model name, and to ask for usage) and the router's look at them did not come along. */
 static dyn_block_t *
 upstream_body(struct provider_call *call, struct env *request, struct dialect_problem *problem)
 {
@@ -98,12 +98,16 @@ upstream_body(struct provider_call *call, struct env *request, struct dialect_pr
         return dyn_block_ref(request->body);
     }
     struct dyn_slice body = dyn_block_slice(request->body);
-    struct dialect_request facts;
-    if (provider->dialect->read_request(body, &request->arena, &facts, problem) != 0) {
-        return NULL;
+    struct dialect_request own;
+    const struct dialect_request *facts = request->facts;
+    if (facts == NULL) {
+        if (provider->dialect->read_request(body, &request->arena, &own, problem) != 0) {
+            return NULL;
+        }
+        facts = &own;
     }
-    call->withholds_usage = asks_usage && !facts.wants_usage;
-    dyn_block_t *spliced = provider->dialect->splice_request(body, &facts, model, asks_usage);
+    call->withholds_usage = asks_usage && !facts->wants_usage;
+    dyn_block_t *spliced = provider->dialect->splice_request(body, facts, model, asks_usage);
     return spliced != NULL ? spliced : dyn_block_ref(request->body);
 }
 
