@@ -167,11 +167,12 @@ static bool
 set_field(struct mock_behaviour *behaviour, const struct key *key, struct dyn_slice value)
 {
     void *field = (char *)behaviour + key->offset;
+    const bool yes = true;
     struct mock_range range;
     int index;
     switch (key->kind) {
     case KEY_FLAG:
-        memcpy(field, &(bool){true}, key->size);
+        memcpy(field, &yes, key->size);
         return true;
     case KEY_NUMBER:
         if (!parse_range(key, value, &range) || range.from != range.to) {

@@ -35,7 +35,7 @@ split(const char *address, char host[MOCK_URL_SIZE], const char **port, struct d
 static void
 describe(int fd, char url[MOCK_URL_SIZE], uint16_t *port)
 {
-    struct sockaddr_storage bound;
+    struct sockaddr_storage bound = {0};
     socklen_t len = sizeof bound;
     char host[INET6_ADDRSTRLEN] = "";
     *port = 0;
@@ -80,7 +80,7 @@ open_socket(const struct addrinfo *info)
 int
 mock_listen(const char *address, char url[MOCK_URL_SIZE], uint16_t *port, struct dyn_err *err)
 {
-    char host[MOCK_URL_SIZE];
+    char host[MOCK_URL_SIZE] = "";
     const char *service = NULL;
     if (split(address, host, &service, err) != 0) {
         return -1;

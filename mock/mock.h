@@ -8,10 +8,10 @@
 typedef struct mock mock_t;
 
 struct mock_options {
-    const char *listen; /* "127.0.0.1:4010", "[::1]:0", ":4010"; NULL: "127.0.0.1:0". Port 0: any */
+    const char *listen;      /* "127.0.0.1:4010", "[::1]:0", ":4010"; NULL: "127.0.0.1:0". Port 0: any */
     const char *script_path; /* JSON; NULL: none */
-    const char *key;    /* that a request must bring ("Authorization: Bearer KEY"); NULL: none is asked */
-    uint64_t seed;      /* of nonces and of times drawn from a range; 0: new ones each time */
+    const char *key; /* that a request must bring ("Authorization: Bearer KEY"); NULL: none is asked */
+    uint64_t seed;   /* of nonces and of times drawn from a range; 0: new ones each time */
 };
 
 struct mock_stats {

@@ -110,8 +110,8 @@ framings_split_anywhere(void **state)
     (void)state;
     static const char *const answers[] = {
         "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nhello world",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6;x=y\r\nhello \r\n5\r\nworld\r\n0\r\nA: "
-        "b\r\n\r\n",
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6;x=y\r\nhello \r\n5\r\nworld\r\n0\r\nA: "
+         "b\r\n\r\n"),
         "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello world",
     };
     static struct load_answer answer;
