@@ -77,8 +77,11 @@ is_refused(const struct config_problems *problems, struct config_mark mark)
     return false;
 }
 
-static void DYN_PRINTF(3, 0) add_formatted(struct config_problems *problems, struct config_problem problem,
-                                           const char *fmt, va_list args)
+static void add_formatted(struct config_problems *problems, struct config_problem problem, const char *fmt,
+                          va_list args) DYN_PRINTF(3, 0);
+
+static void
+add_formatted(struct config_problems *problems, struct config_problem problem, const char *fmt, va_list args)
 {
     if (problems->is_checking && is_refused(problems, problem.mark)) {
         return;
