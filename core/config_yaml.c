@@ -49,6 +49,7 @@ static const struct {
     {"did not find expected key", "a key was expected here; check the indentation", false},
     {"did not find expected ',' or ']'", "the list is not closed: ',' or ']' was expected here", false},
     {"did not find expected ',' or '}'", "the braces are not closed: ',' or '}' was expected here", false},
+    {"did not find expected node content", "a value was expected here", false},
     {"found unexpected end of stream", "the quote that opens here is not closed", true},
     {"found unknown escape character", "no escape that YAML knows; \\\\ is a backslash", false},
     {"did not find expected '-' indicator", "another '- ' item was expected here; check the indentation",

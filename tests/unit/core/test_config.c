@@ -358,6 +358,55 @@ what_checks_say_is_made_printable(void **state)
     dyn_buf_fini(&out);
 }
 
+static void
+all_words_for_yes_and_no_are_taken(void **state)
+{
+    (void)state;
+    static const char *const words[] = {"true", "True", "TRUE", "yes",   "Yes",   "YES",   "on", "On",
+                                        "ON",   "y",    "Y",    "false", "False", "FALSE", "no", "No",
+                                        "NO",   "off",  "Off",  "OFF",   "n",     "N"};
+    for (size_t i = 0; i < DYN_ARRAY_LEN(words); i++) {
+        char text[40];
+        (void)snprintf(text, sizeof text, "verbose: %s\n", words[i]);
+        config_t *config = parse_yaml(text);
+        assert_no_problems(config);
+        assert_int_equal(server_of(config)->verbose, i < DYN_ARRAY_LEN(words) / 2);
+        assert_true(server_of(config)->verbose_set);
+        config_free(&config);
+    }
+}
+
+/* A file that cannot be read at all has that problem and no other. */
+static void
+required_keys_of_the_top_are_asked_for(void **state)
+{
+    (void)state;
+    const struct config_part part = {.folder = "tls", .section = tls_section};
+    const struct config_part *const parts[] = {&part};
+    static const struct {
+        const char *text;
+        const char *problems;
+    } files[] = {
+        {"", "1:1: the key 'certificate' is missing\n"},
+        {"certificate:\n", "1:1: the key 'certificate' is missing\n"},
+        {"\n  level: 1\n", "2:3: the key 'certificate' is missing\n"},
+        {"certificate: c\n", ""},
+        {"certificate: [\n", "2:1: not YAML: a value was expected here\n"},
+        {"\x01", "1:1: a control character\n"},
+        {"[]", "1:1: expected keys and values here: a configuration is a map at its top\n"},
+    };
+    struct dyn_buf out = DYN_BUF_INIT;
+    for (size_t i = 0; i < DYN_ARRAY_LEN(files); i++) {
+        config_t *config = config_parse(dyn_slice_str(files[i].text), "t.yaml", parts, 1, NULL);
+        assert_string_equal(problems_text(config, &out), files[i].problems);
+        config_free(&config);
+    }
+    config_t *config = config_defaults(parts, 1);
+    assert_no_problems(config);
+    config_free(&config);
+    dyn_buf_fini(&out);
+}
+
 int
 main(void)
 {
@@ -366,6 +415,8 @@ main(void)
         cmocka_unit_test(null_is_as_if_not_written),
         cmocka_unit_test(yaml_values_arrive),
         cmocka_unit_test(json_values_arrive),
+        cmocka_unit_test(all_words_for_yes_and_no_are_taken),
+        cmocka_unit_test(required_keys_of_the_top_are_asked_for),
         cmocka_unit_test(every_part_reads_its_keys_of_a_shared_list),
         cmocka_unit_test(a_check_can_ask_where_a_value_stands),
         cmocka_unit_test(a_check_does_not_complain_about_what_was_refused),

@@ -14,6 +14,13 @@ struct problem_case {
 };
 
 static const struct problem_case cases[] = {
+    {"text beyond ASCII is shown as it is", YAML,
+     TEXT("p\303\266rt: 1\n"
+          "port: \"\303\205\"\n"
+          "mode: \303\205\303\266\342\202\254\n"),
+     "1:1: unknown key 'p\303\266rt'\n"
+     "2:7: 'port' must be a whole number; quotes make it text, leave them out\n"
+     "3:7: 'mode' must be one of single, fallback, spread, not '\303\205\303\266\342\202\254'\n"},
     {"a mistyped key", YAML, TEXT("prot: 1\n"), "1:1: unknown key 'prot', did you mean 'port'?\n"},
     {"no key is near", YAML, TEXT("zzz: 1\ntls: {certificate: c, qqq: 2}\n"),
      "1:1: unknown key 'zzz'\n"
@@ -104,6 +111,16 @@ static const struct problem_case cases[] = {
           "origins: [1, no, 2001-01-01]\n"),
      "3:11: 'fallback' is no target\n"},
     {"bools", YAML, TEXT("verbose: maybe\n"), "1:10: 'verbose' must be true or false, not 'maybe'\n"},
+    {"number that is another JSON value", YAML, TEXT("weight: true\nratio: \"x\"\noffset: null_\n"),
+     "1:9: 'weight' must be a number, not 'true'\n"
+     "2:8: 'ratio' must be a number; quotes make it text, leave them out\n"
+     "3:9: 'offset' must be a whole number, not 'null_'\n"},
+    {"number with junk behind", YAML, TEXT("weight: 1 2\nratio: 1}\n"),
+     "1:9: 'weight' must be a number, not '1 2'\n"
+     "2:8: 'ratio' must be a number, not '1}'\n"},
+    {"number that is very long", YAML,
+     TEXT("weight: 11111111111111111111111111111111111111111111111111111111111111111111111111111111\n"),
+     "1:9: 'weight' must be a number, not '111111111111111111111111111111111111111111111111111111111...'\n"},
     {"bool in quotes", YAML, TEXT("verbose: \"true\"\n"),
      "1:10: 'verbose' must be true or false; quotes make it text, leave them out\n"},
     {"bool as number", YAML, TEXT("verbose: 1\n"), "1:10: 'verbose' must be true or false, not '1'\n"},
@@ -245,6 +262,9 @@ static const struct problem_case cases[] = {
      "2:11: the key 'name' is missing in 'targets[0]'\n"
      "2:15: the key 'name' is missing in 'targets[1]'\n"},
     {"required null section is no section", YAML, TEXT("tls: ~\n"), ""},
+    {"a long way is cut", YAML,
+     TEXT("headers: {aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa: [b]}\n"),
+     "1:83: 'headers.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...' must be a text\n"},
     {"duplicate", YAML, TEXT("port: 1\nlisten: a\nport: 2\nport: 3\n"),
      "3:1: key 'port' was already given in line 1\n"
      "4:1: key 'port' was already given in line 1\n"},
