@@ -42,6 +42,8 @@ static const struct problem_case cases[] = {
      "3:1: directives (%NAME) are not supported; leave the line out\n"},
     {"block scalar header", YAML, TEXT("note: >x\n  a\n"),
      "1:8: not YAML: while scanning a block scalar, did not find expected comment or line break\n"},
+    {"no schema problem beside a syntax problem", YAML, TEXT("prot: 1\nnote: >x\n  a\n"),
+     "2:8: not YAML: while scanning a block scalar, did not find expected comment or line break\n"},
     {"UTF-16 needs both bytes", YAML, TEXT("\377\377x"), "1:1: not valid UTF-8\n"},
     {"complex key", YAML, TEXT("? [a]\n: b\n"), "1:3: a key has to be plain text\n"},
     {"map as a key", YAML, TEXT("{a: b}: c\n"), "1:1: a key has to be plain text\n"},

@@ -300,6 +300,9 @@ static const struct problem_case cases[] = {
      "1:9: 'listen' refers to the environment variable NOPE, which is not set\n"
      "2:7: 'note' refers to the environment variable NOPE2, which is not set\n"
      "2:7: 'note' refers to the environment variable NOPE3, which is not set\n"},
+    {"digits in a name", YAML, TEXT("listen: ${N0_9}\nnote: ${_}\n"),
+     "1:9: 'listen' refers to the environment variable N0_9, which is not set\n"
+     "2:7: 'note' refers to the environment variable _, which is not set\n"},
     {"undefined in lists and maps", YAML, TEXT("origins: [a, \"${NOPE}\"]\nheaders: {x: \"${NOPE}\"}\n"),
      "1:14: 'origins[1]' refers to the environment variable NOPE, which is not set\n"
      "2:14: 'headers.x' refers to the environment variable NOPE, which is not set\n"},
