@@ -1,3 +1,6 @@
+/* References of one value at a time: found from front to back, looked up, put in. What was put in is not
+ * looked at again. Reads files, and only such as end by themselves; runs while a configuration is loaded,
+ * never beside requests. */
 #include "core/config_refs.h"
 
 #include "core/config_tree.h"
