@@ -34,7 +34,7 @@ struct http_server {
     void *self;
     struct http_limits limits;
     struct dyn_list active; /* connections with a request, or part of one */
-    struct dyn_list idle;   /* the others, longest idle first: the first to go when there are too many */
+    struct dyn_list idle;   /* the others */
     size_t n_connections;
     atomic_size_t *gauge; /* of them, for other threads; may be NULL */
     struct dyn_buf common_lines; /* header lines that every answer carries */

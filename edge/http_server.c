@@ -98,24 +98,11 @@ count(http_server_t *server, size_t n_connections)
     }
 }
 
-static bool
-make_room(http_server_t *server)
-{
-    if (server->n_connections < server->limits.connections_max) {
-        return true;
-    }
-    if (dyn_list_is_empty(&server->idle)) {
-        return false;
-    }
-    http_socket_kill(&DYN_CONTAINER_OF(server->idle.next, struct http_conn, link)->socket, false);
-    return true;
-}
-
 int
 http_server_adopt(http_server_t *server, int fd, struct dyn_err *err)
 {
-    if (!make_room(server)) {
-        return dyn_err_set(err, DYN_E_LIMIT, "%zu connections, all busy", server->n_connections);
+    if (server->n_connections >= server->limits.connections_max) {
+        return dyn_err_set(err, DYN_E_LIMIT, "%zu connections, the limit", server->n_connections);
     }
     struct http_conn *conn = dyn_alloc(sizeof *conn);
     http_conn_init(conn, server);

@@ -95,8 +95,8 @@ struct http_server_options {
 /* `loop` must not run elsewhere; call on its thread or before it runs. */
 http_server_t *http_server_new(bus_loop_t *loop, const struct http_server_ops *ops, void *self,
                                const struct http_server_options *options, struct dyn_err *err);
-/* Takes a connected socket. At the limit the longest idle connection makes room; when none is idle: -1, and
- * the descriptor is still the caller's. Not from inside a callback. */
+/* Takes a connected socket. -1: at the limit (DYN_E_LIMIT), the descriptor is still the caller's. Not from
+ * inside a callback. */
 int http_server_adopt(http_server_t *server, int fd, struct dyn_err *err);
 size_t http_server_connections(const http_server_t *server);
 /* From now on answers carry `connection: close`; idle connections close after `grace_ms`. */

@@ -437,35 +437,33 @@ no_time_out_while_an_answer_is_awaited(void **state)
 /* ---- limits, leaving, draining ---- */
 
 static void
-at_the_limit_the_longest_idle_goes(void **state)
+at_the_limit_new_ones_are_refused_and_old_ones_served(void **state)
 {
     (void)state;
+    atomic_size_t gauge;
+    atomic_init(&gauge, 0);
     struct web web;
-    web_start_with(&web, &(struct http_server_options){.connections_max = 3});
-    web.answer = NULL;
-    struct client busy = web_connect(&web);
-    struct client idle_1 = web_connect(&web);
-    struct client idle_2 = web_connect(&web);
-    client_send(&web, &busy, GET);
-    struct client fresh = web_connect(&web);
-    client_read(&idle_1);
-    client_read(&idle_2);
-    assert_true(idle_1.eof);
-    assert_false(idle_2.eof);
-    client_send(&web, &idle_2, GET);
-    client_send(&web, &fresh, GET);
+    web_start_with(&web, &(struct http_server_options){.connections_max = 2, .connections = &gauge});
+    struct client first = web_connect(&web);
+    struct client second = web_connect(&web);
+    client_send(&web, &first, GET);
     int fds[2];
     struct dyn_err err;
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
     assert_int_equal(http_server_adopt(web.server, fds[0], &err), -1);
     assert_int_equal(err.code, DYN_E_LIMIT);
-    assert_int_equal(close(fds[0]), 0); /* still ours */
-    (void)close(fds[1]);
-    assert_int_equal(web.requests, 3);
-    client_close(&busy);
-    client_close(&idle_1);
-    client_close(&idle_2);
-    client_close(&fresh);
+    assert_int_equal(atomic_load(&gauge), 2);
+    client_send(&web, &first, GET);
+    assert_int_equal(client_count(&first, "GET /g 0 "), 2);
+    client_close(&second);
+    web_run(&web);
+    assert_int_equal(atomic_load(&gauge), 1);
+    assert_int_equal(http_server_adopt(web.server, fds[0], &err), 0); /* it stayed ours; now there is room */
+    struct client third = {.fd = fds[1]};
+    client_send(&web, &third, GET);
+    client_assert_has(&third, "GET /g 0 ");
+    client_close(&first);
+    client_close(&third);
     web_stop(&web);
 }
 
@@ -573,7 +571,7 @@ main(void)
         cmocka_unit_test(an_idle_connection_closes),
         cmocka_unit_test(lingering_ends),
         cmocka_unit_test(no_time_out_while_an_answer_is_awaited),
-        cmocka_unit_test(at_the_limit_the_longest_idle_goes),
+        cmocka_unit_test(at_the_limit_new_ones_are_refused_and_old_ones_served),
         cmocka_unit_test(a_client_that_leaves_ends_its_exchange_at_once),
         cmocka_unit_test(draining_closes_idle_ones_and_finishes_the_rest),
         cmocka_unit_test(a_server_is_freed_with_everything_open),
