@@ -48,9 +48,9 @@ enum env_outcome { ENV_OUTCOME_OK = 1, ENV_OUTCOME_ERROR, ENV_OUTCOME_CANCELLED 
 
 /* Fixed: 01-ENVELOPE gives these numbers. Bytes. */
 enum {
-    ENV_CHUNK_MAX = 32 * 1024,         /* body of one CHUNK, and of END */
+    ENV_CHUNK_MAX = 32 * 1024,         /* body of one CHUNK */
     ENV_WINDOW_FIRST = 64 * 1024,      /* credit granted in REQUEST */
-    ENV_HELD_ANSWER_MAX = 1024 * 1024, /* a plain answer up to this is held until END */
+    ENV_HELD_ANSWER_MAX = 1024 * 1024, /* body of END; a plain answer up to this is held until END */
     ENV_HEADERS_MAX = 32,              /* entries in `headers` */
     ENV_BODY_HEADROOM = 1280,          /* free bytes in front of an answer's body for the HTTP head */
 };

@@ -479,7 +479,9 @@ env_header_version(struct dyn_slice header, unsigned *major, unsigned *minor)
 static size_t
 body_max(enum env_kind kind)
 {
-    return kind == ENV_CHUNK || kind == ENV_END ? (size_t)ENV_CHUNK_MAX : (size_t)ENV_BODY_MAX;
+    return kind == ENV_CHUNK ? (size_t)ENV_CHUNK_MAX
+           : kind == ENV_END ? (size_t)ENV_HELD_ANSWER_MAX
+                             : (size_t)ENV_BODY_MAX;
 }
 
 int
