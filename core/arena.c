@@ -21,7 +21,7 @@
 
 struct arena_chunk {
     struct arena_chunk *older;
-    size_t              size;
+    size_t size;
     _Alignas(max_align_t) char memory[];
 };
 

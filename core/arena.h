@@ -7,12 +7,12 @@
 struct arena_chunk;
 
 struct arena {
-    char               *next; /* first free byte of the current chunk */
-    char               *end;
+    char *next; /* first free byte of the current chunk */
+    char *end;
     struct arena_chunk *chunks; /* newest first; what was malloc'd */
-    char               *inline_memory; /* borrowed first piece, may be NULL */
-    size_t              inline_size;
-    size_t              used; /* bytes handed out since the last reset */
+    char *inline_memory;        /* borrowed first piece, may be NULL */
+    size_t inline_size;
+    size_t used; /* bytes handed out since the last reset */
 };
 
 /* `memory` (may be NULL) is used up before anything is allocated; it must stay until arena_fini. */

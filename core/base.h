@@ -14,19 +14,20 @@
 #define DYN_LIKELY(x)        __builtin_expect(!!(x), 1)
 #define DYN_UNLIKELY(x)      __builtin_expect(!!(x), 0)
 
-#define DYN_ARRAY_LEN(array) (sizeof(array) / sizeof((array)[0]))
-#define DYN_CONTAINER_OF(ptr, type, member) \
-    ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
+#define DYN_ARRAY_LEN(array)                (sizeof(array) / sizeof((array)[0]))
+#define DYN_CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 /* Borrowed bytes: not terminated, may hold NUL, never owned by the slice. {NULL, 0} is "absent";
  * a present empty value has a non-NULL pointer. */
 struct dyn_slice {
     const char *data;
-    size_t      len;
+    size_t len;
 };
 
-#define DYN_SLICE(literal)      ((struct dyn_slice){"" literal, sizeof(literal) - 1})
+#define DYN_SLICE(literal) ((struct dyn_slice){"" literal, sizeof(literal) - 1})
+/* clang-format off */
 #define DYN_SLICE_INIT(literal) {"" literal, sizeof(literal) - 1}
+/* clang-format on */
 
 static inline struct dyn_slice
 dyn_slice(const char *data, size_t len)
@@ -57,8 +58,7 @@ dyn_slice_is(struct dyn_slice a, const char *text)
 bool dyn_slice_ieq(struct dyn_slice a, struct dyn_slice b);
 
 /* Invariants of ours, always compiled in. Never on bytes that came from outside. */
-#define DYN_ASSERT(cond) \
-    (DYN_LIKELY(cond) ? (void)0 : dyn_assert_failed(#cond, __FILE__, __LINE__, __func__))
+#define DYN_ASSERT(cond) (DYN_LIKELY(cond) ? (void)0 : dyn_assert_failed(#cond, __FILE__, __LINE__, __func__))
 
 _Noreturn void dyn_assert_failed(const char *cond, const char *file, int line, const char *func);
 

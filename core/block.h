@@ -12,10 +12,10 @@ typedef struct dyn_block dyn_block_t;
 
 struct dyn_block {
     atomic_uint refs;
-    size_t      cap;   /* bytes in memory[] */
-    size_t      start; /* offset of the first byte in use */
-    size_t      len;   /* bytes in use */
-    char        memory[];
+    size_t cap;   /* bytes in memory[] */
+    size_t start; /* offset of the first byte in use */
+    size_t len;   /* bytes in use */
+    char memory[];
 };
 
 /* One reference, empty, `headroom` bytes free in front and `cap` behind. */
@@ -36,8 +36,7 @@ dyn_block_data(dyn_block_t *block)
 static inline struct dyn_slice
 dyn_block_slice(const dyn_block_t *block)
 {
-    return block ? (struct dyn_slice){block->memory + block->start, block->len}
-                 : (struct dyn_slice){NULL, 0};
+    return block ? (struct dyn_slice){block->memory + block->start, block->len} : (struct dyn_slice){NULL, 0};
 }
 
 static inline size_t

@@ -5,17 +5,19 @@
 #include "core/base.h"
 
 struct dyn_buf {
-    char  *data; /* NULL until the first byte; not terminated */
+    char *data; /* NULL until the first byte; not terminated */
     size_t len;
     size_t cap;
-    size_t limit;  /* bytes; 0 means unlimited */
-    bool   failed; /* a write would have passed the limit; later writes do nothing */
+    size_t limit; /* bytes; 0 means unlimited */
+    bool failed;  /* a write would have passed the limit; later writes do nothing */
 };
 
-#define DYN_BUF_INIT           {NULL, 0, 0, 0, false}
-#define DYN_BUF_INIT_LIMIT(n)  {NULL, 0, 0, (n), false}
+/* clang-format off */
+#define DYN_BUF_INIT          {NULL, 0, 0, 0, false}
+#define DYN_BUF_INIT_LIMIT(n) {NULL, 0, 0, (n), false}
+/* clang-format on */
 
-void dyn_buf_fini(struct dyn_buf *buf); /* frees the memory; the buffer is empty and usable again */
+void dyn_buf_fini(struct dyn_buf *buf);  /* frees the memory; the buffer is empty and usable again */
 void dyn_buf_clear(struct dyn_buf *buf); /* keeps the memory */
 /* Makes room for `more` bytes behind len and returns it, or NULL after setting `failed`. The caller
  * adds what it wrote to len. */

@@ -16,7 +16,7 @@ enum dyn_code {
 
 struct dyn_err {
     enum dyn_code code;
-    char          text[400]; /* one sentence, terminated */
+    char text[400]; /* one sentence, terminated */
 };
 
 /* `err` may be NULL. Always returns -1, so that `return dyn_err_set(...)` reads well. */

@@ -58,7 +58,8 @@ check_unicode(const char *at, const char *end, const char **what)
     if (!is_high_surrogate(unit)) {
         return U_ESCAPE_BYTES;
     }
-    bool paired = end - at >= PAIR_BYTES && at[6] == '\\' && at[7] == 'u' && is_low_surrogate(hex_unit(at + 8));
+    bool paired =
+        end - at >= PAIR_BYTES && at[6] == '\\' && at[7] == 'u' && is_low_surrogate(hex_unit(at + 8));
     return paired ? PAIR_BYTES : refuse(what, "lone surrogate escape");
 }
 

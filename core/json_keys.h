@@ -8,15 +8,15 @@ enum { JSON_KEYS_INLINE_SLOTS = 32 };
 
 struct json_key_slot {
     struct dyn_slice key; /* decoded; absent: the slot is free */
-    uint64_t         hash;
+    uint64_t hash;
 };
 
 struct json_keys {
     struct json_key_slot *slots; /* `n_slots`, a power of two, at most half in use */
-    size_t                n_slots;
-    size_t                n_used;
-    struct arena          decoded; /* keys that had escapes */
-    struct json_key_slot  inline_slots[JSON_KEYS_INLINE_SLOTS];
+    size_t n_slots;
+    size_t n_used;
+    struct arena decoded; /* keys that had escapes */
+    struct json_key_slot inline_slots[JSON_KEYS_INLINE_SLOTS];
 };
 
 void json_keys_init(struct json_keys *keys);

@@ -10,10 +10,10 @@
 
 /* A number as sign * digits * 10^exponent. */
 struct decimal {
-    bool     negative;
-    bool     exact;    /* `digits` holds them all */
-    uint64_t digits;   /* the first 19 without leading zeros */
-    int64_t  exponent; /* clamped; beyond +-EXPONENT_CLAMP nothing differs */
+    bool negative;
+    bool exact;       /* `digits` holds them all */
+    uint64_t digits;  /* the first 19 without leading zeros */
+    int64_t exponent; /* clamped; beyond +-EXPONENT_CLAMP nothing differs */
 };
 
 enum { EXPONENT_CLAMP = 100000000, DIGITS_MAX = 19 };
@@ -35,8 +35,8 @@ read_exponent(const char *at, const char *end)
 /* Zeros at the end of the digits are not taken until a digit follows them: 1.000 has one digit. */
 struct digit_reader {
     struct decimal *out;
-    unsigned        n_digits;
-    int64_t         zeros; /* seen behind the last digit that was taken */
+    unsigned n_digits;
+    int64_t zeros; /* seen behind the last digit that was taken */
 };
 
 static void
@@ -139,8 +139,8 @@ parse_fast(const struct decimal *decimal, double *out)
     static const double powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
                                     1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
     const int64_t largest = (int64_t)DYN_ARRAY_LEN(powers) - 1;
-    if (FLT_EVAL_METHOD != 0 || !decimal->exact || decimal->digits > (uint64_t)1 << 53 || decimal->exponent > largest ||
-        decimal->exponent < -largest) {
+    if (FLT_EVAL_METHOD != 0 || !decimal->exact || decimal->digits > (uint64_t)1 << 53 ||
+        decimal->exponent > largest || decimal->exponent < -largest) {
         return false;
     }
     double value = (double)decimal->digits;

@@ -10,13 +10,13 @@
 enum { WORD_BITS = 64, STACK_WORDS = (JSON_DEPTH_MAX + WORD_BITS - 1) / WORD_BITS };
 
 struct scan {
-    const char        *begin;
-    const char        *end;
+    const char *begin;
+    const char *end;
     struct json_error *error;
-    unsigned           depth; /* containers that are open */
-    unsigned           max_depth;
-    bool               saw_escape; /* in the string scanned last */
-    uint64_t           is_object[STACK_WORDS]; /* one bit for each open container */
+    unsigned depth; /* containers that are open */
+    unsigned max_depth;
+    bool saw_escape;                 /* in the string scanned last */
+    uint64_t is_object[STACK_WORDS]; /* one bit for each open container */
 };
 
 static DYN_COLD const char *

@@ -19,26 +19,25 @@ enum {
 };
 
 struct json_error {
-    const char *what;   /* static sentence fragment: "invalid UTF-8" */
-    size_t      offset; /* byte where it was seen */
+    const char *what; /* static sentence fragment: "invalid UTF-8" */
+    size_t offset;    /* byte where it was seen */
 };
 
 /* A value in place: raw bytes as they stand in the text, strings with their quotes. */
 struct json_value {
-    enum json_type   type;
+    enum json_type type;
     struct dyn_slice raw;
 };
 
 struct json_member {
-    struct dyn_slice  key; /* between its quotes, escapes not decoded */
-    bool              key_is_escaped;
+    struct dyn_slice key; /* between its quotes, escapes not decoded */
+    bool key_is_escaped;
     struct json_value value;
 };
 
 /* Validates one JSON text and nothing else after it; fills *value with its outermost value. A scalar
  * has depth 0, [] has depth 1. `error` and `value` may be NULL. */
-int json_scan(struct dyn_slice text, unsigned max_depth, struct json_value *value,
-              struct json_error *error);
+int json_scan(struct dyn_slice text, unsigned max_depth, struct json_value *value, struct json_error *error);
 
 /* The same for a text that must be an object, and calls `fn` for each of its members in order, in
  * the same pass. The members seen so far are known valid; what follows may still turn out not to be.
@@ -55,7 +54,7 @@ int json_scan_object(struct dyn_slice text, unsigned max_depth, json_member_fn f
 struct json_iter {
     const char *next;
     const char *end;
-    bool        is_object;
+    bool is_object;
 };
 struct json_iter json_iter(struct json_value value);
 bool json_iter_next(struct json_iter *it, struct json_member *member);
@@ -75,8 +74,8 @@ int json_double(struct json_value number, double *out);
 
 /* One replacement in a text: `remove` bytes at `offset` give way to `insert`. */
 struct json_edit {
-    size_t           offset;
-    size_t           remove;
+    size_t offset;
+    size_t remove;
     struct dyn_slice insert;
 };
 size_t json_splice_size(struct dyn_slice text, const struct json_edit *edits, size_t n_edits);

@@ -148,9 +148,9 @@ json_skip_plain(const char *at, const char *end)
     while (end - at >= 16) {
         __m128i bytes = json_load_16(at);
         /* The comparison is signed: bytes from 0x80 on count as below the space, which is wanted. */
-        __m128i special = _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(bytes, quote),
-                                                    _mm_cmpeq_epi8(bytes, backslash)),
-                                       _mm_cmplt_epi8(bytes, space));
+        __m128i special =
+            _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(bytes, quote), _mm_cmpeq_epi8(bytes, backslash)),
+                         _mm_cmplt_epi8(bytes, space));
         unsigned mask = json_mask_16(special);
         if (mask != 0) {
             return at + __builtin_ctz(mask);

@@ -16,12 +16,12 @@ json_splice_size(struct dyn_slice text, const struct json_edit *edits, size_t n_
 }
 
 static char *
-copy(char *out, const char *data, size_t len)
+copy(char *out, struct dyn_slice from, size_t begin, size_t end)
 {
-    if (len > 0) {
-        memcpy(out, data, len);
+    if (end > begin) {
+        memcpy(out, from.data + begin, end - begin);
     }
-    return out + len;
+    return out + (end - begin);
 }
 
 void
@@ -29,9 +29,9 @@ json_splice(struct dyn_slice text, const struct json_edit *edits, size_t n_edits
 {
     size_t behind = 0;
     for (size_t i = 0; i < n_edits; i++) {
-        out = copy(out, text.data + behind, edits[i].offset - behind);
-        out = copy(out, edits[i].insert.data, edits[i].insert.len);
+        out = copy(out, text, behind, edits[i].offset);
+        out = copy(out, edits[i].insert, 0, edits[i].insert.len);
         behind = edits[i].offset + edits[i].remove;
     }
-    (void)copy(out, text.data + behind, text.len - behind);
+    (void)copy(out, text, behind, text.len);
 }

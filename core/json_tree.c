@@ -11,13 +11,13 @@ json_tree_parse(struct dyn_slice text, unsigned max_depth, struct json_error *er
     if (json_scan(text, max_depth, &value, error) != 0) {
         return NULL;
     }
-    const char *end = NULL;
+    const char *end = value.raw.data;
     cJSON *tree = cJSON_ParseWithLengthOpts(value.raw.data, value.raw.len, &end, 0);
     if (tree == NULL || end != value.raw.data + value.raw.len) {
         cJSON_Delete(tree);
         tree = NULL;
         if (error != NULL) {
-            *error = (struct json_error){"a number has more than 63 characters", (size_t)(end - text.data)};
+            *error = (struct json_error){"a number too long for a tree", (size_t)(end - text.data)};
         }
     }
     return tree;

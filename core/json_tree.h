@@ -8,8 +8,8 @@
 
 struct cJSON; /* users include <cjson/cJSON.h> for reading trees; only ...CaseSensitive look-ups */
 
-/* NULL with error. The caller frees with json_tree_free. Numbers become doubles; one of more than 63
- * characters is refused, which is cJSON's limit. */
+/* NULL with error. The caller frees with json_tree_free. Numbers become doubles; those of more
+ * than 63 characters are refused where cJSON would read only that much of them. */
 struct cJSON *json_tree_parse(struct dyn_slice text, unsigned max_depth, struct json_error *error);
 void json_tree_free(struct cJSON **tree_p);
 /* Compact text appended. */

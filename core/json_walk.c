@@ -23,7 +23,7 @@ skip_string(const char *at, const char *end, bool *is_escaped)
 /* Where a walk to the closing bracket stands. Since the text is valid, brackets outside strings need
  * only be counted. */
 struct nesting {
-    size_t   open;      /* brackets not closed yet */
+    size_t open;        /* brackets not closed yet */
     uint64_t in_string; /* all bits set inside a string, none outside */
     uint64_t escaped;   /* 1: the next byte is escaped */
 };

@@ -32,13 +32,13 @@ enum { LIMIT_ROWS = 256 };
 
 struct limit_row {
     const char *event; /* NULL: free */
-    uint64_t    second;
-    unsigned    written; /* in that second */
-    uint64_t    left_out; /* since it was last said */
+    uint64_t second;
+    unsigned written;  /* in that second */
+    uint64_t left_out; /* since it was last said */
 };
 
-static pthread_mutex_t      limit_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct limit_row     limit_rows[LIMIT_ROWS + 1]; /* the last is the shared one */
+static pthread_mutex_t limit_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct limit_row limit_rows[LIMIT_ROWS + 1];       /* the last is the shared one */
 static atomic_uint_fast64_t oldest_left_out = UINT64_MAX; /* second; nothing to say before it is over */
 
 static uint64_t

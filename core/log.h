@@ -25,17 +25,18 @@ enum dyn_log_type {
 };
 
 struct dyn_log_field {
-    const char       *key;
+    const char *key;
     enum dyn_log_type type;
     union {
         struct dyn_slice str;
-        int64_t          i;
-        uint64_t         u;
-        double           real;
-        bool             b;
+        int64_t i;
+        uint64_t u;
+        double real;
+        bool b;
     } value;
 };
 
+/* clang-format off */
 #define DYN_LOG_STR(k, text)    {.key = (k), .type = DYN_LOG_TYPE_STR, .value.str = dyn_slice_str(text)}
 #define DYN_LOG_SLICE(k, slice) {.key = (k), .type = DYN_LOG_TYPE_STR, .value.str = (slice)}
 #define DYN_LOG_INT(k, n)       {.key = (k), .type = DYN_LOG_TYPE_INT, .value.i = (n)}
@@ -43,6 +44,7 @@ struct dyn_log_field {
 #define DYN_LOG_REAL(k, x)      {.key = (k), .type = DYN_LOG_TYPE_REAL, .value.real = (x)}
 #define DYN_LOG_BOOL(k, x)      {.key = (k), .type = DYN_LOG_TYPE_BOOL, .value.b = (x)}
 #define DYN_LOG_SECRET(k)       {.key = (k), .type = DYN_LOG_TYPE_SECRET}
+/* clang-format on */
 
 /* Reads LOG_LEVEL and LOG_FORMAT; -1 with a sentence when one has a value that is not known. Without
  * this call the log is JSON from level info on. */
@@ -60,15 +62,15 @@ void dyn_log_write(enum dyn_log_level level, const char *event, const char *mess
 
 /* dyn_log(DYN_LOG_INFO, "edge.listen", "listening", DYN_LOG_STR("address", text));
  * Fields may be absent. */
-#define dyn_log(level, event, ...)                                                              \
-    do {                                                                                        \
-        if (dyn_log_enabled(level)) {                                                           \
-            DYN_LOG_WRITE_(level, event, __VA_ARGS__, {.key = NULL});                           \
-        }                                                                                       \
+#define dyn_log(level, event, ...)                                                                           \
+    do {                                                                                                     \
+        if (dyn_log_enabled(level)) {                                                                        \
+            DYN_LOG_WRITE_(level, event, __VA_ARGS__, {.key = NULL});                                        \
+        }                                                                                                    \
     } while (0)
 /* The last field is a filler that keeps an empty list legal C; it is not counted. */
-#define DYN_LOG_WRITE_(level, event, message, ...)                                              \
-    const struct dyn_log_field dyn_log_fields_[] = {__VA_ARGS__};                               \
+#define DYN_LOG_WRITE_(level, event, message, ...)                                                           \
+    const struct dyn_log_field dyn_log_fields_[] = {__VA_ARGS__};                                            \
     dyn_log_write((level), (event), (message), dyn_log_fields_, DYN_ARRAY_LEN(dyn_log_fields_) - 1)
 
 /* The access log: same line format, level info, event "access", never rate-limited. */

@@ -169,20 +169,29 @@ put_value(struct log_line *line, const struct dyn_log_field *field)
     }
 }
 
-/* The name of a field and what separates it from the one before. */
-static void
+/* The name of a field and what separates it from the one before. False when it and a number behind it
+ * do not fit. */
+static bool
 put_key(struct log_line *line, const char *key)
 {
-    if (line->format == DYN_LOG_FORMAT_JSON) {
-        (void)(put(line, ",\"", 2) && put_str(line, key) && put(line, "\":", 2));
-    } else {
-        (void)(put(line, " ", 1) && put_str(line, key) && put(line, "=", 1));
+    enum { SEPARATORS_BYTES = 4 };
+    size_t len = strlen(key);
+    if (room(line) < len + SEPARATORS_BYTES + REAL_TEXT_MAX) {
+        line->truncated = true;
+        return false;
     }
+    bool json = line->format == DYN_LOG_FORMAT_JSON;
+    char *at = line->text + line->len;
+    memcpy(at, json ? ",\"" : " ", 2);
+    at += json ? 2 : 1;
+    memcpy(at, key, len);
+    memcpy(at + len, json ? "\":" : "=", 2);
+    line->len += len + (json ? 4 : 2);
+    return true;
 }
 
 static void
-begin_json(struct log_line *line, uint64_t wall_us, const char *level, const char *event,
-           const char *message)
+begin_json(struct log_line *line, uint64_t wall_us, const char *level, const char *event, const char *message)
 {
     (void)put(line, "{\"time\":\"", 9);
     put_timestamp(line, wall_us);
@@ -190,15 +199,13 @@ begin_json(struct log_line *line, uint64_t wall_us, const char *level, const cha
     (void)put_str(line, level);
     (void)put(line, "\",\"event\":", 10);
     put_quoted(line, dyn_slice_str(event));
-    if (message != NULL) {
-        put_key(line, "msg");
+    if (message != NULL && put_key(line, "msg")) {
         put_quoted(line, dyn_slice_str(message));
     }
 }
 
 static void
-begin_text(struct log_line *line, uint64_t wall_us, const char *level, const char *event,
-           const char *message)
+begin_text(struct log_line *line, uint64_t wall_us, const char *level, const char *event, const char *message)
 {
     put_timestamp(line, wall_us);
     (void)put(line, " ", 1);
@@ -212,8 +219,8 @@ begin_text(struct log_line *line, uint64_t wall_us, const char *level, const cha
 }
 
 void
-log_line_begin(struct log_line *line, enum dyn_log_format format, uint64_t wall_us,
-               enum dyn_log_level level, const char *event, const char *message)
+log_line_begin(struct log_line *line, enum dyn_log_format format, uint64_t wall_us, enum dyn_log_level level,
+               const char *event, const char *message)
 {
     line->format = format;
     line->truncated = false;
@@ -228,15 +235,10 @@ log_line_begin(struct log_line *line, enum dyn_log_format format, uint64_t wall_
 void
 log_line_add(struct log_line *line, const struct dyn_log_field *fields, size_t n_fields)
 {
-    /* A name, quotes and the longest number: a field that has less room is left out as a whole. */
-    enum { FIELD_OVERHEAD_BYTES = REAL_TEXT_MAX + 8 };
     for (size_t i = 0; i < n_fields; i++) {
-        if (room(line) < strlen(fields[i].key) + FIELD_OVERHEAD_BYTES) {
-            line->truncated = true;
-            continue;
+        if (put_key(line, fields[i].key)) {
+            put_value(line, &fields[i]);
         }
-        put_key(line, fields[i].key);
-        put_value(line, &fields[i]);
     }
 }
 

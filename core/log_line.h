@@ -12,9 +12,9 @@ enum { LOG_LINE_BYTES = 4096 };
 
 struct log_line {
     enum dyn_log_format format;
-    bool                truncated;
-    size_t              len;
-    char                text[LOG_LINE_BYTES];
+    bool truncated;
+    size_t len;
+    char text[LOG_LINE_BYTES];
 };
 
 void log_line_begin(struct log_line *line, enum dyn_log_format format, uint64_t wall_us,

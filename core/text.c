@@ -134,9 +134,9 @@ struct dyn_escaped
 dyn_json_escape(struct dyn_slice text, char *out, size_t room)
 {
     struct dyn_escaped done = {0, 0};
-    const char *end = text.data + text.len;
     while (done.read < text.len) {
         const char *at = text.data + done.read;
+        const char *end = text.data + text.len;
         size_t run = (size_t)(json_skip_plain(at, end) - at);
         char piece[6];
         size_t read = run;
@@ -161,9 +161,9 @@ size_t
 dyn_json_escape_size(struct dyn_slice text)
 {
     size_t size = 0;
-    const char *end = text.data + text.len;
     for (size_t i = 0; i < text.len;) {
         const char *at = text.data + i;
+        const char *end = text.data + text.len;
         size_t run = (size_t)(json_skip_plain(at, end) - at);
         char piece[6];
         size_t read = run;

@@ -47,7 +47,8 @@ write_structure(struct dyn_buf *out, size_t bytes)
 {
     dyn_buf_add_char(out, '[');
     while (out->len < bytes) {
-        dyn_buf_add_str(out, "{\"type\":\"function\",\"index\":12,\"strict\":false,\"range\":[0.25,-1e-3,null]},");
+        dyn_buf_add_str(out,
+                        "{\"type\":\"function\",\"index\":12,\"strict\":false,\"range\":[0.25,-1e-3,null]},");
     }
     dyn_buf_add_str(out, "{}]");
 }

@@ -3,6 +3,7 @@
 #include "core/err.h"
 #include "core/list.h"
 
+#include <cmocka.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -10,7 +11,6 @@
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 static void
 slices_tell_absent_from_empty(void **state)
@@ -145,7 +145,7 @@ a_failed_assertion_names_itself_and_ends_the_process(void **state)
 }
 
 struct item {
-    int             number;
+    int number;
     struct dyn_list node;
 };
 

@@ -3,34 +3,78 @@
 
 #include "core/buf.h"
 
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
-#include <cmocka.h>
 
 #define TEXT(literal) DYN_SLICE_INIT(literal)
 
 static const struct dyn_slice accepted[] = {
     /* scalars */
-    TEXT("null"), TEXT("true"), TEXT("false"), TEXT("\"\""), TEXT("\"a\""), TEXT(" \t\r\n null \t\r\n "),
+    TEXT("null"),
+    TEXT("true"),
+    TEXT("false"),
+    TEXT("\"\""),
+    TEXT("\"a\""),
+    TEXT(" \t\r\n null \t\r\n "),
     /* numbers */
-    TEXT("0"), TEXT("-0"), TEXT("1"), TEXT("-1"), TEXT("10"), TEXT("1234567890"), TEXT("0.0"), TEXT("-0.5"),
-    TEXT("1.25"), TEXT("1e5"), TEXT("1E5"), TEXT("1e+5"), TEXT("1e-5"), TEXT("0e0"), TEXT("0E+00"),
-    TEXT("12.50e-007"), TEXT("1e999999"), TEXT("123456789012345678901234567890.123456789012345678901234567890"),
+    TEXT("0"),
+    TEXT("-0"),
+    TEXT("1"),
+    TEXT("-1"),
+    TEXT("10"),
+    TEXT("1234567890"),
+    TEXT("0.0"),
+    TEXT("-0.5"),
+    TEXT("1.25"),
+    TEXT("1e5"),
+    TEXT("1E5"),
+    TEXT("1e+5"),
+    TEXT("1e-5"),
+    TEXT("0e0"),
+    TEXT("0E+00"),
+    TEXT("12.50e-007"),
+    TEXT("1e999999"),
+    TEXT("123456789012345678901234567890.123456789012345678901234567890"),
     TEXT("[0,-1,2.5,3e4]"),
     /* containers */
-    TEXT("{}"), TEXT("[]"), TEXT("[[]]"), TEXT("[{}]"), TEXT("{\"\":{}}"), TEXT("[ ]"), TEXT("{ }"),
-    TEXT(" [ 1 , 2 ] "), TEXT("{ \"a\" : 1 , \"b\" : [ ] }"), TEXT("{\"a\":{\"b\":{\"c\":[{\"d\":null}]}}}"),
-    TEXT("[\"a\",null,1,true,{}]"), TEXT("{\"a\":1,\"a\":2}"), /* json_scan has no opinion on keys */
+    TEXT("{}"),
+    TEXT("[]"),
+    TEXT("[[]]"),
+    TEXT("[{}]"),
+    TEXT("{\"\":{}}"),
+    TEXT("[ ]"),
+    TEXT("{ }"),
+    TEXT(" [ 1 , 2 ] "),
+    TEXT("{ \"a\" : 1 , \"b\" : [ ] }"),
+    TEXT("{\"a\":{\"b\":{\"c\":[{\"d\":null}]}}}"),
+    TEXT("[\"a\",null,1,true,{}]"),
+    TEXT("{\"a\":1,\"a\":2}"), /* json_scan has no opinion on keys */
     TEXT("{\"\\\"\":\"\\\\\"}"),
     /* escapes */
-    TEXT("\"\\\"\\\\\\/\\b\\f\\n\\r\\t\""), TEXT("\"\\u0001\""), TEXT("\"\\u00e4\\u00E4\""),
-    TEXT("\"\\uD83D\\uDE00\""), TEXT("\"\\ud800\\udc00\""), TEXT("\"\\uDBFF\\uDFFF\""), TEXT("\"\\uFFFF\""),
-    TEXT("\"\\\\u0000\""), TEXT("\"\\uD7FF\\uE000\""),
+    TEXT("\"\\\"\\\\\\/\\b\\f\\n\\r\\t\""),
+    TEXT("\"\\u0001\""),
+    TEXT("\"\\u00e4\\u00E4\""),
+    TEXT("\"\\uD83D\\uDE00\""),
+    TEXT("\"\\ud800\\udc00\""),
+    TEXT("\"\\uDBFF\\uDFFF\""),
+    TEXT("\"\\uFFFF\""),
+    TEXT("\"\\\\u0000\""),
+    TEXT("\"\\uD7FF\\uE000\""),
     /* characters */
-    TEXT("\"\x7f\""), TEXT("\"\xc2\x80\""), TEXT("\"\xdf\xbf\""), TEXT("\"\xe0\xa0\x80\""), TEXT("\"\xed\x9f\xbf\""),
-    TEXT("\"\xee\x80\x80\""), TEXT("\"\xef\xbf\xbf\""), TEXT("\"\xf0\x90\x80\x80\""), TEXT("\"\xf4\x8f\xbf\xbf\""),
-    TEXT("{\"\xe6\xb8\xaf\":\"\xe5\x8f\xa3\"}"), TEXT("\"\xef\xbb\xbf\""), TEXT("\"\xe2\x80\xa8\""),
+    TEXT("\"\x7f\""),
+    TEXT("\"\xc2\x80\""),
+    TEXT("\"\xdf\xbf\""),
+    TEXT("\"\xe0\xa0\x80\""),
+    TEXT("\"\xed\x9f\xbf\""),
+    TEXT("\"\xee\x80\x80\""),
+    TEXT("\"\xef\xbf\xbf\""),
+    TEXT("\"\xf0\x90\x80\x80\""),
+    TEXT("\"\xf4\x8f\xbf\xbf\""),
+    TEXT("{\"\xe6\xb8\xaf\":\"\xe5\x8f\xa3\"}"),
+    TEXT("\"\xef\xbb\xbf\""),
+    TEXT("\"\xe2\x80\xa8\""),
 };
 
 /* The same thing at the end of an allocation, so that a look behind the text is seen by a sanitizer. */
@@ -60,8 +104,8 @@ accepts_what_the_grammar_allows(void **state)
 
 struct refused {
     struct dyn_slice text;
-    const char      *what;
-    size_t           offset;
+    const char *what;
+    size_t offset;
 };
 
 #define END_OF_TEXT "unexpected end of text"
@@ -96,8 +140,12 @@ static const struct refused refused[] = {
     {TEXT("undefined"), VALUE, 0},
     {TEXT("'a'"), VALUE, 0},
     {TEXT("/**/1"), VALUE, 0},
-    {TEXT("\x0b""1"), VALUE, 0},
-    {TEXT("\xc2\xa0""1"), VALUE, 0},
+    {TEXT("\x0b"
+          "1"),
+     VALUE, 0},
+    {TEXT("\xc2\xa0"
+          "1"),
+     VALUE, 0},
     {TEXT("}"), VALUE, 0},
     {TEXT("]"), VALUE, 0},
     {TEXT(","), VALUE, 0},
@@ -231,8 +279,8 @@ refuses_the_rest_and_says_where(void **state)
         struct json_value value = {.type = JSON_NULL, .raw = {NULL, 0}};
         int outcome = scan_exact(refused[i].text, JSON_DEPTH_DEFAULT, &value, &error);
         if (outcome != -1 || strcmp(error.what, refused[i].what) != 0 || error.offset != refused[i].offset) {
-            fail_msg("row %zu %s: %s at %zu, not %s at %zu", i, refused[i].text.data, error.what, error.offset,
-                     refused[i].what, refused[i].offset);
+            fail_msg("row %zu %s: %s at %zu, not %s at %zu", i, refused[i].text.data, error.what,
+                     error.offset, refused[i].what, refused[i].offset);
         }
         assert_null(value.raw.data);
         assert_int_equal(scan_exact(refused[i].text, JSON_DEPTH_DEFAULT, NULL, NULL), -1);
@@ -274,9 +322,10 @@ the_value_is_given_without_the_space_around_it(void **state)
         enum json_type type;
         const char *raw;
     } cases[] = {
-        {" null ", JSON_NULL, "null"},        {"\ttrue\n", JSON_TRUE, "true"},   {"false", JSON_FALSE, "false"},
-        {" -1.5e3 ", JSON_NUMBER, "-1.5e3"},  {"7", JSON_NUMBER, "7"},           {" \"a b\" ", JSON_STRING, "\"a b\""},
-        {" [ 1 ] ", JSON_ARRAY, "[ 1 ]"},     {" {\"a\":1 } ", JSON_OBJECT, "{\"a\":1 }"},
+        {" null ", JSON_NULL, "null"},    {"\ttrue\n", JSON_TRUE, "true"},
+        {"false", JSON_FALSE, "false"},   {" -1.5e3 ", JSON_NUMBER, "-1.5e3"},
+        {"7", JSON_NUMBER, "7"},          {" \"a b\" ", JSON_STRING, "\"a b\""},
+        {" [ 1 ] ", JSON_ARRAY, "[ 1 ]"}, {" {\"a\":1 } ", JSON_OBJECT, "{\"a\":1 }"},
     };
     for (size_t i = 0; i < DYN_ARRAY_LEN(cases); i++) {
         struct json_value value;
@@ -351,8 +400,8 @@ brackets_must_match_at_every_level(void **state)
 
 struct seen {
     struct dyn_buf text;
-    int            stop_at; /* the member for which 7 is returned; -1: none */
-    int            n;
+    int stop_at; /* the member for which 7 is returned; -1: none */
+    int n;
 };
 
 static int
@@ -382,8 +431,9 @@ members_come_in_order_with_their_values(void **state)
                                   "\"f\":false,\"n\":-1.0,\"o\":{ } } ",
                                   &seen, &error),
                      0);
-    assert_string_equal(dyn_buf_cstr(&seen.text), "b5=[1, {\"x\":\"]\"}];a\\n!4=\"v\";0=null;t2=true;f1=false;"
-                                                  "n3=-1.0;o6={ };");
+    assert_string_equal(dyn_buf_cstr(&seen.text),
+                        "b5=[1, {\"x\":\"]\"}];a\\n!4=\"v\";0=null;t2=true;f1=false;"
+                        "n3=-1.0;o6={ };");
     dyn_buf_clear(&seen.text);
     assert_int_equal(scan_members("{}", &seen, &error), 0);
     assert_int_equal(scan_members("{ \n }", &seen, NULL), 0);
@@ -407,7 +457,7 @@ static const struct {
     const char *text;
     const char *seen;
     const char *what;
-    size_t      offset;
+    size_t offset;
 } bad_objects[] = {
     {"", "", "unexpected end of text", 0},
     {"[]", "", "expected an object", 0},
@@ -430,7 +480,10 @@ static const struct {
     {"{\"\\u0061b\":1,\"a\\u0062\":3}", "\\u0061b!3=1;", "duplicate key", 13},
     {"{\"\\/\":1,\"/\":3}", "\\/!3=1;", "duplicate key", 8},
     {"{\"\":1,\"\":3}", "3=1;", "duplicate key", 6},
-    {"{\"\xf0\x9f\x98\x80\":1,\"\\ud83d\\ude00\":3}", "\xf0\x9f\x98\x80" "3=1;", "duplicate key", 10},
+    {"{\"\xf0\x9f\x98\x80\":1,\"\\ud83d\\ude00\":3}",
+     "\xf0\x9f\x98\x80"
+     "3=1;",
+     "duplicate key", 10},
 };
 
 static void

@@ -2,9 +2,9 @@
 #include "core/buf.h"
 #include "core/json_scan.h"
 
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <cmocka.h>
 
 static struct json_value
 scanned(const char *text)
@@ -55,7 +55,8 @@ objects_give_their_members(void **state)
     assert_items("{}", "");
     assert_items("{ }", "");
     assert_items("{\"\":1}", "3=1;");
-    assert_items("{ \"a\" : 1 , \"b\\n\":\"x\",\"c:d\":{\"e\":\"}\"} }", "a3=1;b\\n!4=\"x\";c:d6={\"e\":\"}\"};");
+    assert_items("{ \"a\" : 1 , \"b\\n\":\"x\",\"c:d\":{\"e\":\"}\"} }",
+                 "a3=1;b\\n!4=\"x\";c:d6={\"e\":\"}\"};");
     assert_items("{\"a\":1,\"a\":2}", "a3=1;a3=2;");
     assert_items("{\"\\\\\":null}", "\\\\!0=null;");
 }
@@ -93,13 +94,14 @@ static void
 containers_of_every_length_are_skipped_whole(void **state)
 {
     (void)state;
-    static const char *const inner[] = {"\"]\"", "\"\\\"]\"", "\"\\\\\",[]", "\"\\\\\\\"]\"", "{\"}\":\"{\"}",
-                                        "[[[[1]],[]],{}]", "\"\\\\\\\\\"", "\"[[[\",\"{\""};
+    static const char *const inner[] = {"\"]\"",         "\"\\\"]\"",       "\"\\\\\",[]",  "\"\\\\\\\"]\"",
+                                        "{\"}\":\"{\"}", "[[[[1]],[]],{}]", "\"\\\\\\\\\"", "\"[[[\",\"{\""};
     for (size_t i = 0; i < DYN_ARRAY_LEN(inner); i++) {
         for (unsigned before = 0; before < 140; before++) {
             for (unsigned after = 0; after < 140; after += 23) {
                 struct dyn_buf text = DYN_BUF_INIT;
-                dyn_buf_addf(&text, "[[\"%*s\",%s,\"%*s\"],\"next]\"]", (int)before, "", inner[i], (int)after, "");
+                dyn_buf_addf(&text, "[[\"%*s\",%s,\"%*s\"],\"next]\"]", (int)before, "", inner[i], (int)after,
+                             "");
                 struct json_iter it = json_iter(scanned(dyn_buf_cstr(&text)));
                 struct json_member member;
                 assert_true(json_iter_next(&it, &member));
@@ -144,7 +146,8 @@ find_compares_decoded_keys(void **state)
 {
     (void)state;
     struct json_value found;
-    struct json_value object = scanned("{\"a\":1,\"b\\u0063\":{\"a\":2},\"a\":3,\"\\uD83D\\uDE00\":4,\"\":5}");
+    struct json_value object =
+        scanned("{\"a\":1,\"b\\u0063\":{\"a\":2},\"a\":3,\"\\uD83D\\uDE00\":4,\"\":5}");
     assert_true(json_find(object, "a", &found));
     assert_true(dyn_slice_is(found.raw, "1"));
     assert_true(json_find(object, "bc", &found));

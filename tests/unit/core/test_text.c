@@ -2,12 +2,12 @@
 #include "core/json_skip.h"
 #include "core/text.h"
 
+#include <cmocka.h>
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <cmocka.h>
 
 /* The definition by arithmetic: decode blindly, then encode again and compare. */
 static size_t
@@ -37,7 +37,8 @@ every_scalar_survives_the_round_trip(void **state)
         char bytes[4];
         size_t len = dyn_utf8_put(bytes, scalar);
         bool surrogate = scalar >= 0xD800 && scalar <= 0xDFFF;
-        if (dyn_utf8_len(bytes, bytes + len) != (surrogate ? 0 : len) || dyn_utf8_scalar(bytes, len) != scalar) {
+        if (dyn_utf8_len(bytes, bytes + len) != (surrogate ? 0 : len) ||
+            dyn_utf8_scalar(bytes, len) != scalar) {
             fail_msg("U+%04" PRIX32, scalar);
         }
     }
@@ -68,7 +69,8 @@ static void
 numbers_have_their_digits(void **state)
 {
     (void)state;
-    static const uint64_t numbers[] = {0, 9, 10, 99, 100, 4294967295u, 4294967296u, UINT64_MAX - 1, UINT64_MAX};
+    static const uint64_t numbers[] = {0,         9, 10, 99, 100, 4294967295u, 4294967296u, UINT64_MAX - 1,
+                                       UINT64_MAX};
     for (size_t i = 0; i < DYN_ARRAY_LEN(numbers); i++) {
         char text[DYN_UINT_TEXT_MAX];
         char expected[32];
@@ -84,7 +86,8 @@ static void
 escaping_stops_between_characters(void **state)
 {
     (void)state;
-    static const char text[] = "plain text that is longer than one step\n\"\xc3\xa4\xf0\x9f\x98\x80\xff\x01 end";
+    static const char text[] =
+        "plain text that is longer than one step\n\"\xc3\xa4\xf0\x9f\x98\x80\xff\x01 end";
     struct dyn_slice whole = dyn_slice(text, sizeof text - 1);
     char expected[256];
     size_t size = dyn_json_escape_size(whole);
