@@ -1,11 +1,12 @@
 /* The arena: aligned, never overlapping, reset in one go; poisoned memory is given back clean. */
 #include "core/arena.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
+
+#include <cmocka.h>
 
 static void
 assert_aligned(const void *ptr)

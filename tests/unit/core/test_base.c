@@ -3,7 +3,6 @@
 #include "core/err.h"
 #include "core/list.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -11,6 +10,8 @@
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 static void
 slices_tell_absent_from_empty(void **state)

@@ -1,10 +1,11 @@
 /* Blocks: bytes with room in front, counted references, freed by whoever is last. */
 #include "core/block.h"
 
-#include <cmocka.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+
+#include <cmocka.h>
 
 static void
 assert_holds(const dyn_block_t *block, const char *text)

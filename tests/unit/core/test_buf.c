@@ -1,9 +1,10 @@
 /* The growing buffer: what is written is there, and past the limit nothing is. */
 #include "core/buf.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
+
+#include <cmocka.h>
 
 static void
 assert_holds(const struct dyn_buf *buf, const char *text)

@@ -2,12 +2,13 @@
 #include "core/clock.h"
 #include "core/rand.h"
 
-#include <cmocka.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <time.h>
+
+#include <cmocka.h>
 
 static void
 assert_timestamp(uint64_t wall_us, const char *expected)

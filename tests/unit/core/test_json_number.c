@@ -3,7 +3,6 @@
 #include "core/json_scan.h"
 #include "core/rand.h"
 
-#include <cmocka.h>
 #include <inttypes.h>
 #include <locale.h>
 #include <math.h>
@@ -11,6 +10,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#include <cmocka.h>
 
 static struct json_value
 number(const char *text)

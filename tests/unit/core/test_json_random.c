@@ -8,11 +8,12 @@
 #include "core/text.h"
 
 #include <cjson/cJSON.h>
-#include <cmocka.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+
+#include <cmocka.h>
 
 enum { DEPTH = 12 };
 

@@ -3,10 +3,11 @@
 
 #include "core/buf.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+
+#include <cmocka.h>
 
 #define TEXT(literal) DYN_SLICE_INIT(literal)
 

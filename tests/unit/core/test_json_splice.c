@@ -3,10 +3,11 @@
 #include "core/json_scan.h"
 #include "core/rand.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+
+#include <cmocka.h>
 
 static void
 assert_spliced(struct dyn_slice text, const struct json_edit *edits, size_t n_edits,

@@ -2,10 +2,11 @@
 #include "core/json_tree.h"
 
 #include <cjson/cJSON.h>
-#include <cmocka.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+
+#include <cmocka.h>
 
 static void
 a_tree_is_read_and_printed(void **state)

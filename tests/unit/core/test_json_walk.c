@@ -2,9 +2,10 @@
 #include "core/buf.h"
 #include "core/json_scan.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
+
+#include <cmocka.h>
 
 static struct json_value
 scanned(const char *text)

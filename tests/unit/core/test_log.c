@@ -5,7 +5,6 @@
 #include "core/json_scan.h"
 #include "core/log.h"
 
-#include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -16,6 +15,8 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 #define STAMP "2026-11-22T16:34:05.123Z"
 

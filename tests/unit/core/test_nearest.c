@@ -1,9 +1,10 @@
 /* A mistyped word finds the word that was meant, and an unrelated one finds none. */
 #include "core/nearest.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
+
+#include <cmocka.h>
 
 static const char *const words[] = {"serve", "strategy", "targets", "validate", "keys"};
 

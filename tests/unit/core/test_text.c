@@ -2,12 +2,13 @@
 #include "core/json_skip.h"
 #include "core/text.h"
 
-#include <cmocka.h>
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#include <cmocka.h>
 
 /* The definition by arithmetic: decode blindly, then encode again and compare. */
 static size_t
