@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures the gateway beside nginx as a bare reverse proxy and beside the direct path, in one run.
 
-    bench.py quick     three rounds, about two minutes
+    bench.py quick     four rounds, two minutes
     bench.py full      more rounds and rows: 64 KiB bodies, 1,000 and 2,000 streams, memory per stream
 
 Everything is on loopback: one load client (stream_load), one mock upstream, and between them nothing,
@@ -58,21 +58,22 @@ http {{
 }}
 """
 
+# The mock serves every model: the target declares none.
 GATEWAY_CONF = """
 strategy:
   mode: single
 targets:
-  - virtual_key: mock
-    provider: openai-compatible
-    base_url: http://127.0.0.1:{upstream}
-    api_key: sk-bench
+  - name: mock
+    provider: openai
+    base_url: http://127.0.0.1:{upstream}/v1
+    api_key: ${{BENCH_UPSTREAM_KEY}}
 """
 
 
 class Row:
     """One kind of load."""
 
-    def __init__(self, name, streams, connections, seconds, tokens=8, pace_ms=0, body_bytes=1024, only=None):
+    def __init__(self, name, streams, connections, seconds, tokens=8, pace_ms=0, body_bytes=1024, logged=False):
         self.name = name
         self.streams = streams
         self.connections = connections
@@ -80,7 +81,7 @@ class Row:
         self.tokens = tokens
         self.pace_ms = pace_ms
         self.body_bytes = body_bytes
-        self.only = only  # paths that take part; None: all
+        self.logged = logged  # the gateway once more, with its access log on
 
     def command(self, load, server):
         model = f"mock-tokens-{self.tokens}" + (f"-pace-{self.pace_ms}" if self.pace_ms else "")
@@ -101,11 +102,11 @@ class Row:
 
 
 def rows_of(kind):
-    seconds = 1.5 if kind == "quick" else 3
+    seconds = 1 if kind == "quick" else 3
     rows = [
         Row("requests-1", False, 1, seconds),
         Row("requests-8", False, 8, seconds),
-        Row("requests-64", False, 64, seconds),
+        Row("requests-64", False, 64, seconds, logged=kind == "full"),
         Row("streams-100", True, 100, seconds, tokens=50, pace_ms=20),
         Row("streams-500", True, 500, seconds, tokens=50, pace_ms=20),
     ]
@@ -183,17 +184,18 @@ def start_nginx(name, out_dir, upstream, buffering, cpus):
     return Server(name, command, port, os.path.join(home, "output.log"), cpus=cpus)
 
 
-def start_gateway(options, out_dir, upstream, cpus):
+def start_gateway(name, options, out_dir, upstream, cpus, log_level="warn"):
     port = free_port()
-    log = os.path.join(out_dir, "gateway.log")
+    log = os.path.join(out_dir, f"{name}.log")
     if options.gateway_command:
         command = options.gateway_command.format(port=port, upstream=upstream).split()
-        return Server("dynabus", command, port, log, cpus=cpus)
-    conf = os.path.join(out_dir, "gateway.yaml")
+        return Server(name, command, port, log, cpus=cpus)
+    conf = os.path.join(out_dir, f"{name}.yaml")
     with open(conf, "w", encoding="ascii") as file:
         file.write(GATEWAY_CONF.format(upstream=upstream))
     command = [options.gateway, "serve", "--config", conf, "--listen", f"127.0.0.1:{port}", "--cells", "1"]
-    return Server("dynabus", command, port, log, env={"MASTER_KEY": KEY, "LOG_LEVEL": "warn"}, cpus=cpus)
+    variables = {"MASTER_KEY": KEY, "BENCH_UPSTREAM_KEY": "sk-bench", "LOG_LEVEL": log_level, "LOG_FORMAT": "json"}
+    return Server(name, command, port, log, env=variables, cpus=cpus)
 
 
 def start_mock(options, out_dir, cpus):
@@ -212,21 +214,26 @@ def start_all(options, out_dir, servers):
     upstream = servers["direct"].port
     servers["nginx"] = start_nginx("nginx", out_dir, upstream, "on", ours)
     servers["nginx-stream"] = start_nginx("nginx-stream", out_dir, upstream, "off", ours)
-    servers["dynabus"] = start_gateway(options, out_dir, upstream, ours)
+    servers["dynabus"] = start_gateway("dynabus", options, out_dir, upstream, ours)
+    if options.kind == "full":
+        servers["dynabus-log"] = start_gateway("dynabus-log", options, out_dir, upstream, ours, log_level="info")
     return theirs
 
 
 def paths_of(row):
-    return {"direct": "direct", "nginx": "nginx-stream" if row.streams else "nginx", "dynabus": "dynabus"}
+    """What a row measures, and the server that each is measured on."""
+    paths = {"direct": "direct", "nginx": "nginx-stream" if row.streams else "nginx", "dynabus": "dynabus"}
+    return {**paths, "dynabus-log": "dynabus-log"} if row.logged else paths
 
 
 def run_rounds(options, servers, load, cpus):
     rows = [row for row in rows_of(options.kind) if options.only is None or options.only in row.name]
     results = {row.name: {path: [] for path in paths_of(row)} for row in rows}
-    rounds = options.rounds or (3 if options.kind == "quick" else 5)
+    rounds = options.rounds or (4 if options.kind == "quick" else 5)
     for number in range(rounds):
         for row in rows:
-            for path, server in paths_of(row).items():
+            paths = list(paths_of(row).items())
+            for path, server in paths if number % 2 == 0 else reversed(paths):
                 print(f"\r  round {number + 1} of {rounds}: {row.name} {path:<10}", end="", file=sys.stderr, flush=True)
                 results[row.name][path].append(measure(row, load, servers[server], cpus))
     print("\r" + " " * 60 + "\r", end="", file=sys.stderr)
@@ -266,7 +273,7 @@ def parse_options():
     parser.add_argument("--gateway", default=os.path.join(ROOT, "build/release/dynabus"), help="the binary to measure")
     parser.add_argument("--gateway-command", help="another gateway instead: words with {port} and {upstream}")
     parser.add_argument("--mock-command", help="another upstream instead: words with {port}")
-    parser.add_argument("--rounds", type=int, help="instead of 3 (quick) or 5 (full)")
+    parser.add_argument("--rounds", type=int, help="instead of 4 (quick) or 5 (full)")
     parser.add_argument("--only", help="rows whose name holds this: requests, streams, 64, ...")
     parser.add_argument("--pin", action="store_true", help="one processor for the path under test, one for the rest")
     return parser.parse_args()
