@@ -7,10 +7,26 @@
 
 #include <msgpack.h>
 
+/* More than every member but texts and lists can take together, and than a text takes beside its bytes. */
+#define FIXED_BYTES 2048u
+#define TEXT_BYTES  8u
+_Static_assert(ENV_N_FIELDS *(1 + ENV_KEY_MAX + 9) < FIXED_BYTES, "a key and a 64-bit number for each");
+
+/* Where the packer writes. The room was made for all of it before. */
+struct writer {
+    char *next;
+    char *end;
+};
+
 static int
-append(void *out, const char *data, size_t len)
+append(void *data, const char *bytes, size_t len)
 {
-    dyn_buf_add(out, data, len);
+    struct writer *writer = data;
+    DYN_ASSERT((size_t)(writer->end - writer->next) >= len);
+    if (len > 0) {
+        memcpy(writer->next, bytes, len);
+        writer->next += len;
+    }
     return 0;
 }
 
@@ -169,7 +185,7 @@ static void
 pack_field(msgpack_packer *packer, const struct env *env, const struct env_field *field)
 {
     const void *at = env_field_get(env, field);
-    pack_key(packer, field->key);
+    (void)append(packer->data, (const char *)&field->packed_key, 1 + field->key.len);
     switch (field->type) {
     case ENV_FIELD_ID:
         pack_bytes(packer, dyn_slice(at, sizeof(struct env_id)));
@@ -222,25 +238,49 @@ pack_preamble(msgpack_packer *packer, const struct env *env, size_t n_set)
     pack_word(packer, env_kind_name(env->kind));
 }
 
+/* Bytes that a member takes beyond its share of FIXED_BYTES. */
+static size_t
+variable_bytes(const struct env *env, const struct env_field *field)
+{
+    size_t bytes = 0;
+    if (field->type == ENV_FIELD_TEXT || field->type == ENV_FIELD_BYTES) {
+        const struct dyn_slice *text = env_field_get(env, field);
+        return TEXT_BYTES + (text->len < field->max ? text->len : (size_t)field->max);
+    }
+    for (size_t i = 0; field->type == ENV_FIELD_HEADERS && i < env->n_headers; i++) {
+        bytes += 2 * TEXT_BYTES + env->headers[i].name.len + env->headers[i].value.len;
+    }
+    return bytes;
+}
+
 int
 env_encode(const struct env *env, struct dyn_buf *out, struct dyn_err *err)
 {
     const struct env_field *set[ENV_N_FIELDS];
     size_t n_set = 0;
-    size_t start = out->len;
-    msgpack_packer packer;
+    size_t room = FIXED_BYTES;
     for (size_t i = 0; i < ENV_N_FIELDS; i++) {
         if (is_set(env, &env_fields[i])) {
             set[n_set++] = &env_fields[i];
+            room += variable_bytes(env, &env_fields[i]);
         }
     }
-    msgpack_packer_init(&packer, out, append);
+    char *start = dyn_buf_room(out, room);
+    if (start == NULL) {
+        return dyn_err_set(err, DYN_E_LIMIT, "no room for an envelope header of up to %zu bytes", room);
+    }
+    struct writer writer = {start, start + room};
+    msgpack_packer packer;
+    msgpack_packer_init(&packer, &writer, append);
     pack_preamble(&packer, env, n_set);
     for (size_t i = 0; i < n_set; i++) {
         pack_field(&packer, env, set[i]);
     }
-    if (out->failed || out->len - start > ENV_HEADER_MAX) {
-        return dyn_err_set(err, DYN_E_LIMIT, "an envelope header of more than %d bytes", ENV_HEADER_MAX);
+    size_t len = (size_t)(writer.next - start);
+    if (len > ENV_HEADER_MAX) {
+        return dyn_err_set(err, DYN_E_LIMIT, "an envelope header of %zu bytes, at most %d", len,
+                           ENV_HEADER_MAX);
     }
+    out->len += len;
     return 0;
 }

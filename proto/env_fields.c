@@ -1,9 +1,15 @@
 /* What encoder and decoder share: the table of members, and the words for outcomes. */
 #include "proto/env_fields.h"
 
+#define FIXSTR 0xa0
+
 const struct env_field env_fields[ENV_N_FIELDS] = {
 #define FIELD(key, member, type, max)                                                                        \
-    {DYN_SLICE_INIT(key), ENV_FIELD_##type, offsetof(struct env, member), max},
+    {DYN_SLICE_INIT(key),                                                                                    \
+     ENV_FIELD_##type,                                                                                       \
+     offsetof(struct env, member),                                                                           \
+     max,                                                                                                    \
+     {FIXSTR | (sizeof(key) - 1), key}},
 #include "proto/env_fields.def"
 #undef FIELD
 };

@@ -18,11 +18,17 @@ enum env_field_type {
     ENV_FIELD_USAGE,
 };
 
+enum { ENV_KEY_MAX = 16 };
+
 struct env_field {
     struct dyn_slice    key;
     enum env_field_type type;
     size_t              offset; /* in struct env */
     uint64_t            max;
+    struct env_packed_key {
+        uint8_t head; /* of a fixstr */
+        char    text[ENV_KEY_MAX];
+    } packed_key; /* the key as it is written */
 };
 
 enum {

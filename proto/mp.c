@@ -174,16 +174,28 @@ mp_skip(struct mp_cursor *cursor)
     }
 }
 
+/* Behind the ASCII characters that begin at `at`; eight at a time, since nearly all text is that. */
+static const char *
+skip_ascii(const char *at, const char *end)
+{
+    uint64_t word;
+    for (; (size_t)(end - at) >= sizeof word; at += sizeof word) {
+        memcpy(&word, at, sizeof word);
+        if ((word & 0x8080808080808080u) != 0) {
+            break;
+        }
+    }
+    while (at < end && (unsigned char)*at < 0x80) {
+        at++;
+    }
+    return at;
+}
+
 bool
 mp_is_utf8(struct dyn_slice text)
 {
-    const char *at = text.data;
     const char *end = text.data + text.len;
-    while (at < end) {
-        if ((unsigned char)*at < 0x80) {
-            at++;
-            continue;
-        }
+    for (const char *at = skip_ascii(text.data, end); at < end; at = skip_ascii(at, end)) {
         size_t len = dyn_utf8_len(at, end);
         if (len == 0) {
             return false;
