@@ -168,6 +168,10 @@ provider_call_free(struct provider_call *call)
     env_free(&call->end);
     dyn_block_unref(&call->block);
     sse_reader_fini(&call->sse);
+    if (call->skim != NULL) {
+        provider_skim_fini(call->skim);
+        free(call->skim);
+    }
     if (provider->n_spare < SPARE_CALLS_MAX) {
         provider->n_spare++;
         dyn_list_append(&provider->spare, &call->link);

@@ -3,6 +3,7 @@
 
 #include "actors/providers/provider.h"
 #include "actors/providers/provider_errors.h"
+#include "actors/providers/provider_skim.h"
 #include "bus/credit.h"
 #include "proto/dialects/dialect.h"
 #include "proto/env_map.h"
@@ -50,8 +51,9 @@ struct provider_call {
     unsigned status;
     uint32_t retry_after_s;
 
-    struct env *reply;  /* first CHUNK or END in the making, with the answer's headers; may be NULL */
-    dyn_block_t *block; /* bytes collected; may be NULL */
+    struct env *reply;          /* first CHUNK or END in the making, with the answer's headers; may be NULL */
+    dyn_block_t *block;         /* bytes collected; may be NULL */
+    struct provider_skim *skim; /* of a plain answer longer than a CHUNK; else NULL */
     struct sse_reader sse;
 
     struct dyn_list out; /* CHUNKs that wait for credit */

@@ -3,6 +3,8 @@
  * libcurl's buffer. A longer one goes in CHUNKs as it comes. */
 #include "actors/providers/provider_call.h"
 
+#include <stdlib.h>
+
 #define FIRST_ROOM 4096u /* when the length is not told; most answers fit */
 
 /* Room for what is still to come, as far as that is known. */
@@ -20,12 +22,18 @@ provider_plain_begin(struct provider_call *call, const struct http_call_head *he
     call->block = block_for(call, is_known ? (size_t)head->content_length : FIRST_ROOM);
 }
 
-/* The answer is longer than a CHUNK: what is full goes on its way. */
-static void
+/* The answer is longer than a CHUNK: what is full goes on its way. false: the call is over. */
+static bool
 send_full_block(struct provider_call *call)
 {
+    if (call->skim == NULL) {
+        call->skim = dyn_alloc(sizeof *call->skim);
+        provider_skim_init(call->skim);
+    }
+    provider_skim_feed(call->skim, dyn_block_slice(call->block));
     provider_reply_chunk(call, &call->block);
     call->block = block_for(call, ENV_CHUNK_MAX);
+    return !provider_reply_flush(call);
 }
 
 void
@@ -38,8 +46,8 @@ provider_plain_data(struct provider_call *call, struct dyn_slice bytes)
         return;
     }
     while (bytes.len > 0) {
-        if (call->block->len == ENV_CHUNK_MAX) {
-            send_full_block(call);
+        if (call->block->len == ENV_CHUNK_MAX && !send_full_block(call)) {
+            return;
         }
         size_t room = ENV_CHUNK_MAX - call->block->len;
         size_t len = bytes.len < room ? bytes.len : room;
@@ -67,17 +75,27 @@ no_answer(struct provider_call *call)
     arena_fini(&arena);
 }
 
+/* The text that tells whether this is an answer, and its usage. */
+static struct dyn_slice
+readable(struct provider_call *call)
+{
+    if (call->skim == NULL) {
+        return dyn_block_slice(call->block);
+    }
+    provider_skim_feed(call->skim, dyn_block_slice(call->block));
+    return provider_skim_result(call->skim);
+}
+
 void
 provider_plain_done(struct provider_call *call)
 {
-    if (call->has_begun) {
-        provider_reply_chunk(call, &call->block);
-        provider_call_succeed(call, false);
-        return;
-    }
-    if (call->provider->dialect->read_answer(dyn_block_slice(call->block), &call->usage) != 0) {
+    struct dyn_slice text = readable(call);
+    if (text.len == 0 || call->provider->dialect->read_answer(text, &call->usage) != 0) {
         no_answer(call);
         return;
+    }
+    if (call->has_begun) {
+        provider_reply_chunk(call, &call->block);
     }
     provider_call_succeed(call, false);
 }

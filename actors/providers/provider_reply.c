@@ -126,6 +126,10 @@ queue_chunk(struct provider_call *call, dyn_block_t *block)
         chunk->kind = ENV_CHUNK;
         chunk->status = (uint16_t)call->status;
         chunk->stream = call->mode == CALL_STREAM;
+        if (chunk->stream &&
+            call->http != NULL) { /* decided: a deadline bounds a stream to its first content */
+            http_call_clear_deadline(call->http);
+        }
     }
     chunk->sequence = call->sequence++;
     chunk->body = block;

@@ -6,6 +6,8 @@
 /* What comes before the first content (comments, the role) is held, so that an error behind it still is
  * an error of the whole answer. Past this many bytes it is not held, and comments are left out. */
 #define FIRST_HELD_MAX 4096u
+/* With so much in hand it goes, even when libcurl has more: what is received without credit stays small. */
+#define COLLECTED_MAX 16384u
 
 void
 provider_stream_begin(struct provider_call *call)
@@ -94,6 +96,15 @@ take_event(struct provider_call *call, const struct sse_event *event)
     return 0;
 }
 
+/* What is ready goes; a stream that has shown no content has not begun. */
+static void
+pass_on(struct provider_call *call)
+{
+    if (call->is_awake) {
+        provider_reply_chunk(call, &call->block);
+    }
+}
+
 void
 provider_stream_data(struct provider_call *call, struct dyn_slice bytes)
 {
@@ -106,15 +117,11 @@ provider_stream_data(struct provider_call *call, struct dyn_slice bytes)
     }
     if (found < 0) {
         garbage(call, "an event of the stream is longer than 1 MiB");
+        return;
     }
-}
-
-/* What is ready goes; a stream that has shown no content has not begun. */
-static void
-pass_on(struct provider_call *call)
-{
-    if (call->is_awake) {
-        provider_reply_chunk(call, &call->block);
+    if (call->block != NULL && call->block->len >= COLLECTED_MAX) {
+        pass_on(call);
+        (void)provider_reply_flush(call);
     }
 }
 

@@ -1,0 +1,119 @@
+/* Inside the HTTP client: what its files share. The only header that includes libcurl's; it and the
+ * http_*.c files are all that would change with another library.
+ *
+ * Rules that they keep (libcurl 7.88): no handle is added, removed or resumed inside a callback of
+ * libcurl; that is done by chores at the end of the turn. Easy handles are used again with their options,
+ * which are set once per origin. HTTP/1.1 only: HTTP/2 of this version loses the ends of cut answers. */
+#pragma once
+
+#include "actors/providers/http_client.h"
+
+#include <curl/curl.h>
+
+enum {
+    HTTP_HEAD_BYTES_MAX = 64 * 1024, /* of one answer, interim ones included; providers send 2 to 4 KiB */
+    HTTP_SPARE_CALLS_MAX = 256,      /* per origin; an idle easy handle holds about 8 KiB */
+    HTTP_RESOLVES_MAX = 4,           /* threads that look up one origin's name at the same time */
+    HTTP_NAME_FRESH_S = 50,          /* less than libcurl keeps an address (60 s) */
+};
+
+struct http_client {
+    bus_loop_t *loop;
+    unsigned refs;
+    CURLM *multi;
+    struct bus_timer timer;         /* libcurl's */
+    struct bus_task task;           /* does the chores */
+    bool is_due;                    /* libcurl wants to be called at the end of the turn */
+    struct dyn_list chores;         /* calls to start, resume, end */
+    struct dyn_list touched;        /* calls that got bytes since the last settled() */
+    struct client_socket **sockets; /* by descriptor */
+    size_t n_sockets;
+    size_t n_calls;
+    char detail[512]; /* the last sentence about an end */
+};
+
+struct http_origin {
+    http_client_t *client;
+    struct curl_slist *headers;
+    CURLU *url; /* parsed once: half of what libcurl would spend on the URL of each request */
+    char *ca_file;
+    char *proxy;
+    char *no_proxy;
+    char *authority; /* for sentences: host and port without credentials */
+    struct dyn_list calls;
+    struct dyn_list spare;
+    size_t n_spare;
+    bool is_address;         /* the host is no name */
+    struct dyn_list waiting; /* calls for whose name enough threads are on their way */
+    unsigned n_resolving;
+    uint64_t name_fresh_until_us; /* libcurl has the address: no thread is needed */
+};
+
+enum call_phase { CALL_CONNECTING, CALL_WAITING, CALL_ANSWERING };
+
+struct http_call {
+    struct dyn_list link;  /* origin->calls or ->spare */
+    struct dyn_list chore; /* client->chores or origin->waiting */
+    struct dyn_list touch; /* client->touched */
+    http_origin_t *origin;
+    CURL *easy;
+    const struct http_call_ops *ops; /* NULL: nobody listens any more */
+    void *self;
+    dyn_block_t *body;          /* NULL when libcurl needs it no longer */
+    struct curl_slist *headers; /* of this request, in front of the origin's; one piece of memory */
+    struct bus_timer timer;
+    uint64_t phase_until_us; /* 0: no limit at the moment */
+    uint64_t deadline_us;    /* 0: none */
+    uint32_t connect_ms;
+    uint32_t first_byte_ms;
+    uint32_t idle_ms;
+    enum call_phase phase;
+    enum http_call_end timed_out; /* HTTP_CALL_COMPLETE: it is not */
+    struct http_call_head head;
+    uint32_t head_bytes;
+    uint32_t linger_bytes;
+    unsigned sent;
+    bool is_added;     /* in libcurl's hands */
+    bool is_resolving; /* in libcurl's hands, and no address known: must not be taken out */
+    bool is_cancelled;
+    bool is_lingering;
+    bool is_paused; /* as libcurl has it */
+    bool wants_pause;
+    bool head_is_done;
+    bool has_stream_buffer;
+    bool has_own_headers;
+    char error[CURL_ERROR_SIZE];
+};
+
+/* ---- http_client.c: sockets, timer, chores ---- */
+
+/* Looks at the call at the end of the turn. */
+void http_client_chore(http_call_t *call);
+/* libcurl's callbacks for sockets that it opens and closes. */
+curl_socket_t http_client_open_socket(void *call, curlsocktype purpose, struct curl_sockaddr *address);
+int http_client_close_socket(void *client, curl_socket_t fd);
+
+/* ---- http_call.c ---- */
+
+http_call_t *http_call_new(http_origin_t *origin) __attribute__((returns_nonnull));
+void http_call_destroy(http_call_t *call);
+/* What is to be done for a call outside of libcurl's callbacks. */
+void http_call_do_chore(http_call_t *call);
+/* libcurl says that it is over. */
+void http_call_ended(http_call_t *call, CURLcode code);
+/* Its address is known (`found`), or it needs none. */
+void http_call_resolved(http_call_t *call, bool found);
+/* Takes it out of libcurl and keeps it for the next request. */
+void http_call_recycle(http_call_t *call);
+
+/* ---- http_result.c ---- */
+
+/* Valid until the client's next one. */
+struct http_call_result http_call_result_of(http_call_t *call, CURLcode code);
+
+/* ---- http_origin.c ---- */
+
+void http_origin_set_options(const http_origin_t *origin, CURL *easy);
+/* A new list that leads on to the origin's; NULL when the origin's is all. free() frees it. */
+struct curl_slist *http_origin_own_headers(const http_origin_t *origin,
+                                           const struct http_call_request *request);
