@@ -65,7 +65,9 @@ dyn_block_prepend(dyn_block_t *block, const void *data, size_t len)
     DYN_ASSERT(!dyn_block_is_shared(block) && block->start >= len);
     block->start -= len;
     block->len += len;
-    memcpy(dyn_block_data(block), data, len);
+    if (len > 0) {
+        memcpy(dyn_block_data(block), data, len);
+    }
 }
 
 void

@@ -59,5 +59,6 @@ dyn_block_is_shared(const dyn_block_t *block)
 
 /* Puts bytes in front; needs that much headroom and one reference. */
 void dyn_block_prepend(dyn_block_t *block, const void *data, size_t len);
-/* Takes bytes off the front. */
+/* Takes bytes off the front: they become headroom. A block is no queue, its front is never used again
+ * by appending. */
 void dyn_block_skip(dyn_block_t *block, size_t len);

@@ -1,5 +1,6 @@
-/* What can be asked of values that a scan has accepted. Bytes are not checked again; every loop still
- * stops at the end of the value, so a value that was never scanned gives nonsense, not an overrun. */
+/* What can be asked of values that a scan has accepted. Nothing is checked again: escapes are trusted.
+ * Walking stops at the end of the value whatever is in it, so that a value that was never scanned gives
+ * nonsense, not an overrun. */
 #include "core/buf.h"
 #include "core/json_escape.h"
 #include "core/json_scan.h"
@@ -223,51 +224,57 @@ json_iter_next(struct json_iter *it, struct json_member *member)
     return true;
 }
 
-bool
-json_find(struct json_value object, const char *key, struct json_value *found)
-{
-    struct json_member member;
-    if (object.type != JSON_OBJECT) {
-        return false;
-    }
-    for (struct json_iter it = json_iter(object); json_iter_next(&it, &member);) {
-        if (json_key_is(&member, key)) {
-            *found = member.value;
-            return true;
-        }
-    }
-    return false;
-}
-
 /* Compares without writing the decoded text anywhere. */
 static bool
-decodes_to(struct dyn_slice raw, const char *text, size_t len)
+decodes_to(struct dyn_slice raw, struct dyn_slice text)
 {
     size_t matched = 0;
     for (size_t i = 0; i < raw.len;) {
         char piece[4];
-        size_t piece_len = 1;
+        size_t len = 1;
         if (raw.data[i] == '\\') {
-            i += json_escape_decode(raw.data + i, piece, &piece_len);
+            i += json_escape_decode(raw.data + i, piece, &len);
         } else {
             piece[0] = raw.data[i++];
         }
-        if (len - matched < piece_len || memcmp(text + matched, piece, piece_len) != 0) {
+        if (text.len - matched < len || memcmp(text.data + matched, piece, len) != 0) {
             return false;
         }
-        matched += piece_len;
+        matched += len;
     }
-    return matched == len;
+    return matched == text.len;
+}
+
+static bool
+key_is(const struct json_member *member, struct dyn_slice key)
+{
+    if (member->key_is_escaped) {
+        return decodes_to(member->key, key);
+    }
+    return member->key.data != NULL && dyn_slice_eq(member->key, key);
 }
 
 bool
 json_key_is(const struct json_member *member, const char *key)
 {
-    size_t len = strlen(key);
-    if (member->key_is_escaped) {
-        return decodes_to(member->key, key, len);
+    return key_is(member, dyn_slice_str(key));
+}
+
+bool
+json_find(struct json_value object, const char *key, struct json_value *found)
+{
+    if (object.type != JSON_OBJECT) {
+        return false;
     }
-    return member->key.data != NULL && dyn_slice_eq(member->key, dyn_slice(key, len));
+    struct dyn_slice wanted = dyn_slice_str(key);
+    struct json_member member;
+    for (struct json_iter it = json_iter(object); json_iter_next(&it, &member);) {
+        if (key_is(&member, wanted)) {
+            *found = member.value;
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Between the quotes; absent when the value is not a string. */
@@ -312,5 +319,5 @@ bool
 json_string_is(struct json_value string, const char *text)
 {
     struct dyn_slice raw = inside(string);
-    return raw.data != NULL && decodes_to(raw, text, strlen(text));
+    return raw.data != NULL && decodes_to(raw, dyn_slice_str(text));
 }

@@ -188,12 +188,28 @@ ignore_member(void *self, const struct json_member *member)
     return 0;
 }
 
+/* A walk over what was never accepted means nothing, but ends and stays inside. */
+static void
+walk_nonsense(struct dyn_slice text, enum json_type type)
+{
+    size_t n = 0;
+    struct json_member member;
+    struct json_iter it = json_iter((struct json_value){type, text});
+    while (json_iter_next(&it, &member)) {
+        REQUIRE(++n <= text.len);
+        REQUIRE(member.value.raw.data >= text.data);
+        REQUIRE(member.value.raw.data + member.value.raw.len <= text.data + text.len);
+    }
+}
+
 static void
 check_refused(struct dyn_slice text, const struct json_error *error)
 {
     REQUIRE(error->what != NULL && error->offset <= text.len);
     REQUIRE(json_scan_object(text, JSON_DEPTH_DEFAULT, ignore_member, NULL, NULL) == -1);
     REQUIRE(json_tree_parse(text, JSON_DEPTH_DEFAULT, NULL) == NULL);
+    walk_nonsense(text, JSON_ARRAY);
+    walk_nonsense(text, JSON_OBJECT);
 }
 
 static void

@@ -80,6 +80,7 @@ without_inline_memory_one_chunk_is_kept(void **state)
     (void)state;
     struct arena arena;
     arena_init(&arena, NULL, 0);
+    arena_reset(&arena);
     assert_null(arena.chunks);
     for (int i = 0; i < 100; i++) {
         (void)arena_alloc(&arena, 1000);
