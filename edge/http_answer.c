@@ -227,8 +227,8 @@ http_answer_refusal(struct http_conn *conn, const struct http_refusal *refusal)
     struct dyn_buf body = DYN_BUF_INIT;
     struct http_answer answer = {.status = refusal->status};
     if (server->ops->refused != NULL) {
-        struct dyn_slice peer = http_conn_peer(conn);
-        server->ops->refused(server->self, refusal->status, refusal->why, peer, &body, &answer);
+        server->ops->refused(server->self, conn->exchange, refusal->status, refusal->why,
+                             http_conn_peer(conn), &body, &answer);
     }
     struct framing framing = {.has_length = true, .length = body.len};
     struct dyn_slice head = write_head(conn, &answer, &framing, 1);

@@ -72,10 +72,10 @@ struct http_server_ops {
      * function of this header but http_server_free. */
     void (*done)(void *self, http_exchange_t *exchange, bool complete);
     /* The bytes of a request cannot be read (bad framing, 400, 408, 431, 501, 505) and the server answers
-     * by itself; if there is an exchange, its done() follows. Fill in the answer's body, content type and
-     * headers, valid until the next call. May be NULL: empty body. */
-    void (*refused)(void *self, unsigned status, const char *why, struct dyn_slice peer, struct dyn_buf *body,
-                    struct http_answer *answer);
+     * by itself. `exchange` is NULL when its head was unreadable; else its done() follows. Fill in the
+     * answer's body, content type and headers, valid until the next call. May be NULL: empty body. */
+    void (*refused)(void *self, http_exchange_t *exchange, unsigned status, const char *why,
+                    struct dyn_slice peer, struct dyn_buf *body, struct http_answer *answer);
 };
 
 struct http_server_options {

@@ -198,7 +198,7 @@ refused_by_system(const union any_address *address, struct dyn_err *err)
     write_text(address, where);
     if (errno == EADDRINUSE) {
         return dyn_err_set(err, DYN_E_FULL,
-                           "cannot listen on %s: port %u is in use; stop what listens there or choose another",
+                           "cannot listen on %s: port %u is in use; stop what has it or choose another",
                            where, port_of(address));
     }
     if (errno == EACCES) {

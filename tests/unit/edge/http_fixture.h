@@ -130,10 +130,11 @@ web_done(void *self, http_exchange_t *exchange, bool complete)
 }
 
 static void
-web_refused(void *self, unsigned status, const char *why, struct dyn_slice peer, struct dyn_buf *body,
-            struct http_answer *answer)
+web_refused(void *self, http_exchange_t *exchange, unsigned status, const char *why, struct dyn_slice peer,
+            struct dyn_buf *body, struct http_answer *answer)
 {
     struct web *web = self;
+    (void)exchange;
     (void)peer;
     web->refusals++;
     web->last_refusal = status;

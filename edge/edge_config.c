@@ -1,0 +1,85 @@
+/* Keys of the edge. */
+#include "edge/edge_config.h"
+
+/* Numbers that have a reason: 10 MiB is Ferro's limit; 32 KiB of head is what browsers and proxies stay
+ * under, 64 KiB is below http-parser's own limit of 80; proxies and browsers close idle connections after
+ * 60 s, so 75 s leaves the closing to them; proxies give up on a silent answer after 30 s or 60 s. */
+#define REQUEST_BYTES_DEFAULT "10MiB"
+#define REQUEST_BYTES_MAX     (1024.0 * 1024 * 1024)
+#define HEADER_BYTES_DEFAULT  "32KiB"
+#define HEADER_BYTES_MIN      1024
+#define HEADER_BYTES_MAX      (64.0 * 1024)
+#define CONNECTIONS_DEFAULT   "10000"
+#define CONNECTIONS_MAX       60000
+#define KEEPALIVE_DEFAULT     "15s"
+#define TIMEOUT_MIN_MS        10
+#define TIMEOUT_MAX_MS        (24.0 * 3600 * 1000)
+
+#define TIMEOUT(key, field, value, text)                                                                     \
+    {.name = (key), .type = CONFIG_DURATION, .offset = offsetof(struct edge_timeouts, field),                \
+     .default_text = (value), .min = TIMEOUT_MIN_MS, .max = TIMEOUT_MAX_MS, .help = (text)}
+
+static const struct config_key timeout_keys[] = {
+    TIMEOUT("head", head_ms, "10s", "From the first byte of a request to the end of its headers; then 408."),
+    TIMEOUT("body", body_ms, "30s", "Between two pieces of a request body; then 408."),
+    TIMEOUT("body_total", body_total_ms, "5m", "For a whole request body, however steadily it trickles."),
+    TIMEOUT("idle", idle_ms, "75s", "How long a connection may stay open without a request."),
+    TIMEOUT("write", write_ms, "60s", "How long a client may take nothing while an answer waits for it."),
+    {.name = NULL},
+};
+
+static const struct config_section timeout_section = {
+    .keys = timeout_keys,
+    .size = sizeof(struct edge_timeouts),
+    .mark_offset = SIZE_MAX,
+};
+
+static const struct config_key edge_keys[] = {
+    {.name = "listen",
+     .type = CONFIG_STRING,
+     .offset = offsetof(struct edge_config, listen),
+     .default_text = ":8080",
+     .set_offset = offsetof(struct edge_config, listen_is_set),
+     .help = "Where HTTP is served: HOST:PORT, [IPv6]:PORT, or :PORT for all addresses of both IP versions. "
+             "`--listen` and, where this key is absent, the variable PORT come before it."},
+    {.name = "max_request_bytes",
+     .type = CONFIG_SIZE,
+     .offset = offsetof(struct edge_config, max_request_bytes),
+     .default_text = REQUEST_BYTES_DEFAULT,
+     .min = 1,
+     .max = REQUEST_BYTES_MAX,
+     .help = "The largest request body; a longer one is answered 413."},
+    {.name = "max_header_bytes",
+     .type = CONFIG_SIZE,
+     .offset = offsetof(struct edge_config, max_header_bytes),
+     .default_text = HEADER_BYTES_DEFAULT,
+     .min = HEADER_BYTES_MIN,
+     .max = HEADER_BYTES_MAX,
+     .help = "The largest request line with headers; a longer one is answered 431."},
+    {.name = "max_connections",
+     .type = CONFIG_INT,
+     .offset = offsetof(struct edge_config, max_connections),
+     .default_text = CONNECTIONS_DEFAULT,
+     .min = 1,
+     .max = CONNECTIONS_MAX,
+     .help = "How many clients may be connected at a time; further ones are turned away with 503."},
+    {.name = "sse_keepalive",
+     .type = CONFIG_DURATION,
+     .offset = offsetof(struct edge_config, sse_keepalive_ms),
+     .default_text = KEEPALIVE_DEFAULT,
+     .min = TIMEOUT_MIN_MS,
+     .max = TIMEOUT_MAX_MS,
+     .help = "After so much silence a stream's client gets a comment, also before the first token, so that "
+             "proxies in between keep the connection."},
+    {.name = "client_timeouts",
+     .type = CONFIG_SECTION,
+     .offset = offsetof(struct edge_config, client_timeouts),
+     .section = &timeout_section,
+     .help = "How long a client may take."},
+    {.name = NULL},
+};
+
+const struct config_part edge_config_part = {
+    .folder = "edge",
+    .section = {.keys = edge_keys, .size = sizeof(struct edge_config), .mark_offset = SIZE_MAX},
+};

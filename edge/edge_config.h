@@ -1,0 +1,24 @@
+/* The edge's share of the configuration file. */
+#pragma once
+
+#include "core/config.h"
+
+struct edge_timeouts {
+    uint64_t head_ms;
+    uint64_t body_ms;
+    uint64_t body_total_ms;
+    uint64_t idle_ms;
+    uint64_t write_ms;
+};
+
+struct edge_config {
+    struct dyn_slice     listen; /* see listen.h */
+    bool                 listen_is_set;
+    uint64_t             max_request_bytes;
+    uint64_t             max_header_bytes;
+    int64_t              max_connections; /* of the process */
+    uint64_t             sse_keepalive_ms;
+    struct edge_timeouts client_timeouts;
+};
+
+extern const struct config_part edge_config_part;

@@ -1,0 +1,181 @@
+/* From an HTTP request to an envelope. What is wrong with a request below /v1 is found here but told by
+ * the router, so that a caller without a key learns only that the key is missing. */
+#include "edge/edge_impl.h"
+
+#include "core/rand.h"
+
+static struct edge_request *
+request_of(http_exchange_t *exchange)
+{
+    return http_exchange_user(exchange);
+}
+
+/* ---- to the router ---- */
+
+static struct env *
+new_envelope(struct edge_request *rq, const struct http_request *request, const struct edge_headers *headers)
+{
+    struct env *env = env_new(ENV_REQUEST);
+    env->id = env_id_random();
+    env->surface = rq->route != NULL ? rq->route->surface : ENV_SURFACE_NONE;
+    env->dialect = dyn_slice_str(rq->edge->dialect->name);
+    env->credential = env_copy(env, edge_credential(headers));
+    env->idempotency_key = env_copy(env, headers->idempotency_key);
+    env->trace_id = env_copy(env, edge_trace_slice(rq));
+    env->traceparent = env_copy(env, rq->traceparent);
+    env->peer = env_copy(env, request->peer);
+    env->received_us = request->received_us;
+    env->credit = ENV_WINDOW_FIRST;
+    return env;
+}
+
+static void
+send(struct edge_request *rq, struct env **env_p)
+{
+    struct edge *edge = rq->edge;
+    struct dyn_err err;
+    struct env_id id = (*env_p)->id;
+    credit_receiver_init(&rq->credit, ENV_WINDOW_FIRST);
+    if (bus_send(edge->me, edge->options.router, env_p, &err) != 0) {
+        env_free(env_p);
+        edge_answer_error(rq, err.code == DYN_E_FULL ? ERR_SATURATED : ERR_DRAINING, dyn_slice(NULL, 0));
+        return;
+    }
+    rq->is_in_flight = true;
+    env_map_add(&edge->requests, &rq->node, &id);
+}
+
+/* The router admits first and then says what is wrong. */
+static void
+send_refused(struct edge_request *rq, const struct http_request *request, const struct edge_headers *headers,
+             enum err_code refuse)
+{
+    struct env *env = new_envelope(rq, request, headers);
+    env->refuse = refuse;
+    send(rq, &env);
+}
+
+void
+edge_cancel(struct edge_request *rq, const char *reason)
+{
+    struct edge *edge = rq->edge;
+    if (!rq->is_in_flight) {
+        return;
+    }
+    rq->is_in_flight = false;
+    env_map_remove(&edge->requests, &rq->node);
+    struct env *cancel = env_new(ENV_CANCEL);
+    cancel->id = rq->node.id;
+    cancel->reason = env_copy(cancel, dyn_slice_str(reason));
+    if (bus_send(edge->me, edge->options.router, &cancel, NULL) != 0) {
+        env_free(&cancel); /* the router is gone, and what it worked on with it */
+    }
+}
+
+/* ---- what arrives ---- */
+
+static struct edge_request *
+new_request(struct edge *edge, http_exchange_t *exchange, const struct edge_headers *headers)
+{
+    struct edge_request *rq = arena_zalloc(http_exchange_arena(exchange), sizeof *rq);
+    rq->edge = edge;
+    rq->exchange = exchange;
+    rq->keepalive.fire = edge_on_keepalive;
+    rq->traceparent = edge_trace_id(headers, rq->trace_id);
+    http_exchange_set_user(exchange, rq);
+    edge->n_open++;
+    edge_count(&edge->options.group->counters.requests);
+    return rq;
+}
+
+/* Answers that need no router, because they tell a stranger nothing. */
+static bool
+answer_here(struct edge_request *rq, const struct http_request *request, const struct edge_headers *headers,
+            const struct edge_match *match)
+{
+    static const struct dyn_slice absent = {NULL, 0};
+    if (match->refuse == ERR_METHOD_UNKNOWN) {
+        edge_answer_error(rq, ERR_METHOD_UNKNOWN, absent);
+        return true;
+    }
+    if (rq->edge->options.dev && !edge_is_local(request, headers)) {
+        edge_answer_error(rq, ERR_FORBIDDEN_ORIGIN, absent);
+        return true;
+    }
+    if (match->refuse != ERR_NONE && !match->is_api) {
+        edge_answer_error(rq, match->refuse, absent);
+        return true;
+    }
+    if (match->refuse == ERR_NONE && match->route->name == EDGE_ROUTE_LIVE) {
+        edge_answer_json(rq, 200, DYN_SLICE("{\"status\":\"ok\"}"));
+        return true;
+    }
+    if (match->refuse == ERR_NONE && match->route->name == EDGE_ROUTE_READY && rq->edge->draining) {
+        edge_answer_json(rq, 503, DYN_SLICE("{\"status\":\"not_ready\",\"reason\":\"draining\"}"));
+        return true;
+    }
+    return false;
+}
+
+static void
+send_question(struct edge_request *rq, const struct http_request *request, const struct edge_headers *headers,
+              struct dyn_slice id)
+{
+    struct env *env = new_envelope(rq, request, headers);
+    if (id.data != NULL) {
+        env->model = env_copy(env, edge_path_decode(http_exchange_arena(rq->exchange), id));
+        if (env->model.data == NULL) {
+            env->refuse = ERR_INVALID_REQUEST;
+            env->refuse_text = DYN_SLICE("the path has a broken escape");
+        }
+    }
+    send(rq, &env);
+}
+
+uint64_t
+edge_on_head(void *self, http_exchange_t *exchange, const struct http_request *request)
+{
+    struct edge *edge = self;
+    struct edge_headers headers;
+    edge_headers_read(request, &headers);
+    struct edge_request *rq = new_request(edge, exchange, &headers);
+    struct edge_match match = edge_route_match(request->method, request->path);
+    rq->route = match.route;
+    if (answer_here(rq, request, &headers, &match)) {
+        return HTTP_BODY_DISCARD;
+    }
+    enum err_code refuse = match.refuse;
+    if (refuse == ERR_NONE && match.route->body == EDGE_BODY_JSON) {
+        refuse = edge_judge_body(&headers);
+    }
+    if (refuse != ERR_NONE) {
+        send_refused(rq, request, &headers, refuse);
+        return HTTP_BODY_DISCARD;
+    }
+    if (match.route->body == EDGE_BODY_JSON) {
+        return edge->options.config->max_request_bytes;
+    }
+    send_question(rq, request, &headers, match.id);
+    return HTTP_BODY_DISCARD;
+}
+
+void
+edge_on_too_large(void *self, http_exchange_t *exchange, const struct http_request *request)
+{
+    struct edge_headers headers;
+    (void)self;
+    edge_headers_read(request, &headers);
+    send_refused(request_of(exchange), request, &headers, ERR_REQUEST_TOO_LARGE);
+}
+
+void
+edge_on_request(void *self, http_exchange_t *exchange, const struct http_request *request)
+{
+    struct edge_headers headers;
+    (void)self;
+    edge_headers_read(request, &headers);
+    struct edge_request *rq = request_of(exchange);
+    struct env *env = new_envelope(rq, request, &headers);
+    env->body = http_exchange_take_body(exchange);
+    send(rq, &env);
+}
