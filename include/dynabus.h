@@ -31,6 +31,8 @@ extern "C" {
 
 typedef struct dynabus dynabus_t;
 
+#define DYNABUS_CELLS_MAX 64
+
 struct dynabus_options {
     size_t      size;        /* sizeof(struct dynabus_options): lets the struct grow */
     const char *config_path; /* .yaml, .yml or .json; or NULL */
@@ -41,7 +43,7 @@ struct dynabus_options {
                                 from the provider keys in the environment; config_* may be NULL */
     bool        ignore_unsupported; /* configuration keys not served in this version warn only */
     bool        reuse_port;  /* do not check whether the port is in use (a handover) */
-    unsigned    cells;       /* 0: as the config says, else one per usable core */
+    unsigned    cells;       /* 0: as the config says, else one per usable core; at most DYNABUS_CELLS_MAX */
     unsigned    port_tries;  /* with serve_http: how many next ports to try when one is in use */
 };
 #define DYNABUS_OPTIONS_INIT {sizeof(struct dynabus_options), NULL, NULL, NULL, false, false, false, false, 0, 0}
@@ -49,6 +51,8 @@ struct dynabus_options {
 /* NULL on failure, with one sentence (or one line per configuration problem) in `why`. */
 DYNABUS_API dynabus_t *dynabus_new(const struct dynabus_options *options, char *why, size_t why_size);
 
+/* For dynabus_close: as long as `drain_timeout` of the configuration says. */
+#define DYNABUS_DRAIN_DEFAULT UINT32_MAX
 /* Lets running requests finish for up to `drain_ms`, cancels the rest (their callbacks are called), ends
  * all threads, frees everything and sets *gateway_p to NULL. Not from a callback. Returns how many parts
  * had to be cut off. */
@@ -137,9 +141,6 @@ DYNABUS_API const char *dynabus_url(const dynabus_t *gateway);
 DYNABUS_API const char *dynabus_targets(const dynabus_t *gateway);
 /* "master key", "none (loopback only)", ... Borrowed. */
 DYNABUS_API const char *dynabus_client_auth(const dynabus_t *gateway);
-/* Starts draining without closing: readiness turns 503, nothing new is accepted. */
-DYNABUS_API void dynabus_drain(dynabus_t *gateway);
-
 /* "0.1.0". */
 DYNABUS_API const char *dynabus_version(void);
 

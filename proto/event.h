@@ -22,3 +22,6 @@ struct event_record {
 void event_encode(const struct event_record *record, struct dyn_buf *out);
 /* Texts point into `map`. -1 when it is not a map with text keys; unknown keys are ignored. */
 int event_decode(struct dyn_slice map, struct event_record *record);
+
+/* The reference page in Markdown, from the table. */
+void event_write_reference(struct dyn_buf *out);

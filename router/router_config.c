@@ -9,6 +9,10 @@
 #define TIMEOUT_MAX_MS          (24.0 * 3600 * 1000)
 
 static const char *const strategy_modes[] = {"single", NULL};
+static const char *const strategy_modes_to_come[] = {
+    "fallback",       "loadbalance",   "conditional", "least-latency",
+    "cost-optimized", "content-based", "ab-test",     NULL,
+};
 
 #define UNSUPPORTED(key, text) {.name = (key), .type = CONFIG_UNSUPPORTED, .help = (text)}
 
@@ -18,6 +22,7 @@ static const struct config_key strategy_keys[] = {
      .offset = offsetof(struct route_strategy_config, mode),
      .default_text = "single",
      .names = strategy_modes,
+     .unsupported_names = strategy_modes_to_come,
      .help = "How targets are chosen. `single`: the first target that serves the model."},
     UNSUPPORTED("conditions", "Rules of the `conditional` strategy."),
     UNSUPPORTED("content_conditions", "Rules of the `content-based` strategy."),

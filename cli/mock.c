@@ -1,0 +1,47 @@
+/* dynabus mock: the scripted upstream on its own. */
+#include "cli/cli.h"
+#include "cli/signals.h"
+#include "core/err.h"
+#include "core/log.h"
+#include "mock/mock.h"
+
+#include <getopt.h>
+#include <stdio.h>
+
+int
+cli_mock(int argc, char **argv)
+{
+    enum { LISTEN = 1, SCRIPT };
+    static const struct option known[] = {
+        {"listen", required_argument, NULL, LISTEN},
+        {"script", required_argument, NULL, SCRIPT},
+        {0},
+    };
+    struct mock_options options = {.listen = "127.0.0.1:9090"};
+    for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;) {
+        if (option == LISTEN) {
+            options.listen = optarg;
+        } else if (option == SCRIPT) {
+            options.script_path = optarg;
+        } else {
+            cli_print_usage("mock");
+            return CLI_USAGE;
+        }
+    }
+    struct dyn_err err;
+    if (dyn_log_init_from_env(&err) != 0) {
+        (void)fprintf(stderr, "dynabus: %s\n", err.text);
+        return CLI_FAILED;
+    }
+    signals_block();
+    mock_t *mock = mock_start(&options, &err);
+    if (mock == NULL) {
+        (void)fprintf(stderr, "dynabus mock: %s\n", err.text);
+        return CLI_FAILED;
+    }
+    (void)printf("dynabus mock\n  address  %s\n", mock_url(mock));
+    (void)fflush(stdout);
+    (void)signals_wait();
+    mock_stop(&mock);
+    return CLI_OK;
+}

@@ -1,0 +1,38 @@
+/* dynabus reference PAGE: the generated pages of the documentation. */
+#include "cli/cli.h"
+#include "gateway/parts.h"
+#include "proto/err.h"
+#include "proto/event.h"
+
+#include <stdio.h>
+
+static void
+write_config(struct dyn_buf *out)
+{
+    config_write_reference(gateway_parts, gateway_n_parts, out);
+}
+
+static const struct {
+    const char *name;
+    void (*write)(struct dyn_buf *out);
+} pages[] = {
+    {"config", write_config},
+    {"errors", err_write_reference},
+    {"events", event_write_reference},
+};
+
+int
+cli_reference(int argc, char **argv)
+{
+    for (size_t i = 0; argc == 2 && i < DYN_ARRAY_LEN(pages); i++) {
+        if (strcmp(argv[1], pages[i].name) == 0) {
+            struct dyn_buf out = DYN_BUF_INIT;
+            pages[i].write(&out);
+            (void)fwrite(out.data, 1, out.len, stdout);
+            dyn_buf_fini(&out);
+            return CLI_OK;
+        }
+    }
+    cli_print_usage("reference");
+    return CLI_USAGE;
+}

@@ -1,0 +1,55 @@
+#include "cli/signals.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stddef.h>
+#include <unistd.h>
+
+static sigset_t
+ending_signals(void)
+{
+    sigset_t set;
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGTERM);
+    (void)sigaddset(&set, SIGINT);
+    return set;
+}
+
+void
+signals_block(void)
+{
+    sigset_t set = ending_signals();
+    (void)sigaddset(&set, SIGHUP);
+    (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    (void)sigaction(SIGPIPE, &ignore, NULL);
+}
+
+int
+signals_wait(void)
+{
+    sigset_t set = ending_signals();
+    int number = 0;
+    (void)sigwait(&set, &number);
+    return number;
+}
+
+static void
+end_now(int number)
+{
+    (void)number;
+    static const char text[] = "dynabus: second signal, ending at once\n";
+    ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
+    (void)ignored;
+    _exit(1);
+}
+
+void
+signals_exit_on_second(void)
+{
+    struct sigaction action = {.sa_handler = end_now};
+    (void)sigaction(SIGTERM, &action, NULL);
+    (void)sigaction(SIGINT, &action, NULL);
+    sigset_t set = ending_signals();
+    (void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}

@@ -1,0 +1,9 @@
+/* Signals of the long-running commands: blocked in every thread, waited for by the first. */
+#pragma once
+
+/* Before any thread is made. SIGPIPE is ignored, SIGTERM, SIGINT and SIGHUP are blocked. */
+void signals_block(void);
+/* Waits for SIGTERM or SIGINT and returns which. */
+int signals_wait(void);
+/* From now on a second SIGTERM or SIGINT ends the process at once, with exit code 1. */
+void signals_exit_on_second(void);

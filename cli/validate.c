@@ -1,0 +1,26 @@
+/* dynabus validate FILE: every problem at once, as FILE:LINE:COLUMN. */
+#include "cli/cli.h"
+#include "gateway/parts.h"
+
+#include <stdio.h>
+
+int
+cli_validate(int argc, char **argv)
+{
+    if (argc != 2) {
+        cli_print_usage("validate");
+        return CLI_USAGE;
+    }
+    struct config_options options = {0};
+    config_t *config = config_load(argv[1], gateway_parts, gateway_n_parts, &options);
+    struct dyn_buf text = DYN_BUF_INIT;
+    config_print_problems(config, &text);
+    (void)fputs(dyn_buf_cstr(&text), stderr);
+    bool ok = config_ok(config);
+    if (ok) {
+        (void)printf("%s: ok\n", argv[1]);
+    }
+    dyn_buf_fini(&text);
+    config_free(&config);
+    return ok ? CLI_OK : CLI_FAILED;
+}

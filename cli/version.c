@@ -1,0 +1,13 @@
+#include "cli/cli.h"
+#include "gateway/version.h"
+
+#include <stdio.h>
+
+int
+cli_version(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    (void)printf("dynabus %s (commit %s)\nbuilt with %s\n", gateway_version, gateway_commit, gateway_libraries);
+    return CLI_OK;
+}

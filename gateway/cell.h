@@ -1,0 +1,16 @@
+/* A cell: one loop with everything that a request needs, from accept to answer. */
+#pragma once
+
+#include "gateway/gateway.h"
+
+/* The listen address of the configuration; absent when it says nothing. */
+struct dyn_slice gateway_configured_listen(const config_t *config);
+/* Logs the configuration's warnings. */
+void gateway_warn(const config_t *config);
+
+/* Opens the listeners, from which nothing is accepted before the bus starts, and works out gateway->url.
+ * Does nothing without HTTP. */
+int gateway_open_edges(dynabus_t *gateway, struct dyn_err *err);
+void gateway_close_edges(dynabus_t *gateway);
+/* Adds the loops and actors of all cells to the bus. */
+int gateway_add_cells(dynabus_t *gateway, bus_addr_t events, struct dyn_err *err);

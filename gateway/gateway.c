@@ -1,0 +1,212 @@
+/* Builds a gateway out of its parts and takes it apart again: configuration, cells, actors. What a
+ * request does is the actors' business. */
+#include "gateway/gateway.h"
+
+#include "gateway/cell.h"
+#include "gateway/cores.h"
+#include "gateway/upstreams.h"
+#include "gateway/version.h"
+#include "core/buf.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static int
+load_config(dynabus_t *gateway, struct dyn_buf *why)
+{
+    const struct dynabus_options *options = &gateway->options;
+    struct config_options how = {.ignore_unsupported = options->ignore_unsupported};
+    if (options->config_path != NULL) {
+        gateway->config = config_load(options->config_path, gateway_parts, gateway_n_parts, &how);
+    } else if (options->config_text != NULL) {
+        struct dyn_slice text = dyn_slice_str(options->config_text);
+        gateway->config = config_parse(text, "config", gateway_parts, gateway_n_parts, &how);
+    } else {
+        gateway->config = config_defaults(gateway_parts, gateway_n_parts);
+    }
+    if (!config_ok(gateway->config)) {
+        dyn_buf_add_str(why, "the configuration cannot be used\n");
+        config_print_problems(gateway->config, why);
+        return -1;
+    }
+    gateway_warn(gateway->config);
+    return 0;
+}
+
+static unsigned
+count_cells(const dynabus_t *gateway, const struct gateway_config *config)
+{
+    unsigned cells = gateway->options.cells;
+    if (cells == 0) {
+        cells = config->cells > 0 ? (unsigned)config->cells : usable_cores();
+    }
+    return cells < DYNABUS_CELLS_MAX ? cells : DYNABUS_CELLS_MAX;
+}
+
+static int
+settle(dynabus_t *gateway, struct dyn_err *err)
+{
+    const char *listen = NULL;
+    if (gateway->options.serve_http) {
+        struct dyn_slice configured = gateway_configured_listen(gateway->config);
+        if (gateway_choose_listen(&gateway->options, configured, &gateway->env, gateway->listen,
+                                  sizeof gateway->listen, err) != 0) {
+            return -1;
+        }
+        listen = gateway->listen;
+    }
+    return gateway_choose_admission(&gateway->env, listen, &gateway->shared.admission, &gateway->auth, err);
+}
+
+/* What is added first is drained and stopped last: hooks, then per cell providers, router, callers, edge. */
+static int
+build(dynabus_t *gateway, struct dyn_err *err)
+{
+    const struct gateway_config *config = config_values(gateway->config, &gateway_config_part);
+    if (settle(gateway, err) != 0) {
+        return -1;
+    }
+    gateway->upstreams = upstreams_new(gateway->config, gateway->options.dev, err);
+    if (gateway->upstreams == NULL) {
+        return -1;
+    }
+    gateway->target_names = upstreams_names(gateway->upstreams);
+    struct bus_options bus = {.inproc = config->bus.local == GATEWAY_BUS_INPROC};
+    gateway->bus = bus_new(&bus, err);
+    if (gateway->bus == NULL) {
+        return -1;
+    }
+    gateway->hooks = hooks_new(&gateway->shared);
+    bus_loop_t *rest = bus_add_loop(gateway->bus, "rest");
+    bus_addr_t events = bus_add_actor(gateway->bus, rest, &hooks_actor_ops, gateway->hooks);
+    gateway->n_cells = count_cells(gateway, config);
+    gateway->cells = dyn_zalloc(gateway->n_cells * sizeof(struct gateway_cell));
+    if (gateway_open_edges(gateway, err) != 0) {
+        return -1;
+    }
+    return gateway_add_cells(gateway, events, err);
+}
+
+static void
+gateway_free(dynabus_t *gateway)
+{
+    bus_free(&gateway->bus);
+    gateway_close_edges(gateway);
+    for (unsigned i = 0; gateway->cells != NULL && i < gateway->n_cells; i++) {
+        free(gateway->cells[i].targets);
+    }
+    free(gateway->cells);
+    upstreams_free(&gateway->upstreams);
+    free(gateway->target_names);
+    free(gateway->url);
+    config_free(&gateway->config);
+    free(gateway);
+}
+
+static void
+tell_why(char *why, size_t why_size, struct dyn_slice text)
+{
+    if (why != NULL && why_size > 0) {
+        (void)snprintf(why, why_size, "%.*s", (int)text.len, text.data ? text.data : "");
+    }
+}
+
+dynabus_t *
+dynabus_new(const struct dynabus_options *options, char *why, size_t why_size)
+{
+    dynabus_t *gateway = dyn_zalloc(sizeof *gateway);
+    size_t known = options->size < sizeof gateway->options ? options->size : sizeof gateway->options;
+    memcpy(&gateway->options, options, known); /* an older caller's struct is shorter */
+    gateway->env = gateway_env_read();
+    struct dyn_buf problems = DYN_BUF_INIT;
+    struct dyn_err err = {0};
+    if (load_config(gateway, &problems) == 0 && build(gateway, &err) == 0 &&
+        bus_start(gateway->bus, &err) == 0) {
+        dyn_buf_fini(&problems);
+        gateway->options.config_path = gateway->options.config_text = gateway->options.listen = NULL;
+        return gateway;
+    }
+    tell_why(why, why_size, problems.len > 0 ? dyn_buf_slice(&problems) : dyn_slice_str(err.text));
+    dyn_buf_fini(&problems);
+    if (gateway->bus != NULL) {
+        (void)bus_stop(gateway->bus, 0);
+    }
+    gateway_free(gateway);
+    return NULL;
+}
+
+unsigned
+dynabus_close(dynabus_t **gateway_p, uint32_t drain_ms)
+{
+    dynabus_t *gateway = *gateway_p;
+    *gateway_p = NULL;
+    if (gateway == NULL) {
+        return 0;
+    }
+    atomic_store(&gateway->closing, true);
+    const struct gateway_config *config = config_values(gateway->config, &gateway_config_part);
+    uint32_t limit = drain_ms == DYNABUS_DRAIN_DEFAULT ? (uint32_t)config->drain_timeout_ms : drain_ms;
+    unsigned cut = bus_stop(gateway->bus, limit);
+    gateway_free(gateway);
+    return cut;
+}
+
+static int
+route(dynabus_t *gateway, const struct dynabus_request *request, dynabus_chunk_fn chunk,
+      dynabus_answer_fn answered, void *user)
+{
+    if (request->body == NULL || answered == NULL || atomic_load(&gateway->closing)) {
+        return -1;
+    }
+    unsigned cell = atomic_fetch_add(&gateway->next_cell, 1) % gateway->n_cells;
+    return caller_submit(gateway->cells[cell].caller, request, chunk, answered, user);
+}
+
+int
+dynabus_route(dynabus_t *gateway, const struct dynabus_request *request, dynabus_answer_fn answered, void *user)
+{
+    return route(gateway, request, NULL, answered, user);
+}
+
+int
+dynabus_route_stream(dynabus_t *gateway, const struct dynabus_request *request, dynabus_chunk_fn chunk,
+                     dynabus_answer_fn answered, void *user)
+{
+    return route(gateway, request, chunk, answered, user);
+}
+
+int
+dynabus_add_hook(dynabus_t *gateway, dynabus_hook_fn hook, void *user)
+{
+    return hooks_add(gateway->hooks, hook, user);
+}
+
+uint64_t
+dynabus_events_dropped(const dynabus_t *gateway)
+{
+    return atomic_load_explicit(&gateway->shared.events_dropped, memory_order_relaxed);
+}
+
+const char *
+dynabus_url(const dynabus_t *gateway)
+{
+    return gateway->url != NULL ? gateway->url : "";
+}
+
+const char *
+dynabus_targets(const dynabus_t *gateway)
+{
+    return gateway->target_names;
+}
+
+const char *
+dynabus_client_auth(const dynabus_t *gateway)
+{
+    return gateway->auth;
+}
+
+const char *
+dynabus_version(void)
+{
+    return gateway_version;
+}

@@ -1,0 +1,67 @@
+#include "gateway/gateway_config.h"
+
+#include "dynabus.h"
+
+/* The names are the order of enum gateway_bus_local. */
+static const char *const bus_local_names[] = {"local", "inproc", NULL};
+
+static const struct config_key bus_keys[] = {
+    {.name = "local",
+     .type = CONFIG_ENUM,
+     .offset = offsetof(struct gateway_bus_config, local),
+     .default_text = "local",
+     .names = bus_local_names,
+     .help = "How actors of one loop talk: `local` passes pointers, `inproc` sends the same envelopes encoded "
+             "over ZeroMQ. The second exists to test that both behave alike."},
+    {.name = NULL},
+};
+
+static const struct config_section bus_section = {
+    .keys = bus_keys,
+    .size = sizeof(struct gateway_bus_config),
+    .mark_offset = SIZE_MAX,
+};
+
+static const struct config_key gateway_keys[] = {
+    {.name = "apiVersion",
+     .type = CONFIG_STRING,
+     .offset = offsetof(struct gateway_config, api_version),
+     .default_text = "v1",
+     .help = "Version of the configuration format. `v1` is the only one."},
+    {.name = "bus",
+     .type = CONFIG_SECTION,
+     .offset = offsetof(struct gateway_config, bus),
+     .section = &bus_section,
+     .help = "The message bus."},
+    {.name = "cells",
+     .type = CONFIG_INT,
+     .offset = offsetof(struct gateway_config, cells),
+     .default_text = "0",
+     .min = 0,
+     .max = DYNABUS_CELLS_MAX,
+     .help = "Loops that carry requests, each with its own edge, router and providers. 0: one per usable core "
+             "(the smaller of CPU affinity and cgroup quota)."},
+    {.name = "drain_timeout",
+     .type = CONFIG_DURATION,
+     .offset = offsetof(struct gateway_config, drain_timeout_ms),
+     .default_text = "15s",
+     .min = 0,
+     .max = 3600.0 * 1000,
+     .help = "After SIGTERM: how long running requests may go on before they are cut off."},
+    {.name = NULL},
+};
+
+static void
+check(void *values, struct config_problems *problems)
+{
+    const struct gateway_config *config = values;
+    if (!dyn_slice_is(config->api_version, "v1")) {
+        config_problem_add(problems, (struct config_mark){1, 1}, true, "apiVersion is not 'v1'; read as v1");
+    }
+}
+
+const struct config_part gateway_config_part = {
+    .folder = "gateway",
+    .section = {.keys = gateway_keys, .size = sizeof(struct gateway_config), .mark_offset = SIZE_MAX},
+    .check = check,
+};

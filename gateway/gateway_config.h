@@ -1,0 +1,19 @@
+/* Keys of the process as a whole: the bus, the cells, the drain. */
+#pragma once
+
+#include "core/config.h"
+
+enum gateway_bus_local { GATEWAY_BUS_LOCAL, GATEWAY_BUS_INPROC };
+
+struct gateway_bus_config {
+    int local; /* enum gateway_bus_local */
+};
+
+struct gateway_config {
+    struct dyn_slice          api_version;
+    struct gateway_bus_config bus;
+    int64_t                   cells; /* 0: one per usable core */
+    uint64_t                  drain_timeout_ms;
+};
+
+extern const struct config_part gateway_config_part;

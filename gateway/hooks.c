@@ -1,0 +1,167 @@
+#include "gateway/hooks.h"
+
+#include "proto/event.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+/* While draining: how often to look whether the last events have arrived from the other loops. */
+enum { HOOKS_DRAIN_LOOK_MS = 5 };
+
+struct hooks {
+    bus_actor_t          *me;
+    struct router_shared *shared;
+    pthread_mutex_t       lock; /* guards the two below: hooks are added from any thread */
+    struct hook {
+        dynabus_hook_fn fn;
+        void           *user;
+    } items[HOOKS_MAX];
+    size_t           n;
+    uint64_t         received;
+    uint64_t         drain_deadline_us;
+    struct bus_timer drain_timer;
+};
+
+/* Texts of an event are slices; the public struct has terminated strings. */
+static const char *
+text_of(struct arena *arena, struct dyn_slice text)
+{
+    return arena_copy(arena, text).data;
+}
+
+static struct dynabus_event
+public_event(struct arena *arena, const struct event_record *record)
+{
+    return (struct dynabus_event){
+        .topic = record->failed ? EVENT_REQUEST_FAILED : EVENT_REQUEST_COMPLETED,
+        .trace_id = text_of(arena, record->trace_id),
+        .provider = text_of(arena, record->provider),
+        .target = text_of(arena, record->target),
+        .model = text_of(arena, record->model),
+        .key_id = text_of(arena, record->key_id),
+        .error = text_of(arena, record->error),
+        .error_code = text_of(arena, record->error_code),
+        .status = (int)record->status,
+        .stream = record->stream,
+        .attempts = (uint32_t)record->attempts,
+        .upstream_calls = (uint32_t)record->upstream_calls,
+        .latency_us = record->latency_us,
+        .ttft_us = record->ttft_us,
+        .tokens_in = record->tokens_in,
+        .tokens_out = record->tokens_out,
+        .cost_model_found = record->cost_model_found,
+        .cost_usd = record->cost_usd,
+        .cost_input_usd = record->cost_input_usd,
+        .cost_output_usd = record->cost_output_usd,
+        .cost_cache_read_usd = record->cost_cache_read_usd,
+        .cost_cache_write_usd = record->cost_cache_write_usd,
+        .cost_reasoning_usd = record->cost_reasoning_usd,
+        .timestamp_us = record->timestamp_us,
+    };
+}
+
+static void
+call_hooks(struct hooks *hooks, const struct event_record *record)
+{
+    struct hook items[HOOKS_MAX];
+    (void)pthread_mutex_lock(&hooks->lock);
+    size_t n = hooks->n;
+    memcpy(items, hooks->items, n * sizeof items[0]);
+    (void)pthread_mutex_unlock(&hooks->lock);
+
+    _Alignas(16) char memory[1024];
+    struct arena arena;
+    arena_init(&arena, memory, sizeof memory);
+    struct dynabus_event event = public_event(&arena, record);
+    for (size_t i = 0; i < n; i++) {
+        items[i].fn(items[i].user, &event);
+    }
+    arena_fini(&arena);
+}
+
+static void
+hooks_receive(void *self, struct env **env_p)
+{
+    struct hooks *hooks = self;
+    struct event_record record;
+    if ((*env_p)->kind == ENV_EVENT) {
+        hooks->received++;
+        if (event_decode(dyn_block_slice((*env_p)->body), &record) == 0) {
+            call_hooks(hooks, &record);
+        }
+    }
+    env_free(env_p);
+}
+
+static void
+look_whether_idle(struct bus_timer *timer)
+{
+    struct hooks *hooks = DYN_CONTAINER_OF(timer, struct hooks, drain_timer);
+    bus_loop_t *loop = bus_actor_loop(hooks->me);
+    uint64_t sent = atomic_load_explicit(&hooks->shared->events_sent, memory_order_acquire);
+    bool late = bus_loop_now_us(loop) >= hooks->drain_deadline_us;
+    if (hooks->received >= sent || late) {
+        bus_actor_idle(hooks->me);
+    } else {
+        bus_timer_arm(loop, timer, HOOKS_DRAIN_LOOK_MS);
+    }
+}
+
+static void
+hooks_drain(void *self, uint64_t deadline_us)
+{
+    struct hooks *hooks = self;
+    hooks->drain_deadline_us = deadline_us;
+    look_whether_idle(&hooks->drain_timer);
+}
+
+hooks_t *
+hooks_new(struct router_shared *shared)
+{
+    struct hooks *hooks = dyn_zalloc(sizeof *hooks);
+    hooks->shared = shared;
+    hooks->drain_timer.fire = look_whether_idle;
+    (void)pthread_mutex_init(&hooks->lock, NULL);
+    return hooks;
+}
+
+int
+hooks_add(hooks_t *hooks, dynabus_hook_fn hook, void *user)
+{
+    (void)pthread_mutex_lock(&hooks->lock);
+    bool room = hooks->n < HOOKS_MAX;
+    if (room) {
+        hooks->items[hooks->n++] = (struct hook){hook, user};
+    }
+    (void)pthread_mutex_unlock(&hooks->lock);
+    if (room) {
+        atomic_store_explicit(&hooks->shared->wants_events, true, memory_order_release);
+    }
+    return room ? 0 : -1;
+}
+
+static int
+hooks_start(void *self, bus_actor_t *me, struct dyn_err *err)
+{
+    (void)err;
+    struct hooks *hooks = self;
+    hooks->me = me;
+    return 0;
+}
+
+static void
+hooks_stop(void *self)
+{
+    struct hooks *hooks = self;
+    bus_timer_fini(&hooks->drain_timer);
+    (void)pthread_mutex_destroy(&hooks->lock);
+    free(hooks);
+}
+
+const struct bus_actor_ops hooks_actor_ops = {
+    .kind = "hooks",
+    .start = hooks_start,
+    .receive = hooks_receive,
+    .drain = hooks_drain,
+    .stop = hooks_stop,
+};

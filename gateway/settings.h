@@ -1,0 +1,29 @@
+/* What a gateway is to be, worked out of options, configuration and environment before anything runs:
+ * who may use it, where it listens. Pure but for reading the environment. */
+#pragma once
+
+#include "core/err.h"
+#include "dynabus.h"
+#include "gateway/gateway_config.h"
+#include "router/admission.h"
+
+struct gateway_env {
+    const char *master_key;            /* MASTER_KEY */
+    const char *allow_unauthenticated; /* ALLOW_UNAUTHENTICATED_PROXY */
+    const char *environment;           /* GATEWAY_ENV */
+    const char *port;                  /* PORT */
+};
+struct gateway_env gateway_env_read(void);
+
+/* Where to listen: the option, else the configuration, else PORT, else 8080; --dev on loopback only.
+ * `configured` may be absent. -1 when PORT is no port, or --dev is told to leave loopback. */
+int gateway_choose_listen(const struct dynabus_options *options, struct dyn_slice configured,
+                          const struct gateway_env *env, char *out, size_t out_size, struct dyn_err *err);
+
+/* Is this listen address reachable from this machine only? "127.0.0.1:80", "[::1]:80", "localhost:80". */
+bool gateway_is_loopback(const char *listen);
+
+/* Who is let in. `listen` NULL: no HTTP, callers are this process. -1 when the gateway would be open to
+ * the network without anybody having said so. *auth is a word for people, static. */
+int gateway_choose_admission(const struct gateway_env *env, const char *listen, struct admission *admission,
+                             const char **auth, struct dyn_err *err);

@@ -1,0 +1,131 @@
+#include "gateway/upstreams.h"
+
+#include "actors/providers/provider_config.h"
+#include "core/buf.h"
+#include "mock/mock.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* The bundled mock serves "mock", and every behaviour that is spelled in a model's name (docs/mock.md). */
+static const struct dyn_slice mock_models[] = {DYN_SLICE_INIT("mock")};
+static const struct dyn_slice mock_prefix = DYN_SLICE_INIT("mock-");
+
+struct upstreams {
+    provider_targets_t     *targets;
+    struct provider_shared *shared; /* one per target */
+    mock_t                 *mock;   /* NULL: not --dev. Its target is the first */
+};
+
+static int
+add_mock(upstreams_t *upstreams, const struct provider_config *config, struct dyn_err *err)
+{
+    struct mock_options options = {.listen = "127.0.0.1:0"};
+    upstreams->mock = mock_start(&options, err);
+    if (upstreams->mock == NULL) {
+        return -1;
+    }
+    char root[128];
+    (void)snprintf(root, sizeof root, "%s/v1", mock_url(upstreams->mock));
+    return provider_targets_add(upstreams->targets, config, "mock", "mock", root, err);
+}
+
+static int
+add_all(upstreams_t *upstreams, const struct provider_config *config, bool dev, struct dyn_err *err)
+{
+    if (dev && add_mock(upstreams, config, err) != 0) {
+        return -1;
+    }
+    if (provider_targets_add_config(upstreams->targets, config, err) != 0) {
+        return -1;
+    }
+    if (config->targets.n == 0 && provider_targets_add_env(upstreams->targets, config, err) != 0) {
+        return -1;
+    }
+    size_t n = provider_targets_count(upstreams->targets);
+    if (n == 0) {
+        return dyn_err_set(err, DYN_E_CONFIG,
+                           "there is no target; list some under 'targets' in a config file, or set a provider's "
+                           "key such as OPENAI_API_KEY, or try `dynabus serve --dev`, which needs neither");
+    }
+    if (n > ROUTE_TARGETS_MAX) {
+        return dyn_err_set(err, DYN_E_CONFIG, "%zu targets are more than the %d that a router can hold", n,
+                           ROUTE_TARGETS_MAX);
+    }
+    return 0;
+}
+
+upstreams_t *
+upstreams_new(const config_t *config, bool dev, struct dyn_err *err)
+{
+    upstreams_t *upstreams = dyn_zalloc(sizeof *upstreams);
+    upstreams->targets = provider_targets_new(NULL);
+    if (add_all(upstreams, config_values(config, &provider_config_part), dev, err) != 0) {
+        upstreams_free(&upstreams);
+        return NULL;
+    }
+    upstreams->shared = dyn_zalloc(upstreams_count(upstreams) * sizeof *upstreams->shared);
+    return upstreams;
+}
+
+void
+upstreams_free(upstreams_t **upstreams_p)
+{
+    upstreams_t *upstreams = *upstreams_p;
+    *upstreams_p = NULL;
+    if (upstreams != NULL) {
+        provider_targets_free(&upstreams->targets);
+        mock_stop(&upstreams->mock);
+        free(upstreams->shared);
+        free(upstreams);
+    }
+}
+
+size_t
+upstreams_count(const upstreams_t *upstreams)
+{
+    return provider_targets_count(upstreams->targets);
+}
+
+const struct provider_target *
+upstreams_target(const upstreams_t *upstreams, size_t index)
+{
+    return provider_targets_at(upstreams->targets, index);
+}
+
+struct provider_shared *
+upstreams_shared(const upstreams_t *upstreams, size_t index)
+{
+    return &upstreams->shared[index];
+}
+
+struct route_target
+upstreams_route_target(const upstreams_t *upstreams, size_t index)
+{
+    const struct provider_target *target = upstreams_target(upstreams, index);
+    struct route_target route = {
+        .name = target->name,
+        .provider = dyn_slice_str(target->row->id),
+        .models = target->models,
+        .n_models = target->n_models,
+    };
+    if (upstreams->mock != NULL && index == 0) {
+        route.models = mock_models;
+        route.n_models = DYN_ARRAY_LEN(mock_models);
+        route.prefix = mock_prefix;
+    }
+    return route;
+}
+
+char *
+upstreams_names(const upstreams_t *upstreams)
+{
+    struct dyn_buf names = DYN_BUF_INIT;
+    for (size_t i = 0; i < upstreams_count(upstreams); i++) {
+        dyn_buf_add_str(&names, i > 0 ? ", " : "");
+        dyn_buf_add_slice(&names, upstreams_target(upstreams, i)->name);
+    }
+    char *text = dyn_strdup(dyn_buf_cstr(&names));
+    dyn_buf_fini(&names);
+    return text;
+}

@@ -1,0 +1,23 @@
+/* The upstreams of a gateway: its targets with what their actors share, and the bundled mock of --dev. */
+#pragma once
+
+#include "actors/providers/provider.h"
+#include "core/config.h"
+#include "router/strategy.h"
+
+typedef struct upstreams upstreams_t;
+
+/* Targets of the configuration; without any there, one for each provider whose key is in the environment.
+ * `dev` puts the bundled mock in front and starts it, and takes the environment's in any case. NULL with a
+ * sentence when there is no target at all. */
+upstreams_t *upstreams_new(const config_t *config, bool dev, struct dyn_err *err);
+/* After the bus is gone. NULL is accepted. */
+void upstreams_free(upstreams_t **upstreams_p);
+
+size_t upstreams_count(const upstreams_t *upstreams);
+const struct provider_target *upstreams_target(const upstreams_t *upstreams, size_t index);
+struct provider_shared *upstreams_shared(const upstreams_t *upstreams, size_t index);
+/* The target as a router sees it; its address is still to be filled in. */
+struct route_target upstreams_route_target(const upstreams_t *upstreams, size_t index);
+/* Names in order, comma separated. The caller frees it. */
+char *upstreams_names(const upstreams_t *upstreams);
