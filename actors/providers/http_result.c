@@ -70,6 +70,9 @@ http_call_result_of(http_call_t *call, CURLcode code)
     if (call->timed_out == HTTP_CALL_COMPLETE) {
         result.end = end_of(call, code);
         what = call->error[0] != '\0' ? call->error : curl_easy_strerror(code);
+        if (result.end == HTTP_CALL_CUT && code == CURLE_OK) {
+            what = "the connection ended inside the head of the answer";
+        }
         if (call->head_bytes > HTTP_HEAD_BYTES_MAX) {
             what = "the head of the answer is longer than 64 KiB";
         }

@@ -273,7 +273,7 @@ on_head(void *self, const struct http_call_head *head)
     struct provider_call *call = self;
     call->first_byte_us = dyn_mono_us(bus_loop_clock(call->provider->loop));
     call->status = head->status;
-    call->is_framed = head->is_chunked || head->content_length != UINT64_MAX;
+    call->is_framed = head->is_chunked || head->content_length != UINT64_MAX || head->status == 204;
     if (head->status < 200 || head->status > 299) {
         call->mode = CALL_REFUSED;
     } else if (call->is_encoded) {

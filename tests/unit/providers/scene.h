@@ -50,6 +50,9 @@ struct scene {
     void *user;
     struct env *requests[SCENE_REQUESTS_MAX];
     size_t n_requests;
+    struct env *template; /* for more of them */
+    unsigned n_expected;  /* ENDs to wait for; 0: one for each request */
+    uint32_t calls_max;   /* of the provider; 0: default */
     struct dyn_list seen; /* everything that came back, in order */
     struct env *end;      /* the last END */
     struct dyn_buf body;  /* bodies of all CHUNKs and ENDs, in order */
@@ -170,14 +173,16 @@ scene_start(struct scene *scene)
 {
     struct bus_options options = {.mailbox_bytes = scene->mailbox_bytes};
     struct dyn_err err = {.text = ""};
-    gate_init(&scene->ended, (unsigned)scene->n_requests);
+    gate_init(&scene->ended, scene->n_expected ? scene->n_expected : (unsigned)scene->n_requests);
     scene->bus = bus_new(&options, &err);
     scene->loop = bus_add_loop(scene->bus, "provider-test");
     struct http_client_options http = {.connections_max = 0};
     scene->client = http_client_new(scene->loop, &http, &err);
     assert_non_null(scene->client);
-    struct provider_options provider = {
-        .target = &scene->target, .shared = &scene->shared, .client = scene->client};
+    struct provider_options provider = {.target = &scene->target,
+                                        .shared = &scene->shared,
+                                        .client = scene->client,
+                                        .calls_max = scene->calls_max};
     scene->provider = bus_add_actor(scene->bus, scene->loop, &provider_actor_ops, provider_new(&provider));
     (void)bus_add_actor(scene->bus, scene->loop, &scene_owner_ops, scene);
     if (bus_start(scene->bus, &err) != 0) {
