@@ -48,6 +48,8 @@ struct scene {
     struct gate ended;
     script_fn on_envelope; /* on the loop; before the envelope is counted */
     void *user;
+    void *user2;
+    void (*on_start)(bus_actor_t *me, struct scene *scene);
     struct env *requests[SCENE_REQUESTS_MAX];
     size_t n_requests;
     struct env *template; /* for more of them */
@@ -73,6 +75,9 @@ owner_start(void *self, bus_actor_t *me, struct dyn_err *err)
         if (bus_send(me, scene->provider, &scene->requests[i], err) != 0) {
             return -1;
         }
+    }
+    if (scene->on_start != NULL) {
+        scene->on_start(me, scene);
     }
     return 0;
 }
