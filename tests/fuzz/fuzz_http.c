@@ -1,8 +1,10 @@
 /* The request path without sockets: bytes of a connection, in one piece and in pieces of the fuzzer's
  * choice, must be read as the same requests and the same refusal; and what is let through must be free of
  * what could be read in two ways. The first byte chooses the pieces, the rest is the connection. */
+#include "edge/headers.h"
 #include "edge/http_body.h"
 #include "edge/http_parse.h"
+#include "edge/routes.h"
 
 #include <stdlib.h>
 
@@ -66,6 +68,30 @@ check_head(struct dyn_slice bytes, const struct http_head *head)
     must(lengths == 1 || !(head->framing.chunked || head->framing.has_length));
 }
 
+/* What the edge makes of it, as far as no socket is needed. */
+static void
+check_edge(const struct http_head *head, struct dyn_slice path)
+{
+    struct http_request request = {
+        .target = head->target, .path = path, .headers = head->headers, .n_headers = head->n_headers};
+    struct edge_headers headers;
+    struct arena arena;
+    char id[EDGE_TRACE_ID_LEN];
+    arena_init(&arena, NULL, 0);
+    edge_headers_read(&request, &headers);
+    struct dyn_slice traceparent = edge_trace_id(&headers, id);
+    must(traceparent.data == NULL || memcmp(traceparent.data + 3, id, sizeof id) == 0);
+    struct dyn_slice credential = edge_credential(&headers);
+    must(credential.len == 0 || credential.data[0] != ' ' || headers.authorization.data == NULL);
+    (void)edge_judge_body(&headers);
+    must(!edge_is_local(&request, &headers) || headers.host.len >= 5);
+    struct edge_match match = edge_route_match(head->method, path);
+    must(match.refuse != ERR_NONE || match.route != NULL);
+    struct dyn_slice decoded = edge_path_decode(&arena, match.id);
+    must(decoded.len <= match.id.len);
+    arena_fini(&arena);
+}
+
 static void
 refuse(struct reader *reader, const struct http_refusal *refusal)
 {
@@ -87,6 +113,7 @@ read_head(struct reader *reader, struct dyn_slice bytes)
     check_head(bytes, &head);
     http_parse_target(head.target, &path, &query);
     must(path.len > 0);
+    check_edge(&head, path);
     digest_text(reader, head.method);
     digest_text(reader, path);
     digest_text(reader, query);
