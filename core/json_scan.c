@@ -5,6 +5,7 @@
 #include "core/json_escape.h"
 #include "core/json_keys.h"
 #include "core/json_skip.h"
+#include "core/json_utf8.h"
 #include "core/text.h"
 
 enum { WORD_BITS = 64, STACK_WORDS = (JSON_DEPTH_MAX + WORD_BITS - 1) / WORD_BITS };
@@ -32,11 +33,18 @@ fail_expected(struct scan *scan, const char *at, const char *what)
     return fail(scan, at, at == scan->end ? "unexpected end of text" : what);
 }
 
+/* Characters beyond ASCII one by one, before it pays to begin with blocks. */
+#define UTF8_FIRST_BYTES 32
+
 /* A character beyond ASCII, and those that follow it: texts that have one have many. */
 static const char *
 scan_utf8(struct scan *scan, const char *at)
 {
-    const char *behind = json_skip_utf8(at, scan->end);
+    bool is_long = scan->end - at > 2 * UTF8_FIRST_BYTES;
+    const char *behind = json_skip_utf8(at, is_long ? at + UTF8_FIRST_BYTES : scan->end);
+    if (is_long && behind - at > UTF8_FIRST_BYTES - 4) {
+        behind = json_skip_utf8_blocks(behind, scan->end);
+    }
     if (behind > at) {
         return behind;
     }

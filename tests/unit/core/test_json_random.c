@@ -202,6 +202,11 @@ write_string(struct dyn_buf *out, struct dyn_rng *rng)
     for (uint64_t n = dyn_rng_below(rng, dyn_rng_below(rng, 8) == 0 ? 40 : 5); n > 0; n--) {
         dyn_buf_add_str(out, pieces[dyn_rng_below(rng, DYN_ARRAY_LEN(pieces))]);
     }
+    if (dyn_rng_below(rng, 16) == 0) { /* long enough for whole blocks of it */
+        for (uint64_t n = dyn_rng_below(rng, 30); n > 0; n--) {
+            dyn_buf_add_str(out, "\xe6\xb8\xaf\xd0\xb3 \xf0\x9f\x98\x80");
+        }
+    }
     dyn_buf_add_char(out, '"');
 }
 
