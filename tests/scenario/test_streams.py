@@ -1,6 +1,7 @@
 """Many streams, slow readers, more than one cell."""
 
 import json
+import re
 import selectors
 import threading
 import time
@@ -111,27 +112,26 @@ def unchunk(data):
 @pytest.mark.parametrize("cells", [1, 2])
 def test_five_hundred_streams(start_gateway, mock, cells):
     """500 streams at once from the bundled mock: none lost, none mixed up, none out of order."""
-    model = "mock-tokens-10-pace-20-tag"
+    model = "mock-tokens-10-pace-20"
     gateway = start_gateway([target(mock.url, models=[model])], arguments=["--cells", cells])
-    bodies = [{"model": model, "stream": True, "messages": [{"role": "user", "content": str(number)}]}
-              for number in range(500)]
+    bodies = [{"model": model, "stream": True, "user": f"request-{number}",
+               "messages": [{"role": "user", "content": "x"}]} for number in range(500)]
     nonces = set()
     for number, data in enumerate(read_streams(gateway.port, bodies)):
-        check_mock_stream(unchunk(data), 10, nonces)
+        nonces.add(the_call_of(sse_events(unchunk(data)), str(number), 10))
     assert len(nonces) == 500, "each answer comes from one upstream call of its own"
 
 
-def check_mock_stream(body, tokens, nonces):
-    """Every chunk of the mock carries its call's nonce and its number in the stream."""
-    events = sse_events(body)
+def the_call_of(events, number, tokens):
+    """The one upstream call that a mock's stream came from: each token ends with ~NUMBER.NONCE.SEQ.TIME~."""
     assert events[-1] == b"[DONE]"
-    contents = [json.loads(event) for event in events[:-1]]
-    texts = [choice["delta"].get("content") for event in contents for choice in event["choices"]]
-    texts = [text for text in texts if text]
-    assert len(texts) == tokens, texts
-    marks = {event["id"] for event in contents}
-    assert len(marks) == 1
-    nonces |= marks
+    text = "".join(choice["delta"].get("content") or "" for event in events[:-1]
+                   for choice in json.loads(event)["choices"])
+    tags = re.findall(r"~([\w-]+)\.([0-9a-f]{16})\.(\d+)\.\d+~", text)
+    assert [(tag[0], int(tag[2])) for tag in tags] == [(number, place) for place in range(tokens)]
+    nonces = {tag[1] for tag in tags}
+    assert len(nonces) == 1, nonces
+    return nonces.pop()
 
 
 def test_two_cells_share_the_load(start_gateway, upstream):
