@@ -4,12 +4,10 @@
 #include "edge/edge_impl.h"
 
 #include "core/log.h"
-
-#include <stdio.h>
+#include "core/text.h"
 
 enum {
     OWN_HEADERS = 12, /* more than we ever add to those of the envelope */
-    NUMBER_SIZE = 24,
     GATEWAY_RETRY_S = 1, /* what a client is told to wait when the gateway itself is short of something */
 };
 
@@ -20,9 +18,9 @@ static const char keepalive_comment[] = ": keep-alive\n\n";
 struct answer_headers {
     struct http_header items[ENV_HEADERS_MAX + OWN_HEADERS];
     size_t n;
-    char attempts[NUMBER_SIZE];
-    char overhead[NUMBER_SIZE];
-    char retry_after[NUMBER_SIZE];
+    char attempts[DYN_UINT_TEXT_MAX];
+    char overhead[DYN_UINT_TEXT_MAX];
+    char retry_after[DYN_UINT_TEXT_MAX];
 };
 
 static void
@@ -34,10 +32,9 @@ add(struct answer_headers *headers, struct dyn_slice name, struct dyn_slice valu
 }
 
 static void
-add_number(struct answer_headers *headers, struct dyn_slice name, uint64_t number, char text[NUMBER_SIZE])
+add_number(struct answer_headers *headers, struct dyn_slice name, uint64_t number, char text[DYN_UINT_TEXT_MAX])
 {
-    int len = snprintf(text, NUMBER_SIZE, "%llu", (unsigned long long)number);
-    add(headers, name, dyn_slice(text, (size_t)len));
+    add(headers, name, dyn_slice(text, dyn_uint_text(text, number)));
 }
 
 static void
@@ -505,6 +502,7 @@ void
 edge_request_fini(struct edge_request *rq)
 {
     bus_timer_fini(&rq->keepalive);
+    env_free(&rq->request);
     env_free(&rq->first);
     dyn_block_unref(&rq->held);
 }

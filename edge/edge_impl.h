@@ -46,8 +46,9 @@ struct edge_request {
     struct credit_receiver credit;
     size_t unpaid; /* bytes of CHUNKs not yet with the kernel: what credit is given back for */
 
-    struct env      *first; /* first CHUNK of a plain answer that is held: status and headers */
-    dyn_block_t     *held;  /* ... and its bytes so far */
+    struct env      *request; /* made with the head, waits for the body; NULL when it was sent */
+    struct env      *first;   /* first CHUNK of a plain answer that is held: status and headers */
+    dyn_block_t     *held;    /* ... and its bytes so far */
     struct bus_timer keepalive;
 };
 

@@ -2,8 +2,6 @@
  * the router, so that a caller without a key learns only that the key is missing. */
 #include "edge/edge_impl.h"
 
-#include "core/rand.h"
-
 static struct edge_request *
 request_of(http_exchange_t *exchange)
 {
@@ -43,16 +41,6 @@ send(struct edge_request *rq, struct env **env_p)
     }
     rq->is_in_flight = true;
     env_map_add(&edge->requests, &rq->node, &id);
-}
-
-/* The router admits first and then says what is wrong. */
-static void
-send_refused(struct edge_request *rq, const struct http_request *request, const struct edge_headers *headers,
-             enum err_code refuse)
-{
-    struct env *env = new_envelope(rq, request, headers);
-    env->refuse = refuse;
-    send(rq, &env);
 }
 
 void
@@ -117,19 +105,18 @@ answer_here(struct edge_request *rq, const struct http_request *request, const s
     return false;
 }
 
+/* The id in a path is the model that is asked about. */
 static void
-send_question(struct edge_request *rq, const struct http_request *request, const struct edge_headers *headers,
-              struct dyn_slice id)
+take_id(struct edge_request *rq, struct env *env, struct dyn_slice id)
 {
-    struct env *env = new_envelope(rq, request, headers);
-    if (id.data != NULL) {
-        env->model = env_copy(env, edge_path_decode(http_exchange_arena(rq->exchange), id));
-        if (env->model.data == NULL) {
-            env->refuse = ERR_INVALID_REQUEST;
-            env->refuse_text = DYN_SLICE("the path has a broken escape");
-        }
+    if (id.data == NULL || env->refuse != ERR_NONE) {
+        return;
     }
-    send(rq, &env);
+    env->model = env_copy(env, edge_path_decode(http_exchange_arena(rq->exchange), id));
+    if (env->model.data == NULL) {
+        env->refuse = ERR_INVALID_REQUEST;
+        env->refuse_text = DYN_SLICE("the path has a broken escape");
+    }
 }
 
 uint64_t
@@ -144,38 +131,34 @@ edge_on_head(void *self, http_exchange_t *exchange, const struct http_request *r
     if (answer_here(rq, request, &headers, &match)) {
         return HTTP_BODY_DISCARD;
     }
-    enum err_code refuse = match.refuse;
-    if (refuse == ERR_NONE && match.route->body == EDGE_BODY_JSON) {
-        refuse = edge_judge_body(&headers);
-    }
-    if (refuse != ERR_NONE) {
-        send_refused(rq, request, &headers, refuse);
-        return HTTP_BODY_DISCARD;
-    }
-    if (match.route->body == EDGE_BODY_JSON) {
+    bool wants_body = match.refuse == ERR_NONE && match.route->body == EDGE_BODY_JSON;
+    struct env *env = new_envelope(rq, request, &headers);
+    env->refuse = wants_body ? edge_judge_body(&headers) : match.refuse;
+    if (wants_body && env->refuse == ERR_NONE) {
+        rq->request = env;
         return edge->options.config->max_request_bytes;
     }
-    send_question(rq, request, &headers, match.id);
+    take_id(rq, env, match.id);
+    send(rq, &env);
     return HTTP_BODY_DISCARD;
 }
 
 void
 edge_on_too_large(void *self, http_exchange_t *exchange, const struct http_request *request)
 {
-    struct edge_headers headers;
+    struct edge_request *rq = request_of(exchange);
     (void)self;
-    edge_headers_read(request, &headers);
-    send_refused(request_of(exchange), request, &headers, ERR_REQUEST_TOO_LARGE);
+    (void)request;
+    rq->request->refuse = ERR_REQUEST_TOO_LARGE;
+    send(rq, &rq->request);
 }
 
 void
 edge_on_request(void *self, http_exchange_t *exchange, const struct http_request *request)
 {
-    struct edge_headers headers;
-    (void)self;
-    edge_headers_read(request, &headers);
     struct edge_request *rq = request_of(exchange);
-    struct env *env = new_envelope(rq, request, &headers);
-    env->body = http_exchange_take_body(exchange);
-    send(rq, &env);
+    (void)self;
+    (void)request;
+    rq->request->body = http_exchange_take_body(exchange);
+    send(rq, &rq->request);
 }
