@@ -271,16 +271,15 @@ http_stream_start(http_exchange_t *exchange, const struct http_answer *answer, u
     if (answer->status == 204 || answer->status == 304) {
         framing = (struct framing){0};
     }
-    struct dyn_slice head = write_head(conn, answer, &framing, exchange->request.minor);
-    exchange->head = arena_copy(&exchange->arena, head);
+    exchange->head = dyn_block_copy(0, write_head(conn, answer, &framing, exchange->request.minor));
 }
 
 static void
 push_head(http_exchange_t *exchange)
 {
-    if (exchange->head.len > 0) {
-        http_out_copy(&exchange->conn->out, exchange->head, exchange->head.len);
-        exchange->head.len = 0;
+    if (exchange->head != NULL) {
+        size_t all = exchange->head->len;
+        http_out_push(&exchange->conn->out, &exchange->head, all);
     }
 }
 
@@ -321,15 +320,18 @@ push_chunk(http_exchange_t *exchange, dyn_block_t **block_p)
     dyn_block_t *block = *block_p;
     char text[CHUNK_LINE_MAX];
     struct dyn_slice line = dyn_slice(text, chunk_line(block->len, text));
+    struct dyn_slice head = dyn_block_slice(exchange->head);
     bool in_place = !dyn_block_is_shared(block) && dyn_block_tailroom(block) >= 2 &&
-                    dyn_block_headroom(block) >= line.len + exchange->head.len;
+                    dyn_block_headroom(block) >= line.len + head.len;
     *block_p = NULL;
     if (in_place && (out->n == 0 || block->len > COPY_MAX)) {
-        size_t overhead = line.len + 2 + exchange->head.len;
+        size_t overhead = line.len + 2 + head.len;
         dyn_block_append(&block, "\r\n", 2);
         dyn_block_prepend(block, line.data, line.len);
-        dyn_block_prepend(block, exchange->head.data, exchange->head.len);
-        exchange->head.len = 0;
+        if (head.len > 0) {
+            dyn_block_prepend(block, head.data, head.len);
+            dyn_block_unref(&exchange->head);
+        }
         http_out_push(out, &block, overhead);
         return;
     }
@@ -420,7 +422,7 @@ http_abort(http_exchange_t *exchange, bool reset)
     exchange->answered = true;
     exchange->aborted = true;
     exchange->ended = true;
-    exchange->head.len = 0;
+    dyn_block_unref(&exchange->head);
     conn->must_close = true;
     if (reset) {
         http_conn_fail(conn, true);

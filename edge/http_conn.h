@@ -108,7 +108,7 @@ struct http_exchange {
     dyn_block_t        *body;
     uint64_t            body_max;
     uint64_t            content_left; /* of a streamed answer with Content-Length; UINT64_MAX: unknown */
-    struct dyn_slice    head;         /* of a streamed answer, not queued yet; in the arena */
+    dyn_block_t        *head;         /* of a streamed answer, not queued yet */
     bool is_head;                     /* the method is HEAD */
     bool expects_continue;
     bool answered; /* reply, stream_start, abort or raw_write came */

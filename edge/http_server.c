@@ -177,6 +177,7 @@ http_exchange_free(http_exchange_t *exchange)
 {
     http_server_t *server = exchange->conn->server;
     dyn_block_unref(&exchange->body);
+    dyn_block_unref(&exchange->head);
     arena_fini(&exchange->arena);
     if (server->n_spare == SPARE_EXCHANGES) {
         free(exchange);
