@@ -48,7 +48,8 @@ read_version(struct mp_cursor *cursor, struct preamble *preamble)
     struct mp_value major;
     struct mp_value minor;
     if (!mp_next(cursor, &pair) || pair.type != MP_ARRAY || pair.number != 2 || !mp_next(cursor, &major) ||
-        !mp_next(cursor, &minor) || major.type != MP_UINT || minor.type != MP_UINT) {
+        !mp_next(cursor, &minor) || major.type != MP_UINT || minor.type != MP_UINT ||
+        major.number > UINT16_MAX || minor.number > UINT16_MAX) {
         return false;
     }
     preamble->major = major.number;
@@ -467,8 +468,7 @@ env_header_version(struct dyn_slice header, unsigned *major, unsigned *minor)
     struct preamble preamble = {.major = 0};
     preamble.kind = DYN_SLICE(""); /* not needed */
     if (header.len > ENV_HEADER_MAX || mp_check(header, ENV_VALUES_MAX, NULL) != 0 ||
-        read_preamble(mp_cursor(header), &preamble) != NULL || preamble.major > UINT32_MAX ||
-        preamble.minor > UINT32_MAX) {
+        read_preamble(mp_cursor(header), &preamble) != NULL) {
         return -1;
     }
     *major = (unsigned)preamble.major;

@@ -316,6 +316,7 @@ take_error_event(struct dialect_event *seen, struct json_value object)
 {
     struct json_value message;
     seen->error = true;
+    seen->usage_only = false;
     if (seen->error_message.data == NULL && json_find(object, "message", &message) &&
         message.type == JSON_STRING) {
         seen->error_message = inside_quotes(message);

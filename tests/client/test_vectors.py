@@ -166,5 +166,5 @@ def test_refused(vector):
         assert not passes_a_limit(pairs)
         assert version is None or version == [1, 0] or not (
             isinstance(version, list) and len(version) == 2
-            and all(type(number) is int and number >= 0 for number in version)
+            and all(type(number) is int and 0 <= number <= 65535 for number in version)
         )
