@@ -3,8 +3,8 @@
 
 struct cli_command {
     const char *name;
-    const char *usage; /* behind the name, one line */
-    const char *help;  /* what it does, one sentence */
+    const char *usage;                 /* behind the name, one line */
+    const char *help;                  /* what it does, one sentence */
     int (*run)(int argc, char **argv); /* argv[0] is the command's name; returns the exit code */
 };
 

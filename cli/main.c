@@ -46,7 +46,8 @@ cli_help(int argc, char **argv)
     for (const struct cli_command *command = cli_commands; command->name != NULL; command++) {
         (void)printf("  %-10s %s\n", command->name, command->help);
     }
-    (void)puts("\n`dynabus COMMAND --help` tells more. Try `dynabus serve --dev`: no key and no config needed.");
+    (void)puts(
+        "\n`dynabus COMMAND --help` tells more. Try `dynabus serve --dev`: no key and no config needed.");
     return CLI_OK;
 }
 

@@ -1,9 +1,9 @@
 /* dynabus mock: the scripted upstream on its own. */
+#include "mock/mock.h"
 #include "cli/cli.h"
 #include "cli/signals.h"
 #include "core/err.h"
 #include "core/log.h"
-#include "mock/mock.h"
 
 #include <getopt.h>
 #include <stdio.h>

@@ -25,7 +25,8 @@ parse_cells(const char *text, unsigned *cells)
     char *end = NULL;
     unsigned long value = strtoul(text, &end, 10);
     if (*text == '\0' || *end != '\0' || value < 1 || value > DYNABUS_CELLS_MAX) {
-        (void)fprintf(stderr, "dynabus serve: --cells takes a number from 1 to %d, not '%s'\n", DYNABUS_CELLS_MAX, text);
+        (void)fprintf(stderr, "dynabus serve: --cells takes a number from 1 to %d, not '%s'\n",
+                      DYNABUS_CELLS_MAX, text);
         return -1;
     }
     *cells = (unsigned)value;

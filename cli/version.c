@@ -1,5 +1,5 @@
-#include "cli/cli.h"
 #include "gateway/version.h"
+#include "cli/cli.h"
 
 #include <stdio.h>
 
@@ -8,6 +8,7 @@ cli_version(int argc, char **argv)
 {
     (void)argc;
     (void)argv;
-    (void)printf("dynabus %s (commit %s)\nbuilt with %s\n", gateway_version, gateway_commit, gateway_libraries);
+    (void)printf("dynabus %s (commit %s)\nbuilt with %s\n", gateway_version, gateway_commit,
+                 gateway_libraries);
     return CLI_OK;
 }

@@ -13,29 +13,29 @@
 #define TRACE_ID_DIGITS   32u
 
 struct caller {
-    bus_actor_t     *me;
-    bus_loop_t      *loop;
-    bus_addr_t       router;
+    bus_actor_t *me;
+    bus_loop_t *loop;
+    bus_addr_t router;
     struct dyn_slice credential;
-    struct env_map   calls;
-    atomic_bool      closing;
-    atomic_size_t    posted; /* submitted and not yet on the loop */
-    bool             is_draining;
+    struct env_map calls;
+    atomic_bool closing;
+    atomic_size_t posted; /* submitted and not yet on the loop */
+    bool is_draining;
     struct bus_timer drain_timer;
 };
 
 struct call {
-    struct env_map_node    node;
-    struct caller         *caller;
-    struct env            *request; /* until it is sent */
-    dynabus_chunk_fn       chunk;
-    dynabus_answer_fn      answered;
-    void                  *user;
+    struct env_map_node node;
+    struct caller *caller;
+    struct env *request; /* until it is sent */
+    dynabus_chunk_fn chunk;
+    dynabus_answer_fn answered;
+    void *user;
     struct credit_receiver credit;
-    dyn_block_t           *held; /* the answer so far, when it is not given out in pieces */
-    bool                   cancelled;
-    bool                   is_stream; /* as the first CHUNK or END says */
-    char                   trace_id[TRACE_ID_DIGITS + 1];
+    dyn_block_t *held; /* the answer so far, when it is not given out in pieces */
+    bool cancelled;
+    bool is_stream; /* as the first CHUNK or END says */
+    char trace_id[TRACE_ID_DIGITS + 1];
 };
 
 static void

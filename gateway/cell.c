@@ -117,8 +117,8 @@ static int
 open_listeners(dynabus_t *gateway, struct dyn_err *err)
 {
     for (unsigned tries = 0;; tries++) {
-        if (edge_group_listen(gateway->edges, dyn_slice_str(gateway->listen), gateway->options.reuse_port, err) ==
-            0) {
+        if (edge_group_listen(gateway->edges, dyn_slice_str(gateway->listen), gateway->options.reuse_port,
+                              err) == 0) {
             return 0;
         }
         char taken[sizeof gateway->listen];
@@ -127,8 +127,8 @@ open_listeners(dynabus_t *gateway, struct dyn_err *err)
             !next_port(gateway->listen, sizeof gateway->listen)) {
             return -1;
         }
-        dyn_log(DYN_LOG_WARN, "gateway.port", "the port is in use; trying the next one", DYN_LOG_STR("taken", taken),
-                DYN_LOG_STR("next", gateway->listen));
+        dyn_log(DYN_LOG_WARN, "gateway.port", "the port is in use; trying the next one",
+                DYN_LOG_STR("taken", taken), DYN_LOG_STR("next", gateway->listen));
     }
 }
 

@@ -2,11 +2,11 @@
  * request does is the actors' business. */
 #include "gateway/gateway.h"
 
+#include "core/buf.h"
 #include "gateway/cell.h"
 #include "gateway/cores.h"
 #include "gateway/upstreams.h"
 #include "gateway/version.h"
-#include "core/buf.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -163,7 +163,8 @@ route(dynabus_t *gateway, const struct dynabus_request *request, dynabus_chunk_f
 }
 
 int
-dynabus_route(dynabus_t *gateway, const struct dynabus_request *request, dynabus_answer_fn answered, void *user)
+dynabus_route(dynabus_t *gateway, const struct dynabus_request *request, dynabus_answer_fn answered,
+              void *user)
 {
     return route(gateway, request, NULL, answered, user);
 }

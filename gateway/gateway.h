@@ -13,28 +13,28 @@
 #include "router/router.h"
 
 struct gateway_cell {
-    bus_loop_t          *loop;
+    bus_loop_t *loop;
     struct route_target *targets; /* with the addresses of this cell's providers */
-    caller_t            *caller;
+    caller_t *caller;
 };
 
 struct dynabus {
     struct dynabus_options options; /* strings are not kept */
-    config_t              *config;
-    struct gateway_env     env;
-    char                   listen[256]; /* "" without HTTP */
-    const char            *auth;
+    config_t *config;
+    struct gateway_env env;
+    char listen[256]; /* "" without HTTP */
+    const char *auth;
 
-    bus_t               *bus;
+    bus_t *bus;
     struct router_shared shared;
-    hooks_t             *hooks;
+    hooks_t *hooks;
     struct gateway_cell *cells;
-    unsigned             n_cells;
-    atomic_uint          next_cell; /* that dynabus_route() takes */
-    atomic_bool          closing;
+    unsigned n_cells;
+    atomic_uint next_cell; /* that dynabus_route() takes */
+    atomic_bool closing;
 
-    upstreams_t         *upstreams; /* targets and what their actors share */
-    struct edge_group        *edges;     /* listeners; NULL without HTTP */
-    char                     *url;
-    char                     *target_names;
+    upstreams_t *upstreams;   /* targets and what their actors share */
+    struct edge_group *edges; /* listeners; NULL without HTTP */
+    char *url;
+    char *target_names;
 };

@@ -11,8 +11,9 @@ static const struct config_key bus_keys[] = {
      .offset = offsetof(struct gateway_bus_config, local),
      .default_text = "local",
      .names = bus_local_names,
-     .help = "How actors of one loop talk: `local` passes pointers, `inproc` sends the same envelopes encoded "
-             "over ZeroMQ. The second exists to test that both behave alike."},
+     .help =
+         "How actors of one loop talk: `local` passes pointers, `inproc` sends the same envelopes encoded "
+         "over ZeroMQ. The second exists to test that both behave alike."},
     {.name = NULL},
 };
 
@@ -39,8 +40,9 @@ static const struct config_key gateway_keys[] = {
      .default_text = "0",
      .min = 0,
      .max = DYNABUS_CELLS_MAX,
-     .help = "Loops that carry requests, each with its own edge, router and providers. 0: one per usable core "
-             "(the smaller of CPU affinity and cgroup quota)."},
+     .help =
+         "Loops that carry requests, each with its own edge, router and providers. 0: one per usable core "
+         "(the smaller of CPU affinity and cgroup quota)."},
     {.name = "drain_timeout",
      .type = CONFIG_DURATION,
      .offset = offsetof(struct gateway_config, drain_timeout_ms),

@@ -10,10 +10,10 @@ struct gateway_bus_config {
 };
 
 struct gateway_config {
-    struct dyn_slice          api_version;
+    struct dyn_slice api_version;
     struct gateway_bus_config bus;
-    int64_t                   cells; /* 0: one per usable core */
-    uint64_t                  drain_timeout_ms;
+    int64_t cells; /* 0: one per usable core */
+    uint64_t drain_timeout_ms;
 };
 
 extern const struct config_part gateway_config_part;

@@ -9,16 +9,16 @@
 enum { HOOKS_DRAIN_LOOK_MS = 5 };
 
 struct hooks {
-    bus_actor_t          *me;
+    bus_actor_t *me;
     struct router_shared *shared;
-    pthread_mutex_t       lock; /* guards the two below: hooks are added from any thread */
+    pthread_mutex_t lock; /* guards the two below: hooks are added from any thread */
     struct hook {
         dynabus_hook_fn fn;
-        void           *user;
+        void *user;
     } items[HOOKS_MAX];
-    size_t           n;
-    uint64_t         received;
-    uint64_t         drain_deadline_us;
+    size_t n;
+    uint64_t received;
+    uint64_t drain_deadline_us;
     struct bus_timer drain_timer;
 };
 

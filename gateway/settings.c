@@ -33,8 +33,8 @@ check_port(const char *text, struct dyn_err *err)
     char *end = NULL;
     unsigned long port = strtoul(text, &end, 10);
     if (*end != '\0' || text[0] == '-' || port > 65535) {
-        return dyn_err_set(err, DYN_E_CONFIG, "PORT is '%s', which is no port; set it to a number from 0 to 65535",
-                           text);
+        return dyn_err_set(err, DYN_E_CONFIG,
+                           "PORT is '%s', which is no port; set it to a number from 0 to 65535", text);
     }
     return 0;
 }
@@ -58,10 +58,11 @@ gateway_choose_listen(const struct dynabus_options *options, struct dyn_slice co
         (void)snprintf(out, out_size, "%s:" PORT_DEFAULT, host);
     }
     if (options->dev && !gateway_is_loopback(out)) {
-        return dyn_err_set(err, DYN_E_CONFIG,
-                           "--dev asks nobody for a key, so it listens on loopback only, not on '%s'; leave out "
-                           "--dev and set MASTER_KEY",
-                           out);
+        return dyn_err_set(
+            err, DYN_E_CONFIG,
+            "--dev asks nobody for a key, so it listens on loopback only, not on '%s'; leave out "
+            "--dev and set MASTER_KEY",
+            out);
     }
     return 0;
 }
@@ -110,20 +111,22 @@ gateway_choose_admission(const struct gateway_env *env, const char *listen, stru
     bool opened = env->allow_unauthenticated != NULL && strcasecmp(env->allow_unauthenticated, "true") == 0;
     bool production = env->environment != NULL && strcasecmp(env->environment, "production") == 0;
     if (opened && production) {
-        return dyn_err_set(err, DYN_E_CONFIG,
-                           "GATEWAY_ENV=production refuses ALLOW_UNAUTHENTICATED_PROXY=true; unset one of them");
+        return dyn_err_set(
+            err, DYN_E_CONFIG,
+            "GATEWAY_ENV=production refuses ALLOW_UNAUTHENTICATED_PROXY=true; unset one of them");
     }
     bool local = listen == NULL || gateway_is_loopback(listen);
     if (!has_key && !opened && !local) {
-        return dyn_err_set(err, DYN_E_CONFIG,
-                           "'%s' can be reached from the network and no client key is set; set MASTER_KEY, or "
-                           "ALLOW_UNAUTHENTICATED_PROXY=true to let everybody in, or listen on 127.0.0.1",
-                           listen);
+        return dyn_err_set(
+            err, DYN_E_CONFIG,
+            "'%s' can be reached from the network and no client key is set; set MASTER_KEY, or "
+            "ALLOW_UNAUTHENTICATED_PROXY=true to let everybody in, or listen on 127.0.0.1",
+            listen);
     }
     admission->open = opened || !has_key;
-    *auth = opened      ? "none (ALLOW_UNAUTHENTICATED_PROXY)"
-            : has_key   ? "MASTER_KEY"
-            : listen    ? "none (loopback only)"
-                        : "none (this process only)";
+    *auth = opened    ? "none (ALLOW_UNAUTHENTICATED_PROXY)"
+            : has_key ? "MASTER_KEY"
+            : listen  ? "none (loopback only)"
+                      : "none (this process only)";
     return 0;
 }

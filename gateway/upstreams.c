@@ -12,9 +12,9 @@ static const struct dyn_slice mock_models[] = {DYN_SLICE_INIT("mock")};
 static const struct dyn_slice mock_prefix = DYN_SLICE_INIT("mock-");
 
 struct upstreams {
-    provider_targets_t     *targets;
+    provider_targets_t *targets;
     struct provider_shared *shared; /* one per target */
-    mock_t                 *mock;   /* NULL: not --dev. Its target is the first */
+    mock_t *mock;                   /* NULL: not --dev. Its target is the first */
 };
 
 static int
@@ -44,9 +44,10 @@ add_all(upstreams_t *upstreams, const struct provider_config *config, bool dev, 
     }
     size_t n = provider_targets_count(upstreams->targets);
     if (n == 0) {
-        return dyn_err_set(err, DYN_E_CONFIG,
-                           "there is no target; list some under 'targets' in a config file, or set a provider's "
-                           "key such as OPENAI_API_KEY, or try `dynabus serve --dev`, which needs neither");
+        return dyn_err_set(
+            err, DYN_E_CONFIG,
+            "there is no target; list some under 'targets' in a config file, or set a provider's "
+            "key such as OPENAI_API_KEY, or try `dynabus serve --dev`, which needs neither");
     }
     if (n > ROUTE_TARGETS_MAX) {
         return dyn_err_set(err, DYN_E_CONFIG, "%zu targets are more than the %d that a router can hold", n,

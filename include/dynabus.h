@@ -46,7 +46,8 @@ struct dynabus_options {
     unsigned    cells;       /* 0: as the config says, else one per usable core; at most DYNABUS_CELLS_MAX */
     unsigned    port_tries;  /* with serve_http: how many next ports to try when one is in use */
 };
-#define DYNABUS_OPTIONS_INIT {sizeof(struct dynabus_options), NULL, NULL, NULL, false, false, false, false, 0, 0}
+#define DYNABUS_OPTIONS_INIT \
+    {sizeof(struct dynabus_options), NULL, NULL, NULL, false, false, false, false, 0, 0}
 
 /* NULL on failure, with one sentence (or one line per configuration problem) in `why`. */
 DYNABUS_API dynabus_t *dynabus_new(const struct dynabus_options *options, char *why, size_t why_size);

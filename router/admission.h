@@ -8,12 +8,12 @@ enum { ADMISSION_KEY_MAX = 512 }; /* bytes of a credential that is looked at */
 
 struct admission {
     struct dyn_slice master_key; /* trimmed; absent: none is set */
-    bool             open;       /* ALLOW_UNAUTHENTICATED_PROXY, or loopback only without a key */
+    bool open;                   /* ALLOW_UNAUTHENTICATED_PROXY, or loopback only without a key */
 };
 
 struct admission_verdict {
-    enum err_code    refused; /* ERR_NONE: admitted */
-    struct dyn_slice key_id;  /* "master", "anonymous"; static */
+    enum err_code refused;   /* ERR_NONE: admitted */
+    struct dyn_slice key_id; /* "master", "anonymous"; static */
 };
 
 /* `credential` absent: none was sent. Takes the same time for every wrong key of any length. */

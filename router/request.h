@@ -15,50 +15,50 @@ enum route_step {
 };
 
 struct router {
-    struct router_options            options;
-    bus_actor_t                     *me;
-    bus_loop_t                      *loop;
-    struct env_map                   requests;
-    struct dyn_list                  spare; /* requests to use again, at most ROUTE_SPARE_MAX */
-    size_t                           n_spare;
+    struct router_options options;
+    bus_actor_t *me;
+    bus_loop_t *loop;
+    struct env_map requests;
+    struct dyn_list spare; /* requests to use again, at most ROUTE_SPARE_MAX */
+    size_t n_spare;
     const struct route_strategy_ops *strategy;
-    struct dyn_rng                   rng;
+    struct dyn_rng rng;
 };
 
 struct route_request {
     struct env_map_node node; /* by request id */
-    struct dyn_list     spare_link;
-    struct router      *router;
-    enum route_step     step;
+    struct dyn_list spare_link;
+    struct router *router;
+    enum route_step step;
 
-    struct env               *request; /* kept, with its body, until the answer has begun */
-    bus_addr_t                owner;
-    struct dyn_slice          key_id;
+    struct env *request; /* kept, with its body, until the answer has begun */
+    bus_addr_t owner;
+    struct dyn_slice key_id;
     const struct dialect_ops *dialect;
-    struct dialect_request    facts; /* borrows from request */
-    struct dyn_slice          model;
-    bool                      is_probe; /* health and readiness: no admission, no log, no event */
+    struct dialect_request facts; /* borrows from request */
+    struct dyn_slice model;
+    bool is_probe; /* health and readiness: no admission, no log, no event */
 
-    uint64_t         started_us;
-    uint64_t         deadline_us;
+    uint64_t started_us;
+    uint64_t deadline_us;
     struct bus_timer deadline;
 
-    uint64_t                   candidates; /* bits */
-    struct route_order         order;
-    size_t                     next_target; /* index in order */
-    const struct route_target *target;      /* of the attempt in flight or the last one */
-    uint32_t                   attempt;
-    uint32_t                   credit;      /* granted by the owner and not yet given to an attempt */
+    uint64_t candidates; /* bits */
+    struct route_order order;
+    size_t next_target;                /* index in order */
+    const struct route_target *target; /* of the attempt in flight or the last one */
+    uint32_t attempt;
+    uint32_t credit; /* granted by the owner and not yet given to an attempt */
 
-    struct env   *inbound; /* CHUNK or END that the next step looks at */
-    bool          begun;   /* a CHUNK has gone to the owner */
-    bool          timed_out;
-    bool          owner_cancelled;
-    uint64_t      first_chunk_us;
-    uint16_t      status; /* that the first CHUNK carried; 0: none was sent */
+    struct env *inbound; /* CHUNK or END that the next step looks at */
+    bool begun;          /* a CHUNK has gone to the owner */
+    bool timed_out;
+    bool owner_cancelled;
+    uint64_t first_chunk_us;
+    uint16_t status;     /* that the first CHUNK carried; 0: none was sent */
     enum err_code error; /* why it fails */
-    char          error_text[256];
-    char          error_param[80];
+    char error_text[256];
+    char error_param[80];
 };
 
 #define STEP(name, function) enum route_step route_step_##function(struct route_request *rq);
@@ -70,7 +70,8 @@ void route_run(struct route_request *rq);
 /* Ends the attempt in flight with CANCEL; its END comes later. */
 void route_cancel_attempt(struct route_request *rq, const char *reason);
 /* The request fails: what the owner is told. `text` may be NULL: the row's sentence. */
-enum route_step route_fail(struct route_request *rq, enum err_code error, const char *text, const char *param);
+enum route_step route_fail(struct route_request *rq, enum err_code error, const char *text,
+                           const char *param);
 /* Log line and event. */
 void route_report(const struct route_request *rq, const struct env *end);
 /* The END with the answer to a question that the router answers itself. */

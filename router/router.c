@@ -101,7 +101,8 @@ take_request(struct router *router, struct env **env_p)
 {
     struct env *request = *env_p;
     if (env_map_find(&router->requests, &request->id) != NULL) {
-        dyn_log(DYN_LOG_WARN, "router.request.repeated", "a request id that is in flight came again; dropped");
+        dyn_log(DYN_LOG_WARN, "router.request.repeated",
+                "a request id that is in flight came again; dropped");
         env_free(env_p);
         return;
     }

@@ -13,7 +13,7 @@
 /* Shared by all routers of a gateway; counts are for reports, not for decisions. */
 struct router_shared {
     struct admission admission;
-    atomic_bool      wants_events; /* somebody listens: otherwise no event is even built */
+    atomic_bool wants_events; /* somebody listens: otherwise no event is even built */
     atomic_uint_fast64_t events_sent;
     atomic_uint_fast64_t events_dropped;
     atomic_uint_fast64_t late_answers; /* CHUNK or END of a request that is over or not ours */
@@ -21,11 +21,11 @@ struct router_shared {
 
 struct router_options {
     const struct router_config *config;
-    struct router_shared       *shared;
-    const struct route_target  *targets; /* in order of the configuration; outlive the router */
-    size_t                      n_targets;
-    bus_addr_t                  events; /* who takes EVENTs; 0: nobody */
-    uint64_t                    seed;   /* of the random source; 0: from the kernel */
+    struct router_shared *shared;
+    const struct route_target *targets; /* in order of the configuration; outlive the router */
+    size_t n_targets;
+    bus_addr_t events; /* who takes EVENTs; 0: nobody */
+    uint64_t seed;     /* of the random source; 0: from the kernel */
 };
 
 /* Copies the options. Give both to bus_add_actor(). */

@@ -14,7 +14,10 @@ static const char *const strategy_modes_to_come[] = {
     "cost-optimized", "content-based", "ab-test",     NULL,
 };
 
-#define UNSUPPORTED(key, text) {.name = (key), .type = CONFIG_UNSUPPORTED, .help = (text)}
+#define UNSUPPORTED(key, text)                                                                               \
+    {                                                                                                        \
+        .name = (key), .type = CONFIG_UNSUPPORTED, .help = (text)                                            \
+    }
 
 static const struct config_key strategy_keys[] = {
     {.name = "mode",

@@ -83,7 +83,8 @@ route_step_read(struct route_request *rq)
         return route_fail(rq, ERR_INVALID_REQUEST, problem.message, problem.param);
     }
     if (request->model.len > 0 && !dyn_slice_eq(request->model, rq->facts.model)) {
-        return route_fail(rq, ERR_INVALID_REQUEST, "the envelope and the body name different models", "model");
+        return route_fail(rq, ERR_INVALID_REQUEST, "the envelope and the body name different models",
+                          "model");
     }
     rq->model = env_copy(request, rq->facts.model); /* the body may go before the request does */
     arm_deadline(rq);
@@ -101,8 +102,9 @@ route_step_resolve(struct route_request *rq)
     if (rq->candidates == 0) {
         char text[200];
         int shown = (int)(rq->model.len < 100 ? rq->model.len : 100);
-        (void)snprintf(text, sizeof text, "no target serves the model '%.*s'; GET /v1/models lists what is served",
-                       shown, rq->model.data);
+        (void)snprintf(text, sizeof text,
+                       "no target serves the model '%.*s'; GET /v1/models lists what is served", shown,
+                       rq->model.data);
         return route_fail(rq, ERR_MODEL_NOT_FOUND, text, "model");
     }
     return ROUTE_STEP_PICK;

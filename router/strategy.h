@@ -10,29 +10,29 @@ enum { ROUTE_TARGETS_MAX = 64 };
 
 /* A target as the router sees it. */
 struct route_target {
-    struct dyn_slice        name;     /* as in the configuration */
-    struct dyn_slice        provider; /* provider id */
-    const struct dyn_slice *models;   /* declared */
-    size_t                  n_models; /* 0 and no prefix: any model that no other target declares */
-    struct dyn_slice        prefix;   /* also every model that begins so; absent: none */
-    bus_addr_t              addr;     /* its provider actor on this loop */
+    struct dyn_slice name;          /* as in the configuration */
+    struct dyn_slice provider;      /* provider id */
+    const struct dyn_slice *models; /* declared */
+    size_t n_models;                /* 0 and no prefix: any model that no other target declares */
+    struct dyn_slice prefix;        /* also every model that begins so; absent: none */
+    bus_addr_t addr;                /* its provider actor on this loop */
 };
 
 struct route_facts {
     enum env_surface surface;
     struct dyn_slice model;
-    bool             stream;
+    bool stream;
 };
 
 struct route_view {
     const struct route_target *targets;
-    size_t                     n_targets; /* at most ROUTE_TARGETS_MAX */
-    uint64_t                   candidates; /* bit i: target i can serve the request */
+    size_t n_targets;    /* at most ROUTE_TARGETS_MAX */
+    uint64_t candidates; /* bit i: target i can serve the request */
 };
 
 struct route_order {
     uint8_t items[ROUTE_TARGETS_MAX]; /* indices of targets, each at most once */
-    size_t  n;
+    size_t n;
 };
 
 struct route_strategy_ops {

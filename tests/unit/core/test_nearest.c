@@ -6,6 +6,8 @@
 
 #include <cmocka.h>
 
+#include <cmocka.h>
+
 static const char *const words[] = {"serve", "strategy", "targets", "validate", "keys"};
 
 static const char *

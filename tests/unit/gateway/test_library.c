@@ -4,25 +4,26 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
-#include <cmocka.h>
 #include <stdio.h>
 
+#include <cmocka.h>
+
 #define CHAT(model) "{\"model\":\"" model "\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}"
-#define CHAT_STREAM(model) \
+#define CHAT_STREAM(model)                                                                                   \
     "{\"model\":\"" model "\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}"
 
 /* What callbacks leave behind for the test's own thread. */
 struct outcome {
     struct gate gate;
-    int         status;
-    char        body[65536];
-    char        error_code[64];
-    char        target[64];
-    char        stream[65536];
-    size_t      stream_len;
-    unsigned    pieces;
-    unsigned    answers;
-    unsigned    stop_after; /* pieces; 0: never */
+    int status;
+    char body[65536];
+    char error_code[64];
+    char target[64];
+    char stream[65536];
+    size_t stream_len;
+    unsigned pieces;
+    unsigned answers;
+    unsigned stop_after; /* pieces; 0: never */
 };
 
 static void
@@ -32,7 +33,8 @@ answered(void *user, const struct dynabus_answer *answer)
     outcome->status = answer->status;
     outcome->answers++;
     (void)snprintf(outcome->body, sizeof outcome->body, "%.*s", (int)answer->body_len, answer->body);
-    (void)snprintf(outcome->error_code, sizeof outcome->error_code, "%s", answer->error_code ? answer->error_code : "");
+    (void)snprintf(outcome->error_code, sizeof outcome->error_code, "%s",
+                   answer->error_code ? answer->error_code : "");
     (void)snprintf(outcome->target, sizeof outcome->target, "%s", answer->target);
     gate_open(&outcome->gate);
 }
@@ -162,10 +164,10 @@ a_chunk_callback_can_cancel(void **state)
 
 struct seen_events {
     struct gate gate;
-    char        topic[64];
-    char        model[64];
-    int         status;
-    uint64_t    tokens_out;
+    char topic[64];
+    char model[64];
+    int status;
+    uint64_t tokens_out;
 };
 
 static void

@@ -3,6 +3,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+
 #include <cmocka.h>
 
 static const char *
@@ -14,7 +15,9 @@ listen_of(const char *option, const char *configured, const char *port, bool dev
     options.dev = dev;
     struct gateway_env env = {.port = port};
     struct dyn_err err;
-    return gateway_choose_listen(&options, dyn_slice_str(configured), &env, out, sizeof out, &err) == 0 ? out : NULL;
+    return gateway_choose_listen(&options, dyn_slice_str(configured), &env, out, sizeof out, &err) == 0
+               ? out
+               : NULL;
 }
 
 static void
@@ -54,7 +57,8 @@ loopback_is_told_from_the_network(void **state)
 {
     (void)state;
     static const char *const local[] = {"127.0.0.1:80", "127.1.2.3:80", "[::1]:80", "localhost:80"};
-    static const char *const remote[] = {":80", "0.0.0.0:80", "[::]:80", "10.0.0.1:80", "127.example.org.evil", "x"};
+    static const char *const remote[] = {":80",         "0.0.0.0:80",           "[::]:80",
+                                         "10.0.0.1:80", "127.example.org.evil", "x"};
     for (size_t i = 0; i < DYN_ARRAY_LEN(local); i++) {
         assert_true(gateway_is_loopback(local[i]));
     }

@@ -3,10 +3,12 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+
 #include <cmocka.h>
 
 static const struct admission closed = {.master_key = DYN_SLICE_INIT("sk-master-0123456789")};
-static const struct admission open_with_key = {.master_key = DYN_SLICE_INIT("sk-master-0123456789"), .open = true};
+static const struct admission open_with_key = {.master_key = DYN_SLICE_INIT("sk-master-0123456789"),
+                                               .open = true};
 static const struct admission open_without_key = {.open = true};
 static const struct admission nobody = {.open = false};
 
@@ -29,8 +31,8 @@ static void
 anything_else_is_not(void **state)
 {
     (void)state;
-    static const char *const wrong[] = {"sk-master-012345678", "sk-master-01234567890", "SK-MASTER-0123456789",
-                                        "tk-master-0123456789", "x"};
+    static const char *const wrong[] = {"sk-master-012345678", "sk-master-01234567890",
+                                        "SK-MASTER-0123456789", "tk-master-0123456789", "x"};
     for (size_t i = 0; i < DYN_ARRAY_LEN(wrong); i++) {
         assert_int_equal(judge(&closed, wrong[i]).refused, ERR_INVALID_API_KEY);
     }
@@ -54,7 +56,8 @@ a_credential_longer_than_any_key_is_refused(void **state)
     (void)state;
     char long_key[ADMISSION_KEY_MAX + 1];
     memset(long_key, 'k', sizeof long_key);
-    assert_int_equal(admission_judge(&closed, dyn_slice(long_key, sizeof long_key)).refused, ERR_INVALID_API_KEY);
+    assert_int_equal(admission_judge(&closed, dyn_slice(long_key, sizeof long_key)).refused,
+                     ERR_INVALID_API_KEY);
 }
 
 static void

@@ -3,6 +3,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+
 #include <cmocka.h>
 
 static const struct dyn_slice openai_models[] = {DYN_SLICE_INIT("gpt-4o"), DYN_SLICE_INIT("o3")};

@@ -5,10 +5,12 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+
 #include <cmocka.h>
 
 #define CHAT "{\"model\":\"gpt\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}"
-#define CHAT_STREAM "{\"model\":\"gpt\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}"
+#define CHAT_STREAM                                                                                          \
+    "{\"model\":\"gpt\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}"
 
 enum { SEEN_MAX = 16 };
 
@@ -17,22 +19,22 @@ typedef void (*script_fn)(struct scene *scene, struct env *env);
 
 struct peer {
     struct scene *scene;
-    bus_actor_t  *me;
-    script_fn     on_envelope;
+    bus_actor_t *me;
+    script_fn on_envelope;
 };
 
 /* One run: the owner sends `request`; what it gets back is kept in `seen`, in order. */
 struct scene {
-    bus_t              *bus;
-    struct gate         ended;
-    struct peer         owner;
-    struct peer         provider;
-    bus_addr_t          router;
-    struct env         *request;
-    struct env         *seen[SEEN_MAX];
-    size_t              n_seen;
-    struct env         *asked[SEEN_MAX]; /* what the provider got */
-    size_t              n_asked;
+    bus_t *bus;
+    struct gate ended;
+    struct peer owner;
+    struct peer provider;
+    bus_addr_t router;
+    struct env *request;
+    struct env *seen[SEEN_MAX];
+    size_t n_seen;
+    struct env *asked[SEEN_MAX]; /* what the provider got */
+    size_t n_asked;
     struct router_shared shared;
     struct route_target target;
     struct router_config config;
@@ -135,8 +137,11 @@ play(struct scene *scene, bool inproc)
     bus_loop_t *loop = bus_add_loop(scene->bus, "router-test");
     scene->target = (struct route_target){.name = DYN_SLICE("first"), .provider = DYN_SLICE("openai")};
     scene->target.addr = bus_add_actor(scene->bus, loop, &provider_ops, &scene->provider);
-    struct router_options router = {
-        .config = &scene->config, .shared = &scene->shared, .targets = &scene->target, .n_targets = 1, .seed = 1};
+    struct router_options router = {.config = &scene->config,
+                                    .shared = &scene->shared,
+                                    .targets = &scene->target,
+                                    .n_targets = 1,
+                                    .seed = 1};
     scene->router = bus_add_actor(scene->bus, loop, &router_actor_ops, router_new(&router));
     (void)bus_add_actor(scene->bus, loop, &owner_ops, &scene->owner);
     assert_int_equal(bus_start(scene->bus, &err), 0);
@@ -516,8 +521,11 @@ health_needs_no_key_and_models_do(void **state)
     (void)state;
     static const struct {
         enum env_surface surface;
-        unsigned         status;
-    } cases[] = {{ENV_SURFACE_HEALTH, 200}, {ENV_SURFACE_READY, 200}, {ENV_SURFACE_MODELS, 401}, {ENV_SURFACE_MODEL, 401}};
+        unsigned status;
+    } cases[] = {{ENV_SURFACE_HEALTH, 200},
+                 {ENV_SURFACE_READY, 200},
+                 {ENV_SURFACE_MODELS, 401},
+                 {ENV_SURFACE_MODEL, 401}};
     for (size_t i = 0; i < DYN_ARRAY_LEN(cases); i++) {
         struct env *request = chat_request("");
         request->surface = cases[i].surface;
