@@ -495,12 +495,11 @@ next_request(struct http_conn *conn)
         feed_kept(conn);
     }
     if (conn->reading == READING_HEAD && conn->in_len == 0 && conn->first_byte_us == 0 && !conn->is_idle) {
-        if (conn->server->draining) {
-            http_socket_kill(&conn->socket, false);
-            return;
-        }
+        const http_server_t *server = conn->server;
         http_server_set_idle(conn, true);
-        http_conn_read_deadline(conn, conn->server->limits.idle_timeout_ms);
+        /* Draining too: an answer that began before it promised the client another request. */
+        http_conn_read_deadline(conn,
+                                server->draining ? server->drain_grace_ms : server->limits.idle_timeout_ms);
     }
     if (conn->in_len == 0 || conn->reading != READING_PAUSED) {
         http_socket_resume_reading(&conn->socket);

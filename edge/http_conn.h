@@ -43,6 +43,7 @@ struct http_server {
     size_t   date_len;
     uint64_t date_until_us;
     struct bus_timer drain_timer;
+    uint32_t drain_grace_ms;
     bool draining;
     http_exchange_t *spare; /* exchanges for reuse, linked through `user` */
     size_t n_spare;

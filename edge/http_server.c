@@ -146,9 +146,11 @@ void
 http_server_drain(http_server_t *server, uint32_t grace_ms)
 {
     server->draining = true;
+    server->drain_grace_ms = grace_ms > 0 ? grace_ms : 1; /* 0 would be no deadline at all */
     for (struct dyn_list *link = server->active.next; link != &server->active; link = link->next) {
         struct http_conn *conn = DYN_CONTAINER_OF(link, struct http_conn, link);
-        conn->must_close = conn->must_close || conn->exchange != NULL;
+        /* An answer whose head is out has promised to go on: that connection gets the grace when idle. */
+        conn->must_close = conn->must_close || (conn->exchange != NULL && !conn->exchange->answered);
     }
     bus_timer_arm(server->loop, &server->drain_timer, grace_ms);
 }
