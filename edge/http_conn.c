@@ -13,6 +13,8 @@ enum {
     CHUNKED_FIRST_PIECE = 4096,
     DISCARD_MAX = 256 * 1024, /* bytes read for nothing, to keep a connection */
     LINGER_MS = 5000,         /* for a client that still sends to find our answer */
+    PIPELINED_MAX = 16 * 1024, /* bytes of requests to come; beyond, reading stops, and with it noticing
+                                * that the client has left */
 };
 
 static struct http_conn *
@@ -424,7 +426,7 @@ on_readable(struct http_socket *socket, struct dyn_slice bytes)
             keep_input(conn, rest);
         }
     }
-    if (conn->in_len > 0 && conn->reading == READING_PAUSED) {
+    if (conn->in_len > PIPELINED_MAX && conn->reading == READING_PAUSED) {
         http_socket_stop_reading(socket);
     }
 }

@@ -2,7 +2,7 @@
  * envelopes. The edge actor and the mock upstream stand on it. libwebsockets (raw role: sockets, TLS)
  * is behind edge/http_socket.c, http-parser behind edge/http_parse.c.
  *
- * One request at a time per connection; pipelined ones wait in the socket. Everything runs on the
+ * One request at a time per connection; pipelined ones wait. Everything runs on the
  * server's loop. Callbacks may answer, stream, abort, from inside any callback. */
 #pragma once
 

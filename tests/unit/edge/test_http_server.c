@@ -486,6 +486,46 @@ a_client_that_leaves_ends_its_exchange_at_once(void **state)
     client_close(&client);
     bus_loop_run_once(web.loop, 0);
     assert_int_equal(web.dones, 2);
+    client = web_connect(&web); /* also with more requests behind: the next one is not begun */
+    client_send(&web, &client, POST_ONE POST_TWO GET);
+    client_close(&client);
+    bus_loop_run_once(web.loop, 0);
+    assert_int_equal(web.dones, 3);
+    assert_int_equal(web.requests, 2);
+    assert_int_equal(http_server_connections(web.server), 0);
+    web_stop(&web);
+}
+
+/* Requests without end behind one that takes its time: they stay in the kernel, and are served later. */
+static void
+pipelined_requests_are_bounded(void **state)
+{
+    (void)state;
+    enum { REQUESTS = 5000 };
+    struct web web;
+    web_start(&web);
+    web.answer = NULL;
+    struct client client = web_connect(&web);
+    size_t sent = 0;
+    client_send(&web, &client, GET);
+    for (unsigned i = 1; i < REQUESTS; i++) {
+        ssize_t n = send(client.fd, GET, sizeof GET - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n < 0) {
+            break;
+        }
+        assert_int_equal(n, sizeof GET - 1);
+        sent++;
+        bus_loop_run_once(web.loop, 0);
+    }
+    assert_true(sent > 100 && sent < REQUESTS - 1); /* the kernel's buffer is full: nobody reads */
+    web.answer = web_echo;
+    web_reply(web.open, 200, "GET /g 0 ");
+    for (size_t i = 0; i < REQUESTS && client_count(&client, "GET /g 0 ") < sent + 1; i++) {
+        web_run(&web);
+        client_read(&client);
+    }
+    assert_int_equal(client_count(&client, "GET /g 0 "), sent + 1);
+    client_close(&client);
     web_stop(&web);
 }
 
@@ -573,6 +613,7 @@ main(void)
         cmocka_unit_test(no_time_out_while_an_answer_is_awaited),
         cmocka_unit_test(at_the_limit_new_ones_are_refused_and_old_ones_served),
         cmocka_unit_test(a_client_that_leaves_ends_its_exchange_at_once),
+        cmocka_unit_test(pipelined_requests_are_bounded),
         cmocka_unit_test(draining_closes_idle_ones_and_finishes_the_rest),
         cmocka_unit_test(a_server_is_freed_with_everything_open),
     };
