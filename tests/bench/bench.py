@@ -229,15 +229,18 @@ def paths_of(row):
 def run_rounds(options, servers, load, cpus):
     rows = [row for row in rows_of(options.kind) if options.only is None or options.only in row.name]
     results = {row.name: {path: [] for path in paths_of(row)} for row in rows}
+    after_requests = {}
     rounds = options.rounds or (4 if options.kind == "quick" else 5)
     for number in range(rounds):
         for row in rows:
+            if row.streams and not after_requests:
+                after_requests = {name: rss_kib(server.pid) for name, server in servers.items()}
             paths = list(paths_of(row).items())
             for path, server in paths if number % 2 == 0 else reversed(paths):
                 print(f"\r  round {number + 1} of {rounds}: {row.name} {path:<10}", end="", file=sys.stderr, flush=True)
                 results[row.name][path].append(measure(row, load, servers[server], cpus))
     print("\r" + " " * 60 + "\r", end="", file=sys.stderr)
-    return results
+    return results, after_requests
 
 
 def median_of(runs, key):
@@ -291,10 +294,14 @@ def main():
         probe = b'{"model":"mock","messages":[{"role":"user","content":"ping"}]}'
         for server in servers.values():
             server.ask(probe, KEY)
-        results = run_rounds(options, servers, load, cpus)
+        results, after_requests = run_rounds(options, servers, load, cpus)
         summary = summary_of(results)
         memory = {
-            name: {"start_kib": servers[name].rss_at_start_kib, "after_kib": rss_kib(servers[name].pid)}
+            name: {
+                "start_kib": servers[name].rss_at_start_kib,
+                "after_requests_kib": after_requests.get(name, rss_kib(servers[name].pid)),
+                "after_kib": rss_kib(servers[name].pid),
+            }
             for name in ("nginx", "nginx-stream", "dynabus")
         }
     finally:
