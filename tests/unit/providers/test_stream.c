@@ -106,6 +106,31 @@ the_end_is_told_by_the_marker(void **state)
     scene_free(scene);
 }
 
+static void
+looks_at_the_request(struct scene *scene, struct env *env)
+{
+    if (env->kind == ENV_CHUNK && env->sequence == 0) {
+        *(unsigned *)scene->user = atomic_load(&scene->template->body->refs);
+    }
+}
+
+/* A stream may last for minutes; the request it answers is not kept for so long. */
+static void
+a_stream_lets_go_of_its_request(void **state)
+{
+    (void)state;
+    unsigned refs = 0;
+    struct scene *scene = scene_new(streams_with_usage);
+    scene->target.ask_usage = false;
+    scene->template = env_clone_request(scene_request(scene, CHAT_STREAM));
+    scene->user = &refs;
+    scene->on_envelope = looks_at_the_request;
+    scene_play(scene);
+    assert_int_equal(refs, 1); /* the test's own */
+    env_free(&scene->template);
+    scene_free(scene);
+}
+
 /* ---- long answers ---- */
 
 static char *long_answer; /* of about 300 KiB */
@@ -579,6 +604,7 @@ main(void)
         cmocka_unit_test(a_stream_is_the_same_at_every_split),
         cmocka_unit_test(usage_goes_to_who_asked_for_it),
         cmocka_unit_test(the_end_is_told_by_the_marker),
+        cmocka_unit_test(a_stream_lets_go_of_its_request),
         cmocka_unit_test(a_long_answer_comes_in_chunks),
         cmocka_unit_test(a_full_mailbox_is_waited_for),
         cmocka_unit_test(long_events_are_cut_to_fit_the_credit),
