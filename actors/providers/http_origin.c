@@ -5,10 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CONNECTION_IDLE_S 75L           /* below what common servers allow an idle connection */
-#define KEEPALIVE_PROBE_S 30L           /* finds peers that are gone without a word */
-#define EXPECT_FROM_BYTES (1024 * 1024) /* from here libcurl would ask with Expect: 100-continue, and wait   \
-                                         */
+#define CONNECTION_IDLE_S 75L /* below what common servers allow an idle connection */
+#define KEEPALIVE_PROBE_S 30L /* finds peers that are gone without a word */
+#define EXPECT_FROM_BYTES                                                                                    \
+    (1024 * 1024) /* from here libcurl would ask with Expect: 100-continue, and wait                         \
+                   */
 
 static void
 set_network_options(const http_origin_t *origin, CURL *easy)

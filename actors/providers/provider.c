@@ -10,6 +10,7 @@
 
 #define REQUEST_HEADERS_MAX 2u
 #define IDEMPOTENCY_KEY_MAX 255u
+#define DRAIN_MARGIN_MS     250u /* for the last ENDs to reach their clients before the time is up */
 #define TRACEPARENT_MAX     128u
 
 /* ---- calls by request ---- */
@@ -267,8 +268,10 @@ provider_drain(void *self, uint64_t deadline_us)
 {
     struct provider *provider = self;
     uint64_t now_us = bus_loop_now_us(provider->loop);
+    uint64_t left_ms = deadline_us > now_us ? (deadline_us - now_us) / 1000 : 0;
+    uint64_t margin_ms = left_ms / 4 < DRAIN_MARGIN_MS ? left_ms / 4 : DRAIN_MARGIN_MS;
     provider->is_draining = true;
-    bus_timer_arm(provider->loop, &provider->drain, deadline_us > now_us ? (deadline_us - now_us) / 1000 : 0);
+    bus_timer_arm(provider->loop, &provider->drain, left_ms - margin_ms);
     provider_call_gone(provider);
 }
 

@@ -26,9 +26,10 @@ void
 provider_call_log(const struct provider_call *call, enum err_code code, const char *detail)
 {
     const struct provider_target *target = call->provider->options.target;
-    dyn_log(DYN_LOG_WARN, "provider.failed", detail, DYN_LOG_SLICE("target", target->name),
-            DYN_LOG_STR("error", err_row(code)->name), DYN_LOG_UINT("upstream_status", call->status),
-            DYN_LOG_UINT("attempt", call->attempt));
+    bool is_callers = err_row(code)->blame == ERR_BLAME_CLIENT;
+    dyn_log(is_callers ? DYN_LOG_INFO : DYN_LOG_WARN, "provider.failed", detail,
+            DYN_LOG_SLICE("target", target->name), DYN_LOG_STR("error", err_row(code)->name),
+            DYN_LOG_UINT("upstream_status", call->status), DYN_LOG_UINT("attempt", call->attempt));
 }
 
 /* ---- the end ---- */
@@ -206,31 +207,29 @@ clean(const struct provider_call *call, struct arena *arena, struct provider_err
 }
 
 void
-provider_call_fail_saying(struct provider_call *call, enum err_code code, struct provider_error *said,
-                          struct arena *arena)
+provider_call_fail_saying(struct provider_call *call, enum err_code code, const char *what,
+                          struct provider_error *said, struct arena *arena)
 {
-    if (provider_error_may_show(code) && said->message.len > 0) {
-        clean(call, arena, said);
-        provider_call_fail(call, code, said);
-    } else {
-        provider_call_fail(call, code, NULL);
-    }
+    clean(call, arena, said);
+    struct dyn_slice detail =
+        arena_printf(arena, "%s%s%.*s", what, said->message.len > 0 ? ": " : "", (int)said->message.len,
+                     said->message.data ? said->message.data : "");
+    provider_call_log(call, code, detail.data);
+    bool may_show = provider_error_may_show(code) && said->message.len > 0;
+    provider_call_fail(call, code, may_show ? said : NULL);
 }
 
 static void
 refused(struct provider_call *call)
 {
-    enum err_code code = provider_error_of_status(call->status);
     char memory[1024];
     struct arena arena;
-    struct provider_error said = {.status = 0};
+    struct provider_error said;
     arena_init(&arena, memory, sizeof memory);
-    if (provider_error_may_show(code)) {
-        (void)provider_error_read(dyn_block_slice(call->block), &arena, &said);
-    }
-    provider_call_log(call, code, "the provider answered with an error status");
+    (void)provider_error_read(dyn_block_slice(call->block), &arena, &said);
     dyn_block_unref(&call->block);
-    provider_call_fail_saying(call, code, &said, &arena);
+    provider_call_fail_saying(call, provider_error_of_status(call->status),
+                              "the provider answered with an error status", &said, &arena);
     arena_fini(&arena);
 }
 

@@ -86,9 +86,10 @@ void provider_call_free(struct provider_call *call);
  * text, param and upstream code are for the caller's eyes and may be absent. */
 void provider_call_succeed(struct provider_call *call, bool let_go);
 void provider_call_fail(struct provider_call *call, enum err_code code, const struct provider_error *said);
-/* The same with what may be shown of the provider's words, cleaned; *said lies in the arena. */
-void provider_call_fail_saying(struct provider_call *call, enum err_code code, struct provider_error *said,
-                               struct arena *arena);
+/* The same with the provider's own words, cleaned: all of them for the operator, after `what`; for the caller
+ * where they may be shown. */
+void provider_call_fail_saying(struct provider_call *call, enum err_code code, const char *what,
+                               struct provider_error *said, struct arena *arena);
 /* Nobody wants the rest: what waits is dropped, and END goes at once. Also for a call that has ended. */
 void provider_call_cancelled(struct provider_call *call);
 void provider_call_cut_off(struct provider_call *call, enum err_code code);

@@ -70,8 +70,7 @@ no_answer(struct provider_call *call)
     } else {
         said = (struct provider_error){.status = 0};
     }
-    provider_call_log(call, code, "the answer of status 2xx is not an answer");
-    provider_call_fail_saying(call, code, &said, &arena);
+    provider_call_fail_saying(call, code, "the answer of status 2xx is not an answer", &said, &arena);
     arena_fini(&arena);
 }
 

@@ -44,9 +44,8 @@ error_event(struct provider_call *call, const struct sse_event *event)
     if (provider_error_read(event->data, &arena, &said) && !call->is_awake) {
         code = provider_error_of_body(&said);
     }
-    provider_call_log(call, code, "the provider reported an error inside the stream");
     provider_stream_cut(call);
-    provider_call_fail_saying(call, code, &said, &arena);
+    provider_call_fail_saying(call, code, "the provider reported an error inside the stream", &said, &arena);
     arena_fini(&arena);
 }
 
