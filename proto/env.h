@@ -28,7 +28,7 @@ enum env_kind {
     ENV_GOODBYE,
     ENV_ASK,
     ENV_VOTE,
-    ENV_EVENT, /* topic + msgpack map in the body */
+    ENV_EVENT,       /* topic + msgpack map in the body */
     ENV_CONFIG,
     ENV_ACK,
     ENV_KIND_COUNT
@@ -65,8 +65,8 @@ struct env_header {
 };
 
 struct env_usage {
-    bool known;
-    bool estimated;
+    bool     known;
+    bool     estimated;
     uint64_t prompt_tokens;     /* includes cached */
     uint64_t completion_tokens; /* includes reasoning */
     uint64_t total_tokens;
@@ -76,29 +76,29 @@ struct env_usage {
 
 struct env {
     struct dyn_list link; /* mailbox, or the holder's own list */
-    bus_addr_t from;      /* set by bus_send */
-    bus_addr_t to;
-    size_t mailbox_bytes; /* what it counts for in the receiver's mailbox; the bus's own */
+    bus_addr_t      from; /* set by bus_send */
+    bus_addr_t      to;
+    size_t          mailbox_bytes; /* what it counts for in the receiver's mailbox; the bus's own */
 
     enum env_kind kind;
     struct env_id id;
-    uint32_t attempt; /* 1.. from the router on; 0 between owner and router */
-    uint32_t epoch;   /* which dispatch of this attempt (redelivery) */
+    uint32_t      attempt; /* 1.. from the router on; 0 between owner and router */
+    uint32_t      epoch;   /* which dispatch of this attempt (redelivery) */
 
     /* REQUEST */
     enum env_surface surface;
-    enum err_code refuse;             /* the edge found it unacceptable: answer this after admission */
-    struct dyn_slice refuse_text;     /* may be absent: the row's sentence */
-    struct dyn_slice dialect;         /* "openai_chat" */
-    struct dyn_slice model;           /* as the client wrote it; absent: read from the body */
-    struct dyn_slice upstream_model;  /* router -> provider: what the target calls it; absent: the same */
-    struct dyn_slice target;          /* router -> provider: name of the target */
-    struct dyn_slice credential;      /* owner -> router only; never travels further */
+    enum err_code    refuse;      /* the edge found it unacceptable: answer this after admission */
+    struct dyn_slice refuse_text; /* may be absent: the row's sentence */
+    struct dyn_slice dialect;     /* "openai_chat" */
+    struct dyn_slice model;       /* as the client wrote it; absent: read from the body */
+    struct dyn_slice upstream_model; /* router -> provider: what the target calls it; absent: the same */
+    struct dyn_slice target;      /* router -> provider: name of the target */
+    struct dyn_slice credential;  /* owner -> router only; never travels further */
     struct dyn_slice idempotency_key; /* the client's, for the upstream */
-    struct dyn_slice peer;            /* client's address for the log */
-    uint32_t deadline_ms;             /* left; 0: the router's default */
-    uint32_t attempts_left;           /* 0: the router's default */
-    uint64_t received_us; /* monotonic clock of this process when the request began; not encoded */
+    struct dyn_slice peer;        /* client's address for the log */
+    uint32_t         deadline_ms; /* left; 0: the router's default */
+    uint32_t         attempts_left; /* 0: the router's default */
+    uint64_t         received_us; /* monotonic clock of this process when the request began; not encoded */
     /* What the router's one look at the body found out, so that the provider need not look again. Borrowed:
      * good while the receiver handles the envelope. Not encoded: NULL behind every wire but the local one. */
     const struct dialect_request *facts;
@@ -107,35 +107,35 @@ struct env {
     uint32_t credit;
 
     /* REQUEST, first CHUNK, END */
-    bool stream;                  /* the answer is (to be) an event stream */
-    struct dyn_slice trace_id;    /* 32 hex digits */
+    bool             stream;   /* the answer is (to be) an event stream */
+    struct dyn_slice trace_id; /* 32 hex digits */
     struct dyn_slice traceparent; /* W3C header to send on; absent: none came in */
 
     /* CHUNK */
     uint32_t sequence; /* from 0 in each attempt */
 
     /* first CHUNK, END */
-    uint16_t status; /* HTTP status of the answer; in END also when the first CHUNK said it */
-    struct dyn_slice content_type;
+    uint16_t          status; /* HTTP status of the answer; in END also when the first CHUNK said it */
+    struct dyn_slice  content_type;
     struct env_header *headers; /* in the arena: answer headers for the client */
-    size_t n_headers;
+    size_t            n_headers;
 
     /* END */
     enum env_outcome outcome;
-    enum err_code error;
-    struct dyn_slice error_text;    /* what the caller may read; absent: the row's sentence */
-    struct dyn_slice error_param;   /* field of the request that is wrong */
+    enum err_code    error;
+    struct dyn_slice error_text;  /* what the caller may read; absent: the row's sentence */
+    struct dyn_slice error_param; /* field of the request that is wrong */
     struct dyn_slice upstream_code; /* the provider's own error code, when its text may be shown */
-    uint32_t retry_after_s;         /* 0: unknown */
+    uint32_t         retry_after_s; /* 0: unknown */
     struct env_usage usage;
-    uint32_t upstream_calls;    /* how often bytes of this request reached an upstream */
-    uint64_t upstream_us;       /* time spent waiting for upstreams until the first byte */
-    uint64_t upstream_total_us; /* until the last byte */
-    uint64_t body_bytes;        /* bytes of the whole answer, all CHUNKs and END */
+    uint32_t         upstream_calls; /* how often bytes of this request reached an upstream */
+    uint64_t         upstream_us;   /* time spent waiting for upstreams until the first byte */
+    uint64_t         upstream_total_us; /* until the last byte */
+    uint64_t         body_bytes; /* bytes of the whole answer, all CHUNKs and END */
 
     /* first CHUNK and END, from the router on */
     struct dyn_slice provider; /* provider id: "openai" */
-    uint32_t attempts;
+    uint32_t         attempts;
 
     /* DISPATCHED, READY, GOODBYE */
     struct dyn_slice worker;
@@ -165,7 +165,7 @@ struct env *env_clone_request(const struct env *request) __attribute__((returns_
 
 struct env_id env_id_random(void);
 bool env_id_eq(const struct env_id *a, const struct env_id *b);
-const char *env_kind_name(enum env_kind kind); /* "request"; "unknown" out of range */
+const char *env_kind_name(enum env_kind kind);       /* "request"; "unknown" out of range */
 const char *env_surface_name(enum env_surface surface);
 
 static inline size_t

@@ -9,9 +9,9 @@
 enum {
     ENV_VERSION_MAJOR = 1,
     ENV_VERSION_MINOR = 0,
-    ENV_HEADER_MAX = 128 * 1024,      /* bytes of a header */
-    ENV_MEMBERS_MAX = 64,             /* of its map, known or not */
-    ENV_VALUES_MAX = 1024,            /* values in it, keys and nested ones counted */
+    ENV_HEADER_MAX = 128 * 1024,    /* bytes of a header */
+    ENV_MEMBERS_MAX = 64,           /* of its map, known or not */
+    ENV_VALUES_MAX = 1024,          /* values in it, keys and nested ones counted */
     ENV_BODY_MAX = 128 * 1024 * 1024, /* bytes of a body that is neither CHUNK nor END */
 };
 

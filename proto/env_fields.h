@@ -21,13 +21,13 @@ enum env_field_type {
 enum { ENV_KEY_MAX = 16 };
 
 struct env_field {
-    struct dyn_slice key;
+    struct dyn_slice    key;
     enum env_field_type type;
-    size_t offset; /* in struct env */
-    uint64_t max;
+    size_t              offset; /* in struct env */
+    uint64_t            max;
     struct env_packed_key {
         uint8_t head; /* of a fixstr */
-        char text[ENV_KEY_MAX];
+        char    text[ENV_KEY_MAX];
     } packed_key; /* the key as it is written */
 };
 
@@ -42,7 +42,7 @@ extern const struct env_field env_fields[ENV_N_FIELDS];
 /* One token count of `usage`. */
 struct env_usage_field {
     struct dyn_slice key;
-    size_t offset; /* in struct env_usage */
+    size_t           offset; /* in struct env_usage */
 };
 enum { ENV_N_USAGE_FIELDS = 5 };
 extern const struct env_usage_field env_usage_fields[ENV_N_USAGE_FIELDS];

@@ -8,13 +8,13 @@
 
 struct env_map_node {
     struct env_map_node *next;
-    struct env_id id;
+    struct env_id        id;
 };
 
 struct env_map {
     struct env_map_node **buckets;
-    size_t n_buckets; /* a power of two */
-    size_t n;
+    size_t                n_buckets; /* a power of two */
+    size_t                n;
 };
 
 void env_map_init(struct env_map *map);

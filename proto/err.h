@@ -16,14 +16,14 @@ enum err_code {
 enum err_blame { ERR_BLAME_CLIENT, ERR_BLAME_GATEWAY, ERR_BLAME_KEY, ERR_BLAME_PROVIDER };
 
 struct err_row {
-    const char *name;     /* "UPSTREAM_TIMEOUT": unique, used on the bus and, in lower case, in metrics */
-    const char *code;     /* "upstream_timeout": what the client reads; two rows may share one */
-    uint16_t http;        /* status answered */
-    enum err_blame blame; /* whose fault */
-    bool retryable;       /* another attempt may succeed */
-    bool counts;          /* a failure in the eyes of the circuit breaker */
-    const char *type;     /* OpenAI "type" */
-    const char *sentence;
+    const char    *name;    /* "UPSTREAM_TIMEOUT": unique, used on the bus and, in lower case, in metrics */
+    const char    *code;    /* "upstream_timeout": what the client reads; two rows may share one */
+    uint16_t       http;    /* status answered */
+    enum err_blame blame;   /* whose fault */
+    bool           retryable; /* another attempt may succeed */
+    bool           counts;  /* a failure in the eyes of the circuit breaker */
+    const char    *type;    /* OpenAI "type" */
+    const char    *sentence;
 };
 
 /* Never NULL; a code out of range gives INTERNAL's row. */

@@ -12,17 +12,17 @@ struct sse_event {
     struct dyn_slice raw;  /* the event's bytes as they came, with the blank line that ends it */
     struct dyn_slice type; /* value of its last `event` field; absent when there is none */
     struct dyn_slice data; /* data lines joined by LF; absent: no data field (a comment, a retry) */
-    bool is_comment_only;  /* comments and not one field */
+    bool             is_comment_only; /* comments and not one field */
 };
 
 struct sse_reader {
     struct dyn_buf pending; /* an event that is not whole yet, or was whole in the last call */
     struct dyn_buf joined;  /* data of an event with several data lines */
-    size_t prefix;          /* bytes in front of pending that belong to no line: byte order mark, LF */
-    size_t event_max;
-    bool started;   /* the byte order mark has been looked for */
-    bool skip_lf;   /* the last event ended in CR: a LF that follows belongs to it */
-    bool delivered; /* pending is what the last call returned */
+    size_t         prefix;  /* bytes in front of pending that belong to no line: byte order mark, LF */
+    size_t         event_max;
+    bool           started;   /* the byte order mark has been looked for */
+    bool           skip_lf;   /* the last event ended in CR: a LF that follows belongs to it */
+    bool           delivered; /* pending is what the last call returned */
 };
 
 void sse_reader_init(struct sse_reader *reader, size_t event_max);

@@ -9,28 +9,28 @@
 
 /* What one scan of a request found out. Offsets are into the body that was scanned. */
 struct dialect_request {
-    struct dyn_slice model;        /* decoded; borrowed from body or arena */
+    struct dyn_slice  model;       /* decoded; borrowed from body or arena */
     struct json_value model_value; /* in place, with quotes: what a splice replaces */
-    bool stream;
-    bool wants_usage;                 /* stream_options.include_usage is true */
+    bool              stream;
+    bool              wants_usage; /* stream_options.include_usage is true */
     struct json_value stream_options; /* in place; raw.data NULL when absent */
-    size_t object_start;              /* offset behind the outer '{': where a member can be put first */
-    bool is_empty_object;
-    uint64_t max_output_tokens; /* 0: not given */
+    size_t            object_start;   /* offset behind the outer '{': where a member can be put first */
+    bool              is_empty_object;
+    uint64_t          max_output_tokens; /* 0: not given */
 };
 
 struct dialect_problem {
-    char message[240];
-    char param[80]; /* "messages[2].role"; empty when the text is no JSON object at all */
+    char             message[240];
+    char             param[80]; /* "messages[2].role"; empty when the text is no JSON object at all */
 };
 
 /* What one event of a stream is. */
 struct dialect_event {
-    bool terminal;          /* the stream's end marker ("[DONE]") */
-    bool error;             /* the provider reports an error inside the stream */
-    bool content;           /* carries something for the reader: the answer has begun with it */
-    bool usage_only;        /* exists only because usage was asked for: withheld from who did not ask */
-    bool finished;          /* a finish reason was given */
+    bool terminal;    /* the stream's end marker ("[DONE]") */
+    bool error;       /* the provider reports an error inside the stream */
+    bool content;     /* carries something for the reader: the answer has begun with it */
+    bool usage_only;  /* exists only because usage was asked for: withheld from who did not ask */
+    bool finished;    /* a finish reason was given */
     struct env_usage usage; /* known when the event carries it */
     struct dyn_slice error_message; /* when error: as the provider wrote it, still JSON-escaped */
 };
