@@ -27,7 +27,8 @@ read_script(struct dyn_slice text)
     struct dyn_err err;
     mock_script_t *script = mock_script_parse(text, &err);
     if (script != NULL) {
-        struct mock_rule *rule = mock_script_match(script, DYN_SLICE("/v1/chat/completions"), DYN_SLICE("flaky"));
+        struct mock_rule *rule =
+            mock_script_match(script, DYN_SLICE("/v1/chat/completions"), DYN_SLICE("flaky"));
         if (rule != NULL) {
             (void)mock_rule_next(rule);
             (void)mock_rule_next(rule);
