@@ -41,6 +41,7 @@ BAD_BODIES = {
     "overlong UTF-8": (b'{"model":"test-model","messages":[{"role":"user","content":"\xc0\xaf"}]}', None),
     "surrogate in UTF-8": (b'{"model":"test-model","messages":[{"role":"user","content":"\xed\xa0\x80"}]}', None),
     "raw NUL": (b'{"model":"test-model","messages":[{"role":"user","content":"a\0b"}]}', None),
+    "escaped NUL": (b'{"model":"test-model","messages":[{"role":"user","content":"a\\u0000b"}]}', None),
     "raw newline in a string": (b'{"model":"test-model","messages":[{"role":"user","content":"a\nb"}]}', None),
     "bad escape": (b'{"model":"test-model","messages":[{"role":"user","content":"\\x41"}]}', None),
     "depth 10,000": (b'{"model":"test-model","messages":' + b"[" * 10_000 + b"]" * 10_000 + b"}", None),
@@ -107,12 +108,11 @@ GOOD_BODIES = {
     "stop list": with_field(stop=["x", "y"]),
     "parts": message(role="user", content=[{"type": "text", "text": "x"}]),
     "content null beside tool calls": message(role="assistant", content=None, tool_calls=[]),
-    "escaped NUL": b'{"model":"test-model","messages":[{"role":"user","content":"a\\u0000b"}]}',
     "escaped key": b'{"mod\\u0065l":"test-model","messages":[{"role":"user","content":"x"}]}',
     "escaped model": b'{"model":"test\\u002dmodel","messages":[{"role":"user","content":"x"}]}',
     "leading blanks": b" \r\n\t" + json.dumps(GOOD).encode() + b"\n\n",
     "duplicate inside": b'{"model":"test-model","messages":[{"role":"user","content":"x"}],"metadata":{"a":1,"a":2}}',
-    "moderate depth": with_field(metadata=json.loads("[" * 50 + "]" * 50)),
+    "moderate depth": with_field(extra=json.loads("[" * 50 + "]" * 50)),
 }
 
 

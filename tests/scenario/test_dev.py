@@ -62,9 +62,13 @@ def test_a_port_in_use_is_passed_over(tmp_path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        process = HttpProcess(["serve", "--dev", "--listen", f"127.0.0.1:{port}"], port + 1, tmp_path / "log", "/readyz")
+        process = HttpProcess(["serve", "--dev"], port, tmp_path / "log", "/readyz", environment={"PORT": str(port)})
         try:
-            process.wait_until(lambda: re.search(rf"{port}.*in use|in use.*{port}", process.log()), "told")
+            process.wait_until(lambda: "address" in process.log(), "told")
+            chosen = int(re.search(r"http://127\.0\.0\.1:(\d+)", process.log()).group(1))
+            assert port < chosen <= port + 20
+            assert "in use" in process.log() and str(port) in process.log()
+            assert request_once(chosen, "GET", "/readyz").status == 200
             process.stop()
         finally:
             process.kill()

@@ -141,7 +141,7 @@ def test_missing_key_variable(tmp_path, upstream):
 
 
 BAD_CONFIGS = {
-    "not YAML": ("targets: [", 1, ""),
+    "not YAML": ("targets: ]\n", 1, ""),
     "unknown key": ("targets: []\nstrateggy: 1\n", 2, "strategy"),
     "wrong type": ("request_timeout: [1]\n", 1, "request_timeout"),
     "two documents": ("targets: []\n---\ntargets: []\n", 2, ""),

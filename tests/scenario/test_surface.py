@@ -170,6 +170,6 @@ def test_access_log_line(gateway, connect, upstream):
     assert line["model"] == "test-model"
     assert line["target"] == "upstream"
     assert line["attempts"] == 1
-    for field in ("ttft_ms", "total_ms", "prompt_tokens", "completion_tokens"):
+    for field in ("ttft_ms", "total_ms", "tokens_in", "tokens_out"):
         assert line[field] >= 0, line
     assert "sk-upstream-secret" not in gateway.log()

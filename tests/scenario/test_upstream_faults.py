@@ -3,6 +3,8 @@ event; nothing hangs, and the next request is served."""
 
 import json
 import socket
+import ssl
+import subprocess
 import threading
 import time
 
@@ -224,12 +226,87 @@ def test_unknown_host(start_gateway, upstream):
     assert (answer.status, answer.error["code"]) == (502, "upstream_unreachable")
 
 
-def test_tls_error_is_named(start_gateway, upstream):
-    """A provider that does not speak TLS: its own code, and the log names host and reason."""
-    gateway = start_gateway([target(upstream.url.replace("http:", "https:"))])
+def serve_tls(certificate, key):
+    """An HTTPS provider on a free port: answers one chat completion per connection."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        while True:
+            try:
+                sock, _ = listener.accept()
+            except OSError:
+                return
+            try:
+                with context.wrap_socket(sock, server_side=True) as secure:
+                    secure.recv(65536)
+                    body = b'{"object":"chat.completion","choices":[]}'
+                    secure.sendall(head(200, [("content-type", "application/json"), ("content-length", len(body)),
+                                              ("connection", "close")]) + body)
+            except OSError:
+                pass
+
+    threading.Thread(target=serve, daemon=True).start()
+    return listener
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A self-signed one for localhost: nobody trusts it unless told to."""
+    directory = tmp_path_factory.mktemp("tls")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                    "-keyout", directory / "key.pem", "-out", directory / "cert.pem", "-days", "2",
+                    "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
+                   check=True, capture_output=True)
+    return directory / "cert.pem", directory / "key.pem"
+
+
+def test_tls_is_verified(start_gateway, upstream, certificate):
+    """An unknown certificate is refused; the log says which host, why, and which setting would change it."""
+    listener = serve_tls(*certificate)
+    gateway = start_gateway([target(f"https://localhost:{listener.getsockname()[1]}")])
     answer = chat_once(gateway.port, GOOD)
     assert (answer.status, answer.error["code"]) == (502, "upstream_tls_error")
-    assert "127.0.0.1" in gateway.log()
+    assert "certificate" not in answer.error["message"], "details are for the operator"
+    gateway.wait_until(lambda: "ca_file" in gateway.log(), "logged")
+    assert "localhost" in gateway.log() and "certificate" in gateway.log()
+    listener.close()
+
+
+def test_tls_with_a_certificate_of_ones_own(start_gateway, upstream, certificate):
+    listener = serve_tls(*certificate)
+    gateway = start_gateway([target(f"https://localhost:{listener.getsockname()[1]}")],
+                            config={"upstream": {"ca_file": str(certificate[0])}})
+    assert chat_once(gateway.port, GOOD).status == 200
+    listener.close()
+
+
+def test_tls_for_another_host(start_gateway, upstream, certificate):
+    """Trusted, but made out to another name."""
+    listener = serve_tls(*certificate)
+    gateway = start_gateway([target(f"https://127.0.0.1:{listener.getsockname()[1]}")],
+                            config={"upstream": {"ca_file": str(certificate[0])}})
+    answer = chat_once(gateway.port, GOOD)
+    assert (answer.status, answer.error["code"]) == (502, "upstream_tls_error")
+    listener.close()
+
+
+def test_no_tls_where_tls_was_expected(start_gateway, upstream):
+    """A plain HTTP server behind an https URL."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        sock, _ = listener.accept()
+        sock.recv(65536)
+        sock.sendall(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n")
+        sock.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    gateway = start_gateway([target(f"https://127.0.0.1:{listener.getsockname()[1]}")])
+    answer = chat_once(gateway.port, GOOD)
+    assert (answer.status, answer.error["code"]) == (502, "upstream_tls_error")
+    listener.close()
 
 
 def test_a_kept_connection_that_died_is_not_an_error(connect, upstream):
