@@ -316,7 +316,7 @@ scan_member(struct scan *scan, const char *at, struct json_keys *keys, struct js
         return fail(scan, key, "too many members");
     }
     if (!json_keys_add(keys, member->key, member->key_is_escaped)) {
-        return fail(scan, key, "duplicate key");
+        return fail(scan, key, JSON_DUPLICATE_KEY);
     }
     at = scan_colon(scan, at);
     return at ? scan_value(scan, at, &member->value) : NULL;

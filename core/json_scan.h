@@ -18,6 +18,8 @@ enum {
     JSON_MEMBERS_MAX = 8192,  /* of one json_scan_object: its key table then has 400 KB */
 };
 
+#define JSON_DUPLICATE_KEY "duplicate key" /* `offset` is then the quote of the second one */
+
 struct json_error {
     const char *what; /* static sentence fragment: "invalid UTF-8" */
     size_t offset;    /* byte where it was seen */

@@ -316,10 +316,36 @@ skip_space(struct dyn_slice text)
     return text;
 }
 
-static int
-refuse_text(struct dialect_problem *problem, struct dyn_slice body, const struct json_error *error)
+/* The field that the second of two equal keys is, if it is one of ours. `key` begins at its quote. */
+static const char *
+field_given_twice(struct dyn_slice key)
 {
+    struct json_member member = {.key = dyn_slice(key.data + 1, 0)};
+    while (member.key.len + 1 < key.len && member.key.data[member.key.len] != '"') {
+        bool is_escape = member.key.data[member.key.len] == '\\';
+        member.key_is_escaped |= is_escape;
+        member.key.len += is_escape ? 2 : 1;
+    }
+    for (size_t i = 0; i < DYN_ARRAY_LEN(rules); i++) {
+        if (reading_key_is(&member, rules[i].key)) {
+            return rules[i].key.data;
+        }
+    }
+    return NULL;
+}
+
+static int
+refuse_text(struct reading *r, struct dyn_slice body, const struct json_error *error)
+{
+    struct dialect_problem *problem = r->problem;
     struct dyn_slice text = skip_space(body);
+    if (strcmp(error->what, JSON_DUPLICATE_KEY) == 0) {
+        const char *field = field_given_twice(dyn_slice(body.data + error->offset, body.len - error->offset));
+        if (field != NULL) {
+            (void)reading_refuse(r, "is given twice", "%s", field);
+            return -1;
+        }
+    }
     problem->param[0] = '\0';
     if (text.len == 0 || text.data[0] != '{') {
         (void)snprintf(problem->message, sizeof problem->message, "the body must be a JSON object");
@@ -339,7 +365,7 @@ openai_chat_read_request(struct dyn_slice body, struct arena *arena, struct dial
     *request = (struct dialect_request){.is_empty_object = true};
     int result = json_scan_object(body, JSON_DEPTH_DEFAULT, read_member, &r, &error);
     if (result < 0) {
-        return refuse_text(problem, body, &error);
+        return refuse_text(&r, body, &error);
     }
     if (result == GO_ON && request->model.data == NULL) {
         result = reading_refuse(&r, "is missing", "model");

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from harness.gateway import target
 from harness.http import Connection, build_request, chat_once, request_once
+from harness.process import FLAT_MEMORY
 from harness.upstream import DONE, chunk_event
 
 GOOD = {"model": "test-model", "messages": [{"role": "user", "content": "x"}]}
@@ -126,7 +127,7 @@ def test_a_thousand_random_cancels(start_gateway, upstream):
                 ended["cancelled"] += 1
 
     upstream.reset_to(stream_until_left)
-    gateway = start_gateway([target(upstream.url)])
+    gateway = start_gateway([target(upstream.url)], environment=FLAT_MEMORY)
 
     def leave(delay):
         with Connection(gateway.port) as connection:

@@ -11,6 +11,7 @@ import pytest
 
 from harness.gateway import target
 from harness.http import Connection, build_request, chat_once, sse_events
+from harness.process import FLAT_MEMORY
 from harness.upstream import DONE, chunk_event, completion
 
 GOOD = {"model": "test-model", "messages": [{"role": "user", "content": "x"}]}
@@ -35,7 +36,7 @@ def test_slow_reader_stops_the_provider(start_gateway, upstream):
         exchange.end_stream()
 
     upstream.reset_to(flood)
-    gateway = start_gateway([target(upstream.url)])
+    gateway = start_gateway([target(upstream.url)], environment=FLAT_MEMORY)
     chat_once(gateway.port, GOOD | {"model": "unknown"})
     before = gateway.resident_bytes()
     with Connection(gateway.port, receive_buffer=32768) as connection:
@@ -63,7 +64,7 @@ def test_slow_reader_stops_the_provider(start_gateway, upstream):
 def test_slow_reader_of_a_large_plain_answer(start_gateway, upstream):
     body = json.dumps(completion("y" * (48 * MiB))).encode()
     upstream.reset_to(lambda request, exchange: exchange.json(body))
-    gateway = start_gateway([target(upstream.url)])
+    gateway = start_gateway([target(upstream.url)], environment=FLAT_MEMORY)
     chat_once(gateway.port, {**GOOD, "model": "unknown"})
     before = gateway.resident_bytes()
     with Connection(gateway.port, receive_buffer=32768) as connection:
