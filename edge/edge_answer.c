@@ -32,7 +32,8 @@ add(struct answer_headers *headers, struct dyn_slice name, struct dyn_slice valu
 }
 
 static void
-add_number(struct answer_headers *headers, struct dyn_slice name, uint64_t number, char text[DYN_UINT_TEXT_MAX])
+add_number(struct answer_headers *headers, struct dyn_slice name, uint64_t number,
+           char text[DYN_UINT_TEXT_MAX])
 {
     add(headers, name, dyn_slice(text, dyn_uint_text(text, number)));
 }

@@ -192,6 +192,7 @@ static const struct config_part *const edge_parts[] = {&edge_config_part};
 struct world_options {
     bool dev;
     bool inproc;
+    bool no_router; /* its address is nobody's */
     size_t mailbox_bytes;
     unsigned sse_keepalive_ms;
 };
@@ -217,7 +218,11 @@ world_start_with(const struct world_options *options)
     dyn_list_init(&world->router->received);
     bus_addr_t router = bus_add_actor(world->bus, loop, &scripted_router_ops, world->router);
     void *edge = edge_new(&(struct edge_options){
-        .config = &world->edge_config, .router = router, .group = world->group, .dev = options->dev});
+        .config = &world->edge_config,
+        .router = options->no_router ? 0 : router,
+        .group = world->group,
+        .dev = options->dev,
+    });
     world->edge_addr = bus_add_actor(world->bus, loop, &edge_actor_ops, edge);
     assert_int_equal(bus_start(world->bus, &err), 0);
     world->started = true;

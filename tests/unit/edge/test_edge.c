@@ -600,6 +600,23 @@ a_full_router_is_429(void **state)
     world_stop(world);
 }
 
+static void
+a_router_that_is_gone_is_503(void **state)
+{
+    (void)state;
+    struct world *world = world_start_with(&(struct world_options){.no_router = true});
+    struct caller caller = caller_connect(world);
+    caller_ask(&caller, CHAT);
+    assert_int_equal(caller_status(&caller), 503);
+    caller_assert_has(&caller, "retry-after: 1\r\n");
+    caller_ask(&caller, GET("/v1/models")); /* the connection goes on */
+    assert_int_equal(caller_status(&caller), 503);
+    caller_ask(&caller, GET("/livez"));
+    assert_int_equal(caller_status(&caller), 200);
+    caller_close(&caller);
+    world_stop(world);
+}
+
 /* ---- draining ---- */
 
 static void *
@@ -742,6 +759,7 @@ main(void)
         cmocka_unit_test(a_client_that_leaves_cancels),
         cmocka_unit_test(envelopes_about_nothing_are_dropped),
         cmocka_unit_test(a_full_router_is_429),
+        cmocka_unit_test(a_router_that_is_gone_is_503),
         cmocka_unit_test(draining_finishes_what_runs),
         cmocka_unit_test(draining_ends_what_does_not),
         cmocka_unit_test(a_sudden_stop_cancels_everything),
