@@ -302,9 +302,41 @@ json_scan(struct dyn_slice text, unsigned max_depth, struct json_value *value, s
     return 0;
 }
 
+/* A walk with visitors. `keys` is those of the container at hand, or NULL. */
+struct visit {
+    struct scan scan;
+    void *self;
+    int result; /* what a visitor stopped the walk with */
+};
+
+static const char *visit_items(struct visit *visit, const char *at, const struct json_visitor *visitor);
+
 static const char *
-scan_member(struct scan *scan, const char *at, struct json_keys *keys, struct json_member *member)
+visit_value(struct visit *visit, const char *at, const struct json_visitor *visitor,
+            struct json_member *member)
 {
+    struct scan *scan = &visit->scan;
+    const char *begin = json_skip_space(at, scan->end);
+    bool is_container = begin < scan->end && (*begin == '{' || *begin == '[');
+    const struct json_visitor *inner = NULL;
+    if (is_container && visitor->enter != NULL) {
+        member->value = (struct json_value){json_type_of_byte(*begin), {begin, 0}};
+        inner = visitor->enter(visit->self, member);
+    }
+    if (inner == NULL) {
+        return scan_value(scan, begin, &member->value);
+    }
+    at = visit_items(visit, begin, inner);
+    if (at != NULL) {
+        member->value.raw.len = (size_t)(at - begin);
+    }
+    return at;
+}
+
+static const char *
+visit_key(struct visit *visit, const char *at, struct json_keys *keys, struct json_member *member)
+{
+    struct scan *scan = &visit->scan;
     const char *key = json_skip_space(at, scan->end);
     at = scan_key(scan, key);
     if (at == NULL) {
@@ -312,69 +344,98 @@ scan_member(struct scan *scan, const char *at, struct json_keys *keys, struct js
     }
     member->key = dyn_slice(key + 1, (size_t)(at - key) - 2);
     member->key_is_escaped = scan->saw_escape;
-    if (keys->n_used == JSON_MEMBERS_MAX) {
+    if (keys != NULL && keys->n_used == JSON_MEMBERS_MAX) {
         return fail(scan, key, "too many members");
     }
-    if (!json_keys_add(keys, member->key, member->key_is_escaped)) {
+    if (keys != NULL && !json_keys_add(keys, member->key, member->key_is_escaped)) {
         return fail(scan, key, JSON_DUPLICATE_KEY);
     }
-    at = scan_colon(scan, at);
-    return at ? scan_value(scan, at, &member->value) : NULL;
+    return scan_colon(scan, at);
 }
 
-/* The members behind the opening brace, to behind the closing one. *result is what `fn` said. */
+/* Behind the opening bracket, to behind the closing one. */
 static const char *
-scan_members(struct scan *scan, const char *at, struct json_keys *keys, json_member_fn fn, void *self,
-             int *result)
+visit_items_until(struct visit *visit, const char *at, const struct json_visitor *visitor, char closing,
+                  struct json_keys *keys)
 {
+    struct scan *scan = &visit->scan;
     at = json_skip_space(at, scan->end);
-    if (at < scan->end && *at == '}') {
+    if (at < scan->end && *at == closing) {
         return at + 1;
     }
     for (;;) {
-        struct json_member member;
-        at = scan_member(scan, at, keys, &member);
+        struct json_member member = {.key_is_escaped = false};
+        at = closing == '}' ? visit_key(visit, at, keys, &member) : at;
+        at = at != NULL ? visit_value(visit, at, visitor, &member) : NULL;
         if (at == NULL) {
             return NULL;
         }
-        *result = fn(self, &member);
-        if (*result != 0) {
+        visit->result = visitor->visit(visit->self, &member);
+        if (visit->result != 0) {
             return NULL;
         }
         at = json_skip_space(at, scan->end);
-        if (at == scan->end || (*at != ',' && *at != '}')) {
-            return fail_expected(scan, at, "expected ',' or '}'");
+        if (at == scan->end || (*at != ',' && *at != closing)) {
+            return fail_expected(scan, at, closing == '}' ? "expected ',' or '}'" : "expected ',' or ']'");
         }
-        if (*at++ == '}') {
+        if (*at++ == closing) {
             return at;
         }
     }
+}
+
+static const char *
+visit_unique_items(struct visit *visit, const char *at, const struct json_visitor *visitor)
+{
+    struct json_keys keys;
+    json_keys_init(&keys);
+    at = visit_items_until(visit, at, visitor, '}', &keys);
+    json_keys_fini(&keys);
+    return at;
+}
+
+/* One container from its opening bracket on. */
+static const char *
+visit_items(struct visit *visit, const char *at, const struct json_visitor *visitor)
+{
+    struct scan *scan = &visit->scan;
+    char closing = *at == '{' ? '}' : ']';
+    if (scan->depth == scan->max_depth) {
+        return fail(scan, at, "nested too deeply");
+    }
+    scan->depth++;
+    if (closing == '}' && visitor->unique_keys) {
+        at = visit_unique_items(visit, at + 1, visitor);
+    } else {
+        at = visit_items_until(visit, at + 1, visitor, closing, NULL);
+    }
+    scan->depth--;
+    return at;
+}
+
+int
+json_scan_visit(struct dyn_slice text, unsigned max_depth, const struct json_visitor *object, void *self,
+                struct json_error *error)
+{
+    struct json_error ignored_error;
+    struct visit visit = {.self = self};
+    scan_init(&visit.scan, text, max_depth, error ? error : &ignored_error);
+    const char *at = json_skip_space(visit.scan.begin, visit.scan.end);
+    if (at == visit.scan.end || *at != '{') {
+        (void)fail_expected(&visit.scan, at, "expected an object");
+        return -1;
+    }
+    at = visit_items(&visit, at, object);
+    if (visit.result != 0) {
+        return visit.result;
+    }
+    return at != NULL ? scan_end(&visit.scan, at) : -1;
 }
 
 int
 json_scan_object(struct dyn_slice text, unsigned max_depth, json_member_fn fn, void *self,
                  struct json_error *error)
 {
-    struct json_error ignored_error;
-    struct scan scan;
-    scan_init(&scan, text, max_depth, error ? error : &ignored_error);
-    const char *at = json_skip_space(scan.begin, scan.end);
-    if (at == scan.end || *at != '{') {
-        (void)fail_expected(&scan, at, "expected an object");
-        return -1;
-    }
-    if (scan.max_depth == 0) {
-        (void)fail(&scan, at, "nested too deeply");
-        return -1;
-    }
-    scan.depth = 1;
-    struct json_keys keys;
-    json_keys_init(&keys);
-    int result = 0;
-    at = scan_members(&scan, at + 1, &keys, fn, self, &result);
-    json_keys_fini(&keys);
-    if (result != 0) {
-        return result;
-    }
-    return at != NULL ? scan_end(&scan, at) : -1;
+    const struct json_visitor members = {.visit = fn, .unique_keys = true};
+    return json_scan_visit(text, max_depth, &members, self, error);
 }

@@ -50,6 +50,20 @@ typedef int (*json_member_fn)(void *self, const struct json_member *member);
 int json_scan_object(struct dyn_slice text, unsigned max_depth, json_member_fn fn, void *self,
                      struct json_error *error);
 
+/* The same for who looks deeper: the one pass goes into those containers that `enter` names, and every
+ * other value is scanned as a whole. A walk afterwards would pass over long strings once more for each
+ * level. Duplicate keys are refused where `unique_keys` is set. */
+struct json_visitor {
+    /* A member or item is complete, with all that was visited in it. Returns as json_member_fn does. */
+    json_member_fn visit;
+    /* A container begins: its key and type are known, of its bytes only where they begin. Returns who
+     * visits what is in it, or NULL. May be NULL. A visitor may enter as deep as texts may nest. */
+    const struct json_visitor *(*enter)(void *self, const struct json_member *container);
+    bool unique_keys;
+};
+int json_scan_visit(struct dyn_slice text, unsigned max_depth, const struct json_visitor *object, void *self,
+                    struct json_error *error);
+
 /* Walks the items of a value that a scan has already validated (no checks are made twice).
  *   struct json_iter it = json_iter(value);  while (json_iter_next(&it, &member)) ...
  * Arrays leave the key absent. A value of another type has no items. */
