@@ -6,7 +6,6 @@
 #include "core/json_scan.h"
 #include "core/text.h"
 
-#include <stdio.h>
 #include <time.h>
 
 #define US_PER_SECOND 1000000u
@@ -325,28 +324,44 @@ month_index(const char *name)
     return -1;
 }
 
+/* The number that `len` digits at `at` make, or -1. */
+static int
+digits(const char *at, size_t len)
+{
+    int number = 0;
+    for (size_t i = 0; i < len; i++) {
+        if (at[i] < '0' || at[i] > '9') {
+            return -1;
+        }
+        number = number * 10 + (at[i] - '0');
+    }
+    return number;
+}
+
 /* IMF-fixdate of RFC 9110 5.6.7, the only form that is sent today: "Sun, 06 Nov 1994 08:49:37 GMT".
  * Seconds since 1970, or -1. */
 static int64_t
 read_date(struct dyn_slice text)
 {
-    char copy[30];
-    char month[4] = "";
-    struct tm at = {.tm_isdst = 0};
-    int end = 0;
-    if (text.len != 29) {
+    const char *at = text.data;
+    if (text.len != sizeof "Sun, 06 Nov 1994 08:49:37 GMT" - 1) {
         return -1;
     }
-    memcpy(copy, text.data, text.len);
-    copy[text.len] = '\0';
-    int read = sscanf(copy, "%*3c, %2d %3c %4d %2d:%2d:%2d GMT%n", &at.tm_mday, month, &at.tm_year,
-                      &at.tm_hour, &at.tm_min, &at.tm_sec, &end);
-    at.tm_mon = month_index(month);
-    if (read != 6 || end != 29 || at.tm_mon < 0) {
+    if (memcmp(at + 3, ", ", 2) != 0 || at[7] != ' ' || at[11] != ' ' || at[16] != ' ' || at[19] != ':' ||
+        at[22] != ':' || memcmp(at + 25, " GMT", 4) != 0) {
         return -1;
     }
-    at.tm_year -= 1900;
-    return (int64_t)timegm(&at);
+    struct tm when = {
+        .tm_mday = digits(at + 5, 2),
+        .tm_mon = month_index(at + 8),
+        .tm_year = digits(at + 12, 4) - 1900,
+        .tm_hour = digits(at + 17, 2),
+        .tm_min = digits(at + 20, 2),
+        .tm_sec = digits(at + 23, 2),
+    };
+    bool is_date = when.tm_mday > 0 && when.tm_mon >= 0 && when.tm_year >= 0 && when.tm_hour >= 0 &&
+                   when.tm_min >= 0 && when.tm_sec >= 0;
+    return is_date ? (int64_t)timegm(&when) : -1;
 }
 
 static uint32_t
