@@ -10,16 +10,16 @@
 #include <unistd.h>
 
 enum {
-    ACCEPTS_PER_TURN = 64,      /* the others on this loop want their turn, too */
-    IMBALANCE = 2,              /* more connections than the least busy cell: one of them goes there */
-    RETRY_MS = 100,             /* when accepting fails for a reason that only time mends */
-    DRAIN_ACCEPTS_MAX = 65536,  /* a listening socket's queue is never longer */
+    ACCEPTS_PER_TURN = 64,     /* the others on this loop want their turn, too */
+    IMBALANCE = 2,             /* more connections than the least busy cell: one of them goes there */
+    RETRY_MS = 100,            /* when accepting fails for a reason that only time mends */
+    DRAIN_ACCEPTS_MAX = 65536, /* a listening socket's queue is never longer */
 };
 
 struct handover {
     struct edge_group *group;
-    unsigned           cell;
-    int                fd;
+    unsigned cell;
+    int fd;
 };
 
 static size_t
@@ -81,7 +81,7 @@ least_busy(struct edge_acceptor *acceptor)
 {
     struct edge_group *group = acceptor->group;
     unsigned best = acceptor->cell;
-    size_t   best_load = load_of(&group->cells[best]);
+    size_t best_load = load_of(&group->cells[best]);
     for (unsigned i = 0; i < group->n_cells; i++) {
         size_t load = load_of(&group->cells[i]);
         if (load < best_load && atomic_load_explicit(&group->cells[i].accepts, memory_order_relaxed)) {

@@ -7,7 +7,7 @@
 #include "core/text.h"
 
 enum {
-    OWN_HEADERS = 12, /* more than we ever add to those of the envelope */
+    OWN_HEADERS = 12,    /* more than we ever add to those of the envelope */
     GATEWAY_RETRY_S = 1, /* what a client is told to wait when the gateway itself is short of something */
 };
 

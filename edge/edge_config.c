@@ -16,8 +16,10 @@
 #define TIMEOUT_MAX_MS        (24.0 * 3600 * 1000)
 
 #define TIMEOUT(key, field, value, text)                                                                     \
-    {.name = (key), .type = CONFIG_DURATION, .offset = offsetof(struct edge_timeouts, field),                \
-     .default_text = (value), .min = TIMEOUT_MIN_MS, .max = TIMEOUT_MAX_MS, .help = (text)}
+    {                                                                                                        \
+        .name = (key), .type = CONFIG_DURATION, .offset = offsetof(struct edge_timeouts, field),             \
+        .default_text = (value), .min = TIMEOUT_MIN_MS, .max = TIMEOUT_MAX_MS, .help = (text)                \
+    }
 
 static const struct config_key timeout_keys[] = {
     TIMEOUT("head", head_ms, "10s", "From the first byte of a request to the end of its headers; then 408."),

@@ -4,11 +4,14 @@
 #include "core/rand.h"
 #include "edge/http_parse.h"
 
-#define WANTED(text, field) {DYN_SLICE_INIT(text), offsetof(struct edge_headers, field)}
+#define WANTED(text, field)                                                                                  \
+    {                                                                                                        \
+        DYN_SLICE_INIT(text), offsetof(struct edge_headers, field)                                           \
+    }
 
 static const struct {
     struct dyn_slice name;
-    size_t           offset;
+    size_t offset;
 } wanted[] = {
     WANTED("host", host),
     WANTED("authorization", authorization),

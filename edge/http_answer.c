@@ -15,7 +15,7 @@ static const char *
 reason_of(unsigned status)
 {
     static const struct {
-        unsigned    status;
+        unsigned status;
         const char *reason;
     } reasons[] = {
         {200, "OK"},
@@ -70,8 +70,9 @@ static bool
 is_framing(struct dyn_slice name)
 {
     static const struct dyn_slice ours[] = {
-        DYN_SLICE_INIT("connection"), DYN_SLICE_INIT("keep-alive"), DYN_SLICE_INIT("content-length"),
-        DYN_SLICE_INIT("transfer-encoding"), DYN_SLICE_INIT("trailer"), DYN_SLICE_INIT("upgrade"),
+        DYN_SLICE_INIT("connection"),     DYN_SLICE_INIT("keep-alive"),
+        DYN_SLICE_INIT("content-length"), DYN_SLICE_INIT("transfer-encoding"),
+        DYN_SLICE_INIT("trailer"),        DYN_SLICE_INIT("upgrade"),
         DYN_SLICE_INIT("date"),
     };
     for (size_t i = 0; i < DYN_ARRAY_LEN(ours); i++) {

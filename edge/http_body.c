@@ -27,7 +27,9 @@ http_body_start(struct http_body *body, bool chunked, uint64_t length)
 {
     *body = (struct http_body){
         .left = chunked ? 0 : length,
-        .state = chunked ? BODY_SIZE : length > 0 ? BODY_COUNTED : BODY_OVER,
+        .state = chunked      ? BODY_SIZE
+                 : length > 0 ? BODY_COUNTED
+                              : BODY_OVER,
     };
 }
 

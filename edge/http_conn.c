@@ -11,8 +11,8 @@
 enum {
     BODY_FIRST_PIECE = 256 * 1024, /* bytes reserved on a client's word; longer bodies grow as they come */
     CHUNKED_FIRST_PIECE = 4096,
-    DISCARD_MAX = 256 * 1024, /* bytes read for nothing, to keep a connection */
-    LINGER_MS = 5000,         /* for a client that still sends to find our answer */
+    DISCARD_MAX = 256 * 1024,  /* bytes read for nothing, to keep a connection */
+    LINGER_MS = 5000,          /* for a client that still sends to find our answer */
     PIPELINED_MAX = 16 * 1024, /* bytes of requests to come; beyond, reading stops, and with it noticing
                                 * that the client has left */
 };
@@ -104,7 +104,7 @@ refuse(struct http_conn *conn, const struct http_refusal *refusal)
 struct dyn_slice
 http_conn_peer(struct http_conn *conn)
 {
-    struct sockaddr_storage address;
+    struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
     socklen_t len = sizeof address;
     char host[INET6_ADDRSTRLEN];
     if (conn->peer[0] != '\0') {

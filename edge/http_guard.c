@@ -87,7 +87,10 @@ check_request_line(struct dyn_slice line, struct http_refusal *refusal)
 {
     enum { VERSION_LEN = 8 };
     const char *blank = memchr(line.data, ' ', line.len);
-    struct dyn_slice method = dyn_slice(line.data, blank ? (size_t)(blank - line.data) : 0);
+    if (blank == NULL) {
+        return refuse(refusal, 400, "request line without blanks");
+    }
+    struct dyn_slice method = dyn_slice(line.data, (size_t)(blank - line.data));
     if (!http_is_token(method)) {
         return refuse(refusal, 400, "request line without method");
     }

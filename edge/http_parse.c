@@ -4,9 +4,9 @@
 #include <http_parser.h>
 
 struct parse {
-    struct http_head    *head;
+    struct http_head *head;
     struct http_refusal *refusal;
-    struct dyn_slice     name;
+    struct dyn_slice name;
 };
 
 /* The whole head is in one piece, so the parser calls back once for each name and each value. */
@@ -30,7 +30,7 @@ on_header_field(http_parser *parser, const char *at, size_t len)
 static int
 on_header_value(http_parser *parser, const char *at, size_t len)
 {
-    struct parse     *parse = parser->data;
+    struct parse *parse = parser->data;
     struct http_head *head = parse->head;
     while (len > 0 && (at[len - 1] == ' ' || at[len - 1] == '\t')) { /* the parser strips the front only */
         len--;
@@ -65,7 +65,7 @@ int
 http_parse_head(struct dyn_slice bytes, struct http_head *head, struct http_refusal *refusal)
 {
     struct parse parse = {.head = head, .refusal = refusal};
-    http_parser  parser;
+    http_parser parser;
     http_parser_init(&parser, HTTP_REQUEST);
     parser.data = &parse;
     head->n_headers = 0;
@@ -75,7 +75,7 @@ http_parse_head(struct dyn_slice bytes, struct http_head *head, struct http_refu
 
     const char *blank = memchr(bytes.data, ' ', bytes.len); /* the guard has seen it */
     head->method = dyn_slice(bytes.data, blank ? (size_t)(blank - bytes.data) : 0);
-    size_t          taken = http_parser_execute(&parser, &settings, bytes.data, bytes.len);
+    size_t taken = http_parser_execute(&parser, &settings, bytes.data, bytes.len);
     enum http_errno error = HTTP_PARSER_ERRNO(&parser);
     if (refusal->status != 0) {
         return -1;

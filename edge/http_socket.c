@@ -28,7 +28,7 @@ enum {
 
 struct http_sockets {
     struct lws_context *context;
-    struct lws_vhost   *vhost;
+    struct lws_vhost *vhost;
     const struct http_socket_ops *ops;
     int table_size; /* descriptors from here on cannot be taken */
 };
@@ -62,14 +62,13 @@ static int
 on_event(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len)
 {
     (void)user;
-    struct lws_context *context = lws_get_context(wsi);
-    http_sockets_t     *sockets = context != NULL ? lws_context_user(context) : NULL;
     bool is_ours = reason == LWS_CALLBACK_RAW_RX || reason == LWS_CALLBACK_RAW_WRITEABLE ||
                    reason == LWS_CALLBACK_RAW_CLOSE;
     struct http_socket *socket = is_ours ? lws_get_opaque_user_data(wsi) : NULL;
     if (socket == NULL) {
         return 0;
     }
+    http_sockets_t *sockets = lws_context_user(lws_get_context(wsi));
     if (reason == LWS_CALLBACK_RAW_RX) {
         return run_readable(sockets, socket, dyn_slice(in, len));
     }
@@ -102,7 +101,7 @@ static pthread_mutex_t process_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct lws_context *
 create_context(struct lws_context_creation_info *info)
 {
-    struct rlimit    limit;
+    struct rlimit limit;
     struct sigaction sigpipe;
     (void)pthread_mutex_lock(&process_lock);
     bool lowered = getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur > TABLE_MAX;

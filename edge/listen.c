@@ -18,15 +18,15 @@ enum {
 };
 
 union any_address {
-    struct sockaddr     any;
-    struct sockaddr_in  v4;
+    struct sockaddr any;
+    struct sockaddr_in v4;
     struct sockaddr_in6 v6;
 };
 
 struct meaning {
     union any_address addresses[LISTEN_ADDRESSES_MAX];
     unsigned n;
-    bool     is_all; /* [::], and where there is no IPv6 0.0.0.0 */
+    bool is_all; /* [::], and where there is no IPv6 0.0.0.0 */
 };
 
 static socklen_t
@@ -182,9 +182,8 @@ listen_is_loopback(struct dyn_slice address, bool *is_loopback, struct dyn_err *
     *is_loopback = true;
     for (unsigned i = 0; i < meaning.n; i++) {
         const union any_address *one = &meaning.addresses[i];
-        *is_loopback &= one->any.sa_family == AF_INET6
-                            ? IN6_IS_ADDR_LOOPBACK(&one->v6.sin6_addr) != 0
-                            : ntohl(one->v4.sin_addr.s_addr) >> 24 == LOOPBACK_NET;
+        *is_loopback &= one->any.sa_family == AF_INET6 ? IN6_IS_ADDR_LOOPBACK(&one->v6.sin6_addr) != 0
+                                                       : ntohl(one->v4.sin_addr.s_addr) >> 24 == LOOPBACK_NET;
     }
     return 0;
 }

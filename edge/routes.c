@@ -4,7 +4,7 @@
 #include "core/rand.h"
 
 static const struct edge_route routes[] = {
-#define EDGE_ROUTE(name, path, methods, surface, body) \
+#define EDGE_ROUTE(name, path, methods, surface, body)                                                       \
     {EDGE_ROUTE_##name, DYN_SLICE_INIT(path), methods, ENV_SURFACE_##surface, EDGE_BODY_##body},
 #include "edge/routes.def"
 #undef EDGE_ROUTE

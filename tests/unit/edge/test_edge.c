@@ -5,7 +5,7 @@
 #include <semaphore.h>
 
 #define CHAT_HEAD "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-#define CHAT CHAT_HEAD "Authorization: Bearer secret\r\nContent-Length: 2\r\n\r\n{}"
+#define CHAT      CHAT_HEAD "Authorization: Bearer secret\r\nContent-Length: 2\r\n\r\n{}"
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: x\r\n\r\n"
 
 /* ---- requests ---- */

@@ -16,13 +16,16 @@ read_headers(const struct http_header *headers, size_t n)
     return read;
 }
 
-#define HEADER(name, value) {DYN_SLICE_INIT(name), DYN_SLICE_INIT(value)}
+#define HEADER(name, value)                                                                                  \
+    {                                                                                                        \
+        DYN_SLICE_INIT(name), DYN_SLICE_INIT(value)                                                          \
+    }
 
 /* ---- trace ids ---- */
 
-#define HEX "ABCDEF0123456789abcdef0123456789"
-#define LOWER "abcdef0123456789abcdef0123456789"
-#define TRACE "4bf92f3577b34da6a3ce929d0e0e4736"
+#define HEX    "ABCDEF0123456789abcdef0123456789"
+#define LOWER  "abcdef0123456789abcdef0123456789"
+#define TRACE  "4bf92f3577b34da6a3ce929d0e0e4736"
 #define PARENT "00-" TRACE "-00f067aa0ba902b7-01"
 
 static void
@@ -53,8 +56,8 @@ trace_ids(void **state)
     assert_trace(NULL, HEX, LOWER, false);
     assert_trace(PARENT, HEX, TRACE, true);
     assert_trace(PARENT, NULL, TRACE, true);
-    assert_trace(NULL, "ABCDEF0123456789abcdef012345678", NULL, false);   /* 31 */
-    assert_trace(NULL, HEX "0", NULL, false);                             /* 33 */
+    assert_trace(NULL, "ABCDEF0123456789abcdef012345678", NULL, false); /* 31 */
+    assert_trace(NULL, HEX "0", NULL, false);                           /* 33 */
     assert_trace(NULL, "00000000000000000000000000000000", NULL, false);
     assert_trace(NULL, "4bf92f35-77b3-4da6-a3ce-929d0e0e4736", NULL, false);
     assert_trace(NULL, "zbcdef0123456789abcdef0123456789", NULL, false);
@@ -195,9 +198,9 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(trace_ids),     cmocka_unit_test(two_traceparents_are_none),
-        cmocka_unit_test(credentials),   cmocka_unit_test(body_headers),
-        cmocka_unit_test(paths),         cmocka_unit_test(escapes),
+        cmocka_unit_test(trace_ids),   cmocka_unit_test(two_traceparents_are_none),
+        cmocka_unit_test(credentials), cmocka_unit_test(body_headers),
+        cmocka_unit_test(paths),       cmocka_unit_test(escapes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

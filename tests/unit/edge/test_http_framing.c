@@ -2,18 +2,18 @@
  * or of what follows, reaches a handler. Whole, and byte by byte. */
 #include "tests/unit/edge/http_fixture.h"
 
-#define HOST "Host: x\r\n"
-#define POST "POST / HTTP/1.1\r\n" HOST
-#define TE "Transfer-Encoding: "
-#define LENGTH "Content-Length: "
+#define HOST          "Host: x\r\n"
+#define POST          "POST / HTTP/1.1\r\n" HOST
+#define TE            "Transfer-Encoding: "
+#define LENGTH        "Content-Length: "
 #define EMPTY_CHUNKED "\r\n0\r\n\r\n"
-#define SMUGGLED "GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+#define SMUGGLED      "GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
 
 struct attack {
     const char *name;
     const char *bytes;
-    size_t      len; /* 0: strlen */
-    unsigned    status;
+    size_t len; /* 0: strlen */
+    unsigned status;
 };
 
 /* A chunked request whose body is wrong reaches `head`, never `request`. */

@@ -1,9 +1,9 @@
 /* The HTTP server as clients see it: one answer a request, whatever the pieces they arrive in. */
 #include "tests/unit/edge/http_fixture.h"
 
-#define POST_ONE "POST /one HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
-#define CHUNKED " HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-#define POST_TWO "POST /two" CHUNKED "3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n"
+#define POST_ONE    "POST /one HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
+#define CHUNKED     " HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+#define POST_TWO    "POST /two" CHUNKED "3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n"
 #define EXPECT_FIVE " HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
 
 /* Two pipelined requests, split at every byte: exactly two answers, one call each, while another client is

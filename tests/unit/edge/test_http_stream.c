@@ -110,7 +110,7 @@ chunks_are_framed(void **state)
     web_start(&web);
     struct client client = web_connect(&web);
     begin(&web, &client, GET, UINT64_MAX);
-    assert_int_equal(client.len, 0); /* the head waits for the first bytes */
+    assert_int_equal(client.len, 0);         /* the head waits for the first bytes */
     piece(&web, 1280, 64, "data: a\n\n", 9); /* framed in place */
     run_and_read(&web, &client);
     assert_string_equal(content(&client), "9\r\ndata: a\n\n\r\n");

@@ -51,10 +51,10 @@ static void
 nonsense_is_refused_with_what_was_written(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"nonsense", "127.0.0.1:99999", "127.0.0.1:", "300.1.1.1:8080",
-                                      ":-1", "", "127.0.0.1:80x", "::1:8080", "[::1]", "[127.0.0.1]:8080",
-                                      "[::1:8080",
-                                      "1.2.3:4:5", "[zz::1]:80", "127.0.0.1:8080 ", ":65536", "1.2.3:80x"};
+    static const char *const bad[] = {
+        "nonsense",      "127.0.0.1:99999", "127.0.0.1:", "300.1.1.1:8080",   ":-1",       "",
+        "127.0.0.1:80x", "::1:8080",        "[::1]",      "[127.0.0.1]:8080", "[::1:8080", "1.2.3:4:5",
+        "[zz::1]:80",    "127.0.0.1:8080 ", ":65536",     "1.2.3:80x"};
     for (size_t i = 0; i < DYN_ARRAY_LEN(bad); i++) {
         struct listeners listeners;
         struct dyn_err err = {DYN_OK, ""};
