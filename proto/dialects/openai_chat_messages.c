@@ -1,112 +1,161 @@
-/* The shape of `messages` in an OpenAI chat request: roles, contents, tool calls. Walks text that the
- * scan has validated; decodes nothing. */
+/* The shape of `messages` and `tools` in an OpenAI chat request: visitors of the one scan that validates
+ * the text, since these two hold nearly all of its bytes. Nothing is decoded. A member that the gateway
+ * looks at is refused when it stands twice: what was looked at would not be what the upstream reads. */
 #include "proto/dialects/openai_chat_reading.h"
 
-static int
-check_part(struct reading *r, size_t message, size_t index, struct json_value part)
+static bool
+is_string_or_null(struct json_value value)
 {
-    if (part.type != JSON_OBJECT) {
-        return reading_refuse(r, "must be an object", "messages[%zu].content[%zu]", message, index);
+    return value.type == JSON_STRING || value.type == JSON_NULL;
+}
+
+/* Sets the bit; false when it was set already. */
+static bool
+see(unsigned *seen, unsigned bit)
+{
+    bool is_first = (*seen & bit) == 0;
+    *seen |= bit;
+    return is_first;
+}
+
+/* ---- parts of a content ---- */
+
+enum { PART_TYPE = 1, PART_TEXT = 2, PART_IS_TEXT = 4, PART_HAS_TEXT = 8 };
+
+static int
+visit_part_member(void *self, const struct json_member *member)
+{
+    struct reading *r = self;
+    bool is_type = reading_key_is(member, DYN_SLICE("type"));
+    if (!is_type && !reading_key_is(member, DYN_SLICE("text"))) {
+        return GO_ON;
     }
-    struct json_value type;
-    struct json_value text;
-    if (!json_find(part, "type", &type) || type.type != JSON_STRING) {
-        return reading_refuse(r, "must be a string", "messages[%zu].content[%zu].type", message, index);
+    if (!see(&r->part_seen, is_type ? PART_TYPE : PART_TEXT)) {
+        return reading_refuse(r, "is given twice", "messages[%zu].content[%zu].%s", r->message, r->part,
+                              is_type ? "type" : "text");
     }
-    if (json_string_is(type, "text") && (!json_find(part, "text", &text) || text.type != JSON_STRING)) {
-        return reading_refuse(r, "must be a string", "messages[%zu].content[%zu].text", message, index);
+    if (is_type && member->value.type != JSON_STRING) {
+        return reading_refuse(r, "must be a string", "messages[%zu].content[%zu].type", r->message, r->part);
+    }
+    if (is_type && json_string_is(member->value, "text")) {
+        r->part_seen |= PART_IS_TEXT;
+    } else if (!is_type && member->value.type == JSON_STRING) {
+        r->part_seen |= PART_HAS_TEXT;
     }
     return GO_ON;
 }
 
-static int
-check_content(struct reading *r, size_t message, struct json_value content)
+static const struct json_visitor part_members = {.visit = visit_part_member};
+
+static const struct json_visitor *
+enter_part(void *self, const struct json_member *part)
 {
-    if (content.type == JSON_STRING || content.type == JSON_NULL) {
+    struct reading *r = self;
+    r->part_seen = 0;
+    return part->value.type == JSON_OBJECT ? &part_members : NULL;
+}
+
+static int
+visit_part(void *self, const struct json_member *part)
+{
+    struct reading *r = self;
+    if (part->value.type != JSON_OBJECT) {
+        return reading_refuse(r, "must be an object", "messages[%zu].content[%zu]", r->message, r->part);
+    }
+    if (!(r->part_seen & PART_TYPE)) {
+        return reading_refuse(r, "is missing", "messages[%zu].content[%zu].type", r->message, r->part);
+    }
+    if ((r->part_seen & PART_IS_TEXT) && !(r->part_seen & PART_HAS_TEXT)) {
+        return reading_refuse(r, "must be a string", "messages[%zu].content[%zu].text", r->message, r->part);
+    }
+    r->part++;
+    return GO_ON;
+}
+
+static const struct json_visitor parts = {.visit = visit_part, .enter = enter_part};
+
+/* ---- tool calls ---- */
+
+enum { FUNCTION_NAME = 1, FUNCTION_ARGUMENTS = 2 };
+
+static int
+visit_function_member(void *self, const struct json_member *member)
+{
+    struct reading *r = self;
+    if (member->value.type != JSON_STRING) {
         return GO_ON;
     }
-    if (content.type != JSON_ARRAY) {
-        return reading_refuse(r, "must be a string, an array of parts, or null", "messages[%zu].content",
-                              message);
-    }
-    struct json_iter parts = json_iter(content);
-    struct json_member part;
-    for (size_t i = 0; json_iter_next(&parts, &part); i++) {
-        int failed = check_part(r, message, i, part.value);
-        if (failed) {
-            return failed;
-        }
+    if (reading_key_is(member, DYN_SLICE("name"))) {
+        r->function_seen |= FUNCTION_NAME;
+    } else if (reading_key_is(member, DYN_SLICE("arguments"))) {
+        r->function_seen |= FUNCTION_ARGUMENTS;
     }
     return GO_ON;
 }
 
-static int
-check_tool_call(struct reading *r, size_t message, size_t index, struct json_value call)
+static const struct json_visitor function_members = {.visit = visit_function_member};
+
+static const struct json_visitor *
+enter_call_member(void *self, const struct json_member *member)
 {
-    if (call.type != JSON_OBJECT) {
-        return reading_refuse(r, "must be an object", "messages[%zu].tool_calls[%zu]", message, index);
-    }
-    struct json_value found;
-    static const char *const strings[] = {"id", "type"};
-    for (size_t i = 0; i < DYN_ARRAY_LEN(strings); i++) {
-        if (json_find(call, strings[i], &found) && found.type != JSON_STRING) {
-            return reading_refuse(r, "must be a string", "messages[%zu].tool_calls[%zu].%s", message, index,
-                                  strings[i]);
-        }
-    }
-    struct json_value function;
-    if (!json_find(call, "function", &function)) {
-        return GO_ON;
-    }
+    struct reading *r = self;
+    r->function_seen = 0;
+    bool is_function = member->value.type == JSON_OBJECT && reading_key_is(member, DYN_SLICE("function"));
+    return is_function ? &function_members : NULL;
+}
+
+static int
+check_function(struct reading *r, struct json_value function)
+{
     if (function.type != JSON_OBJECT) {
-        return reading_refuse(r, "must be an object", "messages[%zu].tool_calls[%zu].function", message,
-                              index);
+        return reading_refuse(r, "must be an object", "messages[%zu].tool_calls[%zu].function", r->message,
+                              r->call);
     }
-    static const char *const function_strings[] = {"name", "arguments"};
-    for (size_t i = 0; i < DYN_ARRAY_LEN(function_strings); i++) {
-        if (!json_find(function, function_strings[i], &found) || found.type != JSON_STRING) {
-            return reading_refuse(r, "must be a string", "messages[%zu].tool_calls[%zu].function.%s", message,
-                                  index, function_strings[i]);
-        }
-    }
-    return GO_ON;
-}
-
-static int
-check_tool_calls(struct reading *r, size_t message, struct json_value calls)
-{
-    if (calls.type == JSON_NULL) {
+    if (r->function_seen == (FUNCTION_NAME | FUNCTION_ARGUMENTS)) {
         return GO_ON;
     }
-    if (calls.type != JSON_ARRAY) {
-        return reading_refuse(r, "must be an array", "messages[%zu].tool_calls", message);
+    return reading_refuse(r, "must be a string", "messages[%zu].tool_calls[%zu].function.%s", r->message,
+                          r->call, r->function_seen & FUNCTION_NAME ? "arguments" : "name");
+}
+
+static int
+visit_call_member(void *self, const struct json_member *member)
+{
+    struct reading *r = self;
+    if (reading_key_is(member, DYN_SLICE("function"))) {
+        return check_function(r, member->value);
     }
-    struct json_iter items = json_iter(calls);
-    struct json_member call;
-    for (size_t i = 0; json_iter_next(&items, &call); i++) {
-        int failed = check_tool_call(r, message, i, call.value);
-        if (failed) {
-            return failed;
-        }
+    bool is_id = reading_key_is(member, DYN_SLICE("id"));
+    if ((is_id || reading_key_is(member, DYN_SLICE("type"))) && member->value.type != JSON_STRING) {
+        return reading_refuse(r, "must be a string", "messages[%zu].tool_calls[%zu].%s", r->message, r->call,
+                              is_id ? "id" : "type");
     }
     return GO_ON;
 }
 
-static int
-check_role(struct reading *r, size_t message, struct json_value role)
+static const struct json_visitor call_members = {.visit = visit_call_member, .enter = enter_call_member};
+
+static const struct json_visitor *
+enter_call(void *self, const struct json_member *call)
 {
-    static const char *const roles[] = {"user", "assistant", "system", "tool", "developer", "function"};
-    if (role.type != JSON_STRING) {
-        return reading_refuse(r, "must be a string", "messages[%zu].role", message);
-    }
-    for (size_t i = 0; i < DYN_ARRAY_LEN(roles); i++) {
-        if (json_string_is(role, roles[i])) {
-            return GO_ON;
-        }
-    }
-    return reading_refuse(r, "must be one of 'system', 'developer', 'user', 'assistant', 'tool', 'function'",
-                          "messages[%zu].role", message);
+    (void)self;
+    return call->value.type == JSON_OBJECT ? &call_members : NULL;
 }
+
+static int
+visit_call(void *self, const struct json_member *call)
+{
+    struct reading *r = self;
+    if (call->value.type != JSON_OBJECT) {
+        return reading_refuse(r, "must be an object", "messages[%zu].tool_calls[%zu]", r->message, r->call);
+    }
+    r->call++;
+    return GO_ON;
+}
+
+static const struct json_visitor calls = {.visit = visit_call, .enter = enter_call};
+
+/* ---- a message ---- */
 
 enum message_key { KEY_ROLE, KEY_CONTENT, KEY_TOOL_CALLS, KEY_NAME, KEY_TOOL_CALL_ID, KEY_OTHER };
 
@@ -118,72 +167,157 @@ static const struct dyn_slice message_keys[KEY_OTHER] = {
     [KEY_TOOL_CALL_ID] = DYN_SLICE_INIT("tool_call_id"),
 };
 
-static int
-check_message_member(struct reading *r, size_t message, enum message_key key, struct json_value value)
+static enum message_key
+message_key(const struct json_member *member)
 {
+    unsigned key = KEY_ROLE;
+    while (key < KEY_OTHER && !reading_key_is(member, message_keys[key])) {
+        key++;
+    }
+    return (enum message_key)key;
+}
+
+static int
+check_role(struct reading *r, struct json_value role)
+{
+    static const struct dyn_slice roles[] = {
+        DYN_SLICE_INIT("user"), DYN_SLICE_INIT("assistant"), DYN_SLICE_INIT("system"),
+        DYN_SLICE_INIT("tool"), DYN_SLICE_INIT("developer"), DYN_SLICE_INIT("function"),
+    };
+    if (role.type != JSON_STRING) {
+        return reading_refuse(r, "must be a string", "messages[%zu].role", r->message);
+    }
+    struct dyn_slice plain = json_string_plain(role);
+    for (size_t i = 0; i < DYN_ARRAY_LEN(roles); i++) {
+        if (dyn_slice_eq(plain, roles[i]) || (plain.data == NULL && json_string_is(role, roles[i].data))) {
+            return GO_ON;
+        }
+    }
+    return reading_refuse(r, "must be one of 'system', 'developer', 'user', 'assistant', 'tool', 'function'",
+                          "messages[%zu].role", r->message);
+}
+
+/* Contents and calls that are arrays were visited already. */
+static int
+check_message_member(struct reading *r, enum message_key key, struct json_value value)
+{
+    const char *what = NULL;
     switch (key) {
     case KEY_ROLE:
-        return check_role(r, message, value);
+        return check_role(r, value);
     case KEY_CONTENT:
-        return check_content(r, message, value);
+        what = "must be a string, an array of parts, or null";
+        return is_string_or_null(value) || value.type == JSON_ARRAY
+                   ? GO_ON
+                   : reading_refuse(r, what, "messages[%zu].content", r->message);
     case KEY_TOOL_CALLS:
-        return check_tool_calls(r, message, value);
+        return value.type == JSON_ARRAY || value.type == JSON_NULL
+                   ? GO_ON
+                   : reading_refuse(r, "must be an array", "messages[%zu].tool_calls", r->message);
     case KEY_NAME:
     case KEY_TOOL_CALL_ID:
-        return value.type == JSON_STRING || value.type == JSON_NULL
-                   ? GO_ON
-                   : reading_refuse(r, "must be a string", "messages[%zu].%s", message,
-                                    message_keys[key].data);
+        return is_string_or_null(value) ? GO_ON
+                                        : reading_refuse(r, "must be a string", "messages[%zu].%s",
+                                                         r->message, message_keys[key].data);
     case KEY_OTHER:
         break;
     }
     return GO_ON;
 }
 
-/* A member given twice is refused: what we looked at would not be what the upstream reads. */
-static int
-check_message(struct reading *r, size_t message, struct json_value object)
+static const struct json_visitor *
+enter_message_member(void *self, const struct json_member *member)
 {
-    unsigned seen = 0;
-    if (object.type != JSON_OBJECT) {
-        return reading_refuse(r, "must be an object", "messages[%zu]", message);
+    struct reading *r = self;
+    if (member->value.type != JSON_ARRAY) {
+        return NULL;
     }
-    struct json_iter members = json_iter(object);
-    for (struct json_member member; json_iter_next(&members, &member);) {
-        unsigned key = KEY_ROLE;
-        while (key < KEY_OTHER && !reading_key_is(&member, message_keys[key])) {
-            key++;
-        }
-        if (key < KEY_OTHER && (seen & (1u << key))) {
-            return reading_refuse(r, "must not be given twice", "messages[%zu].%s", message,
-                                  message_keys[key].data);
-        }
-        seen |= 1u << key;
-        int failed = check_message_member(r, message, (enum message_key)key, member.value);
-        if (failed) {
-            return failed;
-        }
+    if (reading_key_is(member, message_keys[KEY_CONTENT])) {
+        r->part = 0;
+        return &parts;
     }
-    if (!(seen & (1u << KEY_ROLE))) {
-        return reading_refuse(r, "is missing", "messages[%zu].role", message);
+    r->call = 0;
+    return reading_key_is(member, message_keys[KEY_TOOL_CALLS]) ? &calls : NULL;
+}
+
+static int
+visit_message_member(void *self, const struct json_member *member)
+{
+    struct reading *r = self;
+    enum message_key key = message_key(member);
+    if (key != KEY_OTHER && !see(&r->message_seen, 1u << key)) {
+        return reading_refuse(r, "is given twice", "messages[%zu].%s", r->message, message_keys[key].data);
+    }
+    return check_message_member(r, key, member->value);
+}
+
+static const struct json_visitor message_members = {.visit = visit_message_member,
+                                                    .enter = enter_message_member};
+
+static const struct json_visitor *
+enter_message(void *self, const struct json_member *message)
+{
+    struct reading *r = self;
+    r->message_seen = 0;
+    return message->value.type == JSON_OBJECT ? &message_members : NULL;
+}
+
+static int
+visit_message(void *self, const struct json_member *message)
+{
+    struct reading *r = self;
+    if (message->value.type != JSON_OBJECT) {
+        return reading_refuse(r, "must be an object", "messages[%zu]", r->message);
+    }
+    if (!(r->message_seen & 1u << KEY_ROLE)) {
+        return reading_refuse(r, "is missing", "messages[%zu].role", r->message);
+    }
+    r->message++;
+    return GO_ON;
+}
+
+const struct json_visitor reading_messages = {.visit = visit_message, .enter = enter_message};
+
+/* ---- tools ---- */
+
+static int
+visit_tool_member(void *self, const struct json_member *member)
+{
+    struct reading *r = self;
+    if (reading_key_is(member, DYN_SLICE("type"))) {
+        r->tool_seen = 1;
+        return member->value.type == JSON_STRING
+                   ? GO_ON
+                   : reading_refuse(r, "must be a string", "tools[%zu].type", r->tool);
+    }
+    if (reading_key_is(member, DYN_SLICE("function")) && member->value.type != JSON_OBJECT) {
+        return reading_refuse(r, "must be an object", "tools[%zu].function", r->tool);
     }
     return GO_ON;
 }
 
-int
-reading_messages(struct reading *r, struct json_value value)
+static const struct json_visitor tool_members = {.visit = visit_tool_member};
+
+static const struct json_visitor *
+enter_tool(void *self, const struct json_member *tool)
 {
-    if (value.type != JSON_ARRAY) {
-        return reading_refuse(r, "must be an array of messages", "messages");
-    }
-    struct json_iter items = json_iter(value);
-    struct json_member item;
-    size_t n = 0;
-    for (; json_iter_next(&items, &item); n++) {
-        int failed = check_message(r, n, item.value);
-        if (failed) {
-            return failed;
-        }
-    }
-    return n > 0 ? GO_ON : reading_refuse(r, "must hold at least one message", "messages");
+    struct reading *r = self;
+    r->tool_seen = 0;
+    return tool->value.type == JSON_OBJECT ? &tool_members : NULL;
 }
+
+static int
+visit_tool(void *self, const struct json_member *tool)
+{
+    struct reading *r = self;
+    if (tool->value.type != JSON_OBJECT) {
+        return reading_refuse(r, "must be an object", "tools[%zu]", r->tool);
+    }
+    if (r->tool_seen == 0) {
+        return reading_refuse(r, "is missing", "tools[%zu].type", r->tool);
+    }
+    r->tool++;
+    return GO_ON;
+}
+
+const struct json_visitor reading_tools = {.visit = visit_tool, .enter = enter_tool};

@@ -1,9 +1,10 @@
 /* OpenAI chat requests: what is refused before anyone is asked, and what the gateway has to know.
  *
- * One scan validates the text and visits the members of the object; messages are walked once more for
- * their shape. Nothing is decoded but the model's name. Only what no upstream could accept is refused
- * here; unknown members, roles' rules among each other and parts of unknown types are left to the
- * upstream, which sees the client's own bytes. JSON null for an optional member means that it is absent. */
+ * One scan validates the text and visits on its way what has to be looked at; what lies in messages and
+ * tools is in openai_chat_messages.c. Nothing is decoded but the model's name. Only what no upstream could
+ * accept is refused here; unknown members, roles' rules among each other and parts of unknown types are left
+ * to the upstream, which sees the client's own bytes. JSON null for an optional member means that it is
+ * absent. */
 #include "proto/dialects/openai_chat_reading.h"
 
 #include "core/buf.h"
@@ -37,12 +38,6 @@ reading_refuse(struct reading *r, const char *what, const char *path, ...)
     va_end(args);
     (void)snprintf(r->problem->message, sizeof r->problem->message, "%s %s", r->problem->param, what);
     return REFUSED;
-}
-
-bool
-reading_key_is(const struct json_member *member, struct dyn_slice key)
-{
-    return member->key_is_escaped ? json_key_is(member, key.data) : dyn_slice_eq(member->key, key);
 }
 
 static bool
@@ -174,25 +169,12 @@ check_objects(struct reading *r, const struct rule *rule, struct json_value valu
     return check_items(r, rule, value, JSON_OBJECT, "must be an array of objects", "must be an object");
 }
 
+/* What is in it was visited already. */
 static int
 check_tools(struct reading *r, const struct rule *rule, struct json_value value)
 {
-    int failed = check_objects(r, rule, value);
-    if (failed) {
-        return failed;
-    }
-    struct json_iter tools = json_iter(value);
-    struct json_member tool;
-    for (size_t i = 0; json_iter_next(&tools, &tool); i++) {
-        struct json_value found;
-        if (!json_find(tool.value, "type", &found) || found.type != JSON_STRING) {
-            return reading_refuse(r, "must be a string", "tools[%zu].type", i);
-        }
-        if (json_find(tool.value, "function", &found) && found.type != JSON_OBJECT) {
-            return reading_refuse(r, "must be an object", "tools[%zu].function", i);
-        }
-    }
-    return GO_ON;
+    (void)rule;
+    return value.type == JSON_ARRAY ? GO_ON : reading_refuse(r, "must be an array of objects", "tools");
 }
 
 static int
@@ -213,7 +195,7 @@ check_stream_options(struct reading *r, const struct rule *rule, struct json_val
             continue;
         }
         if (seen || (!is_bool(option.value) && option.value.type != JSON_NULL)) {
-            return reading_refuse(r, seen ? "must not be given twice" : "must be true or false",
+            return reading_refuse(r, seen ? "is given twice" : "must be true or false",
                                   "stream_options.include_usage");
         }
         seen = true;
@@ -247,12 +229,15 @@ check_model(struct reading *r, const struct rule *rule, struct json_value value)
     return GO_ON;
 }
 
+/* The messages themselves were visited already, and counted. */
 static int
 check_messages(struct reading *r, const struct rule *rule, struct json_value value)
 {
     (void)rule;
-    r->has_messages = true;
-    return reading_messages(r, value);
+    if (value.type != JSON_ARRAY) {
+        return reading_refuse(r, "must be an array of messages", "messages");
+    }
+    return r->message > 0 ? GO_ON : reading_refuse(r, "must hold at least one message", "messages");
 }
 
 /* Members that clients send often stand first: the table is searched from the top. */
@@ -304,6 +289,25 @@ read_member(void *self, const struct json_member *member)
     }
     return GO_ON;
 }
+
+static const struct json_visitor *
+enter_member(void *self, const struct json_member *member)
+{
+    (void)self;
+    if (member->value.type != JSON_ARRAY) {
+        return NULL;
+    }
+    if (reading_key_is(member, DYN_SLICE("messages"))) {
+        return &reading_messages;
+    }
+    return reading_key_is(member, DYN_SLICE("tools")) ? &reading_tools : NULL;
+}
+
+static const struct json_visitor request_members = {
+    .visit = read_member,
+    .enter = enter_member,
+    .unique_keys = true,
+};
 
 static struct dyn_slice
 skip_space(struct dyn_slice text)
@@ -363,14 +367,14 @@ openai_chat_read_request(struct dyn_slice body, struct arena *arena, struct dial
     struct reading r = {.arena = arena, .request = request, .problem = problem};
     struct json_error error = {"nothing", 0};
     *request = (struct dialect_request){.is_empty_object = true};
-    int result = json_scan_object(body, JSON_DEPTH_DEFAULT, read_member, &r, &error);
+    int result = json_scan_visit(body, JSON_DEPTH_DEFAULT, &request_members, &r, &error);
     if (result < 0) {
         return refuse_text(&r, body, &error);
     }
     if (result == GO_ON && request->model.data == NULL) {
         result = reading_refuse(&r, "is missing", "model");
     }
-    if (result == GO_ON && !r.has_messages) {
+    if (result == GO_ON && r.message == 0) {
         result = reading_refuse(&r, "is missing", "messages");
     }
     request->object_start = (size_t)(skip_space(body).data - body.data) + 1;
