@@ -37,6 +37,7 @@ on_done(void *self, http_exchange_t *exchange, bool complete)
 static const struct http_server_ops http_ops = {
     .head = edge_on_head,
     .too_large = edge_on_too_large,
+    .no_room = edge_on_no_room,
     .request = edge_on_request,
     .written = edge_on_written,
     .done = on_done,
@@ -136,6 +137,7 @@ edge_start(void *self, bus_actor_t *me, struct dyn_err *err)
     edge->me = me;
     edge->loop = bus_actor_loop(me);
     size_t cells = group->n_cells;
+    group->bodies.max = (size_t)config->max_body_memory; /* the same from every cell */
     size_t connections_max = ((size_t)config->max_connections + cells - 1) / cells;
     struct http_server_options options = {
         .head_timeout_ms = (uint32_t)config->client_timeouts.head_ms,
@@ -148,6 +150,7 @@ edge_start(void *self, bus_actor_t *me, struct dyn_err *err)
         .answer_headers = common_headers,
         .n_answer_headers = DYN_ARRAY_LEN(common_headers),
         .connections = &group->cells[edge->options.cell].connections,
+        .bodies = &group->bodies,
     };
     edge->server = http_server_new(edge->loop, &http_ops, edge, &options, err);
     if (edge->server == NULL) {

@@ -2,10 +2,14 @@
 #include "edge/edge_config.h"
 
 /* Numbers that have a reason: 10 MiB is Ferro's limit; 32 KiB of head is what browsers and proxies stay
- * under, 64 KiB is below http-parser's own limit of 80; proxies and browsers close idle connections after
- * 60 s, so 75 s leaves the closing to them; proxies give up on a silent answer after 30 s or 60 s. */
+ * under, 64 KiB is below http-parser's own limit of 80; 512 MiB is fifty of the largest bodies at a time;
+ * proxies and browsers close idle connections after 60 s, so 75 s leaves the closing to them; proxies give
+ * up on a silent answer after 30 s or 60 s. */
 #define REQUEST_BYTES_DEFAULT "10MiB"
 #define REQUEST_BYTES_MAX     (1024.0 * 1024 * 1024)
+#define BODY_MEMORY_DEFAULT   "512MiB"
+#define BODY_MEMORY_MIN       (1024.0 * 1024)
+#define BODY_MEMORY_MAX       (1024.0 * 1024 * 1024 * 1024)
 #define HEADER_BYTES_DEFAULT  "32KiB"
 #define HEADER_BYTES_MIN      1024
 #define HEADER_BYTES_MAX      (64.0 * 1024)
@@ -51,6 +55,16 @@ static const struct config_key edge_keys[] = {
      .min = 1,
      .max = REQUEST_BYTES_MAX,
      .help = "The largest request body; a longer one is answered 413."},
+    {.name = "max_body_memory",
+     .type = CONFIG_SIZE,
+     .offset = offsetof(struct edge_config, max_body_memory),
+     .default_text = BODY_MEMORY_DEFAULT,
+     .min = BODY_MEMORY_MIN,
+     .max = BODY_MEMORY_MAX,
+     .help =
+         "How many bytes the request bodies of this process may take up together, each from its arrival to "
+         "the end of its answer; a request beyond it is answered 429. The first 16 KiB of a body do not "
+         "count."},
     {.name = "max_header_bytes",
      .type = CONFIG_SIZE,
      .offset = offsetof(struct edge_config, max_header_bytes),

@@ -16,6 +16,7 @@ struct edge_config {
     bool                 listen_is_set;
     uint64_t             max_request_bytes;
     uint64_t             max_header_bytes;
+    uint64_t             max_body_memory;
     int64_t              max_connections; /* of the process */
     uint64_t             sse_keepalive_ms;
     struct edge_timeouts client_timeouts;

@@ -63,6 +63,7 @@ edge_trace_slice(const struct edge_request *rq)
 /* http_server_ops */
 uint64_t edge_on_head(void *self, http_exchange_t *exchange, const struct http_request *request);
 void     edge_on_too_large(void *self, http_exchange_t *exchange, const struct http_request *request);
+void     edge_on_no_room(void *self, http_exchange_t *exchange, const struct http_request *request);
 void     edge_on_request(void *self, http_exchange_t *exchange, const struct http_request *request);
 /* The router need not work on it any more. */
 void edge_cancel(struct edge_request *rq, const char *reason);

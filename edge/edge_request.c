@@ -154,6 +154,17 @@ edge_on_too_large(void *self, http_exchange_t *exchange, const struct http_reque
 }
 
 void
+edge_on_no_room(void *self, http_exchange_t *exchange, const struct http_request *request)
+{
+    struct edge_request *rq = request_of(exchange);
+    (void)self;
+    (void)request;
+    rq->request->refuse = ERR_SATURATED;
+    rq->request->refuse_text = DYN_SLICE("the gateway holds as many bytes of requests as it may; try again");
+    send(rq, &rq->request);
+}
+
+void
 edge_on_request(void *self, http_exchange_t *exchange, const struct http_request *request)
 {
     struct edge_request *rq = request_of(exchange);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "bus/loop.h"
+#include "edge/http_server.h"
 #include "edge/listen.h"
 
 #include <stdatomic.h>
@@ -34,6 +35,7 @@ struct edge_group {
     unsigned             n_cells;
     struct edge_cell    *cells;
     struct edge_counters counters;
+    struct http_bodies   bodies; /* of all requests of the process */
 };
 
 struct edge_group *edge_group_new(unsigned n_cells) __attribute__((returns_nonnull));

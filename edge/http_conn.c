@@ -166,15 +166,32 @@ http_conn_answered_early(struct http_conn *conn)
     }
 }
 
+typedef void (*refuse_fn)(void *self, http_exchange_t *exchange, const struct http_request *request);
+
+/* Too large, or no room for it. */
 static void
-too_large(struct http_conn *conn)
+refuse_body(struct http_conn *conn, refuse_fn answer)
 {
     http_exchange_t *exchange = conn->exchange;
     conn->must_close = true;
     conn->reading = READING_DROP;
     http_conn_read_deadline(conn, 0);
     dyn_block_unref(&exchange->body);
-    conn->server->ops->too_large(conn->server->self, exchange, &exchange->request);
+    answer(conn->server->self, exchange, &exchange->request);
+}
+
+/* Counts a body that has come to `total` bytes; false when all of them together are too much. */
+static bool
+count_body(struct http_conn *conn, size_t total)
+{
+    struct http_bodies *bodies = conn->server->bodies;
+    http_exchange_t *exchange = conn->exchange;
+    if (bodies == NULL || total <= HTTP_BODY_UNCOUNTED) {
+        return true;
+    }
+    size_t more = total - exchange->body_counted;
+    exchange->body_counted = total;
+    return atomic_fetch_add_explicit(&bodies->held, more, memory_order_relaxed) + more <= bodies->max;
 }
 
 static void
@@ -201,7 +218,7 @@ begin_body(struct http_conn *conn)
         return;
     }
     if (!chunked && request->content_length > exchange->body_max) {
-        too_large(conn);
+        refuse_body(conn, conn->server->ops->too_large);
         return;
     }
     conn->reading = READING_BODY;
@@ -303,10 +320,13 @@ read_body(struct http_conn *conn, struct dyn_slice *input)
     struct http_refusal refusal;
     struct dyn_slice piece;
     http_exchange_t *exchange = conn->exchange;
+    size_t len = exchange->body ? exchange->body->len : 0;
     switch (http_body_next(&conn->body, input, &piece, &refusal)) {
     case HTTP_BODY_PIECE:
-        if (piece.len > exchange->body_max - (exchange->body ? exchange->body->len : 0)) {
-            too_large(conn);
+        if (piece.len > exchange->body_max - len) {
+            refuse_body(conn, conn->server->ops->too_large);
+        } else if (!count_body(conn, len + piece.len)) {
+            refuse_body(conn, conn->server->ops->no_room);
         } else {
             keep_piece(conn, piece);
         }

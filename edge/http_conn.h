@@ -37,6 +37,7 @@ struct http_server {
     struct dyn_list idle;   /* the others */
     size_t n_connections;
     atomic_size_t *gauge; /* of them, for other threads; may be NULL */
+    struct http_bodies *bodies; /* may be NULL */
     struct dyn_buf common_lines; /* header lines that every answer carries */
     struct dyn_buf head_text;    /* where an answer's head is put together */
     char     date_line[48];      /* "date: ...\r\n", made once a second */
@@ -108,6 +109,7 @@ struct http_exchange {
     struct http_request request;
     dyn_block_t        *body;
     uint64_t            body_max;
+    size_t              body_counted; /* in server->bodies->held */
     uint64_t            content_left; /* of a streamed answer with Content-Length; UINT64_MAX: unknown */
     dyn_block_t        *head;         /* of a streamed answer, not queued yet */
     bool is_head;                     /* the method is HEAD */

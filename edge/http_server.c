@@ -54,6 +54,7 @@ http_server_new(bus_loop_t *loop, const struct http_server_ops *ops, void *self,
         .connections_max = or_default(options->connections_max, 10000),
     };
     server->gauge = options->connections;
+    server->bodies = options->bodies;
     server->drain_timer.fire = on_drain_grace;
     dyn_list_init(&server->active);
     dyn_list_init(&server->idle);
@@ -181,6 +182,9 @@ http_exchange_free(http_exchange_t *exchange)
     dyn_block_unref(&exchange->body);
     dyn_block_unref(&exchange->head);
     arena_fini(&exchange->arena);
+    if (exchange->body_counted > 0) {
+        (void)atomic_fetch_sub_explicit(&server->bodies->held, exchange->body_counted, memory_order_relaxed);
+    }
     if (server->n_spare == SPARE_EXCHANGES) {
         free(exchange);
         return;

@@ -61,7 +61,10 @@ struct http_server_ops {
     /* The body is longer than `head` allowed: answer (413), now or later. The rest is not read; the
      * connection closes after the answer (lingering, so that the client can read it). */
     void (*too_large)(void *self, http_exchange_t *exchange, const struct http_request *request);
-    /* The whole request is here. Not called when `head` or `too_large` has answered. */
+    /* The bodies of all requests together have reached `bodies->max`: answer (429, 503) as for `too_large`.
+     * Only with `bodies`. */
+    void (*no_room)(void *self, http_exchange_t *exchange, const struct http_request *request);
+    /* The whole request is here. Not called when one of those above has answered. */
     void (*request)(void *self, http_exchange_t *exchange, const struct http_request *request);
     /* `bytes` more of a streamed answer went to the kernel (framing not counted). Never from inside a
      * function of this header. May be NULL. */
@@ -78,6 +81,15 @@ struct http_server_ops {
                     struct dyn_slice peer, struct dyn_buf *body, struct http_answer *answer);
 };
 
+/* What the requests of a process may make it hold at a time, shared by the servers of its loops. A body
+ * counts from its arrival to the end of its exchange, except for its first HTTP_BODY_UNCOUNTED bytes:
+ * those are bounded by the number of connections, and most requests never touch the counter. */
+struct http_bodies {
+    atomic_size_t held;
+    size_t        max;
+};
+enum { HTTP_BODY_UNCOUNTED = 16 * 1024 };
+
 struct http_server_options {
     uint32_t head_timeout_ms;   /* first byte of a request to the end of its head; 0: 10 s */
     uint32_t body_timeout_ms;   /* between two pieces of a body; 0: 30 s */
@@ -89,6 +101,7 @@ struct http_server_options {
     const struct http_header *answer_headers; /* put on every answer, also refusals; borrowed */
     size_t                    n_answer_headers;
     atomic_size_t            *connections; /* kept up to date, for other threads; may be NULL */
+    struct http_bodies       *bodies; /* outlives the server; NULL: no limit but those of each request */
     /* TLS comes with its issue. */
 };
 

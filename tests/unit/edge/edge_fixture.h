@@ -195,6 +195,7 @@ struct world_options {
     bool no_router; /* its address is nobody's */
     size_t mailbox_bytes;
     unsigned sse_keepalive_ms;
+    size_t max_body_memory;
 };
 
 static struct world *
@@ -206,6 +207,9 @@ world_start_with(const struct world_options *options)
     world->edge_config = *(struct edge_config *)config_values(world->config, &edge_config_part);
     if (options->sse_keepalive_ms > 0) {
         world->edge_config.sse_keepalive_ms = options->sse_keepalive_ms;
+    }
+    if (options->max_body_memory > 0) {
+        world->edge_config.max_body_memory = options->max_body_memory;
     }
     world->group = edge_group_new(1);
     assert_int_equal(edge_group_listen(world->group, DYN_SLICE("127.0.0.1:0"), false, &err), 0);
