@@ -49,7 +49,8 @@ struct dialect_ops {
                                    struct dyn_slice model, bool ask_usage);
     /* Reads usage from a whole plain answer. -1: not an answer of this dialect (garbage). */
     int (*read_answer)(struct dyn_slice body, struct env_usage *usage);
-    /* Classifies one event of a stream. -1: garbage. */
+    /* Classifies one event of a stream. -1: garbage. Once for each chunk: what is plainly an ordinary one is
+     * not validated as a whole. */
     int (*read_event)(const struct sse_event *event, struct dialect_event *seen);
     /* The body of an error answer. */
     void (*write_error)(struct dyn_buf *out, enum err_code code, struct dyn_slice message,

@@ -189,7 +189,9 @@ check_role(struct reading *r, struct json_value role)
     }
     struct dyn_slice plain = json_string_plain(role);
     for (size_t i = 0; i < DYN_ARRAY_LEN(roles); i++) {
-        if (dyn_slice_eq(plain, roles[i]) || (plain.data == NULL && json_string_is(role, roles[i].data))) {
+        bool is_same =
+            plain.data != NULL ? dyn_slice_eq(plain, roles[i]) : json_string_is(role, roles[i].data);
+        if (is_same) {
             return GO_ON;
         }
     }
