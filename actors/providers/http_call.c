@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#define BUFFER_STREAM 4096L  /* libcurl's receive buffer, per call: events are small, streams are many */
+#define BUFFER_STREAM 2048L  /* libcurl's receive buffer, per call: events are small, streams are many */
 #define BUFFER_PLAIN  32768L /* one receive for most plain answers; held for the answer only */
 
 /* ---- time ---- */

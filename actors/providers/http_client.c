@@ -229,6 +229,9 @@ http_client_new(bus_loop_t *loop, const struct http_client_options *options, str
     client->loop = loop;
     client->refs = 1;
     client->multi = multi;
+    client->share = curl_share_init();
+    DYN_ASSERT(client->share != NULL); /* only without memory */
+    curl_share_setopt(client->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
     client->timer.fire = timer_fired;
     bus_task_init(&client->task, do_chores);
     dyn_list_init(&client->chores);
@@ -260,6 +263,7 @@ http_client_unref(http_client_t **client_p)
     }
     DYN_ASSERT(client->n_calls == 0);
     (void)curl_multi_cleanup(client->multi); /* closes kept connections through http_client_close_socket() */
+    (void)curl_share_cleanup(client->share);
     bus_task_cancel(&client->task);
     bus_timer_fini(&client->timer);
     for (size_t i = 0; i < client->n_sockets; i++) {

@@ -12,7 +12,7 @@
 
 enum {
     HTTP_HEAD_BYTES_MAX = 64 * 1024, /* of one answer, interim ones included; providers send 2 to 4 KiB */
-    HTTP_SPARE_CALLS_MAX = 256,      /* per origin; an idle easy handle holds about 8 KiB */
+    HTTP_SPARE_CALLS_MAX = 128,      /* per origin; an idle easy handle holds about 8 KiB */
     HTTP_RESOLVES_MAX = 4,           /* threads that look up one origin's name at the same time */
     HTTP_NAME_FRESH_S = 50,          /* less than libcurl keeps an address (60 s) */
 };
@@ -21,6 +21,7 @@ struct http_client {
     bus_loop_t *loop;
     unsigned refs;
     CURLM *multi;
+    CURLSH *share;                  /* TLS sessions, so that any connection resumes what another began */
     struct bus_timer timer;         /* libcurl's */
     struct bus_task task;           /* does the chores */
     bool is_due;                    /* libcurl wants to be called at the end of the turn */

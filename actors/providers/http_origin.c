@@ -38,6 +38,7 @@ void
 http_origin_set_options(const http_origin_t *origin, CURL *easy)
 {
     curl_easy_setopt(easy, CURLOPT_CURLU, origin->url);
+    curl_easy_setopt(easy, CURLOPT_SHARE, origin->client->share);
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);

@@ -15,6 +15,7 @@
 struct certificate {
     EVP_PKEY *key;
     X509 *x509;
+    SSL_CTX *context;
     char path[64]; /* of the certificate as PEM: it is its own authority */
 };
 
@@ -38,6 +39,9 @@ certificate_make(struct certificate *certificate, const char *name, long seconds
     X509_EXTENSION_free(names);
     DYN_ASSERT(X509_sign(x509, certificate->key, EVP_sha256()) > 0);
     certificate->x509 = x509;
+    certificate->context = SSL_CTX_new(TLS_server_method());
+    DYN_ASSERT(certificate->context != NULL && SSL_CTX_use_certificate(certificate->context, x509) == 1 &&
+               SSL_CTX_use_PrivateKey(certificate->context, certificate->key) == 1);
     (void)snprintf(certificate->path, sizeof certificate->path, "/tmp/dynabus-test-ca-XXXXXX");
     int fd = mkstemp(certificate->path);
     FILE *file = fdopen(fd, "w");
@@ -49,19 +53,16 @@ static inline void
 certificate_free(struct certificate *certificate)
 {
     (void)unlink(certificate->path);
+    SSL_CTX_free(certificate->context);
     X509_free(certificate->x509);
     EVP_PKEY_free(certificate->key);
 }
 
 /* NULL when the client turned away. */
 static inline SSL *
-certificate_accept(const struct certificate *certificate, SSL_CTX **context_p, int fd)
+certificate_accept(const struct certificate *certificate, int fd)
 {
-    SSL_CTX *context = SSL_CTX_new(TLS_server_method());
-    DYN_ASSERT(context != NULL && SSL_CTX_use_certificate(context, certificate->x509) == 1 &&
-               SSL_CTX_use_PrivateKey(context, certificate->key) == 1);
-    SSL *ssl = SSL_new(context);
-    *context_p = context;
+    SSL *ssl = SSL_new(certificate->context);
     (void)SSL_set_fd(ssl, fd);
     if (SSL_accept(ssl) != 1) {
         SSL_free(ssl);

@@ -230,8 +230,7 @@ static struct certificate *served;
 static void
 answers_over_tls(struct upstream *upstream, int fd)
 {
-    SSL_CTX *context = NULL;
-    SSL *ssl = certificate_accept(served, &context, fd);
+    SSL *ssl = certificate_accept(served, fd);
     struct dyn_buf request = DYN_BUF_INIT;
     while (ssl != NULL && certificate_read_request(ssl, &request)) {
         atomic_fetch_add(&upstream->n_requests, 1);
@@ -243,7 +242,6 @@ answers_over_tls(struct upstream *upstream, int fd)
     }
     dyn_buf_fini(&request);
     SSL_free(ssl);
-    SSL_CTX_free(context);
 }
 
 /* Plays one request with the log caught; *log is to be freed. */
@@ -282,6 +280,61 @@ a_trusted_certificate_is_enough(void **state)
         assert_string_equal(dyn_buf_cstr(&scene->body), ANSWER ANSWER);
         scene_free(scene);
     }
+    certificate_free(&certificate);
+}
+
+static atomic_uint resumed;
+
+static void
+answers_once_over_tls(struct upstream *upstream, int fd)
+{
+    SSL *ssl = certificate_accept(served, fd);
+    struct dyn_buf request = DYN_BUF_INIT;
+    if (ssl != NULL && certificate_read_request(ssl, &request)) {
+        atomic_fetch_add(&upstream->n_requests, 1);
+        atomic_fetch_add(&resumed, (unsigned)SSL_session_reused(ssl));
+        struct dyn_buf answer = DYN_BUF_INIT;
+        dyn_buf_addf(&answer, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s",
+                     strlen(ANSWER), ANSWER);
+        (void)SSL_write(ssl, answer.data, (int)answer.len);
+        (void)SSL_shutdown(ssl);
+        dyn_buf_fini(&answer);
+    }
+    dyn_buf_fini(&request);
+    SSL_free(ssl);
+}
+
+static void
+sends_six_more(struct scene *scene, struct env *env)
+{
+    if (env->kind == ENV_END && scene->n_ends == 1) {
+        for (unsigned i = 0; i < 6; i++) {
+            struct env *next = env_clone_request(scene->template);
+            next->id = env_id_random();
+            scene_send(scene, next);
+        }
+    }
+}
+
+/* What one connection agreed on spares the others a full handshake, also those of other handles. */
+static void
+tls_sessions_are_shared(void **state)
+{
+    (void)state;
+    struct certificate certificate;
+    certificate_make(&certificate, "DNS:upstream.test", 3600);
+    served = &certificate;
+    struct scene *scene = scene_new(answers_once_over_tls);
+    scene->target.ca_file = certificate.path;
+    set_root(scene, "https", "upstream.test");
+    scene->template = env_clone_request(scene_request(scene, CHAT));
+    scene->on_envelope = sends_six_more;
+    scene->n_expected = 7;
+    scene_play(scene);
+    assert_int_equal(atomic_load(&scene->shared.succeeded), 7);
+    assert_true(atomic_load(&resumed) >= 2); /* each handle for itself: one */
+    env_free(&scene->template);
+    scene_free(scene);
     certificate_free(&certificate);
 }
 
@@ -463,6 +516,7 @@ main(void)
         cmocka_unit_test(a_hanging_name_times_out),
         cmocka_unit_test(waiting_calls_go_on_with_the_name),
         cmocka_unit_test(a_trusted_certificate_is_enough),
+        cmocka_unit_test(tls_sessions_are_shared),
         cmocka_unit_test(certificates_are_judged),
         cmocka_unit_test(http_goes_through_the_proxy),
         cmocka_unit_test(no_proxy_is_honoured),
