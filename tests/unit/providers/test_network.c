@@ -305,36 +305,85 @@ answers_once_over_tls(struct upstream *upstream, int fd)
 }
 
 static void
-sends_six_more(struct scene *scene, struct env *env)
+ignores_header(void *self, struct dyn_slice name, struct dyn_slice value)
 {
-    if (env->kind == ENV_END && scene->n_ends == 1) {
-        for (unsigned i = 0; i < 6; i++) {
-            struct env *next = env_clone_request(scene->template);
-            next->id = env_id_random();
-            scene_send(scene, next);
-        }
-    }
+    (void)self;
+    (void)name;
+    (void)value;
 }
 
-/* What one connection agreed on spares the others a full handshake, also those of other handles. */
+static void
+ignores_head(void *self, const struct http_call_head *head)
+{
+    (void)self;
+    (void)head;
+}
+
+static void
+ignores_data(void *self, struct dyn_slice bytes)
+{
+    (void)self;
+    (void)bytes;
+}
+
+static void
+ignores_settled(void *self)
+{
+    (void)self;
+}
+
+static void
+keeps_end(void *self, const struct http_call_result *result)
+{
+    *(int *)self = (int)result->end;
+}
+
+/* One call of an origin of its own, so with a handle of its own. */
+static int
+call_once(bus_loop_t *loop, http_client_t *client, const struct http_origin_options *options)
+{
+    static const struct http_call_ops ops = {.header = ignores_header,
+                                             .head = ignores_head,
+                                             .data = ignores_data,
+                                             .settled = ignores_settled,
+                                             .done = keeps_end};
+    struct http_call_request request = {.connect_ms = 5000, .first_byte_ms = 5000, .idle_ms = 5000};
+    struct dyn_err err;
+    http_origin_t *origin = http_origin_new(client, options, &err);
+    assert_non_null(origin);
+    int end = -1;
+    (void)http_call_start(origin, &request, &ops, &end);
+    while (end < 0) {
+        bus_loop_run_once(loop, 100);
+    }
+    http_origin_free(&origin);
+    return end;
+}
+
+/* What one connection agreed on spares the next a full handshake, whichever handle it is of. */
 static void
 tls_sessions_are_shared(void **state)
 {
     (void)state;
     struct certificate certificate;
+    struct dyn_err err;
     certificate_make(&certificate, "DNS:upstream.test", 3600);
     served = &certificate;
-    struct scene *scene = scene_new(answers_once_over_tls);
-    scene->target.ca_file = certificate.path;
-    set_root(scene, "https", "upstream.test");
-    scene->template = env_clone_request(scene_request(scene, CHAT));
-    scene->on_envelope = sends_six_more;
-    scene->n_expected = 7;
-    scene_play(scene);
-    assert_int_equal(atomic_load(&scene->shared.succeeded), 7);
-    assert_true(atomic_load(&resumed) >= 2); /* each handle for itself: one */
-    env_free(&scene->template);
-    scene_free(scene);
+    struct upstream *upstream = upstream_new(answers_once_over_tls, NULL);
+    bus_loop_t *loop = bus_loop_new("tls");
+    struct http_client_options none = {.connections_max = 0};
+    http_client_t *client = http_client_new(loop, &none, &err);
+    char url[64];
+    (void)snprintf(url, sizeof url, "https://upstream.test:%u/v1", upstream->port);
+    struct http_origin_options options = {.url = url, .ca_file = certificate.path};
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(call_once(loop, client, &options), HTTP_CALL_COMPLETE);
+    }
+    http_client_unref(&client);
+    bus_loop_free(&loop);
+    assert_int_equal(atomic_load(&upstream->n_connections), 3);
+    assert_int_equal(atomic_load(&resumed), 2);
+    upstream_free(upstream);
     certificate_free(&certificate);
 }
 
