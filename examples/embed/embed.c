@@ -1,5 +1,5 @@
-/* A gateway inside a C program. Without an argument it asks the bundled mock model; with one, the targets of that
- * configuration.   cc embed.c -o embed $(pkg-config --cflags --libs dynabus) */
+/* A gateway inside a C program. Without an argument it asks the bundled mock model; with one, the targets of
+ * that configuration.   cc embed.c -o embed $(pkg-config --cflags --libs dynabus) */
 #include <dynabus.h>
 #include <semaphore.h>
 #include <stdio.h>
