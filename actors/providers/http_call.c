@@ -81,6 +81,7 @@ about_to_send(void *call_, char *peer_ip, char *local_ip, int peer_port, int loc
         return CURL_PREREQFUNC_ABORT;
     }
     call->sent++;
+    http_client_keep_socket(call);
     enter_phase(call, CALL_WAITING, call->first_byte_ms);
     return CURL_PREREQFUNC_OK;
 }
@@ -418,6 +419,7 @@ http_call_start(http_origin_t *origin, const struct http_call_request *request,
     origin->client->n_calls++;
     call->ops = ops;
     call->self = self;
+    call->opened_fd = -1;
     call->body = request->body != NULL ? dyn_block_ref(request->body) : NULL;
     call->connect_ms = request->connect_ms;
     call->first_byte_ms = request->first_byte_ms;

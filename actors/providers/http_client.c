@@ -17,8 +17,8 @@
 struct client_socket {
     struct bus_fd watch;
     http_client_t *client;
-    unsigned wanted;    /* BUS_FD_...; what libcurl waits for */
-    bool is_connection; /* http_client_close_socket() tells when it goes */
+    unsigned wanted; /* BUS_FD_...; what libcurl waits for */
+    bool is_kept;    /* a connection that was used: http_client_close_socket() tells when it goes */
 };
 
 /* ---- driving libcurl ---- */
@@ -167,7 +167,7 @@ on_socket(CURL *easy, curl_socket_t fd, int what, void *client_, void *unused)
     struct client_socket *socket = socket_at(client, fd);
     if (what == CURL_POLL_REMOVE) {
         socket->wanted = 0;
-        if (!socket->is_connection) { /* the resolver's; closed without a word */
+        if (!socket->is_kept) { /* of the resolver, or never connected: closed without a word */
             forget_socket(client, fd);
         }
         return 0;
@@ -192,8 +192,23 @@ http_client_open_socket(void *call_, curlsocktype purpose, struct curl_sockaddr 
     if (fd < 0) {
         return CURL_SOCKET_BAD;
     }
-    socket_at(call->origin->client, fd)->is_connection = true;
+    forget_socket(call->origin->client, fd); /* what the number stood for before was closed without a word */
+    call->opened_fd = fd;
     return fd;
+}
+
+void
+http_client_keep_socket(http_call_t *call)
+{
+    if (call->opened_fd < 0) {
+        return;
+    }
+    /* One that lost the race between two addresses is not there any more. */
+    struct client_socket *socket = *socket_slot(call->origin->client, call->opened_fd);
+    if (socket != NULL) {
+        socket->is_kept = true;
+    }
+    call->opened_fd = -1;
 }
 
 int

@@ -74,6 +74,7 @@ struct http_call {
     uint32_t head_bytes;
     uint32_t linger_bytes;
     unsigned sent;
+    int opened_fd;     /* the last socket opened for it; -1: none, or its connection is made */
     bool is_added;     /* in libcurl's hands */
     bool is_resolving; /* in libcurl's hands, and no address known: must not be taken out */
     bool is_cancelled;
@@ -93,6 +94,8 @@ void http_client_chore(http_call_t *call);
 /* libcurl's callbacks for sockets that it opens and closes. */
 curl_socket_t http_client_open_socket(void *call, curlsocktype purpose, struct curl_sockaddr *address);
 int http_client_close_socket(void *client, curl_socket_t fd);
+/* The call's connection is made: from now on its socket stays watched while nobody uses it. */
+void http_client_keep_socket(http_call_t *call);
 
 /* ---- http_call.c ---- */
 
