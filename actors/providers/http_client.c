@@ -178,6 +178,21 @@ on_socket(CURL *easy, curl_socket_t fd, int what, void *client_, void *unused)
     return 0;
 }
 
+/* The number may have stood for a socket that failed to connect: libcurl closes those without a word, and
+ * goes on without one when it waits for the same events on the new socket. The kernel has to be told anew. */
+static void
+renew_socket(http_client_t *client, int fd)
+{
+    struct client_socket *former = *socket_slot(client, fd);
+    unsigned wanted = former != NULL ? former->wanted : 0;
+    forget_socket(client, fd);
+    if (wanted != 0) {
+        struct client_socket *socket = socket_at(client, fd);
+        socket->wanted = wanted;
+        bus_fd_watch(client->loop, &socket->watch, fd, wanted);
+    }
+}
+
 curl_socket_t
 http_client_open_socket(void *call_, curlsocktype purpose, struct curl_sockaddr *address)
 {
@@ -192,7 +207,7 @@ http_client_open_socket(void *call_, curlsocktype purpose, struct curl_sockaddr 
     if (fd < 0) {
         return CURL_SOCKET_BAD;
     }
-    forget_socket(call->origin->client, fd); /* what the number stood for before was closed without a word */
+    renew_socket(call->origin->client, fd);
     call->opened_fd = fd;
     return fd;
 }

@@ -59,19 +59,24 @@ getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
     if (strncmp(node, "gone", 4) == 0) {
         return EAI_NONAME;
     }
+    /* "two" has an address at which nobody listens, in front of the one that does. */
+    bool two = strncmp(node, "two", 3) == 0;
     struct {
         struct addrinfo info;
         struct sockaddr_in address;
-    } *found = dyn_zalloc(sizeof *found);
-    found->address =
-        (struct sockaddr_in){.sin_family = AF_INET,
-                             .sin_port = htons((uint16_t)(service ? strtoul(service, NULL, 10) : 0)),
-                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    found->info = (struct addrinfo){.ai_family = AF_INET,
-                                    .ai_socktype = SOCK_STREAM,
-                                    .ai_addrlen = sizeof found->address,
-                                    .ai_addr = (struct sockaddr *)&found->address};
-    *out = &found->info;
+    } *found = dyn_zalloc(2 * sizeof *found);
+    for (unsigned i = 0; i < 2; i++) {
+        found[i].address =
+            (struct sockaddr_in){.sin_family = AF_INET,
+                                 .sin_port = htons((uint16_t)(service ? strtoul(service, NULL, 10) : 0)),
+                                 .sin_addr.s_addr = htonl(INADDR_LOOPBACK + (two && i == 0 ? 1 : 0))};
+        found[i].info = (struct addrinfo){.ai_family = AF_INET,
+                                          .ai_socktype = SOCK_STREAM,
+                                          .ai_addrlen = sizeof found[i].address,
+                                          .ai_addr = (struct sockaddr *)&found[i].address,
+                                          .ai_next = two && i == 0 ? &found[1].info : NULL};
+    }
+    *out = &found[0].info;
     return 0;
 }
 
@@ -105,6 +110,20 @@ a_name_is_looked_up(void **state)
     (void)scene_request(scene, CHAT);
     scene_play(scene);
     assert_int_equal(scene->end->outcome, ENV_OUTCOME_OK);
+    scene_free(scene);
+}
+
+static void
+the_next_address_is_tried(void **state)
+{
+    (void)state;
+    struct scene *scene = scene_new(answers);
+    set_root(scene, "http", "two.test");
+    for (unsigned i = 0; i < 20; i++) {
+        (void)scene_request(scene, CHAT);
+    }
+    scene_play(scene);
+    assert_int_equal(atomic_load(&scene->shared.succeeded), 20);
     scene_free(scene);
 }
 
@@ -560,6 +579,7 @@ main(void)
     (void)signal(SIGPIPE, SIG_IGN); /* of OpenSSL's own writing in this program's servers */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_name_is_looked_up),
+        cmocka_unit_test(the_next_address_is_tried),
         cmocka_unit_test(a_name_without_address_is_unreachable),
         cmocka_unit_test(a_cancel_does_not_wait_for_the_name),
         cmocka_unit_test(a_hanging_name_times_out),
