@@ -1,4 +1,5 @@
 /* Each way in which an upstream can fail, and the one END that comes of it. */
+#include "core/rand.h"
 #include "proto/sse.h"
 #include "tests/unit/providers/scene.h"
 
@@ -410,6 +411,102 @@ an_answer_without_end_is_given_up(void **state)
     scene_free(scene);
 }
 
+/* ---- all of it at once ---- */
+
+enum { ROUGH_REQUESTS = 600, ROUGH_AT_ONCE = 30 };
+
+static atomic_uint rough_turn;
+
+/* Any failure of the table, or an answer that goes well, whatever was asked. */
+static void
+fails_at_random(struct upstream *upstream, int fd)
+{
+    while (upstream_request(upstream, fd)) {
+        unsigned turn = atomic_fetch_add(&rough_turn, 7);
+        const struct failure *failure = &failures[turn % DYN_ARRAY_LEN(failures)];
+        if (turn % 3 == 0) {
+            upstream_answer(upstream, fd, "200 OK", JSON_TYPE, ANSWER);
+            continue;
+        }
+        upstream_say(upstream, fd, failure->says);
+        if (failure->then == RESETS) {
+            upstream_reset(fd);
+        } else if (failure->then == WAITS) {
+            upstream_wait_for_close(fd);
+        }
+        return;
+    }
+}
+
+struct rough {
+    struct dyn_rng rng;
+    unsigned started;
+};
+
+static void
+start_rough(struct scene *scene)
+{
+    struct rough *rough = scene->user;
+    uint64_t dice = dyn_rng_next(&rough->rng);
+    struct env *request = env_clone_request(scene->template);
+    request->id = env_id_random();
+    request->stream = dice & 1;
+    request->credit = dice & 2 ? ENV_WINDOW_FIRST : 300;
+    request->deadline_ms = dice & 4 ? 0 : 30;
+    rough->started++;
+    struct env *cancel = (dice >> 3) % 5 == 0 ? env_about(ENV_CANCEL, request) : NULL;
+    scene_send(scene, request);
+    if (cancel != NULL) {
+        scene_send(scene, cancel);
+    }
+}
+
+static void
+rough_owner(struct scene *scene, struct env *env)
+{
+    struct rough *rough = scene->user;
+    if (env->kind == ENV_END && rough->started < ROUGH_REQUESTS) {
+        start_rough(scene);
+    } else if (env->kind == ENV_CHUNK && dyn_rng_below(&rough->rng, 4) == 0) {
+        scene_send(scene, env_about(ENV_CANCEL, env));
+    }
+}
+
+static void
+start_rough_ones(bus_actor_t *me, struct scene *scene)
+{
+    (void)me;
+    for (unsigned i = 0; i < ROUGH_AT_ONCE; i++) {
+        start_rough(scene);
+    }
+}
+
+/* Failures, cancels, deadlines and short credit in any order: each request has its one END, and nothing of
+ * any is left. */
+static void
+a_rough_day_leaves_nothing(void **state)
+{
+    (void)state;
+    struct rough rough = {.started = 0};
+    dyn_rng_seed(&rough.rng, 11);
+    struct scene *scene = scene_new(fails_at_random);
+    scene->user = &rough;
+    scene->on_start = start_rough_ones;
+    scene->on_envelope = rough_owner;
+    scene->n_expected = ROUGH_REQUESTS;
+    scene->target.first_byte_ms = scene->target.idle_ms = 25;
+    scene->template = scene_request(scene, CHAT_STREAM);
+    scene->n_requests = 0;
+    scene_play(scene);
+    assert_int_equal(scene->n_ends, ROUGH_REQUESTS);
+    uint64_t ended = atomic_load(&scene->shared.succeeded) + atomic_load(&scene->shared.failed) +
+                     atomic_load(&scene->shared.cancelled);
+    assert_int_equal(ended, ROUGH_REQUESTS);
+    assert_int_equal(scene->calls_left, 0);
+    env_free(&scene->template);
+    scene_free(scene);
+}
+
 int
 main(void)
 {
@@ -427,6 +524,7 @@ main(void)
         cmocka_unit_test(a_huge_event_ends_the_stream),
         cmocka_unit_test(a_huge_head_is_garbage),
         cmocka_unit_test(an_answer_without_end_is_given_up),
+        cmocka_unit_test(a_rough_day_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
