@@ -182,6 +182,24 @@ edge_on_keepalive(struct bus_timer *timer)
     arm_keepalive(rq);
 }
 
+/* What was written can't be taken back: a stream says what happened, a plain answer shows it. */
+static void
+break_off(struct edge_request *rq, enum err_code code, struct dyn_slice message)
+{
+    if (!rq->is_sse) { /* HTTP/1.0 has no chunks: there a close would be the end of a whole answer */
+        http_abort(rq->exchange, http_exchange_request(rq->exchange)->minor == 0);
+        return;
+    }
+    struct dyn_buf text = DYN_BUF_INIT;
+    if (rq->is_mid_event) {
+        dyn_buf_add_str(&text, "\n\n");
+    }
+    rq->edge->dialect->write_stream_error(&text, code, message);
+    write_text(rq, dyn_buf_slice(&text));
+    dyn_buf_fini(&text);
+    http_stream_end(rq->exchange);
+}
+
 /* ---- plain answers ---- */
 
 static void
@@ -264,12 +282,26 @@ take_plain(struct edge_request *rq, struct env **env_p)
 
 /* ---- CHUNK and END ---- */
 
+/* A comment has promised a stream, and now the provider answers with one JSON text: an event is all that
+ * can still be said. */
+static bool
+is_plain_in_stream(struct edge_request *rq, const struct env *env)
+{
+    rq->is_streaming = rq->is_streaming || env->stream;
+    return rq->is_sse && !rq->is_streaming;
+}
+
 void
 edge_on_chunk(struct edge_request *rq, struct env **env_p)
 {
     struct env *chunk = *env_p;
     size_t len = env_body_len(chunk);
     bool is_first = !rq->has_begun && rq->first == NULL;
+    if (is_plain_in_stream(rq, chunk)) {
+        edge_cancel(rq, "not a stream");
+        edge_fail(rq, ERR_UPSTREAM_GARBAGE);
+        return;
+    }
     if (!credit_receiver_arrived(&rq->credit, len)) {
         dyn_log(DYN_LOG_ERROR, "edge.credit", "an answer came without credit; its request is ended",
                 DYN_LOG_SLICE("trace_id", edge_trace_slice(rq)));
@@ -292,6 +324,10 @@ edge_on_chunk(struct edge_request *rq, struct env **env_p)
 static void
 end_well(struct edge_request *rq, struct env *end)
 {
+    if (is_plain_in_stream(rq, end)) {
+        break_off(rq, ERR_UPSTREAM_GARBAGE, dyn_slice(NULL, 0));
+        return;
+    }
     if (!rq->has_begun && end->stream && rq->first == NULL) {
         begin_stream(rq, end);
     }
@@ -350,24 +386,6 @@ reply_error(struct edge_request *rq, enum err_code code, const struct env *end)
     rq->has_begun = true;
     dyn_block_t *body = block_of(&text);
     http_reply(rq->exchange, &answer, &body);
-}
-
-/* What was written can't be taken back: a stream says what happened, a plain answer shows it. */
-static void
-break_off(struct edge_request *rq, enum err_code code, struct dyn_slice message)
-{
-    if (!rq->is_sse) {
-        http_abort(rq->exchange, false);
-        return;
-    }
-    struct dyn_buf text = DYN_BUF_INIT;
-    if (rq->is_mid_event) {
-        dyn_buf_add_str(&text, "\n\n");
-    }
-    rq->edge->dialect->write_stream_error(&text, code, message);
-    write_text(rq, dyn_buf_slice(&text));
-    dyn_buf_fini(&text);
-    http_stream_end(rq->exchange);
 }
 
 static void

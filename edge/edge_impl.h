@@ -42,6 +42,7 @@ struct edge_request {
     bool is_in_flight;  /* sent to the router, no END yet */
     bool has_begun;     /* the head of an answer was written */
     bool is_sse;        /* ... of a stream */
+    bool is_streaming;  /* the provider answers with a stream */
     bool is_mid_event;  /* what was written last does not end an event */
     struct credit_receiver credit;
     size_t unpaid; /* bytes of CHUNKs not yet with the kernel: what credit is given back for */

@@ -257,11 +257,21 @@ http_call_destroy(http_call_t *call)
     free(call);
 }
 
+static void
+want_fresh(http_call_t *call, bool must_be_fresh)
+{
+    if (call->must_be_fresh != must_be_fresh) {
+        call->must_be_fresh = must_be_fresh;
+        curl_easy_setopt(call->easy, CURLOPT_FRESH_CONNECT, must_be_fresh ? 1L : 0L);
+    }
+}
+
 void
 http_call_recycle(http_call_t *call)
 {
     http_origin_t *origin = call->origin;
     take_out(call);
+    want_fresh(call, false);
     dyn_list_remove(&call->link);
     dyn_list_remove(&call->chore);
     dyn_list_remove(&call->touch);
@@ -304,9 +314,28 @@ drop(http_call_t *call)
     bus_timer_disarm(&call->timer);
 }
 
+/* A kept connection may end just as it is used again, which says nothing about the request. libcurl then
+ * takes another one, but gives up after five: counted over the whole life of a handle (7.88), and of a pool
+ * whose server has gone all are dead. So once more, on a connection of its own. */
+static bool
+met_dead_connections(const http_call_t *call, CURLcode code)
+{
+    bool is_dead = code == CURLE_RECV_ERROR || code == CURLE_SEND_ERROR || code == CURLE_GOT_NOTHING;
+    bool is_wanted = call->ops != NULL && !call->is_cancelled && call->timed_out == HTTP_CALL_COMPLETE;
+    return is_dead && is_wanted && call->sent > 0 && call->head_bytes == 0 && !call->has_opened;
+}
+
 void
 http_call_ended(http_call_t *call, CURLcode code)
 {
+    if (met_dead_connections(call, code)) {
+        take_out(call);
+        want_fresh(call, true);
+        call->error[0] = '\0';
+        enter_phase(call, CALL_CONNECTING, call->connect_ms);
+        http_client_chore(call);
+        return;
+    }
     struct http_call_result result = http_call_result_of(call, code);
     take_out(call);
     tell_done(call, &result);
@@ -385,7 +414,7 @@ take_spare(http_origin_t *origin)
     call->linger_bytes = 0;
     call->sent = 0;
     call->is_cancelled = call->is_lingering = false;
-    call->is_paused = call->wants_pause = call->head_is_done = false;
+    call->is_paused = call->wants_pause = call->head_is_done = call->has_opened = false;
     call->error[0] = '\0';
     return call;
 }

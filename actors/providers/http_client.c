@@ -199,6 +199,7 @@ http_client_open_socket(void *call_, curlsocktype purpose, struct curl_sockaddr 
     (void)purpose;
     http_call_t *call = call_;
     http_call_resolved(call, true);
+    call->has_opened = true;
     if (call->ops == NULL) { /* it only waited for its name */
         return CURL_SOCKET_BAD;
     }

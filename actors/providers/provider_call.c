@@ -190,17 +190,24 @@ is_json(struct dyn_slice content_type)
     return content_type.data == NULL || memmem(content_type.data, content_type.len, "json", 4) != NULL;
 }
 
+size_t
+provider_call_secrets(const struct provider_call *call, struct dyn_slice *secrets)
+{
+    const struct provider_target *target = call->provider->options.target;
+    size_t n = 0;
+    secrets[n++] = target->key;
+    for (size_t i = 0; i < target->n_headers && n < PROVIDER_SECRETS_MAX; i++) {
+        secrets[n++] = target->headers[i].value;
+    }
+    return n;
+}
+
 /* The texts that may leave, without what must not. */
 static void
 clean(const struct provider_call *call, struct arena *arena, struct provider_error *said)
 {
-    const struct provider_target *target = call->provider->options.target;
-    struct dyn_slice secrets[1 + PROVIDER_HEADERS_MAX];
-    size_t n = 0;
-    secrets[n++] = target->key;
-    for (size_t i = 0; i < target->n_headers && n < DYN_ARRAY_LEN(secrets); i++) {
-        secrets[n++] = target->headers[i].value;
-    }
+    struct dyn_slice secrets[PROVIDER_SECRETS_MAX];
+    size_t n = provider_call_secrets(call, secrets);
     said->message = provider_text_clean(said->message, secrets, n, arena);
     said->param = provider_text_clean(said->param, secrets, n, arena);
     said->code = provider_text_clean(said->code, secrets, n, arena);

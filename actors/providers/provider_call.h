@@ -93,6 +93,9 @@ void provider_call_fail_saying(struct provider_call *call, enum err_code code, c
 /* Nobody wants the rest: what waits is dropped, and END goes at once. Also for a call that has ended. */
 void provider_call_cancelled(struct provider_call *call);
 void provider_call_cut_off(struct provider_call *call, enum err_code code);
+/* What must not be shown of the target, into room for PROVIDER_SECRETS_MAX; returns how many. */
+size_t provider_call_secrets(const struct provider_call *call, struct dyn_slice *secrets);
+enum { PROVIDER_SECRETS_MAX = 1 + PROVIDER_HEADERS_MAX };
 /* One line for the operator; limited by the log. */
 void provider_call_log(const struct provider_call *call, enum err_code code, const char *detail);
 

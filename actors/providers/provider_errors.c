@@ -249,6 +249,18 @@ secret_at(struct dyn_slice text, size_t at, const struct dyn_slice *secrets, siz
     return longest;
 }
 
+bool
+provider_text_has_secret(struct dyn_slice text, const struct dyn_slice *secrets, size_t n_secrets)
+{
+    for (size_t i = 0; i < n_secrets; i++) {
+        if (secrets[i].len >= PROVIDER_SECRET_MIN && secrets[i].len <= text.len &&
+            memmem(text.data, text.len, secrets[i].data, secrets[i].len) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static struct dyn_slice
 trim_spaces(struct dyn_slice text)
 {

@@ -38,6 +38,8 @@ enum err_code provider_error_of_body(const struct provider_error *error);
 struct dyn_slice provider_text_clean(struct dyn_slice text, const struct dyn_slice *secrets, size_t n_secrets,
                                      struct arena *arena);
 enum { PROVIDER_SECRET_MIN = 6 };
+/* Whether one of the secrets stands in the text. */
+bool provider_text_has_secret(struct dyn_slice text, const struct dyn_slice *secrets, size_t n_secrets);
 
 /* Seconds of a Retry-After value: a number, or a date after `wall_us`. 0: not understood, or now. At most
  * PROVIDER_RETRY_MAX_S. */

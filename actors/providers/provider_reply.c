@@ -68,15 +68,29 @@ is_clean(struct dyn_slice value)
     return value.len <= HEADER_VALUE_MAX;
 }
 
-static void
+/* A provider that quotes the key it was sent, in whatever header. */
+static bool
+has_secret(const struct provider_call *call, struct dyn_slice value)
+{
+    struct dyn_slice secrets[PROVIDER_SECRETS_MAX];
+    size_t n = provider_call_secrets(call, secrets);
+    return provider_text_has_secret(value, secrets, n);
+}
+
+/* false: a retry-after that says no time to wait for. It is not passed on: the edge may have one to say. */
+static bool
 note_retry(struct provider_call *call, struct dyn_slice name, struct dyn_slice value)
 {
     if (dyn_slice_is(name, "retry-after")) {
         uint64_t wall_us = dyn_wall_us(bus_loop_clock(call->provider->loop));
-        call->retry_after_s = provider_retry_after(value, wall_us);
-    } else if (dyn_slice_is(name, "retry-after-ms") && call->retry_after_s == 0) {
+        uint32_t wait_s = provider_retry_after(value, wall_us);
+        call->retry_after_s = wait_s > 0 ? wait_s : call->retry_after_s;
+        return wait_s > 0;
+    }
+    if (dyn_slice_is(name, "retry-after-ms") && call->retry_after_s == 0) {
         call->retry_after_s = provider_retry_after_ms(value);
     }
+    return true;
 }
 
 void
@@ -93,13 +107,12 @@ provider_reply_header(struct provider_call *call, struct dyn_slice name, struct 
     name.data = lower;
     if (dyn_slice_is(name, "content-type")) {
         struct env *reply = provider_reply_first(call);
-        reply->content_type = env_copy(reply, value);
+        reply->content_type = has_secret(call, value) ? dyn_slice(NULL, 0) : env_copy(reply, value);
     } else if (dyn_slice_is(name, "content-encoding")) {
         call->is_encoded = !dyn_slice_ieq(value, DYN_SLICE("identity"));
     } else {
         struct dyn_slice passed = name_for_client(name);
-        if (passed.data != NULL) {
-            note_retry(call, name, value);
+        if (passed.data != NULL && note_retry(call, name, value) && !has_secret(call, value)) {
             env_add_header(provider_reply_first(call), passed, value);
         }
     }
