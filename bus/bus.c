@@ -223,11 +223,25 @@ bus_add_actor(bus_t *bus, bus_loop_t *loop, const struct bus_actor_ops *ops, voi
     return actor->addr;
 }
 
+/* What waits may point into the memory of its sender, which goes now. Only the local wire carries that. */
+static void
+take_back_facts(struct bus_actor *actor)
+{
+    const struct dyn_list *inbox = &actor->host->inbox;
+    for (struct dyn_list *link = inbox->next; link != inbox; link = link->next) {
+        struct env *env = DYN_CONTAINER_OF(link, struct env, link);
+        if (env->from == actor->addr) {
+            env->facts = NULL;
+        }
+    }
+}
+
 void
 bus_actor_stop_now(struct bus_actor *actor)
 {
     if (atomic_load_explicit(&actor->state, memory_order_relaxed) == BUS_ACTOR_LIVES) {
         atomic_store_explicit(&actor->state, BUS_ACTOR_GONE, memory_order_release);
+        take_back_facts(actor);
         actor->ops->stop(actor->self);
         actor->self = NULL;
     }

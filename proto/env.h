@@ -99,8 +99,9 @@ struct env {
     uint32_t         deadline_ms; /* left; 0: the router's default */
     uint32_t         attempts_left; /* 0: the router's default */
     uint64_t         received_us; /* monotonic clock of this process when the request began; not encoded */
-    /* What the router's one look at the body found out, so that the provider need not look again. Borrowed:
-     * good while the receiver handles the envelope. Not encoded: NULL behind every wire but the local one. */
+    /* What the router's one look at the body found out, so that the provider need not look again. Borrowed
+     * from the sender, which keeps it until the attempt's END; good while the receiver handles the envelope.
+     * NULL behind every wire but the local one (not encoded), and once the sender has been stopped. */
     const struct dialect_request *facts;
 
     /* REQUEST (first window) and CREDIT: bytes. */
