@@ -241,9 +241,9 @@ bus_actor_stop_now(struct bus_actor *actor)
 {
     if (atomic_load_explicit(&actor->state, memory_order_relaxed) == BUS_ACTOR_LIVES) {
         atomic_store_explicit(&actor->state, BUS_ACTOR_GONE, memory_order_release);
-        take_back_facts(actor);
         actor->ops->stop(actor->self);
         actor->self = NULL;
+        take_back_facts(actor); /* of what stop() sent, too */
     }
 }
 
