@@ -107,6 +107,9 @@ enter_call_member(void *self, const struct json_member *member)
 static int
 check_function(struct reading *r, struct json_value function)
 {
+    if (function.type == JSON_NULL) { /* a call of another type */
+        return GO_ON;
+    }
     if (function.type != JSON_OBJECT) {
         return reading_refuse(r, "must be an object", "messages[%zu].tool_calls[%zu].function", r->message,
                               r->call);
@@ -126,7 +129,7 @@ visit_call_member(void *self, const struct json_member *member)
         return check_function(r, member->value);
     }
     bool is_id = reading_key_is(member, DYN_SLICE("id"));
-    if ((is_id || reading_key_is(member, DYN_SLICE("type"))) && member->value.type != JSON_STRING) {
+    if ((is_id || reading_key_is(member, DYN_SLICE("type"))) && !is_string_or_null(member->value)) {
         return reading_refuse(r, "must be a string", "messages[%zu].tool_calls[%zu].%s", r->message, r->call,
                               is_id ? "id" : "type");
     }
@@ -286,13 +289,11 @@ static int
 visit_tool_member(void *self, const struct json_member *member)
 {
     struct reading *r = self;
-    if (reading_key_is(member, DYN_SLICE("type"))) {
-        r->tool_seen = 1;
-        return member->value.type == JSON_STRING
-                   ? GO_ON
-                   : reading_refuse(r, "must be a string", "tools[%zu].type", r->tool);
+    if (reading_key_is(member, DYN_SLICE("type")) && !is_string_or_null(member->value)) {
+        return reading_refuse(r, "must be a string", "tools[%zu].type", r->tool);
     }
-    if (reading_key_is(member, DYN_SLICE("function")) && member->value.type != JSON_OBJECT) {
+    if (reading_key_is(member, DYN_SLICE("function")) && member->value.type != JSON_OBJECT &&
+        member->value.type != JSON_NULL) {
         return reading_refuse(r, "must be an object", "tools[%zu].function", r->tool);
     }
     return GO_ON;
@@ -303,20 +304,17 @@ static const struct json_visitor tool_members = {.visit = visit_tool_member};
 static const struct json_visitor *
 enter_tool(void *self, const struct json_member *tool)
 {
-    struct reading *r = self;
-    r->tool_seen = 0;
+    (void)self;
     return tool->value.type == JSON_OBJECT ? &tool_members : NULL;
 }
 
+/* Some providers take a tool without a type for a function. */
 static int
 visit_tool(void *self, const struct json_member *tool)
 {
     struct reading *r = self;
     if (tool->value.type != JSON_OBJECT) {
         return reading_refuse(r, "must be an object", "tools[%zu]", r->tool);
-    }
-    if (r->tool_seen == 0) {
-        return reading_refuse(r, "is missing", "tools[%zu].type", r->tool);
     }
     r->tool++;
     return GO_ON;

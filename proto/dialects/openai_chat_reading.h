@@ -21,7 +21,6 @@ struct reading {
     size_t   call;
     unsigned function_seen;
     size_t   tool;
-    unsigned tool_seen;
 };
 
 /* Names the member that is wrong: `path` and what follows make its name, `what` the rest of the sentence.

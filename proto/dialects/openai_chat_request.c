@@ -16,6 +16,8 @@
 
 /* Longest model name: it travels in envelope headers and stands in log lines. */
 #define MODEL_MAX_BYTES 512u
+/* An escape is at most so much longer than what it stands for: a name beyond that need not be decoded. */
+#define ESCAPED_MAX_BYTES 6u
 
 struct rule;
 typedef int (*check_fn)(struct reading *r, const struct rule *rule, struct json_value value);
@@ -116,6 +118,26 @@ check_integer(struct reading *r, const struct rule *rule, struct json_value valu
     return reading_refuse(r, what, "%s", rule->key.data);
 }
 
+/* A count on some platforms (Together, Fireworks), where OpenAI has a boolean and `top_logprobs`. */
+static int
+check_logprobs(struct reading *r, const struct rule *rule, struct json_value value)
+{
+    double real = 0;
+    (void)rule;
+    bool is_count = is_integer(value) && json_double(value, &real) == 0 && real >= 0;
+    return is_bool(value) || is_count ? GO_ON
+                                      : reading_refuse(r, "must be true, false or a count", "logprobs");
+}
+
+/* A word of OpenAI's; others also take a number of tokens, or a boolean. */
+static int
+check_scalar(struct reading *r, const struct rule *rule, struct json_value value)
+{
+    return value.type != JSON_OBJECT && value.type != JSON_ARRAY
+               ? GO_ON
+               : reading_refuse(r, "must be a string", "%s", rule->key.data);
+}
+
 static int
 check_token_limit(struct reading *r, const struct rule *rule, struct json_value value)
 {
@@ -212,17 +234,17 @@ check_model(struct reading *r, const struct rule *rule, struct json_value value)
         return check_string(r, rule, value);
     }
     struct dyn_slice model = json_string_plain(value);
-    if (model.data == NULL) {
+    if (model.data == NULL && value.raw.len <= ESCAPED_MAX_BYTES * MODEL_MAX_BYTES + 2) {
         struct dyn_buf decoded = DYN_BUF_INIT;
         json_string_decode(value, &decoded);
         model = arena_copy(r->arena, dyn_buf_slice(&decoded));
         dyn_buf_fini(&decoded);
     }
+    if (model.data == NULL || model.len > MODEL_MAX_BYTES) {
+        return reading_refuse(r, "must not be longer than 512 bytes", "model");
+    }
     if (model.len == 0) {
         return reading_refuse(r, "must not be empty", "model");
-    }
-    if (model.len > MODEL_MAX_BYTES) {
-        return reading_refuse(r, "must not be longer than 512 bytes", "model");
     }
     r->request->model = model;
     r->request->model_value = value;
@@ -260,12 +282,12 @@ static const struct rule rules[] = {
     {DYN_SLICE_INIT("presence_penalty"), check_number, -2, 2, false},
     {DYN_SLICE_INIT("frequency_penalty"), check_number, -2, 2, false},
     {DYN_SLICE_INIT("logit_bias"), check_object, 0, 0, false},
-    {DYN_SLICE_INIT("logprobs"), check_bool, 0, 0, false},
-    {DYN_SLICE_INIT("top_logprobs"), check_integer, 0, 0, false},
+    {DYN_SLICE_INIT("logprobs"), check_logprobs, 0, 0, false},
+    {DYN_SLICE_INIT("top_logprobs"), check_integer, -1, 0, false}, /* -1: all, in vLLM */
     {DYN_SLICE_INIT("user"), check_string, 0, 0, false},
     {DYN_SLICE_INIT("metadata"), check_object, 0, 0, false},
     {DYN_SLICE_INIT("store"), check_bool, 0, 0, false},
-    {DYN_SLICE_INIT("reasoning_effort"), check_string, 0, 0, false},
+    {DYN_SLICE_INIT("reasoning_effort"), check_scalar, 0, 0, false},
     {DYN_SLICE_INIT("service_tier"), check_string, 0, 0, false},
     {DYN_SLICE_INIT("modalities"), check_strings, 0, 0, false},
     {DYN_SLICE_INIT("functions"), check_objects, 0, 0, false},

@@ -169,10 +169,8 @@ static const struct bad bad_tool_calls[] = {
     {CALLS("[null]"), "messages[1].tool_calls[0]"},
     {CALLS("[[]]"), "messages[1].tool_calls[0]"},
     {CALLS("[{\"id\":1}]"), "messages[1].tool_calls[0].id"},
-    {CALLS("[{\"id\":null}]"), "messages[1].tool_calls[0].id"},
     {CALLS("[{\"id\":\"a\",\"type\":1}]"), "messages[1].tool_calls[0].type"},
     {CALLS("[{\"id\":\"a\",\"type\":\"function\",\"function\":1}]"), "messages[1].tool_calls[0].function"},
-    {CALLS("[{\"id\":\"a\",\"type\":\"function\",\"function\":null}]"), "messages[1].tool_calls[0].function"},
     {CALLS("[{\"id\":\"a\",\"type\":\"function\",\"function\":{}}]"),
      "messages[1].tool_calls[0].function.name"},
     {CALLS("[{\"function\":{\"name\":1,\"arguments\":\"{}\"}}]"), "messages[1].tool_calls[0].function.name"},
@@ -461,14 +459,18 @@ static const char *const good[] = {
     MEMBER("\"tools\":[{\"function\":{\"name\":\"f\"}},{\"type\":null,\"function\":{\"name\":\"g\"}}]"),
     /* What a client's record writes for the members that it does not use. */
     MEMBER("\"tools\":[{\"type\":\"custom\",\"function\":null,\"custom\":{\"name\":\"f\"}}]"),
-    CALLS("[{\"id\":\"a\",\"type\":\"custom\",\"function\":null,\"custom\":{\"name\":\"f\",\"input\":\"x\"}}]"),
+    CALLS("[{\"id\":\"a\",\"type\":\"custom\",\"function\":null,"
+          "\"custom\":{\"name\":\"f\",\"input\":\"x\"}}]"),
     CALLS("[{\"id\":null,\"type\":null,\"function\":{\"name\":\"f\",\"arguments\":\"\"}}]"),
-    MEMBER("\"reasoning_effort\":null,\"service_tier\":null,\"modalities\":null,\"audio\":null,\"prediction\":null"),
-    MEMBER("\"web_search_options\":{},\"verbosity\":\"low\",\"top_k\":40,\"min_p\":0.05,\"extra_body\":{\"a\":1}"),
+    MEMBER("\"reasoning_effort\":null,\"service_tier\":null,\"modalities\":null,"
+           "\"audio\":null,\"prediction\":null"),
+    MEMBER("\"web_search_options\":{},\"verbosity\":\"low\",\"top_k\":40,\"min_p\":0.05,"
+           "\"extra_body\":{\"a\":1}"),
     CONTENT("[{\"type\":\"refusal\",\"refusal\":\"no\"},{\"type\":\"file\",\"file\":{\"file_id\":\"f\"}},"
             "{\"type\":\"text\",\"text\":\"x\",\"cache_control\":{\"type\":\"ephemeral\"}}]"),
     MESSAGE("\"role\":\"assistant\",\"audio\":{\"id\":\"a\"}"),
-    MESSAGE("\"role\":\"assistant\",\"content\":null,\"function_call\":{\"name\":\"f\",\"arguments\":\"{}\"}"),
+    MESSAGE("\"role\":\"assistant\",\"content\":null,"
+            "\"function_call\":{\"name\":\"f\",\"arguments\":\"{}\"}"),
     MEMBER("\"stop\":\"\""),
     MEMBER("\"stop\":[]"),
     MEMBER("\"stop\":[\"a\",\"b\",\"c\",\"d\",\"e\"]"),
