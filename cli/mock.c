@@ -24,15 +24,19 @@ cli_mock(int argc, char **argv)
         } else if (option == SCRIPT) {
             options.script_path = optarg;
         } else {
-            cli_print_usage("mock");
-            return CLI_USAGE;
+            return cli_wrong_usage("mock");
         }
+    }
+    if (optind < argc) {
+        (void)fprintf(stderr, "dynabus mock: what is '%s'?\n", argv[optind]);
+        return cli_wrong_usage("mock");
     }
     struct dyn_err err;
     if (dyn_log_init_from_env(&err) != 0) {
         (void)fprintf(stderr, "dynabus: %s\n", err.text);
         return CLI_FAILED;
     }
+    cli_raise_descriptor_limit();
     signals_block();
     mock_t *mock = mock_start(&options, &err);
     if (mock == NULL) {
@@ -40,7 +44,7 @@ cli_mock(int argc, char **argv)
         return CLI_FAILED;
     }
     (void)printf("dynabus mock\n  address  %s\n", mock_url(mock));
-    (void)fflush(stdout);
+    cli_flush_start_lines();
     (void)signals_wait();
     mock_stop(&mock);
     return CLI_OK;

@@ -33,6 +33,5 @@ cli_reference(int argc, char **argv)
             return CLI_OK;
         }
     }
-    cli_print_usage("reference");
-    return CLI_USAGE;
+    return cli_wrong_usage("reference");
 }

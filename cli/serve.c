@@ -6,16 +6,14 @@
 #include "core/log.h"
 #include "dynabus.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 /* The ports after the wanted one that --dev tries: enough for everything one person runs at once. */
 enum { DEV_PORT_TRIES = 20 };
-/* libwebsockets sizes tables by the descriptor limit; beyond this more of them serve nobody here. */
-enum { DESCRIPTORS_MAX = 65536 };
 
 static const char config_well_known[] = "/etc/dynabus/config.yaml";
 
@@ -69,13 +67,13 @@ parse_options(int argc, char **argv, struct dynabus_options *options)
             options->reuse_port = true;
             break;
         default:
-            cli_print_usage("serve");
+            (void)cli_wrong_usage("serve");
             return -1;
         }
     }
     if (optind < argc) {
         (void)fprintf(stderr, "dynabus serve: what is '%s'?\n", argv[optind]);
-        cli_print_usage("serve");
+        (void)cli_wrong_usage("serve");
         return -1;
     }
     return 0;
@@ -105,16 +103,6 @@ find_config(struct dynabus_options *options)
 }
 
 static void
-raise_descriptor_limit(void)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max < DESCRIPTORS_MAX ? limit.rlim_max : DESCRIPTORS_MAX;
-        (void)setrlimit(RLIMIT_NOFILE, &limit);
-    }
-}
-
-static void
 print_start(const dynabus_t *gateway, const struct dynabus_options *options)
 {
     (void)printf("dynabus %s\n", dynabus_version());
@@ -130,10 +118,10 @@ print_first_steps(const dynabus_t *gateway)
     (void)printf("\nTry it (add \"stream\":true for a stream):\n\n"
                  "  curl %s/v1/chat/completions -H 'Content-Type: application/json' \\\n"
                  "    -d '{\"model\":\"mock\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'\n\n"
-                 "Next: set OPENAI_API_KEY (or another provider's key) and start again, and its models are\n"
-                 "served too; point an OpenAI SDK at base URL %s/v1; or write a config file:\n"
-                 "docs/configuration.md. Ctrl-C stops.\n",
-                 dynabus_url(gateway), dynabus_url(gateway));
+                 "Next: set OPENAI_API_KEY (and OPENAI_BASE_URL for another server) and start again, and its\n"
+                 "models are served too; point an OpenAI SDK at base URL %s/v1; or write a config file\n"
+                 "(`%s reference config` prints every key). Ctrl-C stops.\n",
+                 dynabus_url(gateway), dynabus_url(gateway), program_invocation_name);
 }
 
 int
@@ -151,7 +139,7 @@ cli_serve(int argc, char **argv)
     }
     options.port_tries = options.dev && options.listen == NULL ? DEV_PORT_TRIES : 0;
     find_config(&options);
-    raise_descriptor_limit();
+    cli_raise_descriptor_limit();
     signals_block();
 
     static char why[16384];
@@ -164,7 +152,7 @@ cli_serve(int argc, char **argv)
     if (options.dev) {
         print_first_steps(gateway);
     }
-    (void)fflush(stdout);
+    cli_flush_start_lines();
 
     int signal_number = signals_wait();
     dyn_log(DYN_LOG_INFO, "gateway.drain", "shutting down: running requests may finish",

@@ -8,8 +8,7 @@ int
 cli_validate(int argc, char **argv)
 {
     if (argc != 2) {
-        cli_print_usage("validate");
-        return CLI_USAGE;
+        return cli_wrong_usage("validate");
     }
     struct config_options options = {0};
     config_t *config = config_load(argv[1], gateway_parts, gateway_n_parts, &options);

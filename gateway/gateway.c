@@ -5,6 +5,7 @@
 #include "core/buf.h"
 #include "gateway/cell.h"
 #include "gateway/cores.h"
+#include "gateway/descriptors.h"
 #include "gateway/upstreams.h"
 #include "gateway/version.h"
 
@@ -63,7 +64,8 @@ static int
 build(dynabus_t *gateway, struct dyn_err *err)
 {
     const struct gateway_config *config = config_values(gateway->config, &gateway_config_part);
-    if (settle(gateway, err) != 0) {
+    gateway->n_cells = count_cells(gateway, config);
+    if (settle(gateway, err) != 0 || descriptors_check(gateway->n_cells, err) != 0) {
         return -1;
     }
     gateway->upstreams = upstreams_new(gateway->config, gateway->options.dev, err);
@@ -79,7 +81,6 @@ build(dynabus_t *gateway, struct dyn_err *err)
     gateway->hooks = hooks_new(&gateway->shared);
     bus_loop_t *rest = bus_add_loop(gateway->bus, "rest");
     bus_addr_t events = bus_add_actor(gateway->bus, rest, &hooks_actor_ops, gateway->hooks);
-    gateway->n_cells = count_cells(gateway, config);
     gateway->cells = dyn_zalloc(gateway->n_cells * sizeof(struct gateway_cell));
     if (gateway_open_edges(gateway, err) != 0) {
         return -1;
@@ -107,6 +108,9 @@ static void
 tell_why(char *why, size_t why_size, struct dyn_slice text)
 {
     if (why != NULL && why_size > 0) {
+        while (text.len > 0 && text.data[text.len - 1] == '\n') {
+            text.len--;
+        }
         (void)snprintf(why, why_size, "%.*s", (int)text.len, text.data ? text.data : "");
     }
 }

@@ -1,0 +1,108 @@
+"""The program on the command line: used wrongly, without standard descriptors, with nowhere to write."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from harness.http import chat_once
+from harness.process import BINARY, HttpProcess, clean_environment, free_port
+
+BODY = {"model": "mock", "messages": [{"role": "user", "content": "x"}]}
+
+
+def command(*arguments, **options):
+    return subprocess.run([BINARY, *arguments], env=clean_environment({}), stdin=subprocess.DEVNULL, timeout=60,
+                          text=True, **options)
+
+
+@pytest.mark.parametrize("arguments", [["validate"], ["validate", "a", "b"], ["reference"], ["reference", "nope"],
+                                       ["version", "x"], ["mock", "x"], ["serve", "x"], ["serve", "--listen"],
+                                       ["serve", "--cells", "0"], ["serve", "--cells", "65"], ["serv"], [""],
+                                       ["help", "serv"]])
+def test_wrong_usage_is_told_on_standard_error(arguments):
+    ended = command(*arguments, capture_output=True)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert "dynabus" in ended.stderr.splitlines()[0]
+
+
+def test_help_may_stand_anywhere():
+    ended = command("serve", "--dev", "--help", capture_output=True)
+    assert ended.returncode == 0
+    assert "usage: dynabus serve" in ended.stdout
+
+
+@pytest.mark.parametrize("arguments", [["help"], ["version"], ["reference", "config"]])
+def test_what_could_not_be_written_is_an_error(arguments):
+    with open("/dev/full", "w", encoding="ascii") as full:
+        ended = command(*arguments, stdout=full, stderr=subprocess.PIPE)
+    assert ended.returncode == 1
+    assert "cannot write" in ended.stderr
+
+
+@pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)])
+def test_without_standard_descriptors_no_connection_takes_their_place(tmp_path, closed):
+    """What is logged must not reach a client, a listener or the loop."""
+    port = free_port()
+    start = "exec " + " ".join(f"{fd}>&-" for fd in closed) + f'; exec "{BINARY}" serve --dev --listen 127.0.0.1:{port}'
+    child = subprocess.Popen(["/bin/bash", "-c", start], env=clean_environment({}), stdin=subprocess.DEVNULL,
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                answer = chat_once(port, BODY)
+                break
+            except OSError:
+                assert time.monotonic() < deadline and child.poll() is None
+                time.sleep(0.02)
+        assert answer.status == 200
+        assert answer.json()["object"] == "chat.completion"
+        for fd in closed:
+            assert os.readlink(f"/proc/{child.pid}/fd/{fd}") == "/dev/null"
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(30) == 0
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_serve_goes_on_when_nobody_reads_its_start(tmp_path):
+    port = free_port()
+    with open("/dev/full", "w", encoding="ascii") as full, open(tmp_path / "log", "w", encoding="utf-8") as log:
+        child = subprocess.Popen([BINARY, "serve", "--dev", "--listen", f"127.0.0.1:{port}"],
+                                 env=clean_environment({}), stdin=subprocess.DEVNULL, stdout=full, stderr=log)
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                assert chat_once(port, BODY).status == 200
+                break
+            except OSError:
+                assert time.monotonic() < deadline and child.poll() is None
+                time.sleep(0.02)
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(30) == 0
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_a_low_limit_of_descriptors_ends_in_a_sentence(tmp_path):
+    """At every limit it either serves or says what to change; it never aborts."""
+    for limit in (5, 6, 8, 12, 16, 20, 24, 28, 32, 40):
+        port = free_port()
+        gateway = HttpProcess(["serve", "--dev", "--cells", "2", "--listen", f"127.0.0.1:{port}"], port,
+                              tmp_path / f"log-{limit}", "/livez", max_files=limit)
+        deadline = time.monotonic() + 30
+        while gateway.child.poll() is None and "address" not in gateway.log():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        if gateway.child.poll() is None:
+            gateway.stop()
+        else:
+            assert gateway.child.returncode == 1, (limit, gateway.child.returncode, gateway.log())
+            assert "ulimit" in gateway.log(), (limit, gateway.log())
