@@ -52,8 +52,8 @@ struct route_request {
 
     struct env *inbound; /* CHUNK or END that the next step looks at */
     bool begun;          /* a CHUNK has gone to the owner */
-    bool timed_out;
-    bool owner_cancelled;
+    enum err_code cancelled_for; /* why its attempt was cancelled; ERR_NONE: it was not */
+    bool has_gap;                /* a CHUNK could not be passed on, so the answer can't end well any more */
     uint64_t first_chunk_us;
     uint16_t status;     /* that the first CHUNK carried; 0: none was sent */
     enum err_code error; /* why it fails */
@@ -67,8 +67,9 @@ struct route_request {
 
 /* Runs steps until one has to wait. `rq` may be gone afterwards. */
 void route_run(struct route_request *rq);
-/* Ends the attempt in flight with CANCEL; its END comes later. */
-void route_cancel_attempt(struct route_request *rq, const char *reason);
+/* Ends the attempt in flight with CANCEL; its END comes later, and what the owner is told then is `why`. Does
+ * nothing when it was cancelled already. */
+void route_cancel_attempt(struct route_request *rq, enum err_code why, const char *reason);
 /* The request fails: what the owner is told. `text` may be NULL: the row's sentence. */
 enum route_step route_fail(struct route_request *rq, enum err_code error, const char *text,
                            const char *param);

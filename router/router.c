@@ -35,14 +35,13 @@ static void
 deadline_passed(struct bus_timer *timer)
 {
     struct route_request *rq = DYN_CONTAINER_OF(timer, struct route_request, deadline);
-    if (rq->timed_out || rq->owner_cancelled) { /* the grace after a CANCEL is over too */
+    if (rq->cancelled_for != ERR_NONE) { /* the grace after a CANCEL is over too */
         rq->step = ROUTE_STEP_FAIL;
-        rq->error = rq->owner_cancelled ? ERR_CLIENT_CLOSED : ERR_GATEWAY_TIMEOUT;
+        rq->error = rq->cancelled_for;
         route_run(rq);
         return;
     }
-    rq->timed_out = true;
-    route_cancel_attempt(rq, "deadline");
+    route_cancel_attempt(rq, ERR_GATEWAY_TIMEOUT, "deadline");
 }
 
 static struct route_request *
@@ -81,9 +80,13 @@ route_request_free(struct route_request *rq)
 }
 
 void
-route_cancel_attempt(struct route_request *rq, const char *reason)
+route_cancel_attempt(struct route_request *rq, enum err_code why, const char *reason)
 {
     struct router *router = rq->router;
+    if (rq->cancelled_for != ERR_NONE) {
+        return;
+    }
+    rq->cancelled_for = why;
     if (rq->target != NULL) {
         struct env *cancel = env_new(ENV_CANCEL);
         cancel->id = rq->node.id;
@@ -151,16 +154,6 @@ take_credit(struct router *router, struct route_request *rq, struct env **env_p)
 }
 
 static void
-take_cancel(struct route_request *rq)
-{
-    if (rq->owner_cancelled || rq->timed_out) {
-        return;
-    }
-    rq->owner_cancelled = true;
-    route_cancel_attempt(rq, "client");
-}
-
-static void
 router_receive(void *self, struct env **env_p)
 {
     struct router *router = self;
@@ -182,7 +175,7 @@ router_receive(void *self, struct env **env_p)
     } else if (env->kind == ENV_CREDIT && from_owner) {
         take_credit(router, rq, env_p);
     } else if (env->kind == ENV_CANCEL && from_owner) {
-        take_cancel(rq);
+        route_cancel_attempt(rq, ERR_CLIENT_CLOSED, "client");
     } else {
         late(router);
     }

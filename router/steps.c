@@ -10,6 +10,19 @@ copy_text(char *out, size_t size, const char *text)
     (void)snprintf(out, size, "%s", text ? text : "");
 }
 
+/* So much of a model's name is repeated to its client, in whole characters. */
+enum { MODEL_SHOWN_MAX = 100 };
+
+static int
+shown_len(struct dyn_slice text)
+{
+    size_t len = text.len < MODEL_SHOWN_MAX ? text.len : MODEL_SHOWN_MAX;
+    while (len > 0 && len < text.len && ((unsigned char)text.data[len] & 0xC0) == 0x80) {
+        len--;
+    }
+    return (int)len;
+}
+
 enum route_step
 route_fail(struct route_request *rq, enum err_code error, const char *text, const char *param)
 {
@@ -101,10 +114,9 @@ route_step_resolve(struct route_request *rq)
     rq->candidates = route_candidates(options->targets, options->n_targets, rq->model);
     if (rq->candidates == 0) {
         char text[200];
-        int shown = (int)(rq->model.len < 100 ? rq->model.len : 100);
         (void)snprintf(text, sizeof text,
-                       "no target serves the model '%.*s'; GET /v1/models lists what is served", shown,
-                       rq->model.data);
+                       "no target serves the model '%.*s'; GET /v1/models lists what is served",
+                       shown_len(rq->model), rq->model.data);
         return route_fail(rq, ERR_MODEL_NOT_FOUND, text, "model");
     }
     return ROUTE_STEP_PICK;
@@ -141,7 +153,7 @@ route_step_send(struct route_request *rq)
     attempt->stream = rq->facts.stream;
     attempt->facts = &rq->facts; /* kept until the attempt's END */
     attempt->credit = rq->credit;
-    attempt->deadline_ms = (uint32_t)((rq->deadline_us - now_us) / 1000);
+    attempt->deadline_ms = (uint32_t)((rq->deadline_us - now_us + 999) / 1000); /* 0 would mean none */
     if (bus_send(router->me, rq->target->addr, &attempt, NULL) != 0) {
         env_free(&attempt);
         rq->target = NULL;
@@ -153,10 +165,8 @@ route_step_send(struct route_request *rq)
 static enum route_step
 attempt_failed(struct route_request *rq)
 {
-    if (rq->owner_cancelled) {
-        rq->error = ERR_CLIENT_CLOSED;
-    } else if (rq->timed_out) {
-        rq->error = ERR_GATEWAY_TIMEOUT;
+    if (rq->cancelled_for != ERR_NONE) {
+        rq->error = rq->cancelled_for;
     } else {
         rq->error = rq->inbound->error != ERR_NONE ? rq->inbound->error : ERR_INTERNAL;
     }
@@ -172,7 +182,8 @@ route_step_wait(struct route_request *rq)
     if (rq->inbound->kind == ENV_CHUNK) {
         return ROUTE_STEP_STREAM;
     }
-    return rq->inbound->outcome == ENV_OUTCOME_OK ? ROUTE_STEP_REPLY : attempt_failed(rq);
+    bool is_good = rq->inbound->outcome == ENV_OUTCOME_OK && !rq->has_gap;
+    return is_good ? ROUTE_STEP_REPLY : attempt_failed(rq);
 }
 
 /* What the owner may know of who answers. */
@@ -188,33 +199,39 @@ name_answerer(const struct route_request *rq, struct env *env)
 }
 
 static int
-pass_to_owner(struct route_request *rq, struct env **env_p)
+pass_to_owner(struct route_request *rq, struct env **env_p, struct dyn_err *err)
 {
     struct env *env = *env_p;
     env->attempt = 0;
     env->epoch = rq->request->epoch;
-    return bus_send(rq->router->me, rq->owner, env_p, NULL);
+    return bus_send(rq->router->me, rq->owner, env_p, err);
 }
 
 enum route_step
 route_step_stream(struct route_request *rq)
 {
     struct env *chunk = rq->inbound;
+    struct dyn_err err;
     rq->inbound = NULL;
+    if (rq->has_gap) {
+        env_free(&chunk); /* what comes behind a gap would look like the answer */
+        return ROUTE_STEP_WAIT;
+    }
     if (!rq->begun) {
         rq->begun = true;
         rq->first_chunk_us = bus_loop_now_us(rq->router->loop);
         rq->status = chunk->status;
         dyn_block_unref(&rq->request->body); /* from here on no other attempt can be made */
         name_answerer(rq, chunk);
-        if (rq->facts.stream) {
+        if (rq->facts.stream && rq->cancelled_for == ERR_NONE) { /* else it times the grace */
             bus_timer_disarm(&rq->deadline); /* a stream is bounded to its first content only */
         }
     }
-    if (pass_to_owner(rq, &chunk) != 0) {
+    if (pass_to_owner(rq, &chunk, &err) != 0) {
         env_free(&chunk);
-        rq->owner_cancelled = true;
-        route_cancel_attempt(rq, "owner gone");
+        rq->has_gap = true;
+        bool is_full = err.code == DYN_E_FULL;
+        route_cancel_attempt(rq, is_full ? ERR_SATURATED : ERR_CLIENT_CLOSED, is_full ? "owner full" : "owner gone");
     }
     return ROUTE_STEP_WAIT;
 }
@@ -227,7 +244,7 @@ finish(struct route_request *rq, struct env *end)
     if (!rq->is_probe) {
         route_report(rq, end);
     }
-    if (pass_to_owner(rq, &end) != 0) {
+    if (pass_to_owner(rq, &end, NULL) != 0) {
         env_free(&end);
     }
     return ROUTE_STEP_DONE;
@@ -248,8 +265,7 @@ route_step_local(struct route_request *rq)
     struct env *end = route_local_answer(rq);
     if (end == NULL) {
         char text[200];
-        int shown = (int)(rq->model.len < 100 ? rq->model.len : 100);
-        (void)snprintf(text, sizeof text, "the model '%.*s' is not served here", shown, rq->model.data);
+        (void)snprintf(text, sizeof text, "the model '%.*s' is not served here", shown_len(rq->model), rq->model.data);
         return route_fail(rq, ERR_MODEL_NOT_FOUND, text, "model");
     }
     return finish(rq, end);

@@ -1,5 +1,6 @@
 /* The router actor between a scripted owner and a scripted provider: what each is told, for every way in
  * which a request can go. */
+#include "core/buf.h"
 #include "router/router.h"
 #include "tests/conformance/wires.h"
 
@@ -38,6 +39,8 @@ struct scene {
     struct router_shared shared;
     struct route_target target;
     struct router_config config;
+    bool has_models;      /* the target serves some other model only */
+    size_t mailbox_bytes; /* 0: the bus's own */
 };
 
 static void
@@ -130,12 +133,17 @@ scene_new(struct env *request, script_fn provider_script)
 static void
 play(struct scene *scene, bool inproc)
 {
-    struct bus_options options = {.inproc = inproc};
+    struct bus_options options = {.inproc = inproc, .mailbox_bytes = scene->mailbox_bytes};
     struct dyn_err err;
     gate_init(&scene->ended, 1);
     scene->bus = bus_new(&options, &err);
     bus_loop_t *loop = bus_add_loop(scene->bus, "router-test");
     scene->target = (struct route_target){.name = DYN_SLICE("first"), .provider = DYN_SLICE("openai")};
+    static const struct dyn_slice other = DYN_SLICE_INIT("other");
+    if (scene->has_models) {
+        scene->target.models = &other;
+        scene->target.n_models = 1;
+    }
     scene->target.addr = bus_add_actor(scene->bus, loop, &provider_ops, &scene->provider);
     struct router_options router = {.config = &scene->config,
                                     .shared = &scene->shared,
@@ -550,6 +558,98 @@ a_model_that_is_not_listed_is_not_found(void **state)
     scene_free(scene);
 }
 
+static struct env *
+stream_chunk(const struct env *request, uint32_t sequence, size_t bytes)
+{
+    struct env *chunk = env_about(ENV_CHUNK, request);
+    chunk->sequence = sequence;
+    chunk->stream = true;
+    chunk->status = 200;
+    chunk->body = dyn_block_new(0, bytes);
+    for (size_t i = 0; i < bytes; i++) {
+        dyn_block_append(&chunk->body, "x", 1);
+    }
+    return chunk;
+}
+
+/* The first CHUNK was on its way when the CANCEL came; no END follows. */
+static void
+begins_when_cancelled_and_never_ends(struct scene *scene, struct env *env)
+{
+    if (env->kind == ENV_CANCEL) {
+        answer_with(scene, stream_chunk(scene->asked[0], 0, 3));
+    }
+}
+
+/* The CHUNK used to stop the clock that bounds the wait for the END. */
+static void
+a_stream_that_begins_after_its_cancel_still_ends(void **state)
+{
+    (void)state;
+    struct scene *scene = scene_new(chat_request(CHAT_STREAM), begins_when_cancelled_and_never_ends);
+    scene->owner.on_envelope = cancel_at_once;
+    play(scene, false);
+    assert_int_equal(last(scene)->error, ERR_CLIENT_CLOSED);
+    scene_free(scene);
+}
+
+enum { SMALL_MAILBOX = 8000 };
+
+/* Fills the owner's mailbox from aside, so that the CHUNK finds no room and what comes later would. */
+static void
+streams_to_a_full_owner(struct scene *scene, struct env *env)
+{
+    if (env->kind != ENV_REQUEST) {
+        return;
+    }
+    struct env *aside = stream_chunk(env, 0, SMALL_MAILBOX - 1500);
+    aside->id = env_id_random();
+    answer_with(scene, stream_chunk(env, 0, 2000));
+    CHECK(bus_send(scene->provider.me, scene->seen[0]->to, &aside, NULL) == 0);
+    answer_with(scene, stream_chunk(env, 1, 10));
+    struct env *end = env_about(ENV_END, env);
+    end->outcome = ENV_OUTCOME_OK;
+    answer_with(scene, end);
+}
+
+/* An answer with a hole in it must not end well, nor go on behind the hole. */
+static void
+a_chunk_that_finds_no_room_fails_the_request(void **state)
+{
+    (void)state;
+    struct scene *scene = scene_new(chat_request(CHAT_STREAM), streams_to_a_full_owner);
+    scene->mailbox_bytes = SMALL_MAILBOX;
+    play(scene, false);
+    assert_int_equal(last(scene)->outcome, ENV_OUTCOME_ERROR);
+    assert_int_equal(last(scene)->error, ERR_SATURATED);
+    for (size_t i = 0; i < scene->n_seen; i++) {
+        bool of_this_request = env_id_eq(&scene->seen[i]->id, &scene->asked[0]->id);
+        assert_false(of_this_request && scene->seen[i]->kind == ENV_CHUNK);
+    }
+    scene_free(scene);
+}
+
+static void
+a_model_name_is_cut_between_characters(void **state)
+{
+    (void)state;
+    struct dyn_buf body = DYN_BUF_INIT;
+    dyn_buf_add_str(&body, "{\"model\":\"");
+    for (unsigned i = 0; i < 60; i++) {
+        dyn_buf_add_str(&body, "\xE2\x82\xAC");
+    }
+    dyn_buf_add_str(&body, "\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}");
+    struct scene *scene = scene_new(chat_request(dyn_buf_cstr(&body)), answers_hello);
+    scene->has_models = true;
+    play(scene, true);
+    assert_int_equal(last(scene)->error, ERR_MODEL_NOT_FOUND);
+    struct dyn_slice text = last(scene)->error_text;
+    assert_non_null(memmem(text.data, text.len, "\xE2\x82\xAC'", 4));
+    assert_null(memchr(text.data, '?', text.len));
+    dyn_buf_fini(&body);
+    scene_free(scene);
+}
+
 int
 main(void)
 {
@@ -573,6 +673,9 @@ main(void)
         cmocka_unit_test(models_and_health_are_answered_without_a_provider),
         cmocka_unit_test(health_needs_no_key_and_models_do),
         cmocka_unit_test(a_model_that_is_not_listed_is_not_found),
+        cmocka_unit_test(a_stream_that_begins_after_its_cancel_still_ends),
+        cmocka_unit_test(a_chunk_that_finds_no_room_fails_the_request),
+        cmocka_unit_test(a_model_name_is_cut_between_characters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
