@@ -1,6 +1,11 @@
 #include "proto/event.h"
 
+#include "proto/mp.h"
+
 #include <msgpack.h>
+
+/* Keys and values together: our own fields take a quarter, the rest is for those of later versions. */
+enum { EVENT_VALUES_MAX = 256 };
 
 enum event_where { EVENT_IN_C = 1, EVENT_IN_F = 2, EVENT_IN_CF = 3 };
 enum event_type { EVENT_TEXT, EVENT_UINT, EVENT_BOOL, EVENT_REAL };
@@ -40,11 +45,20 @@ append(void *out, const char *data, size_t len)
     return 0;
 }
 
+/* What is not UTF-8 (the segment of a path, a provider's sentence) is spelled with question marks: readers in
+ * other languages refuse a whole map for one such byte. */
 static void
 pack_text(msgpack_packer *packer, struct dyn_slice text)
 {
     (void)msgpack_pack_str(packer, text.len);
-    (void)msgpack_pack_str_body(packer, text.data, text.len);
+    if (mp_is_utf8(text)) {
+        (void)msgpack_pack_str_body(packer, text.data, text.len);
+        return;
+    }
+    for (size_t i = 0; i < text.len; i++) {
+        char c = (unsigned char)text.data[i] < 0x80 ? text.data[i] : '?';
+        (void)msgpack_pack_str_body(packer, &c, 1);
+    }
 }
 
 static void
@@ -85,55 +99,68 @@ event_encode(const struct event_record *record, struct dyn_buf *out)
     }
 }
 
+/* A value of another type than the table's leaves the field as it is. */
 static void
-set_value(struct event_record *record, const struct event_field *field, const msgpack_object *value)
+set_value(struct event_record *record, const struct event_field *field, const struct mp_value *value)
 {
     void *at = (char *)record + field->offset;
-    if (field->type == EVENT_TEXT && value->type == MSGPACK_OBJECT_STR) {
-        *(struct dyn_slice *)at = dyn_slice(value->via.str.ptr, value->via.str.size);
-    } else if (field->type == EVENT_UINT && value->type == MSGPACK_OBJECT_POSITIVE_INTEGER) {
-        *(uint64_t *)at = value->via.u64;
-    } else if (field->type == EVENT_BOOL && value->type == MSGPACK_OBJECT_BOOLEAN) {
-        *(bool *)at = value->via.boolean;
-    } else if (field->type == EVENT_REAL &&
-               (value->type == MSGPACK_OBJECT_FLOAT64 || value->type == MSGPACK_OBJECT_FLOAT32)) {
-        *(double *)at = value->via.f64;
+    if (field->type == EVENT_TEXT && value->type == MP_STR) {
+        *(struct dyn_slice *)at = value->bytes;
+    } else if (field->type == EVENT_UINT && value->type == MP_UINT) {
+        *(uint64_t *)at = value->number;
+    } else if (field->type == EVENT_BOOL && value->type == MP_BOOL) {
+        *(bool *)at = value->number != 0;
+    } else if (field->type == EVENT_REAL && value->type == MP_FLOAT) {
+        *(double *)at = value->real;
+    } else if (field->type == EVENT_REAL && value->type == MP_UINT) {
+        *(double *)at = (double)value->number; /* other languages shorten 1.0 to 1 */
     }
 }
 
-static void
-set_member(struct event_record *record, const msgpack_object_kv *member)
+static const struct event_field *
+find_field(struct dyn_slice key)
 {
-    if (member->key.type != MSGPACK_OBJECT_STR) {
-        return;
-    }
-    struct dyn_slice key = dyn_slice(member->key.via.str.ptr, member->key.via.str.size);
     for (size_t i = 0; i < DYN_ARRAY_LEN(event_fields); i++) {
         if (dyn_slice_is(key, event_fields[i].name)) {
-            set_value(record, &event_fields[i], &member->val);
-            return;
+            return &event_fields[i];
         }
     }
+    return NULL;
 }
 
-/* Only maps that this process packed come here; a map from outside is validated by env_codec first. */
+static int
+read_members(struct mp_cursor *cursor, uint64_t n, struct event_record *record)
+{
+    for (uint64_t i = 0; i < n; i++) {
+        struct mp_value key;
+        struct mp_value value;
+        if (!mp_next(cursor, &key) || key.type != MP_STR) {
+            return -1;
+        }
+        struct mp_cursor head = *cursor;
+        mp_skip(cursor); /* a value may be a container, of an unknown key */
+        const struct event_field *field = find_field(key.bytes);
+        if (field != NULL && mp_next(&head, &value)) {
+            set_value(record, field, &value);
+        }
+    }
+    return 0;
+}
+
+/* Anybody may publish on the bus: the map is checked before it is read, and nothing is allocated for it. */
 int
 event_decode(struct dyn_slice map, struct event_record *record)
 {
+    struct mp_cursor cursor = mp_cursor(map);
+    struct mp_value head;
     *record = (struct event_record){0};
-    msgpack_unpacked unpacked;
-    msgpack_unpacked_init(&unpacked);
-    int rc = -1;
-    if (msgpack_unpack_next(&unpacked, map.data, map.len, NULL) == MSGPACK_UNPACK_SUCCESS &&
-        unpacked.data.type == MSGPACK_OBJECT_MAP) {
-        for (uint32_t i = 0; i < unpacked.data.via.map.size; i++) {
-            set_member(record, &unpacked.data.via.map.ptr[i]);
-        }
-        rc = 0;
+    if (mp_check(map, EVENT_VALUES_MAX, NULL) != 0 || !mp_next(&cursor, &head) || head.type != MP_MAP ||
+        read_members(&cursor, head.number, record) != 0) {
+        *record = (struct event_record){0};
+        return -1;
     }
-    msgpack_unpacked_destroy(&unpacked);
     record->failed = record->error_code.data != NULL;
-    return rc;
+    return 0;
 }
 
 static const char *
