@@ -1,7 +1,7 @@
 #include "gateway/settings.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
+#include "edge/listen.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -39,50 +39,56 @@ check_port(const char *text, struct dyn_err *err)
     return 0;
 }
 
-int
-gateway_choose_listen(const struct dynabus_options *options, struct dyn_slice configured,
-                      const struct gateway_env *env, char *out, size_t out_size, struct dyn_err *err)
+/* ":8080" and "8080" name no host. */
+static bool
+has_host(struct dyn_slice address)
 {
-    const char *host = options->dev ? DEV_HOST : "";
-    if (options->listen != NULL) {
-        (void)snprintf(out, out_size, "%s%s", options->dev && options->listen[0] == ':' ? host : "",
-                       options->listen);
-    } else if (configured.len > 0) {
-        (void)snprintf(out, out_size, "%.*s", (int)configured.len, configured.data);
-    } else if (env->port != NULL) {
-        if (check_port(env->port, err) != 0) {
-            return -1;
-        }
-        (void)snprintf(out, out_size, "%s:%s", host, env->port);
-    } else {
-        (void)snprintf(out, out_size, "%s:" PORT_DEFAULT, host);
+    size_t digits = 0;
+    while (digits < address.len && address.data[digits] >= '0' && address.data[digits] <= '9') {
+        digits++;
     }
-    if (options->dev && !gateway_is_loopback(out)) {
-        return dyn_err_set(
-            err, DYN_E_CONFIG,
-            "--dev asks nobody for a key, so it listens on loopback only, not on '%s'; leave out "
-            "--dev and set MASTER_KEY",
-            out);
+    return address.len > 0 && address.data[0] != ':' && digits < address.len;
+}
+
+static int
+check_dev(const char *listen, struct dyn_err *err)
+{
+    bool is_loopback;
+    if (listen_is_loopback(dyn_slice_str(listen), &is_loopback, err) != 0) {
+        return -1;
+    }
+    if (!is_loopback) {
+        return dyn_err_set(err, DYN_E_CONFIG,
+                           "--dev asks nobody for a key, so it listens on loopback only, not on '%s'; leave out "
+                           "--dev and set MASTER_KEY",
+                           listen);
     }
     return 0;
 }
 
-bool
-gateway_is_loopback(const char *listen)
+int
+gateway_choose_listen(const struct dynabus_options *options, struct dyn_slice configured,
+                      const struct gateway_env *env, char *out, size_t out_size, struct dyn_err *err)
 {
-    const char *colon = strrchr(listen, ':');
-    size_t len = colon != NULL ? (size_t)(colon - listen) : strlen(listen);
-    char host[INET6_ADDRSTRLEN + 2];
-    if (len >= sizeof host) {
-        return false;
+    struct dyn_slice chosen = DYN_SLICE(PORT_DEFAULT);
+    if (options->listen != NULL) {
+        chosen = dyn_slice_str(options->listen);
+    } else if (configured.len > 0) {
+        chosen = configured;
+    } else if (env->port != NULL) {
+        if (check_port(env->port, err) != 0) {
+            return -1;
+        }
+        chosen = dyn_slice_str(env->port);
     }
-    memcpy(host, listen, len);
-    host[len] = '\0';
-    struct in_addr address;
-    if (inet_pton(AF_INET, host, &address) == 1) {
-        return (ntohl(address.s_addr) >> 24) == IN_LOOPBACKNET;
+    bool bare = !has_host(chosen);
+    bool colon = bare && (chosen.len == 0 || chosen.data[0] != ':');
+    int len = snprintf(out, out_size, "%s%s%.*s", bare && options->dev ? DEV_HOST : "", colon ? ":" : "",
+                       (int)chosen.len, chosen.data);
+    if (len < 0 || (size_t)len >= out_size) {
+        return dyn_err_set(err, DYN_E_CONFIG, "the address to listen on is longer than %zu bytes", out_size - 1);
     }
-    return strcmp(host, "[::1]") == 0 || strcmp(host, "localhost") == 0;
+    return options->dev ? check_dev(out, err) : 0;
 }
 
 static struct dyn_slice
@@ -115,7 +121,10 @@ gateway_choose_admission(const struct gateway_env *env, const char *listen, stru
             err, DYN_E_CONFIG,
             "GATEWAY_ENV=production refuses ALLOW_UNAUTHENTICATED_PROXY=true; unset one of them");
     }
-    bool local = listen == NULL || gateway_is_loopback(listen);
+    bool local = true;
+    if (listen != NULL && listen_is_loopback(dyn_slice_str(listen), &local, err) != 0) {
+        return -1;
+    }
     if (!has_key && !opened && !local) {
         return dyn_err_set(
             err, DYN_E_CONFIG,

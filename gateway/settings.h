@@ -1,5 +1,5 @@
 /* What a gateway is to be, worked out of options, configuration and environment before anything runs:
- * who may use it, where it listens. Pure but for reading the environment. */
+ * who may use it, where it listens. Reads the environment, and resolves a host name, which may block. */
 #pragma once
 
 #include "core/err.h"
@@ -16,12 +16,9 @@ struct gateway_env {
 struct gateway_env gateway_env_read(void);
 
 /* Where to listen: the option, else the configuration, else PORT, else 8080; --dev on loopback only.
- * `configured` may be absent. -1 when PORT is no port, or --dev is told to leave loopback. */
+ * `configured` may be absent. -1 when PORT is no port, the address is too long, or --dev would leave loopback. */
 int gateway_choose_listen(const struct dynabus_options *options, struct dyn_slice configured,
                           const struct gateway_env *env, char *out, size_t out_size, struct dyn_err *err);
-
-/* Is this listen address reachable from this machine only? "127.0.0.1:80", "[::1]:80", "localhost:80". */
-bool gateway_is_loopback(const char *listen);
 
 /* Who is let in. `listen` NULL: no HTTP, callers are this process. -1 when the gateway would be open to
  * the network without anybody having said so. *auth is a word for people, static. */
