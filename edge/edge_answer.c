@@ -438,7 +438,7 @@ log_access(struct dyn_slice trace_id, struct dyn_slice peer, const struct http_r
         DYN_LOG_SLICE("path", dyn_slice(path.data, path.len < SHOWN_MAX ? path.len : SHOWN_MAX)),
         DYN_LOG_UINT("status", status),
         DYN_LOG_STR("error", code != ERR_NONE ? err_row(code)->code : "-"),
-        DYN_LOG_UINT("total_ms", took_us / 1000),
+        DYN_LOG_REAL("total_ms", (double)took_us / 1e3),
     };
     dyn_log_access(fields, DYN_ARRAY_LEN(fields));
 }

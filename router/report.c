@@ -36,8 +36,8 @@ log_access(const struct route_request *rq, const struct env *end, uint64_t now_u
         DYN_LOG_SLICE("error", error),
         DYN_LOG_BOOL("stream", rq->facts.stream),
         DYN_LOG_UINT("attempts", rq->attempt),
-        DYN_LOG_UINT("ttft_ms", ttft_us / 1000),
-        DYN_LOG_UINT("total_ms", (now_us - rq->started_us) / 1000),
+        DYN_LOG_REAL("ttft_ms", (double)ttft_us / 1e3),
+        DYN_LOG_REAL("total_ms", (double)(now_us - rq->started_us) / 1e3),
         DYN_LOG_UINT("tokens_in", end->usage.prompt_tokens),
         DYN_LOG_UINT("tokens_out", end->usage.completion_tokens),
     };
