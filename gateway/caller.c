@@ -9,8 +9,12 @@
 #include <stdlib.h>
 
 /* What a caller without a chunk callback may be handed in one piece. */
-#define CALLER_ANSWER_MAX (50u * 1024 * 1024)
-#define TRACE_ID_DIGITS   32u
+#define CALLER_ANSWER_MAX  (50u * 1024 * 1024)
+/* Of submitted requests that the loop has not taken yet. */
+#define CALLER_WAITING_MAX ((size_t)BUS_MAILBOX_DEFAULT)
+/* Of the drain time: what is ended by then is still settled by router and provider. */
+#define GIVE_UP_PERCENT    90u
+#define TRACE_ID_DIGITS    32u
 
 struct caller {
     bus_actor_t *me;
@@ -18,8 +22,7 @@ struct caller {
     bus_addr_t router;
     struct dyn_slice credential;
     struct env_map calls;
-    atomic_bool closing;
-    atomic_size_t posted; /* submitted and not yet on the loop */
+    atomic_size_t waiting_bytes; /* submitted and not yet on the loop */
     bool is_draining;
     struct bus_timer drain_timer;
 };
@@ -34,6 +37,7 @@ struct call {
     struct credit_receiver credit;
     dyn_block_t *held; /* the answer so far, when it is not given out in pieces */
     bool cancelled;
+    const char *broken; /* why no answer can be handed over, whatever the END says; or NULL */
     bool is_stream; /* as the first CHUNK or END says */
     char trace_id[TRACE_ID_DIGITS + 1];
 };
@@ -49,7 +53,7 @@ call_free(struct call *call)
 static void
 idle_when_empty(struct caller *caller)
 {
-    if (caller->is_draining && caller->calls.n == 0 && atomic_load(&caller->posted) == 0) {
+    if (caller->is_draining && caller->calls.n == 0) {
         caller->is_draining = false;
         bus_actor_idle(caller->me);
     }
@@ -140,13 +144,20 @@ cancel(struct call *call, const char *reason)
 }
 
 static void
+break_off(struct call *call, const char *why)
+{
+    call->broken = why;
+    cancel(call, "broken");
+}
+
+static void
 hold(struct call *call, struct dyn_slice bytes)
 {
     if (call->held == NULL) {
         call->held = dyn_block_new(0, bytes.len);
     }
     if (call->held->len + bytes.len > CALLER_ANSWER_MAX) {
-        cancel(call, "answer too large");
+        break_off(call, "the answer is larger than 50 MiB, which is what can be handed over at once");
         return;
     }
     dyn_block_append(&call->held, bytes.data, bytes.len);
@@ -171,7 +182,7 @@ take_chunk(struct call *call, const struct env *chunk)
 {
     struct dyn_slice bytes = dyn_block_slice(chunk->body);
     if (!credit_receiver_arrived(&call->credit, bytes.len)) {
-        cancel(call, "beyond credit");
+        break_off(call, "an answer came without credit");
         return;
     }
     call->is_stream = call->is_stream || chunk->stream;
@@ -197,10 +208,21 @@ caller_receive(void *self, struct env **env_p)
         } else if (env->kind == ENV_END) {
             call->is_stream = call->is_stream || env->stream;
             deliver(call, dyn_block_slice(env->body));
+            if (call->broken != NULL) {
+                env->outcome = ENV_OUTCOME_ERROR;
+                env->error = ERR_INTERNAL;
+                env->error_text = dyn_slice_str(call->broken);
+            }
             finish(call, env);
         }
     }
     env_free(env_p);
+}
+
+static size_t
+waiting_cost(size_t body_len)
+{
+    return body_len + BUS_ENVELOPE_COST;
 }
 
 static void
@@ -208,9 +230,10 @@ submit_on_loop(void *arg)
 {
     struct call *call = arg;
     struct caller *caller = call->caller;
-    (void)atomic_fetch_sub(&caller->posted, 1);
     struct env *request = call->request;
     call->request = NULL;
+    (void)atomic_fetch_sub_explicit(&caller->waiting_bytes, waiting_cost(env_body_len(request)),
+                                    memory_order_relaxed);
     request->received_us = dyn_mono_us(bus_loop_clock(caller->loop));
     env_map_add(&caller->calls, &call->node, &request->id);
     if (bus_send(caller->me, caller->router, &request, NULL) != 0) {
@@ -239,9 +262,10 @@ int
 caller_submit(caller_t *caller, const struct dynabus_request *request, dynabus_chunk_fn chunk,
               dynabus_answer_fn answered, void *user)
 {
-    (void)atomic_fetch_add(&caller->posted, 1); /* before the look at closing: see caller_drain */
-    if (atomic_load(&caller->closing)) {
-        (void)atomic_fetch_sub(&caller->posted, 1);
+    size_t cost = waiting_cost(request->body_len);
+    size_t before = atomic_fetch_add_explicit(&caller->waiting_bytes, cost, memory_order_relaxed);
+    if (before > 0 && before + cost > CALLER_WAITING_MAX) { /* one request of any size passes */
+        (void)atomic_fetch_sub_explicit(&caller->waiting_bytes, cost, memory_order_relaxed);
         return -1;
     }
     struct call *call = dyn_zalloc(sizeof *call);
@@ -269,17 +293,16 @@ drain_look(struct bus_timer *timer)
     idle_when_empty(caller);
 }
 
-/* From here on nothing new is taken; what a thread is just submitting is counted in `posted` and waited
- * for. */
+/* Nothing new comes: the gateway refuses since before its bus drains, and what was submitted until then lies
+ * before this call in the loop's queue. */
 static void
 caller_drain(void *self, uint64_t deadline_us)
 {
     struct caller *caller = self;
-    atomic_store(&caller->closing, true);
     caller->is_draining = true;
     uint64_t now_us = bus_loop_now_us(caller->loop);
     uint64_t left_ms = deadline_us > now_us ? (deadline_us - now_us) / 1000 : 0;
-    bus_timer_arm(caller->loop, &caller->drain_timer, left_ms);
+    bus_timer_arm(caller->loop, &caller->drain_timer, left_ms * GIVE_UP_PERCENT / 100);
     idle_when_empty(caller);
 }
 

@@ -11,6 +11,7 @@ typedef struct caller caller_t;
 caller_t *caller_new(bus_addr_t router, struct dyn_slice credential);
 extern const struct bus_actor_ops caller_actor_ops;
 
-/* Any thread, between start and stop of the bus. `chunk` NULL: the whole answer at once. -1 when draining. */
+/* Any thread, between start and stop of the bus. `chunk` NULL: the whole answer at once. -1 when
+ * 64 MiB of them wait for the loop already. Not after the gateway began to close. */
 int caller_submit(caller_t *caller, const struct dynabus_request *request, dynabus_chunk_fn chunk,
                   dynabus_answer_fn answered, void *user);

@@ -3,9 +3,11 @@
 #include "gateway/gateway.h"
 
 #include "core/buf.h"
+#include "core/log.h"
 #include "gateway/cell.h"
 #include "gateway/cores.h"
 #include "gateway/descriptors.h"
+#include "gateway/housekeeping.h"
 #include "gateway/upstreams.h"
 #include "gateway/version.h"
 
@@ -59,7 +61,7 @@ settle(dynabus_t *gateway, struct dyn_err *err)
     return gateway_choose_admission(&gateway->env, listen, &gateway->shared.admission, &gateway->auth, err);
 }
 
-/* What is added first is drained and stopped last: hooks, then per cell providers, router, callers, edge. */
+/* What is added first is drained and stopped last: housekeeping, hooks, then per cell providers, router, callers, edge. */
 static int
 build(dynabus_t *gateway, struct dyn_err *err)
 {
@@ -80,12 +82,24 @@ build(dynabus_t *gateway, struct dyn_err *err)
     }
     gateway->hooks = hooks_new(&gateway->shared);
     bus_loop_t *rest = bus_add_loop(gateway->bus, "rest");
+    (void)bus_add_actor(gateway->bus, rest, &housekeeping_actor_ops, housekeeping_new());
     bus_addr_t events = bus_add_actor(gateway->bus, rest, &hooks_actor_ops, gateway->hooks);
     gateway->cells = dyn_zalloc(gateway->n_cells * sizeof(struct gateway_cell));
     if (gateway_open_edges(gateway, err) != 0) {
         return -1;
     }
     return gateway_add_cells(gateway, events, err);
+}
+
+/* Who closes comes before who calls: threads that never cease to call must not keep a gateway open. */
+static void
+init_users(pthread_rwlock_t *users)
+{
+    pthread_rwlockattr_t attr;
+    (void)pthread_rwlockattr_init(&attr);
+    (void)pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    (void)pthread_rwlock_init(users, &attr);
+    (void)pthread_rwlockattr_destroy(&attr);
 }
 
 static void
@@ -101,6 +115,7 @@ gateway_free(dynabus_t *gateway)
     free(gateway->target_names);
     free(gateway->url);
     config_free(&gateway->config);
+    (void)pthread_rwlock_destroy(&gateway->users);
     free(gateway);
 }
 
@@ -122,6 +137,7 @@ dynabus_new(const struct dynabus_options *options, char *why, size_t why_size)
     size_t known = options->size < sizeof gateway->options ? options->size : sizeof gateway->options;
     memcpy(&gateway->options, options, known); /* an older caller's struct is shorter */
     gateway->env = gateway_env_read();
+    init_users(&gateway->users);
     struct dyn_buf problems = DYN_BUF_INIT;
     struct dyn_err err = {0};
     if (load_config(gateway, &problems) == 0 && build(gateway, &err) == 0 &&
@@ -147,23 +163,49 @@ dynabus_close(dynabus_t **gateway_p, uint32_t drain_ms)
     if (gateway == NULL) {
         return 0;
     }
-    atomic_store(&gateway->closing, true);
+    (void)pthread_rwlock_wrlock(&gateway->users); /* calls that are under way end first */
+    gateway->closing = true;
+    (void)pthread_rwlock_unlock(&gateway->users);
     const struct gateway_config *config = config_values(gateway->config, &gateway_config_part);
     uint32_t limit = drain_ms == DYNABUS_DRAIN_DEFAULT ? (uint32_t)config->drain_timeout_ms : drain_ms;
+    hooks_call_until(gateway->hooks, dyn_mono_us(&dyn_clock_system) + (uint64_t)limit * 1000);
     unsigned cut = bus_stop(gateway->bus, limit);
     gateway_free(gateway);
+    dyn_log_flush();
     return cut;
+}
+
+/* A call of the user's begins: until leave() the gateway is there. false: it is closing. */
+static bool
+enter(dynabus_t *gateway)
+{
+    (void)pthread_rwlock_rdlock(&gateway->users);
+    if (gateway->closing) {
+        (void)pthread_rwlock_unlock(&gateway->users);
+        return false;
+    }
+    return true;
+}
+
+static void
+leave(dynabus_t *gateway)
+{
+    (void)pthread_rwlock_unlock(&gateway->users);
 }
 
 static int
 route(dynabus_t *gateway, const struct dynabus_request *request, dynabus_chunk_fn chunk,
       dynabus_answer_fn answered, void *user)
 {
-    if (request->body == NULL || answered == NULL || atomic_load(&gateway->closing)) {
+    struct dynabus_request asked = DYNABUS_REQUEST_INIT;
+    memcpy(&asked, request, request->size < sizeof asked ? request->size : sizeof asked);
+    if (asked.body == NULL || answered == NULL || !enter(gateway)) {
         return -1;
     }
-    unsigned cell = atomic_fetch_add(&gateway->next_cell, 1) % gateway->n_cells;
-    return caller_submit(gateway->cells[cell].caller, request, chunk, answered, user);
+    unsigned cell = atomic_fetch_add_explicit(&gateway->next_cell, 1, memory_order_relaxed) % gateway->n_cells;
+    int rc = caller_submit(gateway->cells[cell].caller, &asked, chunk, answered, user);
+    leave(gateway);
+    return rc;
 }
 
 int
@@ -183,7 +225,12 @@ dynabus_route_stream(dynabus_t *gateway, const struct dynabus_request *request, 
 int
 dynabus_add_hook(dynabus_t *gateway, dynabus_hook_fn hook, void *user)
 {
-    return hooks_add(gateway->hooks, hook, user);
+    if (hook == NULL || !enter(gateway)) {
+        return -1;
+    }
+    int rc = hooks_add(gateway->hooks, hook, user);
+    leave(gateway);
+    return rc;
 }
 
 uint64_t

@@ -12,6 +12,8 @@
 #include "gateway/upstreams.h"
 #include "router/router.h"
 
+#include <pthread.h>
+
 struct gateway_cell {
     bus_loop_t *loop;
     struct route_target *targets; /* with the addresses of this cell's providers */
@@ -31,7 +33,8 @@ struct dynabus {
     struct gateway_cell *cells;
     unsigned n_cells;
     atomic_uint next_cell; /* that dynabus_route() takes */
-    atomic_bool closing;
+    pthread_rwlock_t users; /* read: a call of the library's user is under way; write: closing is set */
+    bool closing;           /* under `users` */
 
     upstreams_t *upstreams;   /* targets and what their actors share */
     struct edge_group *edges; /* listeners; NULL without HTTP */

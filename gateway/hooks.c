@@ -18,6 +18,7 @@ struct hooks {
     } items[HOOKS_MAX];
     size_t n;
     uint64_t received;
+    atomic_uint_fast64_t call_until_us;
     uint64_t drain_deadline_us;
     struct bus_timer drain_timer;
 };
@@ -79,6 +80,13 @@ call_hooks(struct hooks *hooks, const struct event_record *record)
     arena_fini(&arena);
 }
 
+static bool
+is_too_late(const struct hooks *hooks)
+{
+    uint64_t until_us = atomic_load_explicit(&hooks->call_until_us, memory_order_relaxed);
+    return until_us != UINT64_MAX && dyn_mono_us(&dyn_clock_system) >= until_us;
+}
+
 static void
 hooks_receive(void *self, struct env **env_p)
 {
@@ -86,7 +94,9 @@ hooks_receive(void *self, struct env **env_p)
     struct event_record record;
     if ((*env_p)->kind == ENV_EVENT) {
         hooks->received++;
-        if (event_decode(dyn_block_slice((*env_p)->body), &record) == 0) {
+        if (is_too_late(hooks)) {
+            (void)atomic_fetch_add_explicit(&hooks->shared->events_dropped, 1, memory_order_relaxed);
+        } else if (event_decode(dyn_block_slice((*env_p)->body), &record) == 0) {
             call_hooks(hooks, &record);
         }
     }
@@ -121,6 +131,7 @@ hooks_new(struct router_shared *shared)
     struct hooks *hooks = dyn_zalloc(sizeof *hooks);
     hooks->shared = shared;
     hooks->drain_timer.fire = look_whether_idle;
+    atomic_init(&hooks->call_until_us, UINT64_MAX);
     (void)pthread_mutex_init(&hooks->lock, NULL);
     return hooks;
 }
@@ -138,6 +149,12 @@ hooks_add(hooks_t *hooks, dynabus_hook_fn hook, void *user)
         atomic_store_explicit(&hooks->shared->wants_events, true, memory_order_release);
     }
     return room ? 0 : -1;
+}
+
+void
+hooks_call_until(hooks_t *hooks, uint64_t until_us)
+{
+    atomic_store_explicit(&hooks->call_until_us, until_us, memory_order_relaxed);
 }
 
 static int

@@ -55,8 +55,9 @@ DYNABUS_API dynabus_t *dynabus_new(const struct dynabus_options *options, char *
 /* For dynabus_close: as long as `drain_timeout` of the configuration says. */
 #define DYNABUS_DRAIN_DEFAULT UINT32_MAX
 /* Lets running requests finish for up to `drain_ms`, cancels the rest (their callbacks are called), ends
- * all threads, frees everything and sets *gateway_p to NULL. Not from a callback. Returns how many parts
- * had to be cut off. */
+ * all threads, frees everything and sets *gateway_p to NULL. Not from a callback. Calls of other
+ * threads that are under way are waited for, and callbacks get -1 from theirs; no other thread may begin one
+ * when this has been called. Returns how many parts had to be cut off. */
 DYNABUS_API unsigned dynabus_close(dynabus_t **gateway_p, uint32_t drain_ms);
 
 /* One request, as a client would send it. */
@@ -91,7 +92,8 @@ typedef void (*dynabus_answer_fn)(void *user, const struct dynabus_answer *answe
  * on; anything else cancels the request (the answer callback follows). Must not block. */
 typedef int (*dynabus_chunk_fn)(void *user, const char *bytes, size_t len);
 
-/* 0, or -1 when the gateway is closing or the request has no body; then nothing is called. */
+/* 0, or -1 when the gateway is closing, the request has no body, or 64 MiB of requests wait already for a
+ * loop to take them; then nothing is called. */
 DYNABUS_API int dynabus_route(dynabus_t *gateway, const struct dynabus_request *request,
                               dynabus_answer_fn answered, void *user);
 /* The same with the answer in pieces when the request says "stream": true. */
@@ -131,8 +133,8 @@ struct dynabus_event {
 typedef void (*dynabus_hook_fn)(void *user, const struct dynabus_event *event);
 
 /* Hooks run one at a time on a thread that carries no requests; a hook that falls behind loses events
- * (dynabus_events_dropped), never slows requests. At most 16. 0, or -1 when there are too many. Only
- * requests that end after the call are seen. */
+ * (dynabus_events_dropped), never slows requests. At most 16. 0, or -1 when there are too many
+ * or the gateway is closing. Only requests that end after the call are seen. */
 DYNABUS_API int dynabus_add_hook(dynabus_t *gateway, dynabus_hook_fn hook, void *user);
 DYNABUS_API uint64_t dynabus_events_dropped(const dynabus_t *gateway);
 
@@ -140,7 +142,7 @@ DYNABUS_API uint64_t dynabus_events_dropped(const dynabus_t *gateway);
 DYNABUS_API const char *dynabus_url(const dynabus_t *gateway);
 /* Target names in order, comma separated. Borrowed. */
 DYNABUS_API const char *dynabus_targets(const dynabus_t *gateway);
-/* "master key", "none (loopback only)", ... Borrowed. */
+/* "MASTER_KEY", "none (loopback only)", ... Borrowed. */
 DYNABUS_API const char *dynabus_client_auth(const dynabus_t *gateway);
 /* "0.1.0". */
 DYNABUS_API const char *dynabus_version(void);
