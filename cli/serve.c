@@ -115,13 +115,14 @@ print_start(const dynabus_t *gateway, const struct dynabus_options *options)
 static void
 print_first_steps(const dynabus_t *gateway)
 {
-    (void)printf("\nTry it (add \"stream\":true for a stream):\n\n"
-                 "  curl %s/v1/chat/completions -H 'Content-Type: application/json' \\\n"
-                 "    -d '{\"model\":\"mock\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'\n\n"
-                 "Next: set OPENAI_API_KEY (and OPENAI_BASE_URL for another server) and start again, and its\n"
-                 "models are served too; point an OpenAI SDK at base URL %s/v1; or write a config file\n"
-                 "(`%s reference config` prints every key). Ctrl-C stops.\n",
-                 dynabus_url(gateway), dynabus_url(gateway), program_invocation_name);
+    (void)printf(
+        "\nTry it (add \"stream\":true for a stream):\n\n"
+        "  curl %s/v1/chat/completions -H 'Content-Type: application/json' \\\n"
+        "    -d '{\"model\":\"mock\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'\n\n"
+        "Next: set OPENAI_API_KEY (and OPENAI_BASE_URL for another server) and start again, and its\n"
+        "models are served too; point an OpenAI SDK at base URL %s/v1; or write a config file\n"
+        "(`%s reference config` prints every key). Ctrl-C stops.\n",
+        dynabus_url(gateway), dynabus_url(gateway), program_invocation_name);
 }
 
 int

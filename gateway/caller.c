@@ -9,12 +9,12 @@
 #include <stdlib.h>
 
 /* What a caller without a chunk callback may be handed in one piece. */
-#define CALLER_ANSWER_MAX  (50u * 1024 * 1024)
+#define CALLER_ANSWER_MAX (50u * 1024 * 1024)
 /* Of submitted requests that the loop has not taken yet. */
 #define CALLER_WAITING_MAX ((size_t)BUS_MAILBOX_DEFAULT)
 /* Of the drain time: what is ended by then is still settled by router and provider. */
-#define GIVE_UP_PERCENT    90u
-#define TRACE_ID_DIGITS    32u
+#define GIVE_UP_PERCENT 90u
+#define TRACE_ID_DIGITS 32u
 
 struct caller {
     bus_actor_t *me;
@@ -38,7 +38,7 @@ struct call {
     dyn_block_t *held; /* the answer so far, when it is not given out in pieces */
     bool cancelled;
     const char *broken; /* why no answer can be handed over, whatever the END says; or NULL */
-    bool is_stream; /* as the first CHUNK or END says */
+    bool is_stream;     /* as the first CHUNK or END says */
     char trace_id[TRACE_ID_DIGITS + 1];
 };
 

@@ -23,10 +23,11 @@ descriptors_check(unsigned n_cells, struct dyn_err *err)
     }
     free(fds);
     if (got < wanted) {
-        return dyn_err_set(err, DYN_E_IO,
-                           "%u cells need %u open files and connections to start with, and the limit leaves %u; "
-                           "raise it (`ulimit -n`) or use fewer cells",
-                           n_cells, wanted, got);
+        return dyn_err_set(
+            err, DYN_E_IO,
+            "%u cells need %u open files and connections to start with, and the limit leaves %u; "
+            "raise it (`ulimit -n`) or use fewer cells",
+            n_cells, wanted, got);
     }
     return 0;
 }

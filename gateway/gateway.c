@@ -61,7 +61,8 @@ settle(dynabus_t *gateway, struct dyn_err *err)
     return gateway_choose_admission(&gateway->env, listen, &gateway->shared.admission, &gateway->auth, err);
 }
 
-/* What is added first is drained and stopped last: housekeeping, hooks, then per cell providers, router, callers, edge. */
+/* What is added first is drained and stopped last: housekeeping, hooks, then per cell providers, router,
+ * callers, edge. */
 static int
 build(dynabus_t *gateway, struct dyn_err *err)
 {
@@ -202,7 +203,8 @@ route(dynabus_t *gateway, const struct dynabus_request *request, dynabus_chunk_f
     if (asked.body == NULL || answered == NULL || !enter(gateway)) {
         return -1;
     }
-    unsigned cell = atomic_fetch_add_explicit(&gateway->next_cell, 1, memory_order_relaxed) % gateway->n_cells;
+    unsigned cell =
+        atomic_fetch_add_explicit(&gateway->next_cell, 1, memory_order_relaxed) % gateway->n_cells;
     int rc = caller_submit(gateway->cells[cell].caller, &asked, chunk, answered, user);
     leave(gateway);
     return rc;

@@ -8,7 +8,7 @@
 enum { HOUSEKEEPING_EVERY_MS = 1000 };
 
 struct housekeeping {
-    bus_loop_t      *loop;
+    bus_loop_t *loop;
     struct bus_timer timer;
 };
 

@@ -58,10 +58,11 @@ check_dev(const char *listen, struct dyn_err *err)
         return -1;
     }
     if (!is_loopback) {
-        return dyn_err_set(err, DYN_E_CONFIG,
-                           "--dev asks nobody for a key, so it listens on loopback only, not on '%s'; leave out "
-                           "--dev and set MASTER_KEY",
-                           listen);
+        return dyn_err_set(
+            err, DYN_E_CONFIG,
+            "--dev asks nobody for a key, so it listens on loopback only, not on '%s'; leave out "
+            "--dev and set MASTER_KEY",
+            listen);
     }
     return 0;
 }
@@ -86,7 +87,8 @@ gateway_choose_listen(const struct dynabus_options *options, struct dyn_slice co
     int len = snprintf(out, out_size, "%s%s%.*s", bare && options->dev ? DEV_HOST : "", colon ? ":" : "",
                        (int)chosen.len, chosen.data);
     if (len < 0 || (size_t)len >= out_size) {
-        return dyn_err_set(err, DYN_E_CONFIG, "the address to listen on is longer than %zu bytes", out_size - 1);
+        return dyn_err_set(err, DYN_E_CONFIG, "the address to listen on is longer than %zu bytes",
+                           out_size - 1);
     }
     return options->dev ? check_dev(out, err) : 0;
 }

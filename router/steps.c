@@ -231,7 +231,8 @@ route_step_stream(struct route_request *rq)
         env_free(&chunk);
         rq->has_gap = true;
         bool is_full = err.code == DYN_E_FULL;
-        route_cancel_attempt(rq, is_full ? ERR_SATURATED : ERR_CLIENT_CLOSED, is_full ? "owner full" : "owner gone");
+        route_cancel_attempt(rq, is_full ? ERR_SATURATED : ERR_CLIENT_CLOSED,
+                             is_full ? "owner full" : "owner gone");
     }
     return ROUTE_STEP_WAIT;
 }
@@ -265,7 +266,8 @@ route_step_local(struct route_request *rq)
     struct env *end = route_local_answer(rq);
     if (end == NULL) {
         char text[200];
-        (void)snprintf(text, sizeof text, "the model '%.*s' is not served here", shown_len(rq->model), rq->model.data);
+        (void)snprintf(text, sizeof text, "the model '%.*s' is not served here", shown_len(rq->model),
+                       rq->model.data);
         return route_fail(rq, ERR_MODEL_NOT_FOUND, text, "model");
     }
     return finish(rq, end);

@@ -10,15 +10,15 @@
 
 struct outcome {
     struct gate gate;
-    int         status;
-    unsigned    answers;
-    unsigned    pieces;
-    unsigned    stop_after; /* pieces; 0: never */
-    size_t      body_len;
-    char        error_code[64];
-    char        error[160];
-    char        trace_id[64];
-    uint64_t    completion_tokens;
+    int status;
+    unsigned answers;
+    unsigned pieces;
+    unsigned stop_after; /* pieces; 0: never */
+    size_t body_len;
+    char error_code[64];
+    char error[160];
+    char trace_id[64];
+    uint64_t completion_tokens;
 };
 
 static void
@@ -29,7 +29,8 @@ answered(void *user, const struct dynabus_answer *answer)
     outcome->answers++;
     outcome->body_len = answer->body_len;
     outcome->completion_tokens = answer->completion_tokens;
-    (void)snprintf(outcome->error_code, sizeof outcome->error_code, "%s", answer->error_code ? answer->error_code : "");
+    (void)snprintf(outcome->error_code, sizeof outcome->error_code, "%s",
+                   answer->error_code ? answer->error_code : "");
     (void)snprintf(outcome->error, sizeof outcome->error, "%s", answer->error ? answer->error : "");
     (void)snprintf(outcome->trace_id, sizeof outcome->trace_id, "%s", answer->trace_id);
     gate_open(&outcome->gate);
@@ -113,7 +114,7 @@ an_answer_beyond_what_can_be_handed_over_is_an_error(void **state)
 struct stopper {
     struct gate reached;
     struct gate go_on;
-    bool        stopped;
+    bool stopped;
 };
 
 static int
@@ -220,7 +221,7 @@ whoever_brings_a_credential_needs_the_right_one(void **state)
     (void)state;
     static const struct {
         const char *credential;
-        int         status;
+        int status;
     } cases[] = {{NULL, 200}, {"sk-right", 200}, {"sk-wrong", 401}, {"", 401}};
     assert_int_equal(setenv("MASTER_KEY", "sk-right", 1), 0);
     dynabus_t *gateway = fixture_gateway(1, NULL);

@@ -1,5 +1,6 @@
 /* The end of a gateway, attacked: with requests in flight, with threads that go on calling, with hooks that
- * are slow, two at once. Every request that was taken is answered exactly once, and nothing waits for ever. */
+ * are slow, two at once. Every request that was taken is answered exactly once, and nothing waits for ever.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -48,9 +49,9 @@ ignore_event(void *user, const struct dynabus_event *event)
 /* ---- threads that go on calling ---- */
 
 struct crowd {
-    dynabus_t   *gateway;
+    dynabus_t *gateway;
     struct tally tally;
-    struct gate  refused; /* once by each thread */
+    struct gate refused; /* once by each thread */
 };
 
 static void *
@@ -61,7 +62,8 @@ call_until_refused(void *arg)
     struct dynabus_request stream = fixture_request(CHAT_STREAM("mock"));
     for (unsigned i = 0;; i++) {
         int rc = i % 2 == 0 ? dynabus_route(crowd->gateway, &plain, count_answer, &crowd->tally)
-                            : dynabus_route_stream(crowd->gateway, &stream, stop_at_once, count_answer, &crowd->tally);
+                            : dynabus_route_stream(crowd->gateway, &stream, stop_at_once, count_answer,
+                                                   &crowd->tally);
         if (rc != 0) {
             break;
         }
@@ -117,7 +119,8 @@ threads_that_go_on_calling_are_refused_and_what_was_taken_is_answered(void **sta
         }
         wait_for(&crowd.tally.taken, 200);
         struct dynabus_request held = fixture_request(CHAT_STREAM("mock-tokens-3"));
-        assert_int_equal(dynabus_route_stream(crowd.gateway, &held, wait_for_the_crowd, count_held, &crowd), 0);
+        assert_int_equal(dynabus_route_stream(crowd.gateway, &held, wait_for_the_crowd, count_held, &crowd),
+                         0);
         dynabus_t *gateway = crowd.gateway;
         assert_int_equal(dynabus_close(&gateway, 60000), 0);
         for (unsigned i = 0; i < CALLERS; i++) {
@@ -199,9 +202,9 @@ two_gateways_end_at_the_same_time(void **state)
 /* ---- callbacks ---- */
 
 struct chain {
-    dynabus_t   *gateway;
-    atomic_uint  links;
-    struct gate  ended; /* refused, which is how a chain ends */
+    dynabus_t *gateway;
+    atomic_uint links;
+    struct gate ended; /* refused, which is how a chain ends */
 };
 
 static void
@@ -232,7 +235,7 @@ an_answer_may_ask_again_until_the_gateway_closes(void **state)
 
 struct slow_hook {
     struct gate begun;
-    bool        told;
+    bool told;
     atomic_uint calls;
 };
 

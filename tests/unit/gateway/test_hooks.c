@@ -1,4 +1,5 @@
-/* Hooks at their edges, and the housekeeping beside them: what events carry, who is told, what the log says. */
+/* Hooks at their edges, and the housekeeping beside them: what events carry, who is told, what the log says.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,23 +16,23 @@
 
 struct seen {
     struct gate gate;
-    unsigned    calls;
-    char        model[64];
-    char        target[64];
-    char        provider[64];
-    char        error[160];
-    char        error_code[64];
-    char        key_id[32];
-    size_t      trace_len;
-    int         status;
-    bool        stream;
-    bool        has_error;
-    uint32_t    attempts;
-    uint32_t    upstream_calls;
-    uint64_t    latency_us;
-    uint64_t    ttft_us;
-    uint64_t    tokens_in;
-    uint64_t    timestamp_us;
+    unsigned calls;
+    char model[64];
+    char target[64];
+    char provider[64];
+    char error[160];
+    char error_code[64];
+    char key_id[32];
+    size_t trace_len;
+    int status;
+    bool stream;
+    bool has_error;
+    uint32_t attempts;
+    uint32_t upstream_calls;
+    uint64_t latency_us;
+    uint64_t ttft_us;
+    uint64_t tokens_in;
+    uint64_t timestamp_us;
 };
 
 #define COPY(out, text) (void)snprintf((out), sizeof(out), "%s", (text) != NULL ? (text) : "")

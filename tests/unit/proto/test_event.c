@@ -1,6 +1,6 @@
-/* The record of an ended request as a msgpack map and back: every field, both kinds, and maps of strangers. */
+/* The record of an ended request as a msgpack map and back: every field, both kinds, and maps of strangers.
+ */
 #include "proto/event.h"
-
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,12 +14,13 @@ enum field_kind { KIND_TEXT, KIND_UINT, KIND_BOOL, KIND_REAL };
 enum field_where { IN_C = 1, IN_F = 2, IN_CF = 3 };
 
 static const struct {
-    const char      *name;
-    enum field_kind  kind;
+    const char *name;
+    enum field_kind kind;
     enum field_where where;
-    size_t           offset;
+    size_t offset;
 } fields[] = {
-#define EVENT_FIELD(type, name, where, help) {#name, KIND_##type, IN_##where, offsetof(struct event_record, name)},
+#define EVENT_FIELD(type, name, where, help)                                                                 \
+    {#name, KIND_##type, IN_##where, offsetof(struct event_record, name)},
 #include "proto/event_fields.def"
 #undef EVENT_FIELD
 };
@@ -57,7 +58,8 @@ is_same(const struct event_record *a, const struct event_record *b, size_t i)
     switch (fields[i].kind) {
     case KIND_TEXT:
         return dyn_slice_eq(*(const struct dyn_slice *)left, *(const struct dyn_slice *)right) &&
-               (((const struct dyn_slice *)left)->data == NULL) == (((const struct dyn_slice *)right)->data == NULL);
+               (((const struct dyn_slice *)left)->data == NULL) ==
+                   (((const struct dyn_slice *)right)->data == NULL);
     case KIND_UINT:
         return *(const uint64_t *)left == *(const uint64_t *)right;
     case KIND_BOOL:
@@ -109,7 +111,8 @@ static void
 text_that_is_not_utf8_does_not_spoil_the_event(void **state)
 {
     (void)state;
-    struct event_record record = {.failed = true, .error_code = DYN_SLICE("x"), .error = DYN_SLICE("a\xC3(\xFF")};
+    struct event_record record = {
+        .failed = true, .error_code = DYN_SLICE("x"), .error = DYN_SLICE("a\xC3(\xFF")};
     struct event_record again;
     struct dyn_buf map = DYN_BUF_INIT;
     event_encode(&record, &map);
@@ -150,16 +153,16 @@ what_is_no_sound_map_is_refused(void **state)
     (void)state;
     const struct dyn_slice bad[] = {
         dyn_slice(NULL, 0),
-        MAP("\xc0"),                                 /* nil */
-        MAP("\x91\x01"),                             /* an array */
-        MAP("\x81\x01\x01"),                         /* a key that is no text */
-        MAP("\x81\x81\x01\x01\x01"),                 /* a key that is a map */
-        MAP("\x81\xa6status"),                       /* cut */
-        MAP("\x80\x80"),                             /* something behind */
-        MAP("\xdf\xff\xff\xff\xff\xa1x\x01"),        /* four thousand million members */
-        MAP("\x81\xa5model\xdb\xff\xff\xff\xff"),    /* a text longer than everything */
-        MAP("\x81\xa5model\xa1\xff"),                /* not UTF-8 */
-        MAP("\x81\xa1x\xc7\x01\x01\x01"),            /* an extension */
+        MAP("\xc0"),                                                  /* nil */
+        MAP("\x91\x01"),                                              /* an array */
+        MAP("\x81\x01\x01"),                                          /* a key that is no text */
+        MAP("\x81\x81\x01\x01\x01"),                                  /* a key that is a map */
+        MAP("\x81\xa6status"),                                        /* cut */
+        MAP("\x80\x80"),                                              /* something behind */
+        MAP("\xdf\xff\xff\xff\xff\xa1x\x01"),                         /* four thousand million members */
+        MAP("\x81\xa5model\xdb\xff\xff\xff\xff"),                     /* a text longer than everything */
+        MAP("\x81\xa5model\xa1\xff"),                                 /* not UTF-8 */
+        MAP("\x81\xa1x\xc7\x01\x01\x01"),                             /* an extension */
         MAP("\x81\xa1x\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x01"), /* deep */
     };
     for (size_t i = 0; i < DYN_ARRAY_LEN(bad); i++) {

@@ -12,8 +12,14 @@ static const struct dyn_slice first_models[] = {DYN_SLICE_INIT("gpt"), DYN_SLICE
 static const struct dyn_slice second_models[] = {DYN_SLICE_INIT("gpt"), DYN_SLICE_INIT("other")};
 
 static const struct route_target targets[] = {
-    {.name = DYN_SLICE_INIT("first"), .provider = DYN_SLICE_INIT("openai"), .models = first_models, .n_models = 2},
-    {.name = DYN_SLICE_INIT("second"), .provider = DYN_SLICE_INIT("mock"), .models = second_models, .n_models = 2},
+    {.name = DYN_SLICE_INIT("first"),
+     .provider = DYN_SLICE_INIT("openai"),
+     .models = first_models,
+     .n_models = 2},
+    {.name = DYN_SLICE_INIT("second"),
+     .provider = DYN_SLICE_INIT("mock"),
+     .models = second_models,
+     .n_models = 2},
     {.name = DYN_SLICE_INIT("any"), .provider = DYN_SLICE_INIT("openai-compatible")},
 };
 
