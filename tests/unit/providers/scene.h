@@ -32,6 +32,8 @@
 
 enum { SCENE_REQUESTS_MAX = 1200 };
 
+static bool scene_inproc; /* the bus sends over libzmq also inside the loop */
+
 struct scene;
 typedef void (*script_fn)(struct scene *scene, struct env *env);
 
@@ -94,6 +96,12 @@ owner_grant(struct scene *scene, const struct env *chunk, size_t bytes)
     struct env *credit = env_about(ENV_CREDIT, chunk);
     credit->credit = (uint32_t)bytes;
     scene_send(scene, credit);
+}
+
+static inline size_t
+scene_expected(const struct scene *scene)
+{
+    return scene->n_expected ? scene->n_expected : scene->n_requests;
 }
 
 static inline void
@@ -176,9 +184,9 @@ scene_request(struct scene *scene, const char *body)
 static inline void
 scene_start(struct scene *scene)
 {
-    struct bus_options options = {.mailbox_bytes = scene->mailbox_bytes};
+    struct bus_options options = {.inproc = scene_inproc, .mailbox_bytes = scene->mailbox_bytes};
     struct dyn_err err = {.text = ""};
-    gate_init(&scene->ended, scene->n_expected ? scene->n_expected : (unsigned)scene->n_requests);
+    gate_init(&scene->ended, (unsigned)scene_expected(scene));
     scene->bus = bus_new(&options, &err);
     scene->loop = bus_add_loop(scene->bus, "provider-test");
     struct http_client_options http = {.connections_max = 0};
@@ -246,3 +254,8 @@ scene_header(const struct env *env, const char *name)
     }
     return NULL;
 }
+
+/* The tests of a program, over both wires of a loop. */
+#define SCENE_RUN_BOTH_WAYS(tests, setup, teardown)                                                          \
+    (cmocka_run_group_tests_name("local wire", tests, setup, teardown) +                                     \
+     (scene_inproc = true, cmocka_run_group_tests_name("inproc wire", tests, setup, teardown)))

@@ -526,5 +526,5 @@ main(void)
         cmocka_unit_test(an_answer_without_end_is_given_up),
         cmocka_unit_test(a_rough_day_leaves_nothing),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return SCENE_RUN_BOTH_WAYS(tests, NULL, NULL);
 }

@@ -388,6 +388,7 @@ tls_sessions_are_shared(void **state)
     struct dyn_err err;
     certificate_make(&certificate, "DNS:upstream.test", 3600);
     served = &certificate;
+    atomic_store(&resumed, 0);
     struct upstream *upstream = upstream_new(answers_once_over_tls, NULL);
     bus_loop_t *loop = bus_loop_new("tls");
     struct http_client_options none = {.connections_max = 0};
@@ -592,5 +593,5 @@ main(void)
         cmocka_unit_test(https_goes_through_a_tunnel),
         cmocka_unit_test(a_proxy_that_refuses_is_named),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return SCENE_RUN_BOTH_WAYS(tests, NULL, NULL);
 }

@@ -87,5 +87,5 @@ main(void)
         cmocka_unit_test(plain_answer_is_one_end),
         cmocka_unit_test(stream_is_passed_on),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return SCENE_RUN_BOTH_WAYS(tests, NULL, NULL);
 }

@@ -313,5 +313,5 @@ main(void)
         cmocka_unit_test(repeats_are_ignored),
         cmocka_unit_test(too_many_calls_are_refused),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return SCENE_RUN_BOTH_WAYS(tests, NULL, NULL);
 }
