@@ -41,6 +41,7 @@ grow(struct env_map *map)
 {
     struct env_map old = *map;
     map->n_buckets *= 2;
+    map->first = 0;
     map->buckets = dyn_zalloc(map->n_buckets * sizeof(struct env_map_node *));
     for (size_t i = 0; i < old.n_buckets; i++) {
         for (struct env_map_node *node = old.buckets[i]; node != NULL;) {
@@ -64,6 +65,7 @@ env_map_add(struct env_map *map, struct env_map_node *node, const struct env_id 
     size_t bucket = bucket_of(map, id);
     node->next = map->buckets[bucket];
     map->buckets[bucket] = node;
+    map->first = bucket < map->first ? bucket : map->first;
     map->n++;
 }
 
@@ -80,12 +82,13 @@ env_map_remove(struct env_map *map, struct env_map_node *node)
 }
 
 struct env_map_node *
-env_map_any(const struct env_map *map)
+env_map_any(struct env_map *map)
 {
-    for (size_t i = 0; map->n > 0 && i < map->n_buckets; i++) {
-        if (map->buckets[i] != NULL) {
-            return map->buckets[i];
-        }
+    if (map->n == 0) {
+        return NULL;
     }
-    return NULL;
+    while (map->buckets[map->first] == NULL) {
+        map->first++;
+    }
+    return map->buckets[map->first];
 }

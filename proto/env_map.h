@@ -15,6 +15,7 @@ struct env_map {
     struct env_map_node **buckets;
     size_t                n_buckets; /* a power of two */
     size_t                n;
+    size_t               first;     /* no node lies in a bucket before this one; for env_map_any() */
 };
 
 void env_map_init(struct env_map *map);
@@ -23,5 +24,5 @@ struct env_map_node *env_map_find(const struct env_map *map, const struct env_id
 /* The id must not be there yet; node->id is set. */
 void env_map_add(struct env_map *map, struct env_map_node *node, const struct env_id *id);
 void env_map_remove(struct env_map *map, struct env_map_node *node);
-/* Any node, or NULL when empty: for teardown. */
-struct env_map_node *env_map_any(const struct env_map *map);
+/* Any node, or NULL when empty. Taking and removing all of them costs one walk over the buckets. */
+struct env_map_node *env_map_any(struct env_map *map);
