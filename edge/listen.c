@@ -340,3 +340,11 @@ listen_close(struct listeners *listeners)
     free(listeners->fds);
     *listeners = (struct listeners){0};
 }
+
+void
+listen_url(const char *text, char out[LISTEN_URL_SIZE])
+{
+    const char *port = strrchr(text, ':');
+    bool is_any = strncmp(text, "[::]:", 5) == 0 || strncmp(text, "0.0.0.0:", 8) == 0;
+    (void)snprintf(out, LISTEN_URL_SIZE, "http://%s%s", is_any ? "127.0.0.1" : "", is_any ? port : text);
+}

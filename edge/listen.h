@@ -23,5 +23,10 @@ int  listen_open(struct dyn_slice address, unsigned n_cells, bool share, struct 
                  struct dyn_err *err);
 void listen_close(struct listeners *listeners);
 
+/* "http://127.0.0.1:8080" of a listener's text: what a client on this machine types, so loopback stands for all
+ * addresses. */
+enum { LISTEN_URL_SIZE = LISTEN_TEXT_SIZE + 8 };
+void listen_url(const char *text, char out[LISTEN_URL_SIZE]);
+
 /* Every address that it stands for can be reached from this host only. -1: it makes no sense. */
 int listen_is_loopback(struct dyn_slice address, bool *is_loopback, struct dyn_err *err);

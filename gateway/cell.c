@@ -1,6 +1,5 @@
 #include "gateway/cell.h"
 
-#include "core/buf.h"
 #include "core/log.h"
 #include "edge/edge.h"
 
@@ -91,6 +90,7 @@ gateway_add_cells(dynabus_t *gateway, bus_addr_t events, struct dyn_err *err)
     }
     return 0;
 }
+
 /* ---- HTTP ---- */
 
 struct dyn_slice
@@ -132,19 +132,6 @@ open_listeners(dynabus_t *gateway, struct dyn_err *err)
     }
 }
 
-/* What a client on this machine types: loopback stands for "all addresses". */
-static char *
-url_of(const char *address)
-{
-    struct dyn_buf url = DYN_BUF_INIT;
-    const char *port = strrchr(address, ':');
-    bool is_any = strncmp(address, "[::]:", 5) == 0 || strncmp(address, "0.0.0.0:", 8) == 0;
-    dyn_buf_addf(&url, "http://%s%s", is_any ? "127.0.0.1" : "", is_any && port != NULL ? port : address);
-    char *text = dyn_strdup(dyn_buf_cstr(&url));
-    dyn_buf_fini(&url);
-    return text;
-}
-
 int
 gateway_open_edges(dynabus_t *gateway, struct dyn_err *err)
 {
@@ -155,7 +142,9 @@ gateway_open_edges(dynabus_t *gateway, struct dyn_err *err)
     if (open_listeners(gateway, err) != 0) {
         return -1;
     }
-    gateway->url = url_of(edge_group_address(gateway->edges));
+    char url[LISTEN_URL_SIZE];
+    listen_url(edge_group_address(gateway->edges), url);
+    gateway->url = dyn_strdup(url);
     return 0;
 }
 

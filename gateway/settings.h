@@ -16,7 +16,8 @@ struct gateway_env {
 struct gateway_env gateway_env_read(void);
 
 /* Where to listen: the option, else the configuration, else PORT, else 8080; --dev on loopback only.
- * `configured` may be absent. -1 when PORT is no port, the address is too long, or --dev would leave loopback. */
+ * `configured` may be absent. -1 when PORT is no port, the address is too long, or --dev would leave
+ * loopback. */
 int gateway_choose_listen(const struct dynabus_options *options, struct dyn_slice configured,
                           const struct gateway_env *env, char *out, size_t out_size, struct dyn_err *err);
 

@@ -25,7 +25,7 @@ enum {
 struct mock {
     struct mock_core core;
     char *key; /* NULL: none is asked */
-    char url[MOCK_URL_SIZE];
+    char url[LISTEN_URL_SIZE];
     uint16_t port;
     int fd;
     struct bus_fd accept_watch;
