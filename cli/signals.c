@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
+#include <time.h>
 #include <unistd.h>
 
 static sigset_t
@@ -34,10 +35,27 @@ signals_wait(void)
     return number;
 }
 
+/* Who forwards a signal to us and has it delivered to our process group too sends it twice, meaning it once.
+ */
+enum { SAME_SIGNAL_MS = 500 };
+
+static struct timespec first_at;
+
+static long
+ms_since_first(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now); /* async-signal-safe */
+    return (long)(now.tv_sec - first_at.tv_sec) * 1000 + (now.tv_nsec - first_at.tv_nsec) / 1000000;
+}
+
 static void
 end_now(int number)
 {
     (void)number;
+    if (ms_since_first() < SAME_SIGNAL_MS) {
+        return;
+    }
     static const char text[] = "dynabus: second signal, ending at once\n";
     ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
     (void)ignored;
@@ -47,7 +65,8 @@ end_now(int number)
 void
 signals_exit_on_second(void)
 {
-    struct sigaction action = {.sa_handler = end_now};
+    struct sigaction action = {.sa_handler = end_now, .sa_flags = SA_RESTART};
+    (void)clock_gettime(CLOCK_MONOTONIC, &first_at);
     (void)sigaction(SIGTERM, &action, NULL);
     (void)sigaction(SIGINT, &action, NULL);
     sigset_t set = ending_signals();

@@ -7,10 +7,26 @@ import time
 
 import pytest
 
-from harness.http import chat_once
+from harness.http import Connection, chat_once
 from harness.process import BINARY, HttpProcess, clean_environment, free_port
 
 BODY = {"model": "mock", "messages": [{"role": "user", "content": "x"}]}
+
+
+@pytest.fixture
+def dev(tmp_path):
+    started = []
+
+    def start():
+        port = free_port()
+        gateway = HttpProcess(["serve", "--dev", "--listen", f"127.0.0.1:{port}"], port, tmp_path / "log", "/readyz")
+        started.append(gateway)
+        return gateway.wait_ready()
+
+    yield start
+    for gateway in started:
+        gateway.kill()
+        gateway.assert_clean_log()
 
 
 def command(*arguments, **options):
@@ -106,3 +122,38 @@ def test_a_low_limit_of_descriptors_ends_in_a_sentence(tmp_path):
         else:
             assert gateway.child.returncode == 1, (limit, gateway.child.returncode, gateway.log())
             assert "ulimit" in gateway.log(), (limit, gateway.log())
+
+
+def stream_of(gateway, model):
+    connection = Connection(gateway.port)
+    pieces = connection.pieces(connection.start_chat({**BODY, "model": model, "stream": True}))
+    next(pieces)
+    return connection, pieces
+
+
+def test_a_signal_that_arrives_twice_means_one(dev):
+    """Delivered to the process group and forwarded by a wrapper: the stream still ends whole."""
+    gateway = dev()
+    connection, pieces = stream_of(gateway, "mock-tokens-20-pace-20")
+    with connection:
+        gateway.signal(signal.SIGINT)
+        gateway.signal(signal.SIGTERM)
+        assert b"".join(pieces).endswith(b"data: [DONE]\n\n")
+    assert gateway.wait_exit() == 0
+
+
+def test_a_second_signal_ends_at_once(dev):
+    gateway = dev()
+    connection, _ = stream_of(gateway, "mock-tokens-10000-pace-50")
+    with connection:
+        gateway.signal()
+        time.sleep(0.8)  # one that comes sooner is taken for the first again
+        assert gateway.child.poll() is None
+        gateway.signal()
+        assert gateway.wait_exit() == 1
+
+
+def test_a_hangup_does_not_end_it(dev):
+    gateway = dev()
+    gateway.signal(signal.SIGHUP)
+    assert chat_once(gateway.port, BODY).status == 200

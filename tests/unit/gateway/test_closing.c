@@ -243,14 +243,14 @@ static void
 be_slow(void *user, const struct dynabus_event *event)
 {
     struct slow_hook *slow = user;
-    struct timespec while_ = {.tv_nsec = 50 * 1000000};
+    struct timespec pause = {.tv_nsec = 50 * 1000000};
     (void)event;
     (void)atomic_fetch_add(&slow->calls, 1);
     if (!slow->told) {
         slow->told = true;
         gate_open(&slow->begun);
     }
-    (void)nanosleep(&while_, NULL);
+    (void)nanosleep(&pause, NULL);
 }
 
 /* Without an end to the calls 200 events would take ten seconds more than the gateway has. */
