@@ -49,42 +49,14 @@ free_chunk(struct arena_chunk *chunk)
     free(chunk);
 }
 
-/* Frees the list from `chunk` on, but for the first of the usual size when `keep` is set; returns that. */
-static struct arena_chunk *
-free_chunks(struct arena_chunk *chunk, bool keep)
-{
-    struct arena_chunk *kept = NULL;
-    while (chunk != NULL) {
-        struct arena_chunk *older = chunk->older;
-        if (keep && kept == NULL && chunk->size == ARENA_CHUNK_BYTES) {
-            kept = chunk;
-            kept->older = NULL;
-        } else {
-            free_chunk(chunk);
-        }
-        chunk = older;
-    }
-    return kept;
-}
-
-void
-arena_reset(struct arena *arena)
-{
-    arena->chunks = free_chunks(arena->chunks, arena->inline_memory == NULL);
-    arena->used = 0;
-    if (arena->inline_memory != NULL) {
-        use_piece(arena, arena->inline_memory, arena->inline_size);
-    } else if (arena->chunks != NULL) {
-        use_piece(arena, arena->chunks->memory, arena->chunks->size);
-    } else {
-        use_piece(arena, NULL, 0);
-    }
-}
-
 void
 arena_fini(struct arena *arena)
 {
-    (void)free_chunks(arena->chunks, false);
+    for (struct arena_chunk *chunk = arena->chunks; chunk != NULL;) {
+        struct arena_chunk *older = chunk->older;
+        free_chunk(chunk);
+        chunk = older;
+    }
     if (arena->inline_memory != NULL) {
         ASAN_UNPOISON_MEMORY_REGION(arena->inline_memory, arena->inline_size);
     }

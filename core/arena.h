@@ -12,13 +12,11 @@ struct arena {
     struct arena_chunk *chunks; /* newest first; what was malloc'd */
     char *inline_memory;        /* borrowed first piece, may be NULL */
     size_t inline_size;
-    size_t used; /* bytes handed out since the last reset */
+    size_t used; /* bytes handed out */
 };
 
 /* `memory` (may be NULL) is used up before anything is allocated; it must stay until arena_fini. */
 void arena_init(struct arena *arena, void *memory, size_t size);
-/* Everything handed out is gone. Without an inline piece one chunk is kept for the next use. */
-void arena_reset(struct arena *arena);
 void arena_fini(struct arena *arena);
 /* Aligned for any object. Never NULL. */
 void *arena_alloc(struct arena *arena, size_t size) __attribute__((returns_nonnull));

@@ -58,12 +58,6 @@ dyn_rng_below(struct dyn_rng *rng, uint64_t bound)
     return draw % bound;
 }
 
-double
-dyn_rng_unit(struct dyn_rng *rng)
-{
-    return (double)(dyn_rng_next(rng) >> 11) * 0x1.0p-53;
-}
-
 static void
 fill_from_kernel(uint8_t *out, size_t len)
 {

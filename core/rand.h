@@ -12,7 +12,6 @@ struct dyn_rng {
 void dyn_rng_seed(struct dyn_rng *rng, uint64_t seed); /* the same seed gives the same draws */
 uint64_t dyn_rng_next(struct dyn_rng *rng);
 uint64_t dyn_rng_below(struct dyn_rng *rng, uint64_t bound); /* uniform in [0, bound); bound > 0 */
-double dyn_rng_unit(struct dyn_rng *rng);                    /* uniform in [0, 1), 53 bits */
 
 /* Bytes nobody can predict, from getrandom(2); buffered per thread so that an id costs no call. */
 void dyn_random_bytes(void *out, size_t len);

@@ -1,4 +1,4 @@
-/* Life of an envelope: made, filled, cloned, freed. What it looks like on a wire is env_codec.c; who
+/* Life of an envelope: made, filled, cloned, freed. What it looks like on a wire is env_codec.h; who
  * may send which is the business of the actors.
  *
  * Cost: one allocation of about 1 KB; only the fields are zeroed, not the inline memory behind them. */

@@ -1,4 +1,4 @@
-/* Reading MessagePack in place, see mp.h. Who decides what a map means is env_codec.c. */
+/* Reading MessagePack in place, see mp.h. What a map means is decided in env_decode.c. */
 #include "proto/mp.h"
 
 #include "core/text.h"

@@ -116,21 +116,6 @@ bounded_draws_are_even(void **state)
     }
 }
 
-static void
-unit_draws_fill_the_half_open_interval(void **state)
-{
-    (void)state;
-    struct dyn_rng rng;
-    dyn_rng_seed(&rng, 6);
-    double sum = 0;
-    for (int i = 0; i < 100000; i++) {
-        double draw = dyn_rng_unit(&rng);
-        assert_true(draw >= 0.0 && draw < 1.0);
-        sum += draw;
-    }
-    assert_true(sum > 49000 && sum < 51000);
-}
-
 static void *
 draw_bytes(void *out)
 {
@@ -204,7 +189,6 @@ main(void)
         cmocka_unit_test(draws_are_those_of_the_published_generator),
         cmocka_unit_test(a_seed_repeats_its_draws),
         cmocka_unit_test(bounded_draws_are_even),
-        cmocka_unit_test(unit_draws_fill_the_half_open_interval),
         cmocka_unit_test(random_bytes_do_not_repeat),
         cmocka_unit_test(hex_both_ways),
     };
