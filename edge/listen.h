@@ -23,8 +23,8 @@ int  listen_open(struct dyn_slice address, unsigned n_cells, bool share, struct 
                  struct dyn_err *err);
 void listen_close(struct listeners *listeners);
 
-/* "http://127.0.0.1:8080" of a listener's text: what a client on this machine types, so loopback stands for all
- * addresses. */
+/* "http://127.0.0.1:8080" of a listener's text: what a client on this machine types, so loopback stands for
+ * all addresses. */
 enum { LISTEN_URL_SIZE = LISTEN_TEXT_SIZE + 8 };
 void listen_url(const char *text, char out[LISTEN_URL_SIZE]);
 

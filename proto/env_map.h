@@ -15,7 +15,7 @@ struct env_map {
     struct env_map_node **buckets;
     size_t                n_buckets; /* a power of two */
     size_t                n;
-    size_t               first;     /* no node lies in a bucket before this one; for env_map_any() */
+    size_t                first;     /* no node lies in a bucket before this one; for env_map_any() */
 };
 
 void env_map_init(struct env_map *map);

@@ -21,8 +21,8 @@ struct event_record {
 
 void event_encode(const struct event_record *record, struct dyn_buf *out);
 /* Texts point into `map`, which may come from anywhere. -1 and an empty record when it is no sound map with
- * text keys. Unknown keys are ignored, and values of another type than the field's; of a repeated key the last
- * counts. */
+ * text keys. Unknown keys are ignored, and values of another type than the field's; of a repeated key the
+ * last counts. */
 int event_decode(struct dyn_slice map, struct event_record *record);
 
 /* The reference page in Markdown, from the table. */
