@@ -9,6 +9,7 @@
 
 /* The bundled mock serves "mock", and every behaviour that is spelled in a model's name (docs/mock.md). */
 static const struct dyn_slice mock_models[] = {DYN_SLICE_INIT("mock")};
+#define MOCK_NAME "mock"
 static const struct dyn_slice mock_prefix = DYN_SLICE_INIT("mock-");
 
 struct upstreams {
@@ -27,7 +28,22 @@ add_mock(upstreams_t *upstreams, const struct provider_config *config, struct dy
     }
     char root[128];
     (void)snprintf(root, sizeof root, "%s/v1", mock_url(upstreams->mock));
-    return provider_targets_add(upstreams->targets, config, "mock", "mock", root, err);
+    return provider_targets_add(upstreams->targets, config, MOCK_NAME, "mock", root, err);
+}
+
+/* Targets are told apart by their names, in the log as well as in answers. */
+static int
+check_mock_name(const upstreams_t *upstreams, struct dyn_err *err)
+{
+    for (size_t i = 1; i < provider_targets_count(upstreams->targets); i++) {
+        if (dyn_slice_is(provider_targets_at(upstreams->targets, i)->name, MOCK_NAME)) {
+            return dyn_err_set(err, DYN_E_CONFIG,
+                               "--dev has a target '" MOCK_NAME
+                               "' of its own; give the one in the configuration "
+                               "another name");
+        }
+    }
+    return 0;
 }
 
 static int
@@ -40,6 +56,9 @@ add_all(upstreams_t *upstreams, const struct provider_config *config, bool dev, 
         return -1;
     }
     if (config->targets.n == 0 && provider_targets_add_env(upstreams->targets, config, err) != 0) {
+        return -1;
+    }
+    if (dev && check_mock_name(upstreams, err) != 0) {
         return -1;
     }
     size_t n = provider_targets_count(upstreams->targets);

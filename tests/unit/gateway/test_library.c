@@ -275,6 +275,21 @@ a_missing_file_is_told(void **state)
     assert_non_null(strstr(why, "does-not-exist.yaml"));
 }
 
+static void
+the_name_of_the_bundled_mock_is_taken(void **state)
+{
+    (void)state;
+    struct dynabus_options options = DYNABUS_OPTIONS_INIT;
+    options.dev = true;
+    options.cells = 1;
+    options.config_text =
+        "targets: [{name: mock, provider: openai-compatible, base_url: 'http://127.0.0.1:1/v1'}]";
+    char why[2048] = "";
+    assert_null(dynabus_new(&options, why, sizeof why));
+    assert_non_null(strstr(why, "'mock'"));
+    assert_null(strchr(why, '\n'));
+}
+
 int
 main(void)
 {
@@ -290,6 +305,7 @@ main(void)
         cmocka_unit_test(closing_answers_what_is_still_running),
         cmocka_unit_test(a_bad_configuration_is_told_with_its_place),
         cmocka_unit_test(a_missing_file_is_told),
+        cmocka_unit_test(the_name_of_the_bundled_mock_is_taken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
