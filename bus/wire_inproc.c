@@ -16,6 +16,7 @@
 #include "proto/env_codec.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <zmq.h>
@@ -247,10 +248,17 @@ receive(struct zmq_poll *poll)
 
 /* ---- life ---- */
 
+/* Debian's libzmq sets up libpgm with its first context and takes it down with its last, which is not safe
+ * when one gateway begins while another ends. The only lock that gateways share; never taken by a running
+ * one. */
+static pthread_mutex_t context_lock = PTHREAD_MUTEX_INITIALIZER;
+
 static int
 open_context(bus_t *bus, struct dyn_err *err)
 {
+    (void)pthread_mutex_lock(&context_lock);
     bus->zmq = zmq_ctx_new();
+    (void)pthread_mutex_unlock(&context_lock);
     if (bus->zmq == NULL) {
         return dyn_err_set(err, DYN_E_IO, "cannot open the bus: %s", zmq_strerror(zmq_errno()));
     }
@@ -323,7 +331,9 @@ wire_inproc_close(bus_t *bus)
     for (unsigned i = 0; i < bus->n_hosts; i++) {
         close_end(bus->hosts[i]);
     }
+    (void)pthread_mutex_lock(&context_lock);
     while (zmq_ctx_term(bus->zmq) != 0 && zmq_errno() == EINTR) {
     }
+    (void)pthread_mutex_unlock(&context_lock);
     bus->zmq = NULL;
 }

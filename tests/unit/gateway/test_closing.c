@@ -199,6 +199,31 @@ two_gateways_end_at_the_same_time(void **state)
     }
 }
 
+static void *
+begin_and_end(void *arg)
+{
+    (void)arg;
+    for (unsigned i = 0; i < 5; i++) {
+        dynabus_t *gateway = fixture_gateway(1, wire_configs[i % 2]);
+        (void)dynabus_close(&gateway, 1000);
+    }
+    return NULL;
+}
+
+/* What libraries keep for the whole process must bear it. */
+static void
+gateways_begin_while_others_end(void **state)
+{
+    (void)state;
+    pthread_t threads[4];
+    for (unsigned i = 0; i < DYN_ARRAY_LEN(threads); i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, begin_and_end, NULL), 0);
+    }
+    for (unsigned i = 0; i < DYN_ARRAY_LEN(threads); i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    }
+}
+
 /* ---- callbacks ---- */
 
 struct chain {
@@ -282,6 +307,7 @@ main(void)
         cmocka_unit_test(each_of_a_thousand_requests_in_flight_is_answered_once),
         cmocka_unit_test(a_gateway_may_end_as_soon_as_it_has_begun),
         cmocka_unit_test(two_gateways_end_at_the_same_time),
+        cmocka_unit_test(gateways_begin_while_others_end),
         cmocka_unit_test(an_answer_may_ask_again_until_the_gateway_closes),
         cmocka_unit_test(a_slow_hook_holds_the_end_up_for_one_event),
     };
