@@ -63,12 +63,15 @@ look_whether_idle(struct bus_timer *timer)
     struct edge *edge = DYN_CONTAINER_OF(timer, struct edge, drain_timer);
     uint64_t now_us = bus_loop_now_us(edge->loop);
     bool is_quiet = edge->n_open == 0 && edge->requests.n == 0;
-    if (is_quiet && (http_server_connections(edge->server) == 0 || now_us >= edge->grace_until_us)) {
+    bool is_empty = http_server_connections(edge->server) == 0;
+    bool may_end = is_quiet && (is_empty || now_us >= edge->grace_until_us);
+    if (may_end && http_server_refuse_arriving(edge->server) == 0) {
         bus_actor_idle(edge->me);
         return;
     }
     if (now_us >= edge->give_up_at_us) {
         give_up(edge);
+        (void)http_server_refuse_arriving(edge->server);
     }
     bus_timer_arm(edge->loop, &edge->drain_timer, DRAIN_LOOK_MS);
 }

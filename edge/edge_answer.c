@@ -484,6 +484,8 @@ code_of_refusal(unsigned status)
         return ERR_HEADERS_TOO_LARGE;
     case 501:
         return ERR_METHOD_UNKNOWN;
+    case 503:
+        return ERR_DRAINING;
     case 505:
         return ERR_VERSION_UNSUPPORTED;
     default:

@@ -101,6 +101,18 @@ refuse(struct http_conn *conn, const struct http_refusal *refusal)
     http_conn_wake(conn);
 }
 
+bool
+http_conn_refuse_arriving(struct http_conn *conn)
+{
+    bool is_arriving = conn->reading == READING_BODY ||
+                       (conn->reading == READING_HEAD && conn->exchange == NULL && conn->first_byte_us != 0);
+    if (conn->dead || !is_arriving) {
+        return false;
+    }
+    refuse(conn, &(struct http_refusal){503, "the request had not arrived"});
+    return true;
+}
+
 struct dyn_slice
 http_conn_peer(struct http_conn *conn)
 {

@@ -133,6 +133,8 @@ struct dyn_slice http_conn_peer(struct http_conn *conn);
 void http_conn_wake(struct http_conn *conn);
 /* Nothing can be written any more: the task closes. */
 void http_conn_fail(struct http_conn *conn, bool reset);
+/* Refuses with 503 a request that is still arriving; false: there is none. */
+bool http_conn_refuse_arriving(struct http_conn *conn);
 /* Time-outs; 0: none. */
 void http_conn_read_deadline(struct http_conn *conn, uint32_t ms);
 void http_conn_write_deadline(struct http_conn *conn, uint32_t ms);

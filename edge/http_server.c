@@ -156,6 +156,16 @@ http_server_drain(http_server_t *server, uint32_t grace_ms)
     bus_timer_arm(server->loop, &server->drain_timer, grace_ms);
 }
 
+size_t
+http_server_refuse_arriving(http_server_t *server)
+{
+    size_t n = 0;
+    for (struct dyn_list *link = server->active.next; link != &server->active; link = link->next) {
+        n += http_conn_refuse_arriving(DYN_CONTAINER_OF(link, struct http_conn, link)) ? 1 : 0;
+    }
+    return n;
+}
+
 /* ---- exchanges ---- */
 
 http_exchange_t *

@@ -114,6 +114,9 @@ int http_server_adopt(http_server_t *server, int fd, struct dyn_err *err);
 size_t http_server_connections(const http_server_t *server);
 /* From now on answers carry `connection: close`; idle connections close after `grace_ms`. */
 void http_server_drain(http_server_t *server, uint32_t grace_ms);
+/* Refuses with 503 the requests that are still arriving, for the end of a drain. Returns how many; their
+ * answers leave within the turn. Not from inside a callback. */
+size_t http_server_refuse_arriving(http_server_t *server);
 /* Closes everything at once (done() is called for each open exchange) and frees it. Not from inside a
  * callback. */
 void http_server_free(http_server_t **server_p);

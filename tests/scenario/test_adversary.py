@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from harness.gateway import UPSTREAM_KEY, target
-from harness.http import Connection, chat_once, sse_events
+from harness.http import Connection, build_request, chat_once, sse_events
 from harness.upstream import completion, head
 
 GOOD = {"model": "test-model", "messages": [{"role": "user", "content": "x"}]}
@@ -128,3 +128,23 @@ def test_large_answer_cut_for_an_old_client(gateway, upstream):
                         b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
         with pytest.raises(ConnectionError):
             connection.read_answer()
+
+
+# The end of a drain.
+
+@pytest.mark.parametrize("cells", ["1", "2"])
+def test_requests_that_arrive_too_slowly_for_a_drain(start_gateway, upstream, cells):
+    """They are told so: nobody is left with a connection that closes without a word."""
+    request = build_request("POST", "/v1/chat/completions", json.dumps(GOOD).encode())
+    gateway = start_gateway([target(upstream.url)], config={"drain_timeout": "2s"}, arguments=["--cells", cells])
+    connections = [Connection(gateway.port) for _ in range(6)]
+    for connection, cut in zip(connections, [10, 40, -1] * 2):
+        connection.send(request[:cut])
+    chat_once(gateway.port, GOOD)  # by now all of that has been read
+    gateway.signal()
+    for connection in connections:
+        answer = connection.read_answer()
+        assert (answer.status, answer.error["code"]) == (503, "gateway_draining")
+        assert answer.header("connection") == "close"
+        assert connection.at_end()
+    assert gateway.wait_exit() == 0
