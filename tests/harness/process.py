@@ -24,6 +24,16 @@ STOP_SECONDS = 30
 FLAT_MEMORY = {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":quarantine_size_mb=1:thread_local_quarantine_size_kb=64"}
 
 
+def sanitized():
+    program = Path(BINARY).read_bytes()
+    return b"__asan_init" in program or b"__tsan_init" in program
+
+
+def memory_bound(size_bytes):
+    """What resident memory may grow by; a sanitizer surrounds and shadows each block."""
+    return size_bytes * (3 if sanitized() else 1)
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
