@@ -64,6 +64,19 @@ void bus_actor_idle(bus_actor_t *me);
  * Never blocks, never calls the receiver: delivery is at the end of the turn. */
 DYN_MUST_CHECK int bus_send(bus_actor_t *me, bus_addr_t to, struct env **env_p, struct dyn_err *err);
 
+/* ---- actors that come and go while the bus runs: peers in other processes. On the loop of `parent`. ---- */
+
+/* Takes `self`. start() is not called; stop() is, once: by bus_remove_actor, or before the parent's own. A
+ * removed actor's address answers DYN_E_GONE and is not used again for a long time (loop 8 bits, generation
+ * 8, slot 16). 0 when there are too many (65,535 a loop); `self` stays with the caller then. */
+bus_addr_t bus_add_live_actor(bus_actor_t *parent, const struct bus_actor_ops *ops, void *self);
+/* What waits in its mailbox is freed. Not from inside its own callbacks. */
+void bus_remove_actor(bus_actor_t *parent, bus_addr_t addr);
+/* Sends in the name of `from`, an actor of this loop: what a peer said goes to who shall answer the peer.
+ * Otherwise as bus_send. */
+DYN_MUST_CHECK int bus_send_as(bus_actor_t *me, bus_addr_t from, bus_addr_t to, struct env **env_p,
+                               struct dyn_err *err);
+
 /* Bytes waiting in an actor's mailbox, any thread. An envelope counts body + BUS_ENVELOPE_COST. */
 size_t bus_mailbox_bytes(const bus_t *bus, bus_addr_t addr);
 enum { BUS_ENVELOPE_COST = 512 };

@@ -25,6 +25,7 @@ static const char *const kind_names[ENV_KIND_COUNT] = {
 static const char *const surface_names[ENV_SURFACE_COUNT] = {
     [ENV_SURFACE_NONE] = "none",   [ENV_SURFACE_CHAT] = "chat",     [ENV_SURFACE_MODELS] = "models",
     [ENV_SURFACE_MODEL] = "model", [ENV_SURFACE_HEALTH] = "health", [ENV_SURFACE_READY] = "ready",
+    [ENV_SURFACE_METRICS] = "metrics", [ENV_SURFACE_EVENTS] = "events",
 };
 
 const char *
@@ -132,6 +133,8 @@ env_clone_request(const struct env *request)
     env->error_param = env_copy(env, request->error_param);
     env->attempts = request->attempts;
     env->worker = env_copy(env, request->worker);
+    env->redeliver = env_copy(env, request->redeliver);
+    env->since = request->since;
     env->body = request->body != NULL ? dyn_block_ref(request->body) : NULL;
     return env;
 }

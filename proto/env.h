@@ -41,6 +41,8 @@ enum env_surface {
     ENV_SURFACE_MODEL,    /* GET /v1/models/{id}; `model` is the id */
     ENV_SURFACE_HEALTH,   /* GET /health; not admitted, open */
     ENV_SURFACE_READY,    /* GET /readyz; not admitted, open */
+    ENV_SURFACE_METRICS,  /* GET /metrics; answered by the metrics actor, admitted by the router */
+    ENV_SURFACE_EVENTS,   /* events again from `since` on (04-EVENTS); answered by the router's process */
     ENV_SURFACE_COUNT
 };
 
@@ -104,6 +106,13 @@ struct env {
      * NULL behind every wire but the local one (not encoded), and once the sender has been stopped. */
     const struct dialect_request *facts;
 
+    struct dyn_slice redeliver;   /* REQUEST: `always`, `unsent`, `never`; absent: the target's */
+    bool             track;       /* owner -> router: tell by DISPATCHED which worker has it */
+    bool             attach;      /* router -> worker: go on with the call of this id if you have it */
+    uint32_t         worker_attempt; /* DISPATCHED to the owner, REQUEST sent again by it: where `worker` has it */
+    uint32_t         worker_epoch;
+    uint64_t         since;       /* REQUEST of the surface `events`: the first sequence number wanted */
+
     /* REQUEST (first window) and CREDIT: bytes. */
     uint32_t credit;
 
@@ -138,12 +147,23 @@ struct env {
     struct dyn_slice provider; /* provider id: "openai" */
     uint32_t         attempts;
 
-    /* DISPATCHED, READY, GOODBYE */
+    uint32_t         redelivered; /* how often it was sent again after a process was lost */
+
+    /* DISPATCHED, READY, GOODBYE; REQUEST sent again: who had it */
     struct dyn_slice worker;
+    bool             sent;   /* DISPATCHED from a worker: bytes of the request have reached an upstream */
     struct dyn_slice reason; /* CANCEL, GOODBYE: a word for logs and counters */
+
+    /* READY (02-WORKER); its body is a map with what a worker serves */
+    struct dyn_slice node;        /* the process, 32 hex digits, random */
+    struct dyn_slice role;        /* what the peer says it is; its key must allow it */
+    struct dyn_slice config_hash;
+    uint32_t         requests;      /* REQUESTs in flight that it takes over this connection; 0: its default */
+    uint64_t         request_bytes; /* ... and bytes of their bodies */
 
     /* EVENT */
     struct dyn_slice topic;
+    uint64_t         event_sequence; /* from 1, in each node and epoch */
 
     dyn_block_t *body; /* NULL: empty. Shared bytes are never written */
 

@@ -8,16 +8,20 @@
 
 enum {
     ENV_VERSION_MAJOR = 1,
-    ENV_VERSION_MINOR = 0,
+    ENV_VERSION_MINOR = 1,
     ENV_HEADER_MAX = 128 * 1024,    /* bytes of a header */
     ENV_MEMBERS_MAX = 64,           /* of its map, known or not */
     ENV_VALUES_MAX = 1024,          /* values in it, keys and nested ones counted */
-    ENV_BODY_MAX = 128 * 1024 * 1024, /* bytes of a body that is neither CHUNK nor END */
+    ENV_BODY_MAX = 128 * 1024 * 1024, /* bytes of a REQUEST's body */
+    ENV_MAP_BODY_MAX = 1024 * 1024,   /* of the map that READY or EVENT carries */
 };
 
 /* Appends the header. Texts are cut at their limits, bytes that are not UTF-8 become '?', headers that
  * would pass the limit are left out. -1 when even so it would be longer than ENV_HEADER_MAX. */
 DYN_MUST_CHECK int env_encode(const struct env *env, struct dyn_buf *out, struct dyn_err *err);
+/* The same for a peer that speaks an earlier minor version (READY has told): what that did not know is left
+ * out, an error that it did not know is INTERNAL. A surface that it did not know is DYN_E_INVALID. */
+DYN_MUST_CHECK int env_encode_for(const struct env *env, unsigned minor, struct dyn_buf *out, struct dyn_err *err);
 
 /* Makes an envelope without a body of a header that may come from anyone. 0 with *env_p; 1 when it is of
  * a kind that only a later minor version knows: to be counted and dropped; -1 with err (DYN_E_LIMIT,

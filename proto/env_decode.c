@@ -479,9 +479,29 @@ env_header_version(struct dyn_slice header, unsigned *major, unsigned *minor)
 static size_t
 body_max(enum env_kind kind)
 {
-    return kind == ENV_CHUNK ? (size_t)ENV_CHUNK_MAX
-           : kind == ENV_END ? (size_t)ENV_HELD_ANSWER_MAX
-                             : (size_t)ENV_BODY_MAX;
+    switch (kind) {
+    case ENV_CHUNK:
+        return ENV_CHUNK_MAX;
+    case ENV_END:
+        return ENV_HELD_ANSWER_MAX;
+    case ENV_READY:
+    case ENV_EVENT:
+        return ENV_MAP_BODY_MAX;
+    case ENV_CANCEL:
+    case ENV_CREDIT:
+    case ENV_DISPATCHED:
+    case ENV_HEARTBEAT:
+    case ENV_GOODBYE:
+        return 0;
+    case ENV_REQUEST:
+    case ENV_ASK:
+    case ENV_VOTE:
+    case ENV_CONFIG:
+    case ENV_ACK:
+    case ENV_KIND_COUNT:
+        break;
+    }
+    return ENV_BODY_MAX;
 }
 
 int

@@ -149,6 +149,15 @@ has_id(const struct env_id *id)
     return memcmp(id, &none, sizeof none) != 0;
 }
 
+/* The last words of version 1.0. */
+enum { SURFACE_1_0 = ENV_SURFACE_READY, ERROR_1_0 = ERR_DRAINING };
+
+static enum err_code
+known_error(enum err_code code, unsigned minor)
+{
+    return minor == 0 && code > (enum err_code)ERROR_1_0 ? ERR_INTERNAL : code;
+}
+
 static bool
 is_set(const struct env *env, const struct env_field *field)
 {
@@ -182,7 +191,7 @@ is_set(const struct env *env, const struct env_field *field)
 }
 
 static void
-pack_field(msgpack_packer *packer, const struct env *env, const struct env_field *field)
+pack_field(msgpack_packer *packer, const struct env *env, const struct env_field *field, unsigned minor)
 {
     const void *at = env_field_get(env, field);
     (void)append(packer->data, (const char *)&field->packed_key, 1 + field->key.len);
@@ -215,7 +224,7 @@ pack_field(msgpack_packer *packer, const struct env *env, const struct env_field
         pack_word(packer, env_outcome_name(env->outcome));
         return;
     case ENV_FIELD_ERROR:
-        pack_word(packer, err_row(*(const enum err_code *)at)->name);
+        pack_word(packer, err_row(known_error(*(const enum err_code *)at, minor))->name);
         return;
     case ENV_FIELD_HEADERS:
         pack_headers(packer, env);
@@ -227,13 +236,13 @@ pack_field(msgpack_packer *packer, const struct env *env, const struct env_field
 }
 
 static void
-pack_preamble(msgpack_packer *packer, const struct env *env, size_t n_set)
+pack_preamble(msgpack_packer *packer, const struct env *env, size_t n_set, unsigned minor)
 {
     (void)msgpack_pack_map(packer, n_set + 2);
     pack_word(packer, "v");
     (void)msgpack_pack_array(packer, 2);
     (void)msgpack_pack_uint8(packer, ENV_VERSION_MAJOR);
-    (void)msgpack_pack_uint8(packer, ENV_VERSION_MINOR);
+    (void)msgpack_pack_uint16(packer, (uint16_t)minor);
     pack_word(packer, "kind");
     pack_word(packer, env_kind_name(env->kind));
 }
@@ -254,13 +263,17 @@ variable_bytes(const struct env *env, const struct env_field *field)
 }
 
 int
-env_encode(const struct env *env, struct dyn_buf *out, struct dyn_err *err)
+env_encode_for(const struct env *env, unsigned minor, struct dyn_buf *out, struct dyn_err *err)
 {
+    if (minor == 0 && env->surface > (enum env_surface)SURFACE_1_0) {
+        return dyn_err_set(err, DYN_E_INVALID, "the peer's version knows no surface '%s'",
+                           env_surface_name(env->surface));
+    }
     const struct env_field *set[ENV_N_FIELDS];
     size_t n_set = 0;
     size_t room = FIXED_BYTES;
     for (size_t i = 0; i < ENV_N_FIELDS; i++) {
-        if (is_set(env, &env_fields[i])) {
+        if (env_fields[i].since <= minor && is_set(env, &env_fields[i])) {
             set[n_set++] = &env_fields[i];
             room += variable_bytes(env, &env_fields[i]);
         }
@@ -272,9 +285,9 @@ env_encode(const struct env *env, struct dyn_buf *out, struct dyn_err *err)
     struct writer writer = {start, start + room};
     msgpack_packer packer;
     msgpack_packer_init(&packer, &writer, append);
-    pack_preamble(&packer, env, n_set);
+    pack_preamble(&packer, env, n_set, minor);
     for (size_t i = 0; i < n_set; i++) {
-        pack_field(&packer, env, set[i]);
+        pack_field(&packer, env, set[i], minor);
     }
     size_t len = (size_t)(writer.next - start);
     if (len > ENV_HEADER_MAX) {
@@ -283,4 +296,10 @@ env_encode(const struct env *env, struct dyn_buf *out, struct dyn_err *err)
     }
     out->len += len;
     return 0;
+}
+
+int
+env_encode(const struct env *env, struct dyn_buf *out, struct dyn_err *err)
+{
+    return env_encode_for(env, ENV_VERSION_MINOR, out, err);
 }

@@ -4,11 +4,12 @@
 #define FIXSTR 0xa0
 
 const struct env_field env_fields[ENV_N_FIELDS] = {
-#define FIELD(key, member, type, max)                                                                        \
+#define FIELD(key, member, type, max, since)                                                                        \
     {DYN_SLICE_INIT(key),                                                                                    \
      ENV_FIELD_##type,                                                                                       \
      offsetof(struct env, member),                                                                           \
      max,                                                                                                    \
+     since,                                                                                                  \
      {FIXSTR | (sizeof(key) - 1), key}},
 #include "proto/env_fields.def"
 #undef FIELD

@@ -25,6 +25,7 @@ struct env_field {
     enum env_field_type type;
     size_t              offset; /* in struct env */
     uint64_t            max;
+    unsigned            since; /* minor version */
     struct env_packed_key {
         uint8_t head; /* of a fixstr */
         char    text[ENV_KEY_MAX];
@@ -32,7 +33,7 @@ struct env_field {
 };
 
 enum {
-#define FIELD(key, member, type, max) ENV_FIELD_AT_##member,
+#define FIELD(key, member, type, max, since) ENV_FIELD_AT_##member,
 #include "proto/env_fields.def"
 #undef FIELD
     ENV_N_FIELDS

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgpack
 import pytest
 
-VECTORS = Path(__file__).resolve().parents[2] / "proto" / "vectors"
+VECTORS = Path(__file__).resolve().parents[2] / "proto" / "vectors" / "1.0"
 BYTES = {"id", "cred", "idem_key", "type"}  # shown in hex
 DEPTH_MAX, MEMBERS_MAX, VALUES_MAX, UNKNOWN_MAX = 8, 64, 1024, 16
 NEWER = {"error": "INTERNAL", "outcome": "error"}  # what an unknown word of a later minor version becomes
