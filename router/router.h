@@ -1,6 +1,9 @@
-/* The router actor: takes REQUESTs from whoever owns the client (the edge, the library's own client),
- * decides, makes attempts at provider actors, and passes their answers back. It knows no HTTP, no JSON
- * tree and no curl. One per cell; what must be one for the process is shared by pointer. */
+/* The router actor: takes REQUESTs from whoever owns the client (the edge, the library's own client, a peer
+ * in another process), decides, makes attempts at provider actors and at workers that joined, and passes
+ * their answers back. It knows no HTTP, no JSON tree and no curl. One per cell; what must be one for the
+ * process is shared by pointer.
+ *
+ * READY and GOODBYE of workers, and GOODBYE of owners, come as envelopes with the peer's address in `from`. */
 #pragma once
 
 #include "bus/bus.h"
@@ -24,8 +27,13 @@ struct router_options {
     struct router_shared *shared;
     const struct route_target *targets; /* in order of the configuration; outlive the router */
     size_t n_targets;
-    bus_addr_t events; /* who takes EVENTs; 0: nobody */
-    uint64_t seed;     /* of the random source; 0: from the kernel */
+    bus_addr_t events;  /* who takes EVENTs; 0: nobody */
+    bus_addr_t metrics; /* who answers REQUESTs of the surface `metrics` once they are admitted; 0: nobody */
+    uint64_t seed;      /* of the random source; 0: from the kernel */
+
+    bool accepts_workers;     /* READY of a worker makes it a member of its targets */
+    bool accepts_new_targets; /* ... also of targets that `targets` does not name */
+    uint32_t worker_wait_ms;  /* how long a request waits for a member of a target that has none; 0: not at all */
 };
 
 /* Copies the options. Give both to bus_add_actor(). */

@@ -8,6 +8,13 @@
 
 enum { ROUTE_TARGETS_MAX = 64 };
 
+/* Whether a request whose worker was lost is sent again. In the order of `targets[].redeliver`. */
+enum route_redeliver {
+    ROUTE_REDELIVER_ALWAYS,
+    ROUTE_REDELIVER_UNSENT, /* only when no byte of it has reached an upstream */
+    ROUTE_REDELIVER_NEVER,
+};
+
 /* A target as the router sees it. */
 struct route_target {
     struct dyn_slice name;          /* as in the configuration */
@@ -15,7 +22,8 @@ struct route_target {
     const struct dyn_slice *models; /* declared */
     size_t n_models;                /* 0 and no prefix: any model that no other target declares */
     struct dyn_slice prefix;        /* also every model that begins so; absent: none */
-    bus_addr_t addr;                /* its provider actor on this loop */
+    bus_addr_t addr;                /* its provider actor on this loop; 0: workers in other processes serve it */
+    enum route_redeliver redeliver; /* unless the request says otherwise */
 };
 
 struct route_facts {
