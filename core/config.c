@@ -95,6 +95,7 @@ fill_from_text(config_t *config, struct config_fill *fill, struct dyn_slice text
     config->problems.is_checking = true;
     for (size_t i = 0; i < config->n_parts; i++) {
         if (config->parts[i]->check != NULL) {
+            config->problems.has_resolved = config->layers[i].resolves;
             config->parts[i]->check(config->layers[i].base, &config->problems);
         }
     }

@@ -77,6 +77,7 @@ struct config_key {
     const char *const *unsupported_names; /* ENUM: values that are known and not served yet; may be NULL */
     const struct config_section *section;
     size_t set_offset; /* of a bool told whether the key was written, or 0 */
+    bool every_role;   /* references in it are resolved also where the part's are not (`resolve`) */
     const char *help;  /* one or two sentences for the reference page */
 };
 
@@ -108,6 +109,8 @@ struct config_problems {
     size_t unsupported;         /* how many unsupported keys were met */
     struct config_marks *marks; /* the loader's own, as is */
     bool is_checking;           /* that the parts' checks are running */
+    bool has_resolved;          /* for a check(): the references of its part were resolved, else they stand
+                                   in the values as they were written */
 };
 enum { CONFIG_PROBLEMS_MAX = 500 }; /* nobody reads more, and each costs memory */
 
@@ -132,7 +135,8 @@ struct config_options {
     bool ignore_unsupported; /* unsupported keys warn instead of being errors */
     const struct config_lookup *lookup;
     /* A role has the secrets of its own parts only. References in parts that are not named here stay as
-     * they are written, and all else about those parts is checked as ever. NULL: all parts resolve. */
+     * they are written, but for keys that every role reads, and all else about those parts is checked as
+     * ever. NULL: all parts resolve. */
     const struct config_part *const *resolve;
     size_t n_resolve;
 };

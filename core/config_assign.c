@@ -244,10 +244,11 @@ assign_map(struct config_fill *fill, bool resolves, char *field, const struct co
 }
 
 void
-config_assign(struct config_fill *fill, const struct config_key *key, bool resolves, char *base,
+config_assign(struct config_fill *fill, const struct config_key *key, bool part_resolves, char *base,
               const struct config_node *node, const struct config_place *place)
 {
     char *field = base + key->offset;
+    bool resolves = part_resolves || key->every_role;
     bool is_list = key->type == CONFIG_STRING_LIST || key->type == CONFIG_INT_LIST;
     if (!is_list && key->type != CONFIG_STRING_MAP) {
         assign_scalar(fill, key, resolves, field, node, place);

@@ -40,7 +40,7 @@ void config_fill_root(struct config_fill *fill, const struct config_node *root,
 void config_fill_defaults(struct config_fill *fill, const struct config_section *section, char *base);
 
 /* A value of any type but sections; a problem leaves what was there (config_assign.c). */
-void config_assign(struct config_fill *fill, const struct config_key *key, bool resolves, char *base,
+void config_assign(struct config_fill *fill, const struct config_key *key, bool part_resolves, char *base,
                    const struct config_node *node, const struct config_place *place);
 /* "expected a list here: ..." */
 void config_wrong_kind(struct config_fill *fill, const struct config_key *key, const struct config_node *node,

@@ -119,6 +119,11 @@ upstreams_shared(const upstreams_t *upstreams, size_t index)
     return &upstreams->shared[index];
 }
 
+/* Both are in the order of `targets[].redeliver`. */
+_Static_assert((int)ROUTE_REDELIVER_UNSENT == (int)PROVIDER_REDELIVER_UNSENT &&
+                   (int)ROUTE_REDELIVER_NEVER == (int)PROVIDER_REDELIVER_NEVER,
+               "the words of redelivery");
+
 struct route_target
 upstreams_route_target(const upstreams_t *upstreams, size_t index)
 {
@@ -128,6 +133,7 @@ upstreams_route_target(const upstreams_t *upstreams, size_t index)
         .provider = dyn_slice_str(target->row->id),
         .models = target->models,
         .n_models = target->n_models,
+        .redeliver = (enum route_redeliver)target->redeliver,
     };
     if (upstreams->mock != NULL && index == 0) {
         route.models = mock_models;

@@ -184,11 +184,18 @@ check_key(const struct provider_target_config *target, const struct provider_row
         config_problem_add(problems, mark, false,
                            "the key has a character that no header can carry, such as a line end");
     }
-    if (key.len > 0 || row->auth == PROVIDER_AUTH_NONE || row->key_optional) {
+    if (!problems->has_resolved || key.len > 0 || row->auth == PROVIDER_AUTH_NONE || row->key_optional) {
         return;
     }
     config_problem_add(problems, mark, false, "there is no key for '%s': set %s or targets[%zu].api_key",
                        row->id, row->key_env, index);
+}
+
+/* Where references stay as they are written, only what has none can be judged. */
+static bool
+is_known(struct dyn_slice text, const struct config_problems *problems)
+{
+    return problems->has_resolved || (text.len > 0 && memmem(text.data, text.len, "${", 2) == NULL);
 }
 
 static void
@@ -212,7 +219,8 @@ check_target(const struct provider_config *config, size_t index, struct config_p
     check_key(target, row, index, problems);
     struct dyn_slice root;
     struct dyn_err err;
-    if (provider_target_root(target->base_url, row, NULL, problems->arena, &root, &err) != 0) {
+    if (is_known(target->base_url, problems) &&
+        provider_target_root(target->base_url, row, NULL, problems->arena, &root, &err) != 0) {
         config_problem_add(problems, config_mark_of(problems, &target->base_url), false, "%s", err.text);
     }
 }
@@ -220,11 +228,12 @@ check_target(const struct provider_config *config, size_t index, struct config_p
 static void
 check_upstream(const struct provider_upstream_config *upstream, struct config_problems *problems)
 {
-    if (upstream->ca_file.len > 0 && access(upstream->ca_file.data, R_OK) != 0) {
+    if (problems->has_resolved && upstream->ca_file.len > 0 && access(upstream->ca_file.data, R_OK) != 0) {
         config_problem_add(problems, config_mark_of(problems, &upstream->ca_file), false,
                            "the file '%s' cannot be read: %s", upstream->ca_file.data, strerror(errno));
     }
-    if (upstream->proxy.len > 0 && !provider_proxy_is_valid(upstream->proxy)) {
+    if (upstream->proxy.len > 0 && is_known(upstream->proxy, problems) &&
+        !provider_proxy_is_valid(upstream->proxy)) {
         config_problem_add(
             problems, config_mark_of(problems, &upstream->proxy), false,
             "a proxy is written like http://host:port (also https, socks5, socks5h), or `none`");
@@ -243,6 +252,8 @@ check(void *values, struct config_problems *problems)
 
 /* ---- keys ---- */
 
+/* The names are the order of enum provider_redeliver. */
+static const char *const redeliver_names[] = {"always", "unsent", "never", NULL};
 static const char *const stream_usage_names[] = {"default", "ask", "never", NULL};
 
 static const struct config_key timeouts_keys[] = {
@@ -261,15 +272,18 @@ static const struct config_key target_keys[] = {
     {.name = "virtual_key",
      .type = CONFIG_STRING,
      .offset = offsetof(struct provider_target_config, virtual_key),
+     .every_role = true,
      .help = "The id of a provider, which is the target's name too."},
     {.name = "name",
      .type = CONFIG_STRING,
      .offset = offsetof(struct provider_target_config, name),
+     .every_role = true,
      .help =
          "What the target is called in logs, headers and metrics. Default: `virtual_key`, else `provider`."},
     {.name = "provider",
      .type = CONFIG_STRING,
      .offset = offsetof(struct provider_target_config, provider),
+     .every_role = true,
      .help = "The id of the provider. Default: `virtual_key`."},
     {.name = "base_url",
      .type = CONFIG_STRING,
@@ -284,6 +298,7 @@ static const struct config_key target_keys[] = {
     {.name = "models",
      .type = CONFIG_STRING_LIST,
      .offset = offsetof(struct provider_target_config, models),
+     .every_role = true,
      .help = "The models that this target serves. Without any it serves those that no other target names."},
     {.name = "upstream_model",
      .type = CONFIG_STRING_MAP,
@@ -305,6 +320,14 @@ static const struct config_key target_keys[] = {
      .names = stream_usage_names,
      .help = "Whether the provider is asked for usage at the end of a stream. `default`: as is known of the "
              "provider."},
+    {.name = "redeliver",
+     .type = CONFIG_ENUM,
+     .offset = offsetof(struct provider_target_config, redeliver),
+     .default_text = "always",
+     .names = redeliver_names,
+     .help = "Whether a request is sent again when the process that worked on it is lost before the answer "
+             "has begun: `always`, `unsent` (only if no byte of it had reached the provider) or `never`. The "
+             "request header `x-dynabus-redeliver` says so for one request."},
     UNSUPPORTED("weight", "Share of the `loadbalance` strategy."),
     UNSUPPORTED("retry", "Retries on the same target."),
     UNSUPPORTED("circuit_breaker", "When to stop asking a target that fails."),

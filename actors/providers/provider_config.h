@@ -25,6 +25,7 @@ struct provider_target_config {
     struct config_map headers;
     struct provider_timeouts_config timeouts;
     int stream_usage; /* enum provider_stream_usage */
+    int redeliver;    /* enum provider_redeliver */
 };
 
 struct provider_upstream_config {
@@ -38,6 +39,8 @@ struct provider_config {
     struct provider_upstream_config upstream;
 };
 
+/* A process without the role `provider` has no credentials: it loads the file without resolving this part
+ * (config_options.resolve). Names, providers and models are resolved all the same. */
 extern const struct config_part provider_config_part;
 
 /* Targets with the memory that they lie in. Any thread, one at a time; unchanged once made. */
@@ -49,6 +52,10 @@ void provider_targets_free(provider_targets_t **targets_p);
 /* Those of a configuration without problems, in its order. */
 int provider_targets_add_config(provider_targets_t *targets, const struct provider_config *config,
                                 struct dyn_err *err);
+/* The same for a process that sends requests to targets but calls none itself: name, row, models and
+ * redelivery are there, all else is absent, and nothing is looked up. */
+int provider_targets_add_routing(provider_targets_t *targets, const struct provider_config *config,
+                                 struct dyn_err *err);
 /* One for each row whose key variable is set, in the order of the table. `config` gives what is the same
  * for all (`upstream`). A base URL in the environment that cannot be used is an error. */
 int provider_targets_add_env(provider_targets_t *targets, const struct provider_config *config,
@@ -56,6 +63,10 @@ int provider_targets_add_env(provider_targets_t *targets, const struct provider_
 /* One of a row that needs no key ("mock"), at that API root. */
 int provider_targets_add(provider_targets_t *targets, const struct provider_config *config, const char *name,
                          const char *provider, const char *base_url, struct dyn_err *err);
+/* Keeps those that `names` names ("a,b", spaces around commas are no part of them), in the order in which
+ * they are. Addresses from before are not good any more. -1 with a sentence that says which name is not
+ * known, and what is; nothing is changed then. */
+int provider_targets_select(provider_targets_t *targets, struct dyn_slice names, struct dyn_err *err);
 size_t provider_targets_count(const provider_targets_t *targets);
 /* The address is good until another one is added. */
 const struct provider_target *provider_targets_at(const provider_targets_t *targets, size_t index);

@@ -3,6 +3,8 @@
 
 #include "actors/providers/provider_resolve.h"
 #include "actors/providers/provider_url.h"
+#include "core/buf.h"
+#include "core/nearest.h"
 
 #include <stdlib.h>
 
@@ -84,13 +86,20 @@ set_models(provider_targets_t *targets, const struct provider_target_config *con
     for (size_t i = 0; i < config->models.n; i++) {
         models[i] = arena_copy(arena, config->models.items[i]);
     }
+    target->models = models;
+    target->n_models = config->models.n;
+}
+
+static void
+set_renames(provider_targets_t *targets, const struct provider_target_config *config,
+            struct provider_target *target)
+{
+    struct arena *arena = &targets->arena;
     struct provider_model_name *renames = arena_alloc(arena, config->upstream_model.n * sizeof *renames);
     for (size_t i = 0; i < config->upstream_model.n; i++) {
         renames[i].model = arena_copy(arena, config->upstream_model.keys[i]);
         renames[i].upstream = arena_copy(arena, config->upstream_model.values[i]);
     }
-    target->models = models;
-    target->n_models = config->models.n;
     target->renames = renames;
     target->n_renames = config->upstream_model.n;
 }
@@ -123,6 +132,31 @@ append(provider_targets_t *targets)
     return &targets->items[targets->n];
 }
 
+static const struct provider_row *
+find_row(const struct provider_target_config *config, struct dyn_err *err)
+{
+    struct dyn_slice id = provider_target_provider(config);
+    const struct provider_row *row = provider_row_find(id);
+    if (row == NULL) {
+        (void)dyn_err_set(err, DYN_E_CONFIG, "there is no provider '%.*s'", (int)id.len,
+                          id.data ? id.data : "");
+    }
+    return row;
+}
+
+/* What a router needs to know of a target. It counts once targets->n is raised. */
+static struct provider_target *
+begin(provider_targets_t *targets, const struct provider_target_config *config,
+      const struct provider_row *row)
+{
+    struct provider_target *target = append(targets);
+    target->row = row;
+    target->name = arena_copy(&targets->arena, provider_target_name(config));
+    target->redeliver = (enum provider_redeliver)config->redeliver;
+    set_models(targets, config, target);
+    return target;
+}
+
 /* The configuration's checks have said all this with a place in the file; here it is said again for
  * targets that come from elsewhere. */
 static int
@@ -130,15 +164,11 @@ add(provider_targets_t *targets, const struct provider_target_config *config,
     const struct provider_config *common, struct dyn_err *err)
 {
     static const struct provider_upstream_config nothing;
-    struct dyn_slice id = provider_target_provider(config);
-    const struct provider_row *row = provider_row_find(id);
+    const struct provider_row *row = find_row(config, err);
     if (row == NULL) {
-        return dyn_err_set(err, DYN_E_CONFIG, "there is no provider '%.*s'", (int)id.len,
-                           id.data ? id.data : "");
+        return -1;
     }
-    struct provider_target *target = append(targets);
-    target->row = row;
-    target->name = arena_copy(&targets->arena, provider_target_name(config));
+    struct provider_target *target = begin(targets, config, row);
     target->key = arena_copy(&targets->arena, provider_target_key(config->api_key, row, targets->lookup));
     if (provider_target_root(config->base_url, row, targets->lookup, &targets->arena, &target->root, err) !=
         0) {
@@ -148,7 +178,7 @@ add(provider_targets_t *targets, const struct provider_target_config *config,
         return dyn_err_set(err, DYN_E_CONFIG, "target '%s' has no key: set %s or its api_key",
                            target->name.data, row->key_env);
     }
-    set_models(targets, config, target);
+    set_renames(targets, config, target);
     set_headers(targets, config, target);
     set_network(targets, common != NULL ? &common->upstream : &nothing, target);
     target->connect_ms = timeout_or(config->timeouts.connect_ms, row->connect_ms);
@@ -172,6 +202,22 @@ provider_targets_add_config(provider_targets_t *targets, const struct provider_c
         if (add(targets, &items[i], config, err) != 0) {
             return -1;
         }
+    }
+    return 0;
+}
+
+int
+provider_targets_add_routing(provider_targets_t *targets, const struct provider_config *config,
+                             struct dyn_err *err)
+{
+    const struct provider_target_config *items = config->targets.items;
+    for (size_t i = 0; i < config->targets.n; i++) {
+        const struct provider_row *row = find_row(&items[i], err);
+        if (row == NULL) {
+            return -1;
+        }
+        (void)begin(targets, &items[i], row);
+        targets->n++;
     }
     return 0;
 }
@@ -201,4 +247,78 @@ provider_targets_add(provider_targets_t *targets, const struct provider_config *
                                             .provider = dyn_slice_str(provider),
                                             .base_url = dyn_slice_str(base_url)};
     return add(targets, &target, config, err);
+}
+
+/* ---- those of one process ---- */
+
+/* The next name of the list, without the spaces around it; false behind the last. */
+static bool
+next_name(struct dyn_slice *rest, struct dyn_slice *name)
+{
+    if (rest->data == NULL) {
+        return false;
+    }
+    const char *comma = memchr(rest->data, ',', rest->len);
+    size_t len = comma != NULL ? (size_t)(comma - rest->data) : rest->len;
+    *name = dyn_slice(rest->data, len);
+    *rest = comma != NULL ? dyn_slice(comma + 1, rest->len - len - 1) : dyn_slice(NULL, 0);
+    while (name->len > 0 && name->data[0] == ' ') {
+        *name = dyn_slice(name->data + 1, name->len - 1);
+    }
+    while (name->len > 0 && name->data[name->len - 1] == ' ') {
+        name->len--;
+    }
+    return true;
+}
+
+static size_t
+find_target(const provider_targets_t *targets, struct dyn_slice name)
+{
+    size_t i = 0;
+    while (i < targets->n && !dyn_slice_eq(targets->items[i].name, name)) {
+        i++;
+    }
+    return i;
+}
+
+static int
+unknown_target(const provider_targets_t *targets, struct dyn_slice name, struct dyn_err *err)
+{
+    const char **words = dyn_alloc((targets->n + 1) * sizeof *words);
+    struct dyn_buf known = DYN_BUF_INIT;
+    for (size_t i = 0; i < targets->n; i++) {
+        words[i] = targets->items[i].name.data;
+        dyn_buf_addf(&known, "%s%s", i > 0 ? ", " : "", words[i]);
+    }
+    const char *near = dyn_nearest(name, words, targets->n);
+    (void)dyn_err_set(err, DYN_E_CONFIG, "there is no target '%.*s'%s%s%s; known are: %s", (int)name.len,
+                      name.data, near != NULL ? ", did you mean '" : "", near != NULL ? near : "",
+                      near != NULL ? "'?" : "", known.len > 0 ? dyn_buf_cstr(&known) : "none");
+    dyn_buf_fini(&known);
+    free(words);
+    return -1;
+}
+
+int
+provider_targets_select(provider_targets_t *targets, struct dyn_slice names, struct dyn_err *err)
+{
+    bool *is_named = dyn_zalloc((targets->n + 1) * sizeof *is_named);
+    struct dyn_slice name;
+    while (next_name(&names, &name)) {
+        size_t found = find_target(targets, name);
+        if (found == targets->n) {
+            free(is_named);
+            return unknown_target(targets, name, err);
+        }
+        is_named[found] = true;
+    }
+    size_t kept = 0;
+    for (size_t i = 0; i < targets->n; i++) {
+        if (is_named[i]) {
+            targets->items[kept++] = targets->items[i];
+        }
+    }
+    targets->n = kept;
+    free(is_named);
+    return 0;
 }

@@ -15,6 +15,13 @@ struct provider_model_name {
     struct dyn_slice upstream;
 };
 
+/* Whether a request whose worker was lost is sent again. */
+enum provider_redeliver {
+    PROVIDER_REDELIVER_ALWAYS,
+    PROVIDER_REDELIVER_UNSENT, /* only when no byte of it has reached an upstream */
+    PROVIDER_REDELIVER_NEVER,
+};
+
 /* All texts are terminated and live as long as the target. */
 struct provider_target {
     struct dyn_slice name; /* unique in the process */
@@ -30,6 +37,7 @@ struct provider_target {
     uint32_t connect_ms;
     uint32_t first_byte_ms;
     uint32_t idle_ms;
+    enum provider_redeliver redeliver; /* unless the request says otherwise */
     bool ask_usage;       /* ask for usage at the end of streams */
     const char *ca_file;  /* NULL: the system's certificates */
     const char *proxy;    /* NULL: none */

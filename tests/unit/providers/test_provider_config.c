@@ -186,6 +186,126 @@ a_key_with_a_line_end_is_refused(void **state)
     free(problems);
 }
 
+static const char *
+no_variable(void *self, const char *name)
+{
+    (void)self;
+    return strcmp(name, "MODEL") == 0 ? "o3" : NULL;
+}
+
+/* A router has none of the providers' secrets: what it does not use need not be there, what it uses is. */
+static void
+a_router_needs_no_secrets(void **state)
+{
+    (void)state;
+    const char *text = "targets:\n"
+                       "  - provider: openai\n"
+                       "    api_key: ${OPENAI_KEY_OF_ANOTHER_HOST}\n"
+                       "    base_url: ${ITS_URL}\n"
+                       "    headers: {X-Team: \"${TEAM}\"}\n"
+                       "    models: [\"${MODEL}\", gpt]\n"
+                       "    redeliver: unsent\n"
+                       "  - virtual_key: groq-like\n"
+                       "    provider: openai\n"
+                       "    redeliver: never\n"
+                       "  - provider: openai-compatible\n"
+                       "upstream: {ca_file: /not/on/this/host.pem, proxy: \"${PROXY}\"}\n";
+    struct config_lookup lookup = {.variable = no_variable};
+    static const struct config_part *const others[] = {NULL};
+    struct config_options router = {.lookup = &lookup, .resolve = others, .n_resolve = 0};
+    config_t *config = config_parse(dyn_slice_str(text), "config.yaml", parts, 1, &router);
+    assert_true(config_ok(config));
+    provider_targets_t *targets = provider_targets_new(&lookup);
+    struct dyn_err err = {.text = ""};
+    assert_int_equal(
+        provider_targets_add_routing(targets, config_values(config, &provider_config_part), &err), 0);
+    config_free(&config);
+    assert_int_equal(provider_targets_count(targets), 3);
+    const struct provider_target *first = provider_targets_at(targets, 0);
+    assert_string_equal(first->name.data, "openai");
+    assert_string_equal(first->row->id, "openai");
+    assert_int_equal(first->n_models, 2);
+    assert_string_equal(first->models[0].data, "o3");
+    assert_int_equal(first->redeliver, PROVIDER_REDELIVER_UNSENT);
+    assert_null(first->key.data);
+    assert_null(first->root.data);
+    const struct provider_target *second = provider_targets_at(targets, 1);
+    assert_string_equal(second->name.data, "groq-like");
+    assert_int_equal(second->redeliver, PROVIDER_REDELIVER_NEVER);
+    assert_int_equal(provider_targets_at(targets, 2)->redeliver, PROVIDER_REDELIVER_ALWAYS);
+    provider_targets_free(&targets);
+}
+
+/* What can be judged without secrets still is, and a provider's process asks for all of them. */
+static void
+a_router_still_checks_the_file(void **state)
+{
+    (void)state;
+    struct config_lookup lookup = {.variable = no_variable};
+    static const struct config_part *const others[] = {NULL};
+    struct config_options router = {.lookup = &lookup, .resolve = others, .n_resolve = 0};
+    struct config_options provider = {.lookup = &lookup};
+    static const char *const wrong[] = {
+        "targets: [{provider: opnai}]\n",
+        "targets: [{provider: mock, base_url: \"ftp://x\"}]\n",
+        "targets: [{provider: mock, redeliver: sometimes}]\n",
+        "targets: [{provider: mock, models: [\"${UNSET}\"]}]\n",
+        "upstream: {proxy: \"proxy:3128\"}\n",
+    };
+    for (size_t i = 0; i < DYN_ARRAY_LEN(wrong); i++) {
+        config_t *config = config_parse(dyn_slice_str(wrong[i]), "config.yaml", parts, 1, &router);
+        assert_false(config_ok(config));
+        config_free(&config);
+    }
+    const char *secret = "targets: [{provider: openai, api_key: \"${UNSET}\"}]\n";
+    config_t *there = config_parse(dyn_slice_str(secret), "config.yaml", parts, 1, &router);
+    config_t *here = config_parse(dyn_slice_str(secret), "config.yaml", parts, 1, &provider);
+    assert_true(config_ok(there));
+    assert_false(config_ok(here));
+    config_free(&there);
+    config_free(&here);
+}
+
+static provider_targets_t *
+three_mocks(void)
+{
+    provider_targets_t *targets = provider_targets_new(NULL);
+    static const char *const names[] = {"alpha", "beta", "gamma"};
+    for (size_t i = 0; i < DYN_ARRAY_LEN(names); i++) {
+        assert_int_equal(provider_targets_add(targets, NULL, names[i], "mock", "http://127.0.0.1:9/v1", NULL),
+                         0);
+    }
+    return targets;
+}
+
+static void
+a_process_serves_the_targets_it_is_told(void **state)
+{
+    (void)state;
+    struct dyn_err err = {.text = ""};
+    provider_targets_t *targets = three_mocks();
+    assert_int_equal(provider_targets_select(targets, DYN_SLICE("gamma , alpha"), &err), 0);
+    assert_int_equal(provider_targets_count(targets), 2);
+    assert_string_equal(provider_targets_at(targets, 0)->name.data, "alpha");
+    assert_string_equal(provider_targets_at(targets, 1)->name.data, "gamma");
+    provider_targets_free(&targets);
+}
+
+static void
+a_target_that_nobody_knows_is_named(void **state)
+{
+    (void)state;
+    struct dyn_err err = {.text = ""};
+    provider_targets_t *targets = three_mocks();
+    assert_int_equal(provider_targets_select(targets, DYN_SLICE("alpha,gama"), &err), -1);
+    assert_string_equal(err.text,
+                        "there is no target 'gama', did you mean 'gamma'?; known are: alpha, beta, gamma");
+    assert_int_equal(provider_targets_select(targets, DYN_SLICE(""), &err), -1);
+    assert_int_equal(provider_targets_select(targets, DYN_SLICE("alpha,"), &err), -1);
+    assert_int_equal(provider_targets_count(targets), 3);
+    provider_targets_free(&targets);
+}
+
 int
 main(void)
 {
@@ -195,6 +315,10 @@ main(void)
         cmocka_unit_test_setup(without_keys_the_environment_gives_no_target, setup),
         cmocka_unit_test_setup(problems_say_what_to_change, setup),
         cmocka_unit_test_setup(a_key_with_a_line_end_is_refused, setup),
+        cmocka_unit_test_setup(a_router_needs_no_secrets, setup),
+        cmocka_unit_test_setup(a_router_still_checks_the_file, setup),
+        cmocka_unit_test_setup(a_process_serves_the_targets_it_is_told, setup),
+        cmocka_unit_test_setup(a_target_that_nobody_knows_is_named, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
