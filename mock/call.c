@@ -5,12 +5,24 @@
 enum { BODY_PER_TOKEN = 96 }; /* bytes in a plain answer: word and tag */
 
 static uint32_t
-draw(struct mock_core *core, struct mock_range range)
+draw(struct dyn_rng *rng, struct mock_range range)
 {
     if (range.from == range.to) {
         return range.from;
     }
-    return range.from + (uint32_t)dyn_rng_below(&core->rng, (uint64_t)range.to - range.from + 1);
+    return range.from + (uint32_t)dyn_rng_below(rng, (uint64_t)range.to - range.from + 1);
+}
+
+/* Times of a numbered request do not depend on what else is asked meanwhile: a run with the same seed has
+ * them again. Nonces always differ. */
+static struct dyn_rng *
+times_of(struct mock_call *call, struct dyn_rng *own)
+{
+    if (call->core->seed == 0 || call->chat.number.len == 0) {
+        return &call->core->rng;
+    }
+    dyn_rng_seed(own, call->core->seed ^ mock_counts_key(call->chat.model, call->chat.number));
+    return own;
 }
 
 static void
@@ -165,6 +177,17 @@ fill_answer(struct mock_call *call, struct arena *arena)
     mock_answer_prepare(answer, arena);
 }
 
+static void
+note_begin(struct mock_call *call)
+{
+    struct dyn_slice path = http_exchange_request(call->exchange)->path;
+    call->record = mock_journal_begin(&call->core->journal, &call->chat, path, call->answer.nonce);
+    if (call->record != NULL) {
+        call->record_call = call->record->call;
+        call->record->began_us = dyn_mono_us(bus_loop_clock(call->core->loop));
+    }
+}
+
 void
 mock_call_begin(struct mock_core *core, http_exchange_t *exchange, const struct mock_chat *chat,
                 struct mock_rule *rule)
@@ -185,8 +208,10 @@ mock_call_begin(struct mock_core *core, http_exchange_t *exchange, const struct 
     heal_by_count(call);
     choose_status(call);
     make_nonce(core, call->answer.nonce);
-    call->pace_ms = draw(core, call->behaviour.pace_ms);
-    call->first_ms = draw(core, call->behaviour.first_ms);
+    struct dyn_rng own;
+    struct dyn_rng *rng = times_of(call, &own);
+    call->pace_ms = draw(rng, call->behaviour.pace_ms);
+    call->first_ms = draw(rng, call->behaviour.first_ms);
     fill_answer(call, arena);
 
     dyn_list_init(&call->wait.link);
@@ -194,7 +219,8 @@ mock_call_begin(struct mock_core *core, http_exchange_t *exchange, const struct 
     http_exchange_set_user(exchange, call);
     mock_tally_add(&core->tally.calls, 1);
     mock_tally_add(&core->tally.open, 1);
-    uint32_t delay_ms = draw(core, call->behaviour.delay_ms);
+    note_begin(call);
+    uint32_t delay_ms = draw(rng, call->behaviour.delay_ms);
     if (delay_ms > 0) {
         mock_call_wait(call, delay_ms, answer_now);
     } else {
@@ -210,13 +236,18 @@ mock_call_done(struct mock_call *call, bool complete)
     dyn_block_unref(&call->held);
     mock_tally_add(&tally->open, -1);
     mock_tally_add(&tally->open_streams, call->is_stream ? -1 : 0);
+    enum mock_call_end end = MOCK_CALL_CANCELLED;
     if (call->is_fault) {
-        mock_tally_add(&tally->faults, 1);
+        end = MOCK_CALL_FAULT;
     } else if (complete || call->ended_by_us) {
-        mock_tally_add(&tally->answered, 1);
-    } else {
-        mock_tally_add(&tally->cancels, 1);
+        end = MOCK_CALL_ANSWERED;
     }
+    mock_tally_add(end == MOCK_CALL_FAULT      ? &tally->faults
+                   : end == MOCK_CALL_ANSWERED ? &tally->answered
+                                               : &tally->cancels,
+                   1);
+    mock_journal_end(call->record, call->record_call, end, call->place,
+                     dyn_mono_us(bus_loop_clock(call->core->loop)));
 }
 
 void

@@ -26,6 +26,9 @@ struct mock_call {
     uint32_t pace_ms;
     uint32_t first_ms;
 
+    struct mock_record *record; /* in the journal; NULL: none is kept */
+    uint64_t record_call;
+
     uint32_t place;                         /* the event that comes next */
     uint32_t middle_at;                     /* where `middle` happens */
     bool (*middle)(struct mock_call *call); /* NULL: nothing does. false: nothing more comes */

@@ -14,9 +14,15 @@ hash(uint64_t key, struct dyn_slice text)
 }
 
 uint64_t
+mock_counts_key(struct dyn_slice model, struct dyn_slice number)
+{
+    return hash(hash(FNV_START, model), number);
+}
+
+uint64_t
 mock_counts_add(struct mock_counts *counts, struct dyn_slice model, struct dyn_slice number)
 {
-    uint64_t key = hash(hash(FNV_START, model), number);
+    uint64_t key = mock_counts_key(model, number);
     size_t row = (size_t)((key ^ key >> 32) % MOCK_COUNT_ROWS);
     for (size_t i = 0; i < MOCK_COUNT_ROW; i++) {
         struct mock_count *count = &counts->rows[row][i];

@@ -16,5 +16,7 @@ struct mock_counts {
     uint8_t next[MOCK_COUNT_ROWS]; /* entry of the row to be given up next */
 };
 
+/* The same for the same texts, on every machine. */
+uint64_t mock_counts_key(struct dyn_slice model, struct dyn_slice number);
 /* Counts one more and returns how many there are now. */
 uint64_t mock_counts_add(struct mock_counts *counts, struct dyn_slice model, struct dyn_slice number);

@@ -98,6 +98,24 @@ reset_stats(struct mock *mock, http_exchange_t *exchange)
     reply_stats(mock, exchange);
 }
 
+/* GET /mock/calls?since=N, /mock/calls?open */
+static void
+reply_calls(struct mock *mock, http_exchange_t *exchange, struct dyn_slice query)
+{
+    static const struct dyn_slice since = DYN_SLICE_INIT("since=");
+    uint64_t behind = 0;
+    if (query.len > since.len && memcmp(query.data, since.data, since.len) == 0) {
+        for (size_t i = since.len; i < query.len && query.data[i] >= '0' && query.data[i] <= '9'; i++) {
+            behind = behind * 10 + (uint64_t)(query.data[i] - '0');
+        }
+    }
+    struct dyn_buf text = DYN_BUF_INIT;
+    mock_journal_write(&mock->core.journal, behind, dyn_slice_is(query, "open"), &text);
+    dyn_block_t *body = dyn_block_copy(STATS_ROOM, dyn_buf_slice(&text));
+    dyn_buf_fini(&text);
+    reply_json(exchange, &body);
+}
+
 /* ---- models ---- */
 
 static const struct dyn_slice default_models[] = {
@@ -235,6 +253,8 @@ on_request(void *self, http_exchange_t *exchange, const struct http_request *req
     struct mock *mock = self;
     if (dyn_slice_is(request->path, "/mock/stats")) {
         reply_stats(mock, exchange);
+    } else if (dyn_slice_is(request->path, "/mock/calls")) {
+        reply_calls(mock, exchange, request->query);
     } else if (dyn_slice_is(request->path, "/mock/reset") && dyn_slice_is(request->method, "POST")) {
         reset_stats(mock, exchange);
     } else {
@@ -320,6 +340,7 @@ release(struct mock *mock)
         bus_loop_free(&mock->core.loop);
     }
     mock_script_free(&mock->core.script);
+    mock_journal_fini(&mock->core.journal);
     free(mock->key);
     free(mock);
 }
@@ -350,6 +371,8 @@ mock_start(const struct mock_options *options, struct dyn_err *err)
     mock->fd =
         mock_listen(options->listen != NULL ? options->listen : "127.0.0.1:0", mock->url, &mock->port, err);
     mock->key = options->key != NULL ? dyn_strdup(options->key) : NULL;
+    mock_journal_init(&mock->core.journal, options->journal);
+    mock->core.seed = options->seed;
     uint64_t seed = options->seed;
     if (seed == 0) {
         dyn_random_bytes(&seed, sizeof seed);

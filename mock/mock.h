@@ -7,11 +7,15 @@
 
 typedef struct mock mock_t;
 
+enum { MOCK_JOURNAL_CALLS_MAX = 4 * 1024 * 1024 }; /* a record has about 170 bytes */
+
 struct mock_options {
     const char *listen;      /* "127.0.0.1:4010", "[::1]:0", ":4010"; NULL: "127.0.0.1:0". Port 0: any */
     const char *script_path; /* JSON; NULL: none */
     const char *key; /* that a request must bring ("Authorization: Bearer KEY"); NULL: none is asked */
-    uint64_t seed;   /* of nonces and of times drawn from a range; 0: new ones each time */
+    uint64_t seed;   /* of nonces and of times drawn from a range; 0: new ones each time. With a seed the times of
+                        a request that has a number depend on seed and number alone */
+    size_t journal;  /* how many calls are remembered (mock/journal.h); 0: none */
 };
 
 struct mock_stats {

@@ -5,6 +5,7 @@
 #include "core/rand.h"
 #include "edge/http_server.h"
 #include "mock/counts.h"
+#include "mock/journal.h"
 #include "mock/mock.h"
 #include "mock/pacer.h"
 #include "mock/script.h"
@@ -30,6 +31,8 @@ struct mock_core {
     struct mock_pacer pacer;
     mock_script_t *script; /* NULL: none */
     struct dyn_rng rng;
+    uint64_t seed; /* 0: none was given */
+    struct mock_journal journal;
     struct mock_counts counts;
     struct mock_tally tally;
     atomic_uint_fast64_t connections;
