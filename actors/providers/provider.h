@@ -21,11 +21,23 @@ struct provider_shared {
     atomic_uint_fast64_t answer_bytes;
 };
 
+/* Calls that go on without their router for a while, in case that another one asks for them (02-WORKER, When
+ * a router is lost). One per process with workers: all its provider actors count here. */
+struct provider_orphans {
+    uint32_t time_ms; /* how long each is kept; this and the next are set before the actors start */
+    size_t bytes_max; /* that all of them hold: their requests and what they have of their answers */
+    atomic_size_t bytes;
+    atomic_uint_fast64_t kept;     /* calls that became orphans */
+    atomic_uint_fast64_t attached; /* that went on under another router, orphans or not */
+    atomic_uint_fast64_t dropped;  /* cancelled, by time or by memory */
+};
+
 struct provider_options {
     const struct provider_target *target; /* outlives the actor */
     struct provider_shared *shared;       /* outlives the actor */
     http_client_t *client;                /* of the loop that will host the actor; a reference is taken */
     uint32_t calls_max;                   /* in flight in this actor; 0: PROVIDER_CALLS_MAX */
+    struct provider_orphans *orphans;     /* outlives the actor; NULL: no call outlives its router */
 };
 enum {
     PROVIDER_CALLS_MAX = 10000,

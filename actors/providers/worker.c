@@ -1,0 +1,418 @@
+/* Links to the routers, and which call belongs to which of them: CANCEL and CREDIT name a call, not its
+ * target, and what one router may have in flight is counted. Runs on the loop that hosts it. */
+#include "actors/providers/worker.h"
+
+#include "bus/bus.h"
+#include "core/log.h"
+#include "proto/env_map.h"
+#include "proto/ready.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define SPARE_CALLS_MAX 1024u
+#define WORKER_NAME_MAX 48u
+/* Of the time for a drain this is the providers': they cut off what has not ended, and that has to leave. */
+#define DRAIN_MARGIN_MS 1000u
+#define RETRY_S         1u
+
+/* One connection to a router. */
+struct worker_peer {
+    struct dyn_list link; /* worker->peers */
+    struct dyn_list calls;
+    uint32_t n_calls;
+    uint64_t bytes; /* of their requests */
+};
+
+/* A REQUEST whose END has not left yet. */
+struct worker_call {
+    struct env_map_node node;
+    struct dyn_list link; /* peer->calls, or worker->spare */
+    struct worker_peer *peer;
+    bus_addr_t provider;
+    uint32_t attempt;
+    uint32_t epoch;
+    uint64_t bytes;
+};
+
+struct worker {
+    struct worker_options options;
+    struct worker_target *targets;
+    char name[WORKER_NAME_MAX];
+    bus_actor_t *me;
+    bus_loop_t *loop;
+    bus_links_t *links;
+    struct dyn_list peers;
+    struct env_map calls;
+    struct dyn_list spare;
+    size_t n_spare;
+    struct bus_timer drain;
+    bool is_draining;
+    bool is_idle;
+};
+
+/* ---- calls ---- */
+
+static struct worker_call *
+find(const struct worker *worker, const struct env_id *id)
+{
+    struct env_map_node *node = env_map_find(&worker->calls, id);
+    return node != NULL ? DYN_CONTAINER_OF(node, struct worker_call, node) : NULL;
+}
+
+static void
+become_idle(struct worker *worker)
+{
+    if (worker->is_draining && !worker->is_idle) {
+        worker->is_idle = true;
+        bus_timer_disarm(&worker->drain);
+        bus_actor_idle(worker->me);
+    }
+}
+
+static void
+forget(struct worker *worker, struct worker_call *call)
+{
+    env_map_remove(&worker->calls, &call->node);
+    dyn_list_remove(&call->link);
+    call->peer->n_calls--;
+    call->peer->bytes -= call->bytes;
+    if (worker->n_spare < SPARE_CALLS_MAX) {
+        worker->n_spare++;
+        dyn_list_append(&worker->spare, &call->link);
+    } else {
+        free(call);
+    }
+    if (worker->calls.n == 0) {
+        become_idle(worker);
+    }
+}
+
+static void
+remember(struct worker *worker, struct worker_peer *peer, bus_addr_t provider, const struct env *request)
+{
+    struct dyn_list *link = dyn_list_pop(&worker->spare);
+    struct worker_call *call;
+    if (link != NULL) {
+        worker->n_spare--;
+        call = DYN_CONTAINER_OF(link, struct worker_call, link);
+    } else {
+        call = dyn_alloc(sizeof *call);
+    }
+    *call = (struct worker_call){.peer = peer,
+                                 .provider = provider,
+                                 .attempt = request->attempt,
+                                 .epoch = request->epoch,
+                                 .bytes = env_body_len(request)};
+    dyn_list_init(&call->link);
+    dyn_list_append(&peer->calls, &call->link);
+    peer->n_calls++;
+    peer->bytes += call->bytes;
+    env_map_add(&worker->calls, &call->node, &request->id);
+}
+
+/* ---- a request ---- */
+
+static void
+refuse(struct worker *worker, const struct bus_peer *peer, const struct env *request, enum err_code code)
+{
+    struct env *end = env_about(ENV_END, request);
+    end->outcome = ENV_OUTCOME_ERROR;
+    end->error = code;
+    end->status = err_row(code)->http;
+    end->stream = request->stream;
+    end->retry_after_s = code == ERR_SATURATED ? RETRY_S : 0;
+    if (bus_send(worker->me, peer->addr, &end, NULL) != 0) {
+        env_free(&end);
+    }
+}
+
+static bus_addr_t
+provider_of(const struct worker *worker, struct dyn_slice target)
+{
+    for (size_t i = 0; i < worker->options.n_targets; i++) {
+        if (dyn_slice_eq(worker->targets[i].target->name, target)) {
+            return worker->targets[i].addr;
+        }
+    }
+    return 0;
+}
+
+static bool
+has_room(const struct worker *worker, const struct worker_peer *peer, const struct env *request)
+{
+    return peer->n_calls < worker->options.requests_max &&
+           peer->bytes + env_body_len(request) <= worker->options.request_bytes_max;
+}
+
+/* The same call over the same connection again, or one that has been overtaken (02-WORKER, Attach). */
+static bool
+is_stale(const struct worker_call *former, const struct worker_peer *peer, const struct env *request)
+{
+    if (request->attempt != former->attempt) {
+        return request->attempt < former->attempt;
+    }
+    return request->epoch < former->epoch || (request->epoch == former->epoch && former->peer == peer);
+}
+
+static void
+take_request(struct worker *worker, const struct bus_peer *peer, struct env **env_p)
+{
+    const struct env *request = *env_p;
+    struct worker_peer *mine = peer->user;
+    bus_addr_t provider = provider_of(worker, request->target);
+    struct worker_call *former = find(worker, &request->id);
+    if (former != NULL && is_stale(former, mine, request)) {
+        return;
+    }
+    if (worker->is_draining && !request->attach) { /* what is attached to may be here */
+        refuse(worker, peer, request, ERR_DRAINING);
+        return;
+    }
+    if (provider == 0) {
+        refuse(worker, peer, request, ERR_INVALID_REQUEST);
+        return;
+    }
+    if (!has_room(worker, mine, request)) {
+        refuse(worker, peer, request, ERR_SATURATED);
+        return;
+    }
+    if (former != NULL) {
+        forget(worker, former);
+    }
+    remember(worker, mine, provider, request);
+    if (bus_send_as(worker->me, peer->addr, provider, env_p, NULL) != 0) {
+        forget(worker, find(worker, &request->id));
+        refuse(worker, peer, request, ERR_SATURATED);
+    }
+}
+
+/* CANCEL and CREDIT of who gave the call, for the sending that is under way. */
+static void
+pass_on(struct worker *worker, const struct bus_peer *peer, struct env **env_p)
+{
+    const struct env *env = *env_p;
+    const struct worker_call *call = find(worker, &env->id);
+    if (call != NULL && call->peer == peer->user && call->attempt == env->attempt &&
+        call->epoch == env->epoch &&
+        bus_send_as(worker->me, peer->addr, call->provider, env_p, NULL) != 0) {
+        env_free(env_p);
+    }
+}
+
+/* ---- routers ---- */
+
+static void
+meet(struct worker *worker, struct bus_peer *peer)
+{
+    struct worker_peer *mine = dyn_zalloc(sizeof *mine);
+    dyn_list_init(&mine->link);
+    dyn_list_init(&mine->calls);
+    dyn_list_append(&worker->peers, &mine->link);
+    peer->user = mine;
+}
+
+static void
+free_peer(struct worker *worker, struct worker_peer *mine)
+{
+    while (!dyn_list_is_empty(&mine->calls)) {
+        forget(worker, DYN_CONTAINER_OF(mine->calls.next, struct worker_call, link));
+    }
+    dyn_list_remove(&mine->link);
+    free(mine);
+}
+
+/* The provider actors decide what becomes of its calls. They are told first: with the last call forgotten a
+ * drain of theirs may begin. */
+static void
+part(struct worker *worker, struct bus_peer *peer, const struct env *goodbye)
+{
+    struct worker_peer *mine = peer->user;
+    dyn_log(DYN_LOG_INFO, "worker.router_gone", "a router is gone", DYN_LOG_SLICE("reason", goodbye->reason),
+            DYN_LOG_UINT("calls", mine->n_calls));
+    for (size_t i = 0; i < worker->options.n_targets && mine->n_calls > 0; i++) {
+        struct env *told = env_new(ENV_GOODBYE);
+        told->reason = env_copy(told, goodbye->reason);
+        if (bus_send_as(worker->me, peer->addr, worker->targets[i].addr, &told, NULL) != 0) {
+            env_free(&told);
+        }
+    }
+    peer->user = NULL;
+    free_peer(worker, mine);
+}
+
+static void
+on_envelope(void *self, struct bus_peer *peer, struct env **env_p)
+{
+    struct worker *worker = self;
+    if (peer->user == NULL) {
+        meet(worker, peer);
+    }
+    switch ((int)(*env_p)->kind) {
+    case ENV_REQUEST:
+        take_request(worker, peer, env_p);
+        break;
+    case ENV_CANCEL:
+    case ENV_CREDIT:
+        pass_on(worker, peer, env_p);
+        break;
+    case ENV_READY:
+        dyn_log(DYN_LOG_INFO, "worker.router", "joined a router", DYN_LOG_SLICE("node", peer->node));
+        break;
+    case ENV_GOODBYE:
+        if (!dyn_slice_is((*env_p)->reason, "drain")) {
+            part(worker, peer, *env_p);
+        }
+        break;
+    default:
+        break;
+    }
+}
+
+/* An END on its way to the router that gave the call: the call is over here. */
+static void
+on_sending(void *self, struct bus_peer *peer, struct env *env)
+{
+    struct worker *worker = self;
+    if (env->kind != ENV_END) {
+        return;
+    }
+    struct worker_call *call = find(worker, &env->id);
+    if (call != NULL && call->peer == peer->user && call->attempt == env->attempt &&
+        call->epoch == env->epoch) {
+        forget(worker, call);
+    }
+}
+
+static void
+fill_ready(void *self, struct env *ready)
+{
+    const struct worker *worker = self;
+    struct ready_target *items = dyn_zalloc((worker->options.n_targets + 1) * sizeof *items);
+    for (size_t i = 0; i < worker->options.n_targets; i++) {
+        const struct provider_target *target = worker->targets[i].target;
+        items[i] = (struct ready_target){
+            .name = target->name,
+            .provider = dyn_slice_str(target->row->id),
+            .dialect = dyn_slice_str(target->row->dialect),
+            .models = target->models,
+            .n_models = target->n_models,
+            .any_model = target->n_models == 0,
+        };
+    }
+    struct ready serves = {items, worker->options.n_targets};
+    struct dyn_buf body = DYN_BUF_INIT;
+    ready_encode(&serves, &body);
+    ready->role = dyn_slice_str(bus_role_name(BUS_ROLE_WORKER));
+    ready->worker = env_copy(ready, dyn_slice_str(worker->name));
+    ready->requests = worker->options.requests_max;
+    ready->request_bytes = worker->options.request_bytes_max;
+    ready->body = dyn_block_copy(0, dyn_buf_slice(&body));
+    dyn_buf_fini(&body);
+    free(items);
+}
+
+static const struct bus_remote_ops router_ops = {
+    .receive = on_envelope,
+    .sending = on_sending,
+    .ready = fill_ready,
+};
+
+/* ---- life ---- */
+
+static int
+worker_start(void *self, bus_actor_t *me, struct dyn_err *err)
+{
+    struct worker *worker = self;
+    const struct worker_options *options = &worker->options;
+    struct bus_remote_options remote = {
+        .process = options->process,
+        .roles = 1u << BUS_ROLE_ROUTER,
+        .kinds = 1u << ENV_REQUEST | 1u << ENV_CANCEL | 1u << ENV_CREDIT,
+        .ops = &router_ops,
+        .self = worker,
+    };
+    worker->me = me;
+    worker->loop = bus_actor_loop(me);
+    (void)snprintf(worker->name, sizeof worker->name, "%.32s-%u", options->process->node, options->cell);
+    worker->links = bus_links_open(me, options->resolver, options->routers, options->n_routers,
+                                   BUS_ENDPOINT_WORKERS, &remote, err);
+    return worker->links != NULL ? 0 : -1;
+}
+
+/* Everything comes over the links. */
+static void
+worker_receive(void *self, struct env **env_p)
+{
+    (void)self;
+    env_free(env_p);
+}
+
+static void
+time_is_up(struct bus_timer *timer)
+{
+    become_idle(DYN_CONTAINER_OF(timer, struct worker, drain));
+}
+
+static void
+worker_drain(void *self, uint64_t deadline_us)
+{
+    struct worker *worker = self;
+    uint64_t now_us = bus_loop_now_us(worker->loop);
+    uint64_t left_ms = deadline_us > now_us ? (deadline_us - now_us) / 1000 : 0;
+    uint64_t margin_ms = left_ms / 2 < DRAIN_MARGIN_MS ? left_ms / 2 : DRAIN_MARGIN_MS;
+    worker->is_draining = true;
+    bus_links_drain(worker->links);
+    bus_timer_arm(worker->loop, &worker->drain, left_ms - margin_ms);
+    if (worker->calls.n == 0) {
+        become_idle(worker);
+    }
+}
+
+static void
+worker_stop(void *self)
+{
+    struct worker *worker = self;
+    worker->is_draining = false; /* nothing is reported any more */
+    bus_links_close(&worker->links);
+    while (!dyn_list_is_empty(&worker->peers)) {
+        free_peer(worker, DYN_CONTAINER_OF(worker->peers.next, struct worker_peer, link));
+    }
+    for (struct dyn_list *link; (link = dyn_list_pop(&worker->spare)) != NULL;) {
+        free(DYN_CONTAINER_OF(link, struct worker_call, link));
+    }
+    bus_timer_fini(&worker->drain);
+    env_map_fini(&worker->calls);
+    free(worker->targets);
+    free(worker);
+}
+
+void *
+worker_new(const struct worker_options *options)
+{
+    struct worker *worker = dyn_zalloc(sizeof *worker);
+    worker->options = *options;
+    worker->targets = dyn_alloc((options->n_targets + 1) * sizeof *worker->targets);
+    for (size_t i = 0; i < options->n_targets; i++) {
+        worker->targets[i] = options->targets[i];
+    }
+    if (worker->options.requests_max == 0) {
+        worker->options.requests_max = WORKER_REQUESTS_MAX;
+    }
+    if (worker->options.request_bytes_max == 0) {
+        worker->options.request_bytes_max = WORKER_REQUEST_BYTES_MAX;
+    }
+    worker->drain.fire = time_is_up;
+    dyn_list_init(&worker->peers);
+    dyn_list_init(&worker->spare);
+    env_map_init(&worker->calls);
+    return worker;
+}
+
+const struct bus_actor_ops worker_actor_ops = {
+    .kind = "worker",
+    .start = worker_start,
+    .receive = worker_receive,
+    .drain = worker_drain,
+    .stop = worker_stop,
+};
