@@ -19,6 +19,7 @@ struct answer_headers {
     struct http_header items[ENV_HEADERS_MAX + OWN_HEADERS];
     size_t n;
     char attempts[DYN_UINT_TEXT_MAX];
+    char redelivered[DYN_UINT_TEXT_MAX];
     char overhead[DYN_UINT_TEXT_MAX];
     char retry_after[DYN_UINT_TEXT_MAX];
 };
@@ -53,6 +54,9 @@ add_from_envelope(struct answer_headers *headers, const struct env *env)
     add(headers, DYN_SLICE("x-dynabus-target"), env->target);
     if (env->attempts > 0) {
         add_number(headers, DYN_SLICE("x-dynabus-attempts"), env->attempts, headers->attempts);
+    }
+    if (env->redelivered > 0) {
+        add_number(headers, DYN_SLICE("x-dynabus-redelivered"), env->redelivered, headers->redelivered);
     }
     for (size_t i = 0; i < env->n_headers; i++) {
         bool is_ours = env->retry_after_s > 0 && dyn_slice_is(env->headers[i].name, "retry-after");
@@ -259,6 +263,14 @@ hold(struct edge_request *rq, dyn_block_t **bytes_p)
     dyn_block_unref(&bytes);
 }
 
+/* Nothing of it has been written. Whoever worked on it is gone and another begins from the start. */
+static void
+forget_held(struct edge_request *rq)
+{
+    env_free(&rq->first);
+    dyn_block_unref(&rq->held);
+}
+
 static void
 take_plain(struct edge_request *rq, struct env **env_p)
 {
@@ -296,6 +308,9 @@ edge_on_chunk(struct edge_request *rq, struct env **env_p)
 {
     struct env *chunk = *env_p;
     size_t len = env_body_len(chunk);
+    if (chunk->sequence == 0 && rq->first != NULL) {
+        forget_held(rq);
+    }
     bool is_first = !rq->has_begun && rq->first == NULL;
     if (is_plain_in_stream(rq, chunk)) {
         edge_cancel(rq, "not a stream");
@@ -321,9 +336,19 @@ edge_on_chunk(struct edge_request *rq, struct env **env_p)
     }
 }
 
+/* The answer is in the END alone, so what is held came of another attempt. */
+static bool
+is_whole(const struct env *end)
+{
+    return end->body_bytes > 0 && end->body_bytes == env_body_len(end);
+}
+
 static void
 end_well(struct edge_request *rq, struct env *end)
 {
+    if (rq->held != NULL && rq->held->len > 0 && !rq->has_begun && is_whole(end)) {
+        forget_held(rq);
+    }
     if (is_plain_in_stream(rq, end)) {
         break_off(rq, ERR_UPSTREAM_GARBAGE, dyn_slice(NULL, 0));
         return;

@@ -22,6 +22,7 @@ new_envelope(struct edge_request *rq, const struct http_request *request, const 
     env->trace_id = env_copy(env, edge_trace_slice(rq));
     env->traceparent = env_copy(env, rq->traceparent);
     env->peer = env_copy(env, request->peer);
+    env->redeliver = env_copy(env, headers->x_dynabus_redeliver);
     env->received_us = request->received_us;
     env->credit = ENV_WINDOW_FIRST;
     return env;
@@ -105,6 +106,16 @@ answer_here(struct edge_request *rq, const struct http_request *request, const s
     return false;
 }
 
+static void
+judge_redeliver(struct env *env, const struct edge_headers *headers)
+{
+    if (env->refuse == ERR_NONE && !edge_redeliver_is_valid(headers)) {
+        env->refuse = ERR_INVALID_REQUEST;
+        env->refuse_text = DYN_SLICE("x-dynabus-redeliver is always, unsent or never");
+        env->redeliver = dyn_slice(NULL, 0);
+    }
+}
+
 /* The id in a path is the model that is asked about. */
 static void
 take_id(struct edge_request *rq, struct env *env, struct dyn_slice id)
@@ -134,6 +145,7 @@ edge_on_head(void *self, http_exchange_t *exchange, const struct http_request *r
     bool wants_body = match.refuse == ERR_NONE && match.route->body == EDGE_BODY_JSON;
     struct env *env = new_envelope(rq, request, &headers);
     env->refuse = wants_body ? edge_judge_body(&headers) : match.refuse;
+    judge_redeliver(env, &headers);
     if (wants_body && env->refuse == ERR_NONE) {
         rq->request = env;
         return edge->options.config->max_request_bytes;

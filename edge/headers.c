@@ -23,6 +23,7 @@ static const struct {
     WANTED("idempotency-key", idempotency_key),
     WANTED("origin", origin),
     WANTED("traceparent", traceparent),
+    WANTED("x-dynabus-redeliver", x_dynabus_redeliver),
     WANTED("x-request-id", x_request_id),
 };
 
@@ -95,6 +96,14 @@ edge_judge_body(const struct edge_headers *headers)
     bool is_plain = headers->content_encoding.data == NULL ||
                     dyn_slice_ieq(headers->content_encoding, DYN_SLICE("identity"));
     return is_plain && is_json(headers->content_type) ? ERR_NONE : ERR_UNSUPPORTED_MEDIA;
+}
+
+bool
+edge_redeliver_is_valid(const struct edge_headers *headers)
+{
+    struct dyn_slice value = headers->x_dynabus_redeliver;
+    return value.data == NULL || dyn_slice_is(value, "always") || dyn_slice_is(value, "unsent") ||
+           dyn_slice_is(value, "never");
 }
 
 /* ---- trace ids ---- */

@@ -18,6 +18,7 @@ struct edge_headers {
     struct dyn_slice idempotency_key;
     struct dyn_slice origin;
     struct dyn_slice traceparent; /* absent when it came twice: W3C Trace Context 3.2 */
+    struct dyn_slice x_dynabus_redeliver;
     struct dyn_slice x_request_id;
 };
 
@@ -28,6 +29,8 @@ struct dyn_slice edge_credential(const struct edge_headers *headers);
 /* ERR_UNSUPPORTED_MEDIA unless application/json without content-encoding; ERR_EXPECTATION_FAILED for an
  * expectation other than 100-continue. */
 enum err_code edge_judge_body(const struct edge_headers *headers);
+/* Of `x-dynabus-redeliver`: `always`, `unsent`, `never`, or none. */
+bool edge_redeliver_is_valid(const struct edge_headers *headers);
 /* The id of a valid traceparent, else an X-Request-ID of 32 hex digits, else a new random one, in lower
  * case. Returns the traceparent when it was valid, else absent. */
 struct dyn_slice edge_trace_id(const struct edge_headers *headers, char id[EDGE_TRACE_ID_LEN]);

@@ -145,6 +145,7 @@ static DYN_UNUSED struct env *
 chunk_for(const struct env *request, const char *text)
 {
     struct env *chunk = env_about(ENV_CHUNK, request);
+    chunk->sequence = 1; /* 0 is an answer's first */
     chunk->body = dyn_block_copy(ENV_BODY_HEADROOM, dyn_slice_str(text));
     return chunk;
 }
@@ -153,6 +154,7 @@ static DYN_UNUSED struct env *
 first_chunk_for(const struct env *request, bool stream, const char *text)
 {
     struct env *chunk = chunk_for(request, text);
+    chunk->sequence = 0;
     chunk->status = 200;
     chunk->stream = stream;
     chunk->content_type = stream ? DYN_SLICE("text/event-stream") : DYN_SLICE("application/json");
