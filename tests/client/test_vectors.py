@@ -1,5 +1,6 @@
 """The envelope's test vectors (proto/vectors), checked with another implementation of MessagePack than
-the gateway's: that they say what they claim, and what a peer written in Python has to do with them."""
+the gateway's: that they say what they claim, and what a peer written in Python has to do with them. One folder a
+minor version; what earlier versions wrote stays readable."""
 
 import json
 from pathlib import Path
@@ -7,18 +8,27 @@ from pathlib import Path
 import msgpack
 import pytest
 
-VECTORS = Path(__file__).resolve().parents[2] / "proto" / "vectors" / "1.0"
+PROTO = Path(__file__).resolve().parents[2] / "proto"
+VECTORS = PROTO / "vectors"
+MINOR = 1  # of this version
 BYTES = {"id", "cred", "idem_key", "type"}  # shown in hex
 DEPTH_MAX, MEMBERS_MAX, VALUES_MAX, UNKNOWN_MAX = 8, 64, 1024, 16
+# Members of the map in a worker's READY, and their limits (02-WORKER).
+NAME_MAX, MODEL_MAX, TARGETS_MAX = 256, 1024, 64
+SURFACES = ("none", "chat", "models", "model", "health", "ready", "metrics", "events")
 NEWER = {"error": "INTERNAL", "outcome": "error"}  # what an unknown word of a later minor version becomes
 
 
-def load(name):
-    return json.loads((VECTORS / name).read_text())
-
-
-def cases(name):
-    return [pytest.param(vector, id=vector["name"]) for vector in load(name)]
+def cases(name, with_minor=False):
+    """The vectors of that name of every minor version that has such."""
+    found = []
+    for minor in range(MINOR + 1):
+        path = VECTORS / f"1.{minor}" / name
+        for vector in json.loads(path.read_text()) if path.exists() else []:
+            values = (vector, minor) if with_minor else (vector,)
+            found.append(pytest.param(*values, id=f"1.{minor}-{vector['name']}"))
+    assert len(found) > 5
+    return found
 
 
 def no_extensions(code, data):
@@ -53,19 +63,19 @@ def shown(key, value):
 
 def words_of_this_version(members):
     """Replaces what only a later minor version knows, as 01-ENVELOPE says."""
-    errors = (VECTORS.parent / "errors.def").read_text()
+    errors = (PROTO / "errors.def").read_text()
     if "error" in members and f"ERR({members['error']}," not in errors:
         members["error"] = NEWER["error"]
     if "outcome" in members and members["outcome"] not in ("ok", "error", "cancelled"):
         members["outcome"] = NEWER["outcome"]
-    if "surface" in members and members["surface"] not in ("none", "chat", "models", "model", "health", "ready"):
+    if "surface" in members and members["surface"] not in SURFACES:
         del members["surface"]
         members["refuse"] = "NOT_FOUND"
     return members
 
 
 def known_keys():
-    fields = (VECTORS.parent / "env_fields.def").read_text().splitlines()
+    fields = (PROTO / "env_fields.def").read_text().splitlines()
     return {line.split('"')[1] for line in fields if line.startswith("FIELD(")}
 
 
@@ -79,11 +89,11 @@ def members_of(header):
     return dict(pairs)["v"], members
 
 
-@pytest.mark.parametrize("vector", cases("kinds.json"))
-def test_kinds(vector):
+@pytest.mark.parametrize("vector, minor", cases("kinds.json", with_minor=True))
+def test_kinds(vector, minor):
     header = bytes.fromhex(vector["header"])
     version, members = members_of(header)
-    assert version == [1, 0]
+    assert version == [1, minor]
     assert members == vector["members"]
     assert list(members) == list(vector["members"])
     plain = msgpack.unpackb(header, raw=False)
@@ -96,7 +106,7 @@ def test_kinds(vector):
 def test_forms(vector):
     (major, minor), members = members_of(bytes.fromhex(vector["header"]))
     assert major == 1
-    if minor > 0:
+    if minor > MINOR:
         members = words_of_this_version(members)
     assert members == vector["members"]
 
@@ -116,9 +126,9 @@ def count(value):
 
 
 def text_limits():
-    for line in (VECTORS.parent / "env_fields.def").read_text().splitlines():
+    for line in (PROTO / "env_fields.def").read_text().splitlines():
         if line.startswith("FIELD("):
-            key, _, kind, limit = [part.strip(' "()') for part in line[len("FIELD("):].split(",")]
+            key, _, kind, limit, _ = [part.strip(' "()') for part in line[len("FIELD("):].split(",")]
             if kind in ("TEXT", "BYTES"):
                 yield key, int(limit)
 
@@ -160,11 +170,90 @@ def test_refused(vector):
     elif error == "version":
         assert version[0] != 1
     elif error == "ignored":
-        assert version[0] == 1 and version[1] > 0
+        assert version[0] == 1 and version[1] > MINOR
     else:
         assert error == "invalid"
         assert not passes_a_limit(pairs)
-        assert version is None or version == [1, 0] or not (
+        assert version is None or version in ([1, 0], [1, 1]) or not (
             isinstance(version, list) and len(version) == 2
             and all(type(number) is int and 0 <= number <= 65535 for number in version)
         )
+
+
+# ---- bodies, since 1.1 ----
+
+
+@pytest.mark.parametrize("vector", cases("bodies.json"))
+def test_bodies(vector):
+    """That the sizes are those of the table in 01-ENVELOPE."""
+    _, members = members_of(bytes.fromhex(vector["header"]))
+    assert members["kind"] == vector["kind"]
+    limits = {"chunk": 32768, "end": 2**20, "ready": 2**20, "event": 2**20, "request": 2**27}
+    limit = limits.get(vector["kind"], 0)
+    assert ("error" in vector) == (vector["body_bytes"] > limit)
+
+
+def without_doubles(pairs):
+    assert len({key for key, _ in pairs}) == len(pairs), "a key stands twice"
+    assert all(isinstance(key, str) for key, _ in pairs), "a key is not text"
+    return dict(pairs)
+
+
+def map_of(body):
+    value = msgpack.unpackb(body, raw=False, strict_map_key=False, ext_hook=no_extensions,
+                            object_pairs_hook=without_doubles)
+    assert isinstance(value, dict)
+    return value
+
+
+def texts(values, limit):
+    """What the map's lists may hold: the reason why not, or None."""
+    if not isinstance(values, list) or not all(isinstance(value, str) and value for value in values):
+        return "invalid"
+    return "limit" if any(len(value.encode()) > limit for value in values) else None
+
+
+def why_not(target):
+    if not isinstance(target, dict):
+        return "invalid"
+    wrong = texts([target.get("name")], NAME_MAX) or texts(target.get("models", []), MODEL_MAX)
+    flag = target.get("any_model", False)
+    return wrong or (None if isinstance(flag, bool) else "invalid")
+
+
+def why_refused(members, body):
+    """A router's judgement of a worker's READY (02-WORKER), written from the text."""
+    try:
+        targets = map_of(body).get("targets")
+    except (ValueError, msgpack.UnpackException, AssertionError):
+        return "invalid"
+    if "worker" not in members or not isinstance(targets, list) or not targets:
+        return "invalid"
+    if len(targets) > TARGETS_MAX:
+        return "limit"
+    for target in targets:
+        wrong = why_not(target)
+        if wrong:
+            return wrong
+    names = [target["name"] for target in targets]
+    return "invalid" if len(set(names)) != len(names) else None
+
+
+@pytest.mark.parametrize("vector", cases("ready.json"))
+def test_ready(vector):
+    _, members = members_of(bytes.fromhex(vector["header"]))
+    body = bytes.fromhex(vector["body"])
+    assert members["kind"] == "ready" and members["role"] == "worker"
+    assert why_refused(members, body) == vector.get("error")
+    if "map" in vector:
+        assert map_of(body) == vector["map"]
+
+
+@pytest.mark.parametrize("vector", cases("events.json"))
+def test_events(vector):
+    _, members = members_of(bytes.fromhex(vector["header"]))
+    event = map_of(bytes.fromhex(vector["body"]))
+    assert event == vector["map"]
+    assert bytes.fromhex(vector["topic"]).decode() == members["topic"] == event["topic"]
+    assert (members["node"], members["epoch"], members["event_seq"]) == (event["node"], event["epoch"], event["sequence"])
+    assert 1 <= event["topic_sequence"] <= event["sequence"]
