@@ -97,7 +97,7 @@ place(struct edge_acceptor *acceptor, int fd)
 {
     struct edge_group *group = acceptor->group;
     edge_count(&group->counters.accepted);
-    if (group->n_cells > 1) {
+    if (group->n_cells > 1 && !acceptor->is_leaving) {
         unsigned best = least_busy(acceptor);
         size_t here = load_of(&group->cells[acceptor->cell]);
         size_t there = load_of(&group->cells[best]);
@@ -206,6 +206,8 @@ on_ready(struct bus_fd *watched, int fd, unsigned events)
     }
 }
 
+static void leave(struct bus_timer *timer);
+
 static void
 watch(struct edge_acceptor *acceptor, unsigned events)
 {
@@ -226,6 +228,7 @@ edge_acceptor_start(struct edge_acceptor *acceptor, struct edge_group *group, un
         .connections_max = connections_max,
         .reserve = open_reserve(),
         .retry.fire = on_retry,
+        .leave.fire = leave,
     };
     struct listeners *listeners = &group->listeners;
     for (unsigned i = 0; i < listeners->per_cell; i++) {
@@ -251,15 +254,29 @@ close_sockets(struct edge_acceptor *acceptor)
     bus_timer_fini(&acceptor->retry);
 }
 
+/* Whether this cell may be given connections of others does not matter here: what is accepted now is served.
+ */
+static void
+leave(struct bus_timer *timer)
+{
+    struct edge_acceptor *acceptor = DYN_CONTAINER_OF(timer, struct edge_acceptor, leave);
+    for (unsigned i = 0; i < acceptor->n_sockets; i++) {
+        for (unsigned n = 0; n < DRAIN_ACCEPTS_MAX && accept_one(acceptor, acceptor->sockets[i].fd); n++) {
+        }
+    }
+    acceptor->is_leaving = false;
+    close_sockets(acceptor);
+}
+
 void
 edge_acceptor_drain(struct edge_acceptor *acceptor)
 {
     atomic_store_explicit(&acceptor->group->cells[acceptor->cell].accepts, false, memory_order_relaxed);
     for (unsigned i = 0; i < acceptor->n_sockets; i++) {
-        for (unsigned n = 0; n < DRAIN_ACCEPTS_MAX && accept_one(acceptor, acceptor->sockets[i].fd); n++) {
-        }
+        listen_steer_away(acceptor->sockets[i].fd, acceptor->group->n_cells);
     }
-    close_sockets(acceptor);
+    acceptor->is_leaving = true;
+    bus_timer_arm(acceptor->loop, &acceptor->leave, EDGE_LEAVE_MS);
 }
 
 void
@@ -269,6 +286,7 @@ edge_acceptor_stop(struct edge_acceptor *acceptor)
     atomic_store_explicit(&cell->accepts, false, memory_order_relaxed);
     cell->acceptor = NULL;
     close_sockets(acceptor);
+    bus_timer_fini(&acceptor->leave);
     if (acceptor->reserve >= 0) {
         (void)close(acceptor->reserve);
     }

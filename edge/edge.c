@@ -64,7 +64,7 @@ look_whether_idle(struct bus_timer *timer)
     uint64_t now_us = bus_loop_now_us(edge->loop);
     bool is_quiet = edge->n_open == 0 && edge->requests.n == 0;
     bool is_empty = http_server_connections(edge->server) == 0;
-    bool may_end = is_quiet && (is_empty || now_us >= edge->grace_until_us);
+    bool may_end = is_quiet && !edge->acceptor.is_leaving && (is_empty || now_us >= edge->grace_until_us);
     if (may_end && http_server_refuse_arriving(edge->server) == 0) {
         bus_actor_idle(edge->me);
         return;

@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/filter.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -347,4 +348,17 @@ listen_url(const char *text, char out[LISTEN_URL_SIZE])
     const char *port = strrchr(text, ':');
     bool is_any = strncmp(text, "[::]:", 5) == 0 || strncmp(text, "0.0.0.0:", 8) == 0;
     (void)snprintf(out, LISTEN_URL_SIZE, "http://%s%s", is_any ? "127.0.0.1" : "", is_any ? port : text);
+}
+
+/* The kernel numbers the sockets of a port in the order in which they came, so those behind our own belong to
+ * who shares it. A classic BPF program picks by that number (SO_ATTACH_REUSEPORT_CBPF, socket(7)); a number
+ * that is not taken means the usual choice by hash. So the program, which stays with the port, does nothing
+ * as soon as ours are closed, unless the successor has more cells than we: then its accepts meet in one cell,
+ * which hands them out. */
+void
+listen_steer_away(int fd, unsigned n_cells)
+{
+    struct sock_filter code[] = {{BPF_RET | BPF_K, 0, 0, n_cells}};
+    struct sock_fprog program = {.len = DYN_ARRAY_LEN(code), .filter = code};
+    (void)setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof program);
 }

@@ -280,3 +280,40 @@ def test_no_child_and_no_file_left(start_gateway, upstream, tmp_path):
     gateway.stop()
     after = {name for name in os.listdir(tmp_path) if not name.startswith(("gateway-", "config-"))}
     assert after == before
+
+
+# Handing over.
+
+def test_a_handover_loses_no_connection(start_gateway, upstream):
+    """Old and new process share the port: while the old one leaves, every new connection is answered."""
+    port = free_port()
+    share = ["--reuse-port", "--cells", "2"]
+    gateway = start_gateway([target(upstream.url)], arguments=share, port=port)
+    over = threading.Event()
+    failures = []
+    answered = [0] * 6
+
+    def ask(number):
+        while not over.is_set():
+            try:
+                assert request_once(port, "GET", "/livez").status == 200
+                answered[number] += 1
+            except (OSError, AssertionError) as error:
+                failures.append(repr(error))
+                return
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(len(answered))]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(3):
+            successor = start_gateway([target(upstream.url)], arguments=share, port=port)
+            gateway.signal(signal.SIGTERM)
+            assert gateway.wait_exit() == 0
+            gateway = successor
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+    assert all(count > 10 for count in answered)

@@ -312,7 +312,13 @@ draining_takes_what_is_queued(void **state)
     uint16_t port = port_in(edge_group_address(group));
     int queued = connect_to(port);
     edge_acceptor_drain(&cell.acceptor);
+    int on_the_way = connect_to(port);
     assert_true(is_served(&cell, 1, queued));
+    assert_true(is_served(&cell, 1, on_the_way));
+    (void)close(on_the_way);
+    while (cell.acceptor.is_leaving) {
+        bus_loop_run_once(cell.loop, EDGE_LEAVE_MS);
+    }
     struct sockaddr_in address = {
         .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int late = socket(AF_INET, SOCK_STREAM, 0);
