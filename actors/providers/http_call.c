@@ -83,6 +83,9 @@ about_to_send(void *call_, char *peer_ip, char *local_ip, int peer_port, int loc
     call->sent++;
     http_client_keep_socket(call);
     enter_phase(call, CALL_WAITING, call->first_byte_ms);
+    if (call->ops->sending != NULL) {
+        call->ops->sending(call->self);
+    }
     return CURL_PREREQFUNC_OK;
 }
 
@@ -495,7 +498,14 @@ http_call_resume(http_call_t *call)
 void
 http_call_clear_deadline(http_call_t *call)
 {
-    call->deadline_us = 0;
+    http_call_set_deadline(call, 0);
+}
+
+void
+http_call_set_deadline(http_call_t *call, uint32_t deadline_ms)
+{
+    uint64_t now_us = bus_loop_now_us(call->origin->client->loop);
+    call->deadline_us = deadline_ms == 0 ? 0 : now_us + (uint64_t)deadline_ms * 1000;
     set_timer(call);
 }
 

@@ -73,6 +73,8 @@ struct http_call_result {
 
 /* `self` is what the call was started with. */
 struct http_call_ops {
+    /* The request is about to be put on a connection, maybe not for the first time. May be NULL. */
+    void (*sending)(void *self);
     /* One header of the final answer, in order, before `head`. */
     void (*header)(void *self, struct dyn_slice name, struct dyn_slice value);
     /* The head of the final answer is complete. */
@@ -107,6 +109,8 @@ unsigned http_call_sent(const http_call_t *call);
 void http_call_pause(http_call_t *call);
 void http_call_resume(http_call_t *call);
 void http_call_clear_deadline(http_call_t *call);
+/* From now on; 0: none. */
+void http_call_set_deadline(http_call_t *call, uint32_t deadline_ms);
 /* No callback any more; the connection is closed at the end of the turn. The pointer is dead. */
 void http_call_cancel(http_call_t *call);
 /* No callback any more, but what little is left of the answer may come, so that the connection can be

@@ -16,11 +16,20 @@
 /* ---- calls by request ---- */
 
 static struct provider_call *
-find(struct provider *provider, const struct env *env)
+find_any(const struct provider *provider, const struct env *env)
 {
     struct env_map_node *node = env_map_find(&provider->calls, &env->id);
-    struct provider_call *call = node != NULL ? DYN_CONTAINER_OF(node, struct provider_call, node) : NULL;
-    return call != NULL && call->attempt == env->attempt ? call : NULL;
+    return node != NULL ? DYN_CONTAINER_OF(node, struct provider_call, node) : NULL;
+}
+
+/* The call that its own router means, in the sending that is under way. */
+static struct provider_call *
+find(const struct provider *provider, const struct env *env)
+{
+    struct provider_call *call = find_any(provider, env);
+    bool is_meant = call != NULL && call->attempt == env->attempt && call->epoch == env->epoch &&
+                    call->reply_to == env->from;
+    return is_meant ? call : NULL;
 }
 
 static struct provider_call *
@@ -37,16 +46,13 @@ call_new(struct provider *provider, const struct env *request)
     *call = (struct provider_call){.provider = provider};
     dyn_list_init(&call->link);
     dyn_list_init(&call->out);
-    call->reply_to = request->from;
+    dyn_list_init(&call->orphan);
+    provider_call_belongs(call, request);
     call->attempt = request->attempt;
     call->epoch = request->epoch;
     call->is_stream = request->stream;
     call->request_bytes = env_body_len(request);
     call->started_us = dyn_mono_us(bus_loop_clock(provider->loop));
-    credit_sender_grant(&call->credit, request->credit);
-    /* The receiver grants again when it has passed on half a window, so that much is always to be had. */
-    uint32_t half = (request->credit ? request->credit : (uint32_t)ENV_WINDOW_FIRST) / 2;
-    call->piece_max = half == 0 ? 1 : half < ENV_CHUNK_MAX ? half : (uint32_t)ENV_CHUNK_MAX;
     env_map_add(&provider->calls, &call->node, &request->id);
     (void)atomic_fetch_add_explicit(&provider->options.shared->in_flight, 1, memory_order_relaxed);
     (void)atomic_fetch_add_explicit(&provider->options.shared->started, 1, memory_order_relaxed);
@@ -138,11 +144,12 @@ own_headers(const struct env *request, struct http_client_header headers[REQUEST
 }
 
 static void
-start_call(struct provider *provider, struct env *request)
+start_call(struct provider *provider, struct env *request, unsigned sent_before)
 {
     const struct provider_target *target = provider->options.target;
     struct dialect_problem problem = {.message = ""};
     struct provider_call *call = call_new(provider, request);
+    call->sent_before = sent_before;
     dyn_block_t *body = upstream_body(call, request, &problem);
     if (body == NULL) {
         provider_call_free(call);
@@ -180,36 +187,38 @@ judge(const struct provider *provider, const struct env *request)
     return is_ours ? ERR_NONE : ERR_INVALID_REQUEST;
 }
 
-/* 01-ENVELOPE, redelivery: the same attempt and epoch again is a repeat of what is in work; a later one
- * takes its place, and nobody listens to the former any more. */
+/* The same attempt and epoch from the same router again is a repeat of what is in work, a lower one was
+ * overtaken on its way. From another router the same ones are news: two that have lost each other's trace. */
 static bool
-is_repeat(struct provider *provider, const struct env *request)
+is_stale(const struct provider_call *former, const struct env *request)
 {
-    struct env_map_node *node = env_map_find(&provider->calls, &request->id);
-    if (node == NULL) {
-        return false;
+    if (request->attempt != former->attempt) {
+        return request->attempt < former->attempt;
     }
-    struct provider_call *former = DYN_CONTAINER_OF(node, struct provider_call, node);
-    bool is_later = request->attempt > former->attempt ||
-                    (request->attempt == former->attempt && request->epoch > former->epoch);
-    if (is_later) {
-        provider_call_free(former);
-    }
-    return !is_later;
+    return request->epoch < former->epoch ||
+           (request->epoch == former->epoch && request->from == former->reply_to);
 }
 
+/* 02-WORKER, Attach: a later REQUEST goes on with the former call where it may, else takes its place, and
+ * nobody listens to the former any more. */
 static void
 take_request(struct provider *provider, struct env *request)
 {
-    if (is_repeat(provider, request)) {
-        return;
+    struct provider_call *former = find_any(provider, request);
+    unsigned sent_before = 0;
+    if (former != NULL) {
+        if (is_stale(former, request) || provider_orphan_attach(former, request)) {
+            return;
+        }
+        sent_before = former->sent_before + (former->http ? http_call_sent(former->http) : former->sent);
+        provider_call_free(former);
     }
     enum err_code wrong = judge(provider, request);
     if (wrong != ERR_NONE) {
         refuse(provider, request, wrong, NULL);
         return;
     }
-    start_call(provider, request);
+    start_call(provider, request, sent_before);
 }
 
 static void
@@ -225,6 +234,8 @@ provider_receive(void *self, struct env **env_p)
     } else if (env->kind == ENV_CREDIT && call != NULL) {
         credit_sender_grant(&call->credit, env->credit);
         (void)provider_reply_flush(call);
+    } else if (env->kind == ENV_GOODBYE) {
+        provider_orphan_all_of(provider, env->from);
     }
     env_free(env_p);
 }
@@ -341,6 +352,7 @@ provider_stop(void *self)
     http_origin_free(&provider->origin);
     http_client_unref(&provider->options.client);
     bus_timer_fini(&provider->retry);
+    bus_timer_fini(&provider->orphans_timer);
     bus_timer_fini(&provider->drain);
     env_map_fini(&provider->calls);
     free(provider);
@@ -358,9 +370,11 @@ provider_new(const struct provider_options *options)
     }
     provider->retry.fire = flush_stuck;
     provider->drain.fire = end_of_drain;
+    provider->orphans_timer.fire = provider_orphan_time_is_up;
     env_map_init(&provider->calls);
     dyn_list_init(&provider->spare);
     dyn_list_init(&provider->stuck);
+    dyn_list_init(&provider->orphans);
     return provider;
 }
 

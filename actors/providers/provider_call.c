@@ -32,6 +32,26 @@ provider_call_log(const struct provider_call *call, enum err_code code, const ch
             DYN_LOG_UINT("upstream_status", call->status), DYN_LOG_UINT("attempt", call->attempt));
 }
 
+/* ---- whose it is ---- */
+
+/* The receiver grants again when it has passed on half a window, so that much is always to be had. */
+uint32_t
+provider_call_piece_max(const struct env *request)
+{
+    uint32_t half = (request->credit ? request->credit : (uint32_t)ENV_WINDOW_FIRST) / 2;
+    return half == 0 ? 1 : half < ENV_CHUNK_MAX ? half : (uint32_t)ENV_CHUNK_MAX;
+}
+
+void
+provider_call_belongs(struct provider_call *call, const struct env *request)
+{
+    call->reply_to = request->from;
+    call->piece_max = provider_call_piece_max(request);
+    call->credit = (struct credit_sender){0};
+    credit_sender_grant(&call->credit, request->credit);
+    call->tells_sent = dyn_slice_is(request->redeliver, "unsent");
+}
+
 /* ---- the end ---- */
 
 /* What a call that was broken off will have cost: about a token for each event that carried content, and
@@ -64,7 +84,7 @@ make_end(struct provider_call *call, enum env_outcome outcome)
     end->status = call->has_begun ? 0 : (uint16_t)call->status;
     end->stream = call->mode == CALL_STREAM;
     end->usage = call->usage;
-    end->upstream_calls = call->sent;
+    end->upstream_calls = call->sent_before + call->sent;
     end->upstream_us = (call->first_byte_us != 0 ? call->first_byte_us : now_us) - call->started_us;
     end->upstream_total_us = now_us - call->started_us;
     end->retry_after_s = call->retry_after_s;
@@ -123,6 +143,8 @@ provider_call_fail(struct provider_call *call, enum err_code code, const struct 
 static void
 end_at_once(struct provider_call *call, enum env_outcome outcome, enum err_code code)
 {
+    call->is_unwanted = true;
+    provider_orphan_end(call);
     provider_reply_drop(call);
     if (!call->has_ended) {
         leave_upstream(call, false);
@@ -164,6 +186,7 @@ provider_call_free(struct provider_call *call)
     (void)atomic_fetch_sub_explicit(&shared->in_flight, 1, memory_order_relaxed);
     env_map_remove(&provider->calls, &call->node);
     dyn_list_remove(&call->link);
+    provider_orphan_end(call);
     provider_reply_drop(call);
     env_free(&call->reply);
     env_free(&call->end);
@@ -256,6 +279,12 @@ refused_data(struct provider_call *call, struct dyn_slice bytes)
 /* ---- what the HTTP client tells ---- */
 
 static void
+on_sending(void *self)
+{
+    provider_reply_sent(self);
+}
+
+static void
 on_header(void *self, struct dyn_slice name, struct dyn_slice value)
 {
     provider_reply_header(self, name, value);
@@ -317,7 +346,7 @@ on_settled(void *self)
     struct provider_call *call = self;
     if (call->mode == CALL_STREAM) {
         provider_stream_settled(call);
-    } else if (call->has_begun) {
+    } else if (call->has_begun || call->is_orphan) {
         (void)provider_reply_flush(call);
     }
 }
@@ -376,6 +405,7 @@ on_done(void *self, const struct http_call_result *result)
 }
 
 const struct http_call_ops provider_call_ops = {
+    .sending = on_sending,
     .header = on_header,
     .head = on_head,
     .data = on_data,

@@ -19,6 +19,8 @@ struct provider {
     size_t n_spare;
     struct dyn_list stuck;  /* calls whose receiver's mailbox was full */
     struct bus_timer retry; /* sends for those again */
+    struct dyn_list orphans; /* in the order in which their time ends */
+    struct bus_timer orphans_timer;
     struct bus_timer drain;
     bool is_draining;
 };
@@ -41,6 +43,10 @@ struct provider_call {
 
     enum call_mode mode;
     bool is_stream;       /* asked for */
+    bool tells_sent;      /* the router wants to hear when the request goes out, and has not yet */
+    bool has_left;        /* a CHUNK was sent: nobody else can go on with this answer */
+    bool is_orphan;       /* its router is gone; all is held */
+    bool is_unwanted;     /* cancelled or cut off: nobody else will want it either */
     bool withholds_usage; /* we asked for it, the client did not */
     bool has_begun;       /* a CHUNK was made: errors come behind it, not instead */
     bool has_ended;       /* END was made */
@@ -70,6 +76,11 @@ struct provider_call {
     uint64_t first_byte_us; /* 0: none came */
     uint64_t body_bytes;    /* sent or to be sent */
     unsigned sent;          /* how often the request went out */
+    unsigned sent_before;   /* the same of a call that this one has replaced */
+
+    struct dyn_list orphan; /* provider->orphans */
+    uint64_t orphan_until_us;
+    size_t orphan_bytes; /* counted for it in the process's sum */
 };
 
 /* ---- provider.c ---- */
@@ -80,6 +91,10 @@ void provider_call_gone(struct provider *provider);
 /* ---- provider_call.c ---- */
 
 extern const struct http_call_ops provider_call_ops;
+/* The call answers to the sender of that request, within the window that comes with it. */
+void provider_call_belongs(struct provider_call *call, const struct env *request);
+/* Bytes of a CHUNK that any grant of the sender covers in the end. */
+uint32_t provider_call_piece_max(const struct env *request);
 void provider_call_free(struct provider_call *call);
 /* Makes END and, when nothing waits for credit, sends it and frees the call: do not touch it after. The
  * upstream call, if there still is one, is cancelled (`let_go`: what is left of it may still come).
@@ -106,13 +121,30 @@ struct env *provider_reply_first(struct provider_call *call);
 void provider_reply_header(struct provider_call *call, struct dyn_slice name, struct dyn_slice value);
 /* Takes *block_p (empty: freed) and sends it as CHUNKs as far as credit goes. */
 void provider_reply_chunk(struct provider_call *call, dyn_block_t **block_p);
-/* Sends what credit allows; pauses or resumes the upstream. True: END is out and the call is freed. */
+/* Sends what credit allows; pauses or resumes the upstream. True: the call is over and freed. */
 bool provider_reply_flush(struct provider_call *call);
+/* The request is on its way to the upstream: tells so who wants to hear it. */
+void provider_reply_sent(struct provider_call *call);
 /* Forgets the CHUNKs that wait. */
 void provider_reply_drop(struct provider_call *call);
 /* Bytes in front of what is collected: room for the head of the HTTP answer, or for a chunk's size. */
 size_t provider_reply_headroom(const struct provider_call *call);
 enum { PROVIDER_CHUNK_HEADROOM = 32, PROVIDER_CHUNK_TAILROOM = 2 };
+
+/* ---- provider_orphan.c: calls that lose their router ---- */
+
+/* Its router is gone: it goes on without. false: it may not, or not any more. */
+bool provider_orphan_begin(struct provider_call *call);
+/* Counts what an orphan holds, stops the upstream at the window's end. True: the call is over and freed. */
+bool provider_orphan_hold(struct provider_call *call);
+/* No orphan any more, if it was one. */
+void provider_orphan_end(struct provider_call *call);
+void provider_orphan_time_is_up(struct bus_timer *timer);
+/* That router is gone: what becomes of all its calls. */
+void provider_orphan_all_of(struct provider *provider, bus_addr_t router);
+/* A later REQUEST for the same attempt: the call goes on for its sender (and may be over on return). false:
+ * it can't, nothing was done. */
+bool provider_orphan_attach(struct provider_call *call, const struct env *request);
 
 /* ---- provider_plain.c, provider_stream.c: bytes of a good answer ---- */
 

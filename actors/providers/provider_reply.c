@@ -181,6 +181,20 @@ provider_reply_drop(struct provider_call *call)
     }
 }
 
+void
+provider_reply_sent(struct provider_call *call)
+{
+    if (!call->tells_sent || call->is_orphan) {
+        return;
+    }
+    struct env *told = new_reply(call, ENV_DISPATCHED);
+    call->tells_sent = false;
+    told->sent = true;
+    if (bus_send(call->provider->me, call->reply_to, &told, NULL) != 0) {
+        env_free(&told); /* who is gone is told of elsewhere */
+    }
+}
+
 /* 1: sent; 0: it has to wait; -1: the receiver is gone, and so is the call. */
 static int
 send_chunk(struct provider_call *call, struct env *chunk)
@@ -194,7 +208,12 @@ send_chunk(struct provider_call *call, struct env *chunk)
     dyn_list_remove(&chunk->link);
     if (bus_send(provider->me, call->reply_to, &chunk, &err) == 0) {
         (void)credit_sender_take(&call->credit, len);
+        call->has_left = true;
         return 1;
+    }
+    if (err.code == DYN_E_GONE && provider_orphan_begin(call)) {
+        dyn_list_append(call->out.next, &chunk->link);
+        return 0;
     }
     if (err.code == DYN_E_FULL) {
         dyn_list_append(call->out.next, &chunk->link); /* back to the front */
@@ -209,19 +228,24 @@ send_chunk(struct provider_call *call, struct env *chunk)
     return -1;
 }
 
-static void
+/* False: the receiver is gone and another one may ask for it. */
+static bool
 send_end(struct provider_call *call)
 {
     if (bus_send(call->provider->me, call->reply_to, &call->end, NULL) != 0) {
+        if (provider_orphan_begin(call)) {
+            return false;
+        }
         env_free(&call->end);
     }
     provider_call_free(call);
+    return true;
 }
 
 bool
 provider_reply_flush(struct provider_call *call)
 {
-    while (!dyn_list_is_empty(&call->out)) {
+    while (!call->is_orphan && !dyn_list_is_empty(&call->out)) {
         int sent = send_chunk(call, DYN_CONTAINER_OF(call->out.next, struct env, link));
         if (sent < 0) {
             return true;
@@ -231,9 +255,11 @@ provider_reply_flush(struct provider_call *call)
         }
     }
     bool waits = !dyn_list_is_empty(&call->out);
-    if (!waits && call->end != NULL) {
-        send_end(call);
+    if (!call->is_orphan && !waits && call->end != NULL && send_end(call)) {
         return true;
+    }
+    if (call->is_orphan) {
+        return provider_orphan_hold(call);
     }
     if (call->http != NULL && waits) {
         http_call_pause(call->http);
