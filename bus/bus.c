@@ -75,13 +75,22 @@ bus_host_accept(struct bus_host *host, struct bus_actor *to, struct env **env_p)
     dyn_list_append(&host->inbox, &env->link);
 }
 
+/* Is it still the one that had this address? */
+static bool
+is_alive_at(const struct bus_actor *actor, bus_addr_t addr)
+{
+    return atomic_load_explicit(&actor->addr, memory_order_relaxed) == addr &&
+           atomic_load_explicit(&actor->state, memory_order_relaxed) == BUS_ACTOR_LIVES;
+}
+
 static void
 deliver_one(struct bus_host *host, struct env *env)
 {
-    struct bus_actor *actor = host->actors[env->to & BUS_ADDR_SLOT_MASK];
+    struct bus_actor *actor = bus_place(host->bus, env->to);
     take_local_bytes(actor, env->mailbox_bytes);
-    if (atomic_load_explicit(&actor->state, memory_order_relaxed) == BUS_ACTOR_LIVES) {
-        actor->ops->receive(actor->self, &env);
+    if (is_alive_at(actor, env->to)) {
+        const struct bus_actor_ops *ops = atomic_load_explicit(&actor->ops, memory_order_relaxed);
+        ops->receive(actor->self, &env);
     }
     env_free(&env); /* it was for an actor that is gone, or the actor had no use for it */
 }
@@ -99,54 +108,74 @@ deliver(struct bus_task *task)
     }
 }
 
+static void
+drop(struct bus_host *host, struct dyn_list *link)
+{
+    struct env *env = DYN_CONTAINER_OF(link, struct env, link);
+    take_local_bytes(bus_place(host->bus, env->to), env->mailbox_bytes);
+    env_free(&env);
+}
+
 void
 bus_host_drop_inbox(struct bus_host *host)
 {
     struct dyn_list *link = NULL;
     while ((link = dyn_list_pop(&host->inbox)) != NULL) {
-        struct env *env = DYN_CONTAINER_OF(link, struct env, link);
-        take_local_bytes(host->actors[env->to & BUS_ADDR_SLOT_MASK], env->mailbox_bytes);
-        env_free(&env);
+        drop(host, link);
     }
     bus_task_cancel(&host->deliver);
 }
 
-/* ---- sending ---- */
-
-struct bus_actor *
-bus_find(const bus_t *bus, bus_addr_t addr)
+void
+bus_host_drop_for(struct bus_host *host, bus_addr_t addr)
 {
-    unsigned number = addr >> BUS_ADDR_SLOT_BITS;
-    if (number == 0 || number > bus->n_hosts) {
-        return NULL;
+    struct dyn_list *next = NULL;
+    for (struct dyn_list *link = host->inbox.next; link != &host->inbox; link = next) {
+        next = link->next;
+        if (DYN_CONTAINER_OF(link, struct env, link)->to == addr) {
+            dyn_list_remove(link);
+            drop(host, link);
+        }
     }
-    const struct bus_host *host = bus->hosts[number - 1];
-    unsigned slot = addr & BUS_ADDR_SLOT_MASK;
-    return slot < host->n_actors ? host->actors[slot] : NULL;
 }
 
-int
-bus_send(bus_actor_t *me, bus_addr_t to, struct env **env_p, struct dyn_err *err)
+/* ---- sending ---- */
+
+static int
+send_from(struct bus_host *host, bus_addr_t from, bus_addr_t to, struct env **env_p, struct dyn_err *err)
 {
     struct env *env = *env_p;
-    struct bus_actor *peer = bus_find(me->host->bus, to);
-    DYN_ASSERT(bus_loop_is_current(me->host->loop)); /* sockets and inbox are this thread's */
+    struct bus_actor *peer = bus_find(host->bus, to);
+    DYN_ASSERT(bus_loop_is_current(host->loop)); /* sockets and inbox are this thread's */
     if (peer == NULL || atomic_load_explicit(&peer->state, memory_order_acquire) != BUS_ACTOR_LIVES) {
         return dyn_err_set(err, DYN_E_GONE, "there is no actor at address %#x any more", to);
     }
     size_t bytes = bus_envelope_bytes(env);
     if (bus_kind_is_limited(env->kind) && !has_room(peer, bytes)) {
-        return dyn_err_set(err, DYN_E_FULL, "the mailbox of %s holds %zu bytes, its limit", peer->ops->kind,
-                           waiting_bytes(peer));
+        return dyn_err_set(err, DYN_E_FULL, "the mailbox of %s holds %zu bytes, its limit",
+                           atomic_load_explicit(&peer->ops, memory_order_relaxed)->kind, waiting_bytes(peer));
     }
-    env->from = me->addr;
+    env->from = from;
     env->to = to;
     env->mailbox_bytes = bytes;
-    if (peer->host != me->host || me->host->bus->options.inproc) {
-        return wire_inproc_send(me->host, peer, env_p, err);
+    if (peer->host != host || host->bus->options.inproc) {
+        return wire_inproc_send(host, peer, env_p, err);
     }
-    bus_host_accept(peer->host, peer, env_p);
+    bus_host_accept(host, peer, env_p);
     return 0;
+}
+
+int
+bus_send(bus_actor_t *me, bus_addr_t to, struct env **env_p, struct dyn_err *err)
+{
+    return send_from(me->host, bus_actor_addr(me), to, env_p, err);
+}
+
+int
+bus_send_as(bus_actor_t *me, bus_addr_t from, bus_addr_t to, struct env **env_p, struct dyn_err *err)
+{
+    DYN_ASSERT(from >> BUS_ADDR_LOOP_SHIFT == bus_actor_addr(me) >> BUS_ADDR_LOOP_SHIFT);
+    return send_from(me->host, from, to, env_p, err);
 }
 
 /* ---- building ---- */
@@ -179,6 +208,7 @@ bus_add_loop(bus_t *bus, const char *name)
     host->bus = bus;
     host->loop = bus_loop_new(name);
     host->number = bus->n_hosts;
+    dyn_list_init(&host->free_slots);
     dyn_list_init(&host->inbox);
     bus_task_init(&host->deliver, deliver);
     bus->hosts[bus->n_hosts++] = host;
@@ -196,32 +226,69 @@ host_of(const bus_t *bus, const bus_loop_t *loop)
     return NULL;
 }
 
-/* Grows by one; a gateway adds its actors once. */
-static struct bus_actor **
-append_actor(struct bus_actor **actors, size_t *n, struct bus_actor *actor)
+static void
+move_in(struct bus_actor *actor, const struct bus_actor_ops *ops, void *self)
 {
-    actors = dyn_realloc(actors, (*n + 1) * sizeof(struct bus_actor *));
-    actors[(*n)++] = actor;
-    return actors;
+    dyn_list_init(&actor->children);
+    actor->self = self;
+    atomic_store_explicit(&actor->ops, ops, memory_order_relaxed);
+    atomic_store_explicit(&actor->state, BUS_ACTOR_LIVES, memory_order_release);
 }
 
 bus_addr_t
 bus_add_actor(bus_t *bus, bus_loop_t *loop, const struct bus_actor_ops *ops, void *self)
 {
     struct bus_host *host = host_of(bus, loop);
-    DYN_ASSERT(!bus->started && host != NULL && host->n_actors < BUS_ADDR_SLOT_MASK);
-    struct bus_actor *actor = dyn_zalloc(sizeof *actor);
-    actor->ops = ops;
-    actor->self = self;
-    actor->host = host;
-    actor->addr = ((bus_addr_t)(host->number + 1) << BUS_ADDR_SLOT_BITS) | (bus_addr_t)host->n_actors;
-    atomic_init(&actor->state, BUS_ACTOR_LIVES);
-    atomic_init(&actor->local_bytes, 0);
-    atomic_init(&actor->remote_bytes, 0);
-    host->actors = append_actor(host->actors, &host->n_actors, actor);
-    bus->actors = append_actor(bus->actors, &bus->n_actors, actor);
-    return actor->addr;
+    DYN_ASSERT(!bus->started && host != NULL);
+    struct bus_actor *actor = bus_place_take(host);
+    DYN_ASSERT(actor != NULL);
+    move_in(actor, ops, self);
+    /* Grows by one; a gateway adds its actors once. */
+    bus->actors = dyn_realloc(bus->actors, (bus->n_actors + 1) * sizeof(struct bus_actor *));
+    bus->actors[bus->n_actors++] = actor;
+    return bus_actor_addr(actor);
 }
+
+/* ---- live actors ---- */
+
+bus_addr_t
+bus_add_live_actor(bus_actor_t *parent, const struct bus_actor_ops *ops, void *self)
+{
+    DYN_ASSERT(bus_loop_is_current(parent->host->loop));
+    struct bus_actor *actor = bus_place_take(parent->host);
+    if (actor == NULL) {
+        return 0;
+    }
+    move_in(actor, ops, self);
+    dyn_list_append(&parent->children, &actor->link);
+    return bus_actor_addr(actor);
+}
+
+void
+bus_remove_actor(bus_actor_t *parent, bus_addr_t addr)
+{
+    struct bus_actor *actor = bus_find(parent->host->bus, addr);
+    DYN_ASSERT(bus_loop_is_current(parent->host->loop));
+    if (actor == NULL || atomic_load_explicit(&actor->state, memory_order_relaxed) != BUS_ACTOR_LIVES) {
+        return;
+    }
+    DYN_ASSERT(actor->host == parent->host && dyn_list_is_linked(&actor->link)); /* live, of this loop */
+    bus_actor_stop_now(actor);
+    dyn_list_remove(&actor->link);
+    bus_host_drop_for(actor->host, addr);
+    bus_place_give_back(actor);
+}
+
+static void
+remove_children(struct bus_actor *actor)
+{
+    while (!dyn_list_is_empty(&actor->children)) {
+        struct bus_actor *child = DYN_CONTAINER_OF(actor->children.next, struct bus_actor, link);
+        bus_remove_actor(actor, bus_actor_addr(child));
+    }
+}
+
+/* ---- the end ---- */
 
 /* What waits may point into the memory of its sender, which goes now. Only the local wire carries that. */
 static void
@@ -230,7 +297,7 @@ take_back_facts(struct bus_actor *actor)
     const struct dyn_list *inbox = &actor->host->inbox;
     for (struct dyn_list *link = inbox->next; link != inbox; link = link->next) {
         struct env *env = DYN_CONTAINER_OF(link, struct env, link);
-        if (env->from == actor->addr) {
+        if (env->from == bus_actor_addr(actor)) {
             env->facts = NULL;
         }
     }
@@ -240,8 +307,9 @@ void
 bus_actor_stop_now(struct bus_actor *actor)
 {
     if (atomic_load_explicit(&actor->state, memory_order_relaxed) == BUS_ACTOR_LIVES) {
+        remove_children(actor);
         atomic_store_explicit(&actor->state, BUS_ACTOR_GONE, memory_order_release);
-        actor->ops->stop(actor->self);
+        atomic_load_explicit(&actor->ops, memory_order_relaxed)->stop(actor->self);
         actor->self = NULL;
         take_back_facts(actor); /* of what stop() sent, too */
     }
@@ -252,7 +320,7 @@ host_free(struct bus_host *host)
 {
     bus_host_drop_inbox(host);
     bus_loop_free(&host->loop);
-    free(host->actors);
+    bus_places_free(host);
     free(host);
 }
 
@@ -271,9 +339,6 @@ bus_free(bus_t **bus_p)
     for (unsigned i = 0; i < bus->n_hosts; i++) {
         host_free(bus->hosts[i]);
     }
-    for (size_t i = 0; i < bus->n_actors; i++) {
-        free(bus->actors[i]);
-    }
     free(bus->actors);
     (void)pthread_cond_destroy(&bus->changed);
     (void)pthread_mutex_destroy(&bus->lock);
@@ -283,7 +348,7 @@ bus_free(bus_t **bus_p)
 bus_addr_t
 bus_actor_addr(const bus_actor_t *me)
 {
-    return me->addr;
+    return atomic_load_explicit(&me->addr, memory_order_relaxed);
 }
 
 bus_loop_t *

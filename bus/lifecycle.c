@@ -1,7 +1,7 @@
 /* From bus_start to bus_stop: one thread a loop, actors started in order before any loop turns,
  * drained kind by kind and stopped in reverse order while the loops still turn, threads joined. Everything an
  * actor sees happens on its loop's thread; the caller's thread waits. */
-#include "bus/bus_impl.h"
+#include "bus/context.h"
 #include "bus/wire_inproc.h"
 #include "core/log.h"
 
@@ -281,6 +281,7 @@ stop_everything(bus_t *bus)
         }
     }
     wire_inproc_close(bus);
+    bus_context_close(bus);
     for (unsigned i = 0; i < bus->n_hosts; i++) {
         bus_host_drop_inbox(bus->hosts[i]);
     }

@@ -9,14 +9,13 @@
  * that was sent, headroom included, so a body crosses threads without a copy at either end. */
 #include "bus/wire_inproc.h"
 
+#include "bus/context.h"
 #include "bus/tsan.h"
 #include "bus/zmq_poll.h"
 #include "core/buf.h"
 #include "core/log.h"
 #include "proto/env_codec.h"
 
-#include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <zmq.h>
@@ -226,7 +225,7 @@ receive_one(struct wire_end *end)
         }
     }
     (void)zmq_msg_close(&frame);
-    struct bus_actor *to = bus_find(end->host->bus, prefix.to);
+    struct bus_actor *to = bus_place(end->host->bus, prefix.to);
     (void)atomic_fetch_sub_explicit(&to->remote_bytes, prefix.mailbox_bytes, memory_order_relaxed);
     if (env != NULL) {
         bus_host_accept(end->host, to, &env);
@@ -247,27 +246,6 @@ receive(struct zmq_poll *poll)
 }
 
 /* ---- life ---- */
-
-/* Debian's libzmq sets up libpgm with its first context and takes it down with its last, which is not safe
- * when one gateway begins while another ends. The only lock that gateways share; never taken by a running
- * one. */
-static pthread_mutex_t context_lock = PTHREAD_MUTEX_INITIALIZER;
-
-static int
-open_context(bus_t *bus, struct dyn_err *err)
-{
-    (void)pthread_mutex_lock(&context_lock);
-    bus->zmq = zmq_ctx_new();
-    (void)pthread_mutex_unlock(&context_lock);
-    if (bus->zmq == NULL) {
-        return dyn_err_set(err, DYN_E_IO, "cannot open the bus: %s", zmq_strerror(zmq_errno()));
-    }
-    /* One receiving end a loop, one sending end for each pair. inproc needs no input/output thread. */
-    int sockets = (int)(bus->n_hosts * (bus->n_hosts + 1));
-    (void)zmq_ctx_set(bus->zmq, ZMQ_MAX_SOCKETS, sockets);
-    (void)zmq_ctx_set(bus->zmq, ZMQ_IO_THREADS, 0);
-    return 0;
-}
 
 static int
 open_end(struct bus_host *host, struct dyn_err *err)
@@ -290,7 +268,7 @@ open_end(struct bus_host *host, struct dyn_err *err)
 int
 wire_inproc_open(bus_t *bus, struct dyn_err *err)
 {
-    if (open_context(bus, err) != 0) {
+    if (bus_context_open(bus, err) != 0) {
         return -1;
     }
     for (unsigned i = 0; i < bus->n_hosts; i++) {
@@ -325,15 +303,7 @@ close_end(struct bus_host *host)
 void
 wire_inproc_close(bus_t *bus)
 {
-    if (bus->zmq == NULL) {
-        return;
-    }
     for (unsigned i = 0; i < bus->n_hosts; i++) {
         close_end(bus->hosts[i]);
     }
-    (void)pthread_mutex_lock(&context_lock);
-    while (zmq_ctx_term(bus->zmq) != 0 && zmq_errno() == EINTR) {
-    }
-    (void)pthread_mutex_unlock(&context_lock);
-    bus->zmq = NULL;
 }

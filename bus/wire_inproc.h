@@ -6,7 +6,7 @@
 
 #include "bus/bus_impl.h"
 
-/* Before any thread runs: the context, and a receiving end for every loop. */
+/* Before any thread runs: a receiving end for every loop. */
 int wire_inproc_open(bus_t *bus, struct dyn_err *err);
 /* On the sender's loop. Takes the envelope; `from`, `to` and `mailbox_bytes` are set. -1 when it has
  * no encoding (DYN_E_LIMIT, DYN_E_INVALID) or the wire is closed (DYN_E_GONE). */

@@ -1,0 +1,352 @@
+/* A port: a ROUTER socket that peers connect to. Which message is whose is decided here; what it means in peer.c.
+ *
+ * A peer is known by its routing id, and that id is only as good as the connection it came over: a client may
+ * choose it, and may choose it again over another connection with another key. So each message must
+ * come over the descriptor and with the key (User-Id of ZAP) that its peer began with; otherwise the
+ * peer that had the id is gone and another one speaks. A descriptor that another peer begins to speak over, too,
+ * means that the one that had it is gone.
+ *
+ * The monitor says when a connection ends. It is heard before a new peer is registered, so that a descriptor that
+ * is used again can't be taken for the old connection, and what the old one sent is read before it is lost. */
+#include "bus/remote_impl.h"
+
+#include "core/rand.h"
+
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { FIRST_BUCKETS = 64, FIRST_CONNECTIONS = 64, ENDPOINT_SIZE = 512 };
+
+/* Of a descriptor. */
+struct connection {
+    bool open;         /* accepted, not yet ended */
+    struct peer *peer; /* that speaks over it; NULL: none yet */
+};
+
+struct bus_port {
+    struct remote remote; /* first */
+    char endpoint[ENDPOINT_SIZE];
+    struct connection *connections; /* by descriptor */
+    size_t n_connections;
+    struct peer **buckets; /* by routing id */
+    size_t n_buckets;
+    size_t n_peers;
+    uint64_t seed; /* ids are chosen by whoever connects */
+};
+
+static struct bus_port *
+port_of(struct remote *remote)
+{
+    return DYN_CONTAINER_OF(remote, struct bus_port, remote);
+}
+
+/* ---- connections ---- */
+
+static struct connection *
+connection_at(struct bus_port *port, int fd)
+{
+    static const size_t grow_by = 2;
+    size_t wanted = (size_t)fd + 1;
+    if (wanted > port->n_connections) {
+        size_t n = port->n_connections > 0 ? port->n_connections : FIRST_CONNECTIONS;
+        while (n < wanted) {
+            n *= grow_by;
+        }
+        port->connections = dyn_realloc(port->connections, n * sizeof *port->connections);
+        memset(port->connections + port->n_connections, 0, (n - port->n_connections) * sizeof *port->connections);
+        port->n_connections = n;
+    }
+    return &port->connections[fd];
+}
+
+/* Its connection is over. It leaves when everything that it sent has been read. */
+static void
+connection_ended(struct bus_port *port, struct peer *peer)
+{
+    peer->ended = true;
+    bus_task_queue(port->remote.loop, &port->remote.settle);
+}
+
+static void
+happened(struct monitor *monitor, unsigned event, int fd)
+{
+    struct bus_port *port = port_of(DYN_CONTAINER_OF(monitor, struct remote, monitor));
+    if (fd < 0) {
+        return;
+    }
+    struct connection *connection = connection_at(port, fd);
+    struct peer *peer = connection->peer;
+    connection->open = event == ZMQ_EVENT_ACCEPTED;
+    connection->peer = NULL;
+    if (peer != NULL) {
+        connection_ended(port, peer);
+    }
+}
+
+/* ---- the table of routing ids ---- */
+
+/* FNV-1a, begun with a secret. */
+static uint64_t
+hash_of(const struct bus_port *port, struct dyn_slice routing)
+{
+    uint64_t hash = port->seed;
+    for (size_t i = 0; i < routing.len; i++) {
+        hash = (hash ^ (uint8_t)routing.data[i]) * 0x100000001b3u;
+    }
+    return hash ^ (hash >> 32);
+}
+
+static struct peer **
+bucket_of(struct bus_port *port, uint64_t hash)
+{
+    return &port->buckets[hash & (port->n_buckets - 1)];
+}
+
+static struct peer *
+find_peer(struct bus_port *port, struct dyn_slice routing, uint64_t hash)
+{
+    struct peer *peer = *bucket_of(port, hash);
+    while (peer != NULL && (peer->hash != hash || !dyn_slice_eq(routing, dyn_slice(peer->routing, peer->routing_len)))) {
+        peer = peer->next;
+    }
+    return peer;
+}
+
+static void
+put_peer(struct bus_port *port, struct peer *peer)
+{
+    struct peer **bucket = bucket_of(port, peer->hash);
+    peer->next = *bucket;
+    *bucket = peer;
+}
+
+static void
+grow_table(struct bus_port *port)
+{
+    size_t n = port->n_buckets;
+    struct peer **old = port->buckets;
+    port->n_buckets = n * 2;
+    port->buckets = dyn_zalloc(port->n_buckets * sizeof(struct peer *));
+    for (size_t i = 0; i < n; i++) {
+        while (old[i] != NULL) {
+            struct peer *peer = old[i];
+            old[i] = peer->next;
+            put_peer(port, peer);
+        }
+    }
+    free(old);
+}
+
+static void
+add_peer(struct bus_port *port, struct peer *peer)
+{
+    if (++port->n_peers > port->n_buckets) {
+        grow_table(port);
+    }
+    put_peer(port, peer);
+}
+
+static void
+take_out(struct bus_port *port, struct peer *peer)
+{
+    struct peer **at = bucket_of(port, peer->hash);
+    while (*at != NULL && *at != peer) {
+        at = &(*at)->next;
+    }
+    if (*at == peer) {
+        *at = peer->next;
+        port->n_peers--;
+    }
+}
+
+/* ---- whose message is it ---- */
+
+static const char *
+user_id(struct frames *frames)
+{
+    const char *key = zmq_msg_gets(&frames->header, "User-Id");
+    return key != NULL ? key : "";
+}
+
+/* Metadata is one object for all messages of a connection. */
+static const char *
+metadata_of(struct frames *frames)
+{
+    return zmq_msg_gets(&frames->header, "Peer-Address");
+}
+
+static bool
+is_from(const struct bus_port *port, const struct peer *peer, int fd, struct frames *frames)
+{
+    /* An id that comes back at once may get the same descriptor, too. */
+    if (peer->fd != fd || (peer->ended && peer->metadata != metadata_of(frames))) {
+        return false;
+    }
+    return !bus_security_has_curve(port->remote.options.process->security) ||
+           strncmp(user_id(frames), peer->key, sizeof peer->key) == 0;
+}
+
+static void
+learn_key(const struct bus_port *port, struct peer *peer, struct frames *frames)
+{
+    const bus_security_t *security = port->remote.options.process->security;
+    if (!bus_security_has_curve(security)) {
+        return;
+    }
+    const char *key = user_id(frames);
+    size_t len = strnlen(key, sizeof peer->key - 1);
+    memcpy(peer->key, key, len);
+    peer->view.key = dyn_slice(peer->key, len);
+    peer->key_checked = bus_security_generation(security);
+    peer->view.role = bus_security_allows(security, peer->view.key, peer->key_name, sizeof peer->key_name);
+    peer->view.key_name = dyn_slice_str(peer->key_name);
+}
+
+/* Somebody else has its routing id or its descriptor now. */
+static void
+displace(struct bus_port *port, struct peer *peer)
+{
+    take_out(port, peer);
+    if (peer->fd >= 0 && connection_at(port, peer->fd)->peer == peer) {
+        connection_at(port, peer->fd)->peer = NULL;
+    }
+    connection_ended(port, peer);
+    peer_leave(peer, "lost", false);
+}
+
+static struct peer *
+join(struct bus_port *port, struct frames *frames, uint64_t hash, int fd)
+{
+    struct peer *peer = peer_new(&port->remote, frame_slice(&frames->routing), fd);
+    peer->hash = hash;
+    peer->metadata = metadata_of(frames);
+    learn_key(port, peer, frames);
+    add_peer(port, peer);
+    if (fd >= 0) {
+        struct connection *connection = connection_at(port, fd);
+        if (connection->peer != NULL) {
+            displace(port, connection->peer);
+        }
+        if (connection->open) {
+            connection->peer = peer;
+        } else { /* the last words over a connection that has ended */
+            connection_ended(port, peer);
+        }
+    }
+    return peer;
+}
+
+static struct peer *
+sender_of(struct bus_port *port, struct frames *frames)
+{
+    struct dyn_slice routing = frame_slice(&frames->routing);
+    uint64_t hash = hash_of(port, routing);
+    int fd = zmq_msg_get(frames->n > 0 ? &frames->header : &frames->routing, ZMQ_SRCFD);
+    struct peer *peer = find_peer(port, routing, hash);
+    if (peer != NULL && is_from(port, peer, fd, frames)) {
+        return peer;
+    }
+    monitor_drain(&port->remote.monitor);
+    if (peer != NULL) {
+        displace(port, peer);
+    }
+    return join(port, frames, hash, fd);
+}
+
+static bool
+receive_one(struct remote *remote)
+{
+    struct bus_port *port = port_of(remote);
+    struct frames frames;
+    if (remote->closed || !frames_receive(remote->socket, true, &frames)) {
+        return false;
+    }
+    peer_take(sender_of(port, &frames), &frames);
+    frames_close(&frames);
+    return !remote->closed;
+}
+
+/* Told to go, or lost: stays in the table, deaf, while its connection lasts. */
+static void
+gone(struct peer *peer)
+{
+    struct bus_port *port = port_of(peer->remote);
+    if (peer->ended) {
+        take_out(port, peer);
+        peer_free(peer);
+    }
+}
+
+/* ---- life ---- */
+
+static int
+bind_port(struct bus_port *port, struct dyn_err *err)
+{
+    struct remote *remote = &port->remote;
+    size_t size = sizeof port->endpoint;
+    if (remote_open_socket(remote, 0, err) != 0) {
+        return -1;
+    }
+    remote->monitor.happened = happened;
+    if (remote_watch_socket(remote, ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED, err) != 0) {
+        return -1;
+    }
+    if (zmq_bind(remote->socket, remote->options.endpoint) != 0 ||
+        zmq_getsockopt(remote->socket, ZMQ_LAST_ENDPOINT, port->endpoint, &size) != 0) {
+        return dyn_err_set(err, DYN_E_IO, "cannot listen on %s: %s", remote->options.endpoint,
+                           zmq_strerror(zmq_errno()));
+    }
+    zmq_poll_touched(&remote->poll);
+    return 0;
+}
+
+static void
+free_port(void *arg)
+{
+    struct bus_port *port = arg;
+    dyn_buf_fini(&port->remote.header);
+    free((char *)(uintptr_t)port->remote.options.endpoint);
+    free(port->connections);
+    free(port->buckets);
+    free(port);
+}
+
+bus_port_t *
+bus_port_open(bus_actor_t *owner, const struct bus_remote_options *options, struct dyn_err *err)
+{
+    struct bus_port *port = dyn_zalloc(sizeof *port);
+    port->n_buckets = FIRST_BUCKETS;
+    port->buckets = dyn_zalloc(port->n_buckets * sizeof(struct peer *));
+    dyn_random_bytes(&port->seed, sizeof port->seed);
+    port->remote.receive_one = receive_one;
+    port->remote.gone = gone;
+    if (remote_init(&port->remote, owner, options, true, err) != 0 || bind_port(port, err) != 0) {
+        bus_port_close(&port);
+        return NULL;
+    }
+    remote_start_ticking(&port->remote);
+    return port;
+}
+
+const char *
+bus_port_endpoint(const bus_port_t *port)
+{
+    return port->endpoint;
+}
+
+void
+bus_port_drain(bus_port_t *port)
+{
+    remote_drain(&port->remote);
+}
+
+void
+bus_port_close(bus_port_t **port_p)
+{
+    bus_port_t *port = *port_p;
+    *port_p = NULL;
+    if (port != NULL) {
+        remote_close(&port->remote, free_port);
+    }
+}

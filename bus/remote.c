@@ -1,0 +1,312 @@
+/* What ports and links have in common: their socket, the tick that finds out who is silent, telling the owner
+ * who is gone, and closing. All on the owner's loop. */
+#include "bus/remote_impl.h"
+
+#include "bus/endpoint.h"
+#include "core/rand.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Messages read for connections that have ended, before others get their turn. */
+#define SETTLE_BATCH 1024u
+
+#define US_PER_MS 1000u
+
+void
+bus_process_init(struct bus_process *process, struct bus_security *security)
+{
+    uint8_t random[16];
+    dyn_random_bytes(random, sizeof random);
+    dyn_hex_encode(process->node, random, sizeof random);
+    process->node[sizeof process->node - 1] = '\0';
+    process->security = security;
+}
+
+/* ---- sockets ---- */
+
+struct limits {
+    int64_t frame_max;
+    int is_ipv6;
+};
+
+enum option_of { PORT = 1, LINK = 2, BOTH = 3 };
+
+static int64_t
+frame_max(size_t body_max)
+{
+    const size_t others[] = {ENV_HEADER_MAX, ENV_MAP_BODY_MAX, ENV_HELD_ANSWER_MAX};
+    for (size_t i = 0; i < DYN_ARRAY_LEN(others); i++) {
+        body_max = body_max < others[i] ? others[i] : body_max;
+    }
+    return (int64_t)body_max;
+}
+
+static int
+set_options(void *socket, enum option_of of, const struct limits *limits)
+{
+    int failed = 0;
+#define OPTION(name, whose, type, value)                                                                     \
+    if (((whose) & of) != 0) {                                                                               \
+        const type option_ = (value);                                                                        \
+        failed |= zmq_setsockopt(socket, (name), &option_, sizeof option_);                                  \
+    }
+#include "bus/socket_options.def"
+#undef OPTION
+    return failed;
+}
+
+int
+remote_open_socket(struct remote *remote, unsigned attempt, struct dyn_err *err)
+{
+    const struct limits limits = {.frame_max = frame_max(remote->options.body_max),
+                                  .is_ipv6 = strchr(remote->options.endpoint, '[') != NULL};
+    const bus_security_t *security = remote->options.process->security;
+    void *socket = zmq_socket(remote->bus->zmq, remote->is_port ? ZMQ_ROUTER : ZMQ_DEALER);
+    if (socket == NULL || set_options(socket, remote->is_port ? PORT : LINK, &limits) != 0) {
+        (void)dyn_err_set(err, DYN_E_IO, "cannot open a socket of the bus: %s", zmq_strerror(zmq_errno()));
+    } else if ((remote->is_port ? bus_security_server(security, socket, err)
+                                : bus_security_client(security, socket, attempt, err)) == 0) {
+        remote->socket = socket;
+        return 0;
+    }
+    if (socket != NULL) {
+        (void)zmq_close(socket);
+    }
+    return -1;
+}
+
+/* Messages received in one go; then tasks queued before get their turn. */
+#define RECEIVE_BATCH 64u
+
+static bool
+receive(struct zmq_poll *poll)
+{
+    struct remote *remote = DYN_CONTAINER_OF(poll, struct remote, poll);
+    for (unsigned n = 0; n < RECEIVE_BATCH; n++) {
+        if (!remote->receive_one(remote)) {
+            return false;
+        }
+    }
+    return !remote->closed && remote->socket != NULL;
+}
+
+int
+remote_watch_socket(struct remote *remote, int events, struct dyn_err *err)
+{
+    remote->poll.receive = receive;
+    remote->poll.socket = remote->socket;
+    if (monitor_start(&remote->monitor, remote->bus, remote->loop, remote->socket, events, err) != 0) {
+        return -1;
+    }
+    return zmq_poll_start(&remote->poll, remote->loop, err);
+}
+
+void
+remote_close_socket(struct remote *remote)
+{
+    zmq_poll_stop(&remote->poll);
+    monitor_stop(&remote->monitor);
+    if (remote->socket != NULL) {
+        (void)zmq_close(remote->socket);
+        remote->socket = NULL;
+    }
+}
+
+/* ---- who is gone ---- */
+
+static void
+say_goodbyes(struct bus_task *task)
+{
+    struct remote *remote = DYN_CONTAINER_OF(task, struct remote, say_goodbyes);
+    struct dyn_list *link;
+    while (!remote->closed && (link = dyn_list_pop(&remote->leaving)) != NULL) {
+        struct peer *peer = DYN_CONTAINER_OF(link, struct peer, leave_link);
+        peer_tell_owner_goodbye(peer);
+        if (remote->closed) {
+            return;
+        }
+        peer->state = PEER_CUT;
+        remote->gone(peer);
+    }
+}
+
+/* Nothing is left to read: those whose connection has ended have said all they had to say. */
+static void
+lose_the_ended(struct remote *remote)
+{
+    struct dyn_list *next;
+    for (struct dyn_list *link = remote->peers.next; link != &remote->peers; link = next) {
+        struct peer *peer = DYN_CONTAINER_OF(link, struct peer, link);
+        next = link->next;
+        if (peer->ended && peer->state == PEER_OPEN) {
+            peer_leave(peer, "lost", false);
+        } else if (peer->ended && peer->state == PEER_CUT) {
+            remote->gone(peer);
+        }
+    }
+}
+
+static void
+settle(struct bus_task *task)
+{
+    struct remote *remote = DYN_CONTAINER_OF(task, struct remote, settle);
+    for (unsigned n = 0; n < SETTLE_BATCH; n++) {
+        if (!remote->receive_one(remote)) {
+            if (!remote->closed) {
+                lose_the_ended(remote);
+            }
+            return;
+        }
+    }
+    bus_task_queue(remote->loop, &remote->settle);
+}
+
+/* ---- the tick ---- */
+
+static void
+tell_counts(struct remote *remote)
+{
+    struct bus_process *process = remote->options.process;
+    (void)atomic_fetch_add_explicit(&process->sent, remote->sent, memory_order_relaxed);
+    (void)atomic_fetch_add_explicit(&process->sent_bytes, remote->sent_bytes, memory_order_relaxed);
+    (void)atomic_fetch_add_explicit(&process->received, remote->received, memory_order_relaxed);
+    (void)atomic_fetch_add_explicit(&process->received_bytes, remote->received_bytes, memory_order_relaxed);
+    remote->sent = remote->sent_bytes = remote->received = remote->received_bytes = 0;
+}
+
+static void
+look_after(struct peer *peer, uint64_t now_us)
+{
+    bool expects_word = peer->view.is_ready || !peer->remote->is_port;
+    if (peer->state != PEER_OPEN) {
+        return;
+    }
+    if (expects_word && now_us - peer->heard_us > BUS_PEER_LOST_MS * US_PER_MS) {
+        peer_leave(peer, "silent", true);
+    } else if (peer->view.is_ready && now_us - peer->sent_us >= BUS_TICK_MS * US_PER_MS) {
+        peer_say(peer, ENV_HEARTBEAT, NULL);
+    }
+}
+
+static void
+forgive_all(struct remote *remote, uint64_t now_us)
+{
+    for (struct dyn_list *link = remote->peers.next; link != &remote->peers; link = link->next) {
+        DYN_CONTAINER_OF(link, struct peer, link)->heard_us = now_us;
+    }
+}
+
+static void
+on_tick(struct bus_timer *timer)
+{
+    struct remote *remote = DYN_CONTAINER_OF(timer, struct remote, tick);
+    uint64_t now_us = bus_loop_now_us(remote->loop);
+    struct dyn_list *next;
+    /* This process was stopped, or its loop busy: what peers said meanwhile is not read yet. */
+    if (now_us > remote->tick_due_us + BUS_HEARTBEAT_MS * US_PER_MS) {
+        forgive_all(remote, now_us);
+    }
+    for (struct dyn_list *link = remote->peers.next; link != &remote->peers; link = next) {
+        next = link->next;
+        look_after(DYN_CONTAINER_OF(link, struct peer, link), now_us);
+    }
+    tell_counts(remote);
+    remote_start_ticking(remote);
+}
+
+void
+remote_start_ticking(struct remote *remote)
+{
+    remote->tick_due_us = bus_loop_now_us(remote->loop) + (uint64_t)BUS_TICK_MS * US_PER_MS;
+    bus_timer_arm(remote->loop, &remote->tick, BUS_TICK_MS);
+}
+
+/* ---- life ---- */
+
+/* May it be spoken there in the clear? The port is of no interest: it may be one of the three of a base endpoint,
+ * or any free one. */
+static int
+check_endpoint(const struct remote *remote, struct dyn_err *err)
+{
+    struct bus_endpoint endpoint;
+    struct dyn_slice text = dyn_slice_str(remote->options.endpoint);
+    const char *colon = strrchr(text.data, ':');
+    bool has_port = strncmp(text.data, "tcp://", 6) == 0 && colon > text.data + 6 && strchr(colon, ']') == NULL;
+    text.len = has_port ? (size_t)(colon - text.data) : text.len;
+    if (bus_endpoint_parse(text, &endpoint, err) != 0) {
+        return -1;
+    }
+    return bus_security_check(remote->options.process->security, &endpoint, err);
+}
+
+int
+remote_init(struct remote *remote, bus_actor_t *owner, const struct bus_remote_options *options, bool is_port,
+            struct dyn_err *err)
+{
+    remote->options = *options;
+    remote->options.endpoint = dyn_strdup(options->endpoint);
+    if (remote->options.body_max == 0 || remote->options.body_max > ENV_BODY_MAX) {
+        remote->options.body_max = ENV_BODY_MAX;
+    }
+    remote->owner = owner;
+    remote->bus = owner->host->bus;
+    remote->loop = owner->host->loop;
+    remote->is_port = is_port;
+    remote->tick.fire = on_tick;
+    dyn_list_init(&remote->peers);
+    dyn_list_init(&remote->leaving);
+    bus_task_init(&remote->say_goodbyes, say_goodbyes);
+    bus_task_init(&remote->settle, settle);
+    if (check_endpoint(remote, err) != 0) {
+        return -1;
+    }
+    return bus_context_admit(remote->bus, options->process->security, err);
+}
+
+void
+remote_drain(struct remote *remote)
+{
+    remote->draining = true;
+    for (struct dyn_list *link = remote->peers.next; link != &remote->peers; link = link->next) {
+        struct peer *peer = DYN_CONTAINER_OF(link, struct peer, link);
+        if (peer->state == PEER_OPEN && peer->announced) {
+            peer_say(peer, ENV_GOODBYE, "drain");
+        }
+    }
+}
+
+static void
+free_peers(struct remote *remote)
+{
+    while (!dyn_list_is_empty(&remote->peers)) {
+        struct peer *peer = DYN_CONTAINER_OF(remote->peers.next, struct peer, link);
+        if (peer->state == PEER_OPEN && !peer->ended && remote->socket != NULL) {
+            peer->state = PEER_LEAVING; /* whatever comes of it, nobody is told */
+            peer_say(peer, ENV_GOODBYE, "close");
+        }
+        peer_free(peer);
+    }
+}
+
+void
+remote_close(struct remote *remote, void (*free_it)(void *remote))
+{
+    remote->closed = true;
+    free_peers(remote);
+    tell_counts(remote);
+    remote_close_socket(remote);
+    bus_task_cancel(&remote->say_goodbyes);
+    bus_task_cancel(&remote->settle);
+    bus_timer_fini(&remote->tick);
+    bus_loop_post(remote->loop, free_it, remote);
+}
+
+void
+bus_peer_cut(bus_actor_t *me, bus_addr_t addr, const char *reason)
+{
+    struct peer *peer = peer_by_addr(me, addr);
+    if (peer != NULL) {
+        peer_leave(peer, reason, true);
+    }
+}
