@@ -336,17 +336,19 @@ edge_on_chunk(struct edge_request *rq, struct env **env_p)
     }
 }
 
-/* The answer is in the END alone, so what is held came of another attempt. */
+/* The answer is in the END alone, so what is held came of another attempt (01-ENVELOPE, "When an answer has
+ * begun"). Providers of ours may put its last bytes there, too, and then say how many it has in all. */
 static bool
 is_whole(const struct env *end)
 {
-    return end->body_bytes > 0 && end->body_bytes == env_body_len(end);
+    size_t len = env_body_len(end);
+    return len > 0 && (end->body_bytes == 0 || end->body_bytes == len);
 }
 
 static void
 end_well(struct edge_request *rq, struct env *end)
 {
-    if (rq->held != NULL && rq->held->len > 0 && !rq->has_begun && is_whole(end)) {
+    if (rq->first != NULL && rq->held != NULL && rq->held->len > 0 && is_whole(end)) {
         forget_held(rq);
     }
     if (is_plain_in_stream(rq, end)) {

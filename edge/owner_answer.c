@@ -49,6 +49,11 @@ pass_chunk(struct owner_request *rq, struct env **env_p)
 {
     struct owner *owner = rq->owner;
     struct dyn_err err;
+    if (rq->has_begun && (*env_p)->sequence == 0) {
+        cancel_at_router(rq, "protocol"); /* what has begun can't be taken back */
+        owner_refuse(rq, ERR_INTERNAL);
+        return;
+    }
     note_passed(rq, *env_p);
     if (bus_send(owner->me, rq->asker, env_p, &err) == 0) {
         return;

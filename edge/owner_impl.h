@@ -1,6 +1,6 @@
 /* The inside of the owner actor. owner.c: who gets what comes in; owner_send.c: which router gets a
- * REQUEST, and when again; owner_answer.c: what comes back; owner_links.c: the actor and its links. Nobody else
- * includes this but the tests, which play routers whose addresses are actors of their own. */
+ * REQUEST, and when again; owner_answer.c: what comes back; owner_links.c: the actor and its links. Nobody
+ * else includes this but the tests, which play routers whose addresses are actors of their own. */
 #pragma once
 
 #include "edge/owner.h"
@@ -94,7 +94,8 @@ struct owner_router *owner_from_peer(struct owner *owner, struct owner_router *r
 /* Which router a request of so many bytes goes to: of those that are up, do not drain and have room the one
  * with the fewest in flight; of equals the one whose turn is longest ago. NULL: none; *any_up says whether
  * one was there but for room. Pure. */
-struct owner_router *owner_pick(const struct dyn_list *routers, size_t body_bytes, uint64_t turn, bool *any_up);
+struct owner_router *owner_pick(const struct dyn_list *routers, size_t body_bytes, uint64_t turn,
+                                bool *any_up);
 void owner_take_request(struct owner *owner, struct env **env_p);
 void owner_take_credit(struct owner_request *rq, struct env **env_p);
 void owner_take_cancel(struct owner_request *rq, struct env **env_p);

@@ -294,7 +294,8 @@ owner_take_request(struct owner *owner, struct env **env_p)
 {
     bool any_up;
     if (env_map_find(&owner->requests, &(*env_p)->id) != NULL) {
-        dyn_log(DYN_LOG_ERROR, "owner.request.repeated", "a request id that is in flight came again; dropped");
+        dyn_log(DYN_LOG_ERROR, "owner.request.repeated",
+                "a request id that is in flight came again; dropped");
         return;
     }
     struct owner_request *rq = request_new(owner, env_p);

@@ -554,6 +554,24 @@ a_stream_that_has_begun_ends_with_an_error(void **state)
     hub_free(hub);
 }
 
+/* What the client has can't be taken back, whatever a router says. */
+static void
+an_answer_that_has_begun_does_not_start_over(void **state)
+{
+    (void)state;
+    struct hub *hub = hub_new();
+    router_joins(hub, 0);
+    edge_asks(hub, 1);
+    struct env *sent = extra_take(&hub->routers[0], ENV_REQUEST);
+    router_says(hub, 0, chunk_of(sent, 0, true, 5));
+    (void)extra_take(&hub->edge, ENV_CHUNK);
+    router_says(hub, 0, chunk_of(sent, 0, true, 5));
+    assert_ended_with(hub, ERR_INTERNAL);
+    (void)extra_take(&hub->routers[0], ENV_CANCEL);
+    assert_int_equal(hub->owner.requests.n, 0);
+    hub_free(hub);
+}
+
 /* A megabyte is held by the edge and can be taken back; one byte more can't. */
 static void
 a_plain_answer_has_begun_beyond_a_megabyte(void **state)
@@ -740,6 +758,7 @@ main(void)
         cmocka_unit_test(a_lost_router_s_request_goes_to_another),
         cmocka_unit_test(answers_of_another_router_are_not_believed),
         cmocka_unit_test(a_stream_that_has_begun_ends_with_an_error),
+        cmocka_unit_test(an_answer_that_has_begun_does_not_start_over),
         cmocka_unit_test(a_plain_answer_has_begun_beyond_a_megabyte),
         cmocka_unit_test(a_client_says_what_may_be_sent_again),
         cmocka_unit_test(a_request_that_kills_routers_is_given_up),

@@ -1,0 +1,88 @@
+/* The inside of the ports actor. ports.c: the actor and its two ports; port_clients.c: edges and clients;
+ * port_workers.c: workers. Nobody else includes this but the tests, which play peers. */
+#pragma once
+
+#include "proto/env_map.h"
+#include "router/ports.h"
+
+enum {
+    PORTS_SPARE_MAX = 256,    /* a burst leaves so many requests behind for the next one */
+    PORTS_DRAIN_GRACE_MS = 250, /* a REQUEST that crossed our GOODBYE is still served */
+    PORTS_DRAIN_LOOK_MS = 20,
+    PORTS_GIVE_UP_PERCENT = 95, /* of the drain time: what is ended by then still reaches its owner */
+};
+
+struct ports {
+    struct ports_options options;
+    struct ports_counters own_counters;
+    bus_actor_t *me;
+    bus_loop_t *loop;
+    bus_port_t *clients; /* NULL: not opened */
+    bus_port_t *workers;
+    bus_addr_t *routers;
+    struct dyn_list peers;    /* of the clients port */
+    struct dyn_list requests; /* in flight, of all peers */
+    size_t n_requests;
+    struct dyn_list spare; /* to use again */
+    size_t n_spare;
+    uint8_t salt[16]; /* without CURVE ids are a connection's own, and not to be guessed */
+    uint64_t idle_from_us;    /* while draining: not idle earlier */
+    uint64_t give_up_at_us;
+    struct bus_timer drain_timer;
+};
+
+/* A peer of the clients port: its bus_peer.user. */
+struct ports_client {
+    struct dyn_list link; /* in ports->peers */
+    struct ports *ports;
+    bus_addr_t addr;
+    struct env_map requests; /* in flight, by the id that the routers know */
+    uint64_t bytes;          /* of their bodies */
+    uint32_t n_refused;      /* beyond the budget, since one was taken */
+    uint64_t refused_bytes;
+    bool scoped;             /* its ids are its own: routers are told others */
+    uint8_t scope[64];       /* what goes before its ids: the key, or a salt and the connection */
+    size_t scope_len;
+};
+
+struct ports_request {
+    struct env_map_node node; /* the id that the router knows */
+    struct dyn_list link;     /* in ports->requests or ports->spare */
+    struct ports_client *client;
+    struct env_id own;        /* the peer's id for it */
+    uint64_t bytes;
+    uint32_t epoch;           /* of its last REQUEST: the END says it again */
+    uint32_t repeats;         /* REQUESTs with this id from the same peer that may still be refused */
+};
+
+static inline void
+ports_count(atomic_uint_fast64_t *counter)
+{
+    uint64_t now = atomic_load_explicit(counter, memory_order_relaxed); /* one writer: no locked add */
+    atomic_store_explicit(counter, now + 1, memory_order_relaxed);
+}
+
+/* ---- ports.c ---- */
+
+void ports_init(struct ports *ports, const struct ports_options *options);
+void ports_started(struct ports *ports, bus_actor_t *me);
+void ports_fini(struct ports *ports);
+/* Which router works on a request: the same for all envelopes about it. */
+bus_addr_t ports_router_of(const struct ports *ports, const struct env_id *id);
+/* READY and GOODBYE: to every router, in the peer's name. */
+void ports_tell_all(struct ports *ports, bus_addr_t peer, struct env **env_p);
+/* EVENT: to the publisher, or it is lost. */
+void ports_publish(struct ports *ports, bus_addr_t peer, struct env **env_p);
+
+/* ---- port_clients.c ---- */
+
+extern const struct bus_remote_ops ports_client_ops; /* self: struct ports */
+/* Ends what is in flight: END `error` to the owner, CANCEL to the router. */
+void ports_end_all(struct ports *ports, enum err_code error);
+void ports_request_free(struct ports_request *request);
+/* With its requests; the routers are not told. */
+void ports_client_free(struct ports_client *client);
+
+/* ---- port_workers.c ---- */
+
+extern const struct bus_remote_ops ports_worker_ops; /* self: struct ports */
