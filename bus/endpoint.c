@@ -129,7 +129,9 @@ parse_tcp(struct dyn_slice text, struct dyn_slice rest, struct bus_endpoint *end
         return wrong(text, "write tcp://HOST:PORT, a number of IPv6 in [ ]", err);
     }
     if (host.len == 0 || host.len >= sizeof endpoint->host) {
-        return wrong(text, host.len == 0 ? "it has no host" : "its host is too long", err);
+        return wrong(
+            text, host.len == 0 ? "it has no host (a number of IPv6 stands in [ ])" : "its host is too long",
+            err);
     }
     memcpy(endpoint->host, host.data, host.len);
     if (!is_host_text(endpoint->host, is_v6)) {

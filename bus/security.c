@@ -340,6 +340,12 @@ bus_security_is_insecure(const bus_security_t *security)
     return security->insecure;
 }
 
+bool
+bus_security_knows_routers(const bus_security_t *security)
+{
+    return security->n_servers > 0;
+}
+
 enum bus_role
 bus_security_own_role(const bus_security_t *security)
 {

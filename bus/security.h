@@ -44,6 +44,7 @@ uint64_t bus_security_generation(const bus_security_t *security); /* changes wit
 
 bool bus_security_has_curve(const bus_security_t *security);
 bool bus_security_is_insecure(const bus_security_t *security);
+bool bus_security_knows_routers(const bus_security_t *security); /* it has keys of servers */
 /* What this process's own certificate says of it: BUS_ROLE_NONE and "" when nothing. */
 enum bus_role bus_security_own_role(const bus_security_t *security);
 const char *bus_security_own_key(const bus_security_t *security); /* public, Z85 */
