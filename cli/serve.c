@@ -1,5 +1,6 @@
 /* dynabus serve: a gateway from options, configuration and environment, until a signal ends it. */
 #include "cli/cli.h"
+#include "cli/notify.h"
 #include "cli/signals.h"
 #include "core/base.h"
 #include "core/err.h"
@@ -154,8 +155,10 @@ cli_serve(int argc, char **argv)
         print_first_steps(gateway);
     }
     cli_flush_start_lines();
+    notify_say("READY=1");
 
     int signal_number = signals_wait();
+    notify_say("STOPPING=1");
     dyn_log(DYN_LOG_INFO, "gateway.drain", "shutting down: running requests may finish",
             DYN_LOG_INT("signal", signal_number));
     signals_exit_on_second();

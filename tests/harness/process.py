@@ -48,9 +48,10 @@ def clean_environment(extra):
 
 
 class Process:
-    def __init__(self, arguments, log_path, environment=None, max_files=None):
+    def __init__(self, arguments, log_path, environment=None, max_files=None, prefix=()):
+        """`prefix`: words before the command, of a program that becomes it (nsenter, taskset)."""
         self.log_path = Path(log_path)
-        self.arguments = [BINARY, *map(str, arguments)]
+        self.arguments = [*map(str, prefix), BINARY, *map(str, arguments)]
 
         def limits():
             if max_files is not None:
