@@ -108,13 +108,14 @@ class Namespaces(Network):
         lines = ["table inet chaos", "delete table inet chaos", "table inet chaos {"]
         for hook in ("input", "output", "forward"):
             lines.append(f"chain {hook} {{ type filter hook {hook} priority 0; policy accept;")
+            # Two rules: nft 1.0.6 makes one comparison of "sport != x dport != x".
+            lines += [f"tcp sport {self.mock_port} accept", f"tcp dport {self.mock_port} accept"]
             for name, percent in self.drops.items():
                 if percent > 0:
                     number = self.holders[name][1]
                     chance = "" if percent >= 100 else f"numgen random mod 100 < {percent} "
-                    bus = f"tcp sport != {self.mock_port} tcp dport != {self.mock_port}"
-                    lines.append(f"ip saddr {NET}.{number}.2 {bus} {chance}drop")
-                    lines.append(f"ip daddr {NET}.{number}.2 {bus} {chance}drop")
+                    lines.append(f"ip saddr {NET}.{number}.2 {chance}drop")
+                    lines.append(f"ip daddr {NET}.{number}.2 {chance}drop")
             lines.append("}")
         lines.append("}")
         done = subprocess.run(["nft", "-f", "-"], input="\n".join(lines) + "\n", text=True, capture_output=True)
