@@ -1,5 +1,5 @@
 # What `cmake --install` brings: the binary, libdynabus as a shared library that exports dynabus_* alone, its one
-# header, its pkg-config file. The binary itself links our code statically.
+# header, its pkg-config file, man page and systemd unit. The binary itself links our code statically.
 set(DYNABUS_SOVERSION 0)
 
 file(WRITE "${CMAKE_BINARY_DIR}/shared.c" "typedef int dyn_empty_translation_unit;\n")
@@ -13,4 +13,6 @@ configure_file("${CMAKE_SOURCE_DIR}/cmake/dynabus.pc.in" "${CMAKE_BINARY_DIR}/dy
 install(TARGETS dynabus_shared LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
 install(FILES "${CMAKE_SOURCE_DIR}/include/dynabus.h" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
 install(FILES "${CMAKE_BINARY_DIR}/dynabus.pc" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
+install(FILES "${CMAKE_SOURCE_DIR}/deploy/man/dynabus.1" DESTINATION "${CMAKE_INSTALL_MANDIR}/man1")
+install(FILES "${CMAKE_SOURCE_DIR}/deploy/systemd/dynabus.service" DESTINATION lib/systemd/system)
 install(FILES "${CMAKE_SOURCE_DIR}/LICENSE" "${CMAKE_SOURCE_DIR}/NOTICE" DESTINATION "${CMAKE_INSTALL_DOCDIR}")

@@ -1,6 +1,6 @@
-/* The journal: what became of each of the last calls, for tests that must know how often a request reached its
- * upstream and when a call was given up (docs/mock.md). A ring of a fixed number of records; nothing is kept
- * without `--journal`. Used on the mock's loop. */
+/* The journal: what became of each of the last calls, for tests that must know how often a request reached
+ * its upstream and when a call was given up (docs/mock.md). A ring of a fixed number of records; nothing is
+ * kept without `--journal`. Used on the mock's loop. */
 #pragma once
 
 #include "core/buf.h"
@@ -39,8 +39,8 @@ void mock_journal_fini(struct mock_journal *journal);
  * its `call` shows. */
 struct mock_record *mock_journal_begin(struct mock_journal *journal, const struct mock_chat *chat,
                                        struct dyn_slice path, const char nonce[MOCK_NONCE_DIGITS]);
-/* For a record of mock_journal_begin; does nothing when it has become another call's, or is NULL. */
+/* For a record of mock_journal_begin; does nothing when it is NULL or has become another call's. */
 void mock_journal_end(struct mock_record *record, uint64_t call, enum mock_call_end end, uint32_t tokens,
                       uint64_t now_us);
-/* {"next":N,"calls":[..]}: those behind `since`, in order, a page at most; `next` is the `since` of the next page. */
+/* {"next":N,"calls":[..]}: those behind `since`, in order, a page at most; `next` is the next page's `since`. */
 void mock_journal_write(const struct mock_journal *journal, uint64_t since, bool open_only, struct dyn_buf *out);

@@ -116,6 +116,14 @@ reply_calls(struct mock *mock, http_exchange_t *exchange, struct dyn_slice query
     reply_json(exchange, &body);
 }
 
+/* For health checks: it listens, so it is ready. */
+static void
+reply_ready(http_exchange_t *exchange)
+{
+    dyn_block_t *body = dyn_block_copy(STATS_ROOM, DYN_SLICE("{\"status\":\"ok\"}\n"));
+    reply_json(exchange, &body);
+}
+
 /* ---- models ---- */
 
 static const struct dyn_slice default_models[] = {
@@ -253,6 +261,8 @@ on_request(void *self, http_exchange_t *exchange, const struct http_request *req
     struct mock *mock = self;
     if (dyn_slice_is(request->path, "/mock/stats")) {
         reply_stats(mock, exchange);
+    } else if (dyn_slice_is(request->path, "/readyz") || dyn_slice_is(request->path, "/health")) {
+        reply_ready(exchange);
     } else if (dyn_slice_is(request->path, "/mock/calls")) {
         reply_calls(mock, exchange, request->query);
     } else if (dyn_slice_is(request->path, "/mock/reset") && dyn_slice_is(request->method, "POST")) {

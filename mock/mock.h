@@ -13,8 +13,8 @@ struct mock_options {
     const char *listen;      /* "127.0.0.1:4010", "[::1]:0", ":4010"; NULL: "127.0.0.1:0". Port 0: any */
     const char *script_path; /* JSON; NULL: none */
     const char *key; /* that a request must bring ("Authorization: Bearer KEY"); NULL: none is asked */
-    uint64_t seed;   /* of nonces and of times drawn from a range; 0: new ones each time. With a seed the times of
-                        a request that has a number depend on seed and number alone */
+    uint64_t seed;   /* of nonces and of times drawn from a range; 0: new ones each time. With a seed the
+                        times of a request that has a number depend on seed and number alone */
     size_t journal;  /* how many calls are remembered (mock/journal.h); 0: none */
 };
 
