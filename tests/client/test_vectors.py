@@ -14,7 +14,8 @@ MINOR = 1  # of this version
 BYTES = {"id", "cred", "idem_key", "type"}  # shown in hex
 DEPTH_MAX, MEMBERS_MAX, VALUES_MAX, UNKNOWN_MAX = 8, 64, 1024, 16
 # Members of the map in a worker's READY, and their limits (02-WORKER).
-NAME_MAX, MODEL_MAX, TARGETS_MAX = 256, 1024, 64
+TEXT_MAX = {"name": 256, "provider": 128, "dialect": 64}
+MODEL_MAX, MODELS_MAX, TARGETS_MAX = 1024, 4096, 64
 SURFACES = ("none", "chat", "models", "model", "health", "ready", "metrics", "events")
 NEWER = {"error": "INTERNAL", "outcome": "error"}  # what an unknown word of a later minor version becomes
 
@@ -206,35 +207,41 @@ def map_of(body):
     return value
 
 
-def texts(values, limit):
-    """What the map's lists may hold: the reason why not, or None."""
-    if not isinstance(values, list) or not all(isinstance(value, str) and value for value in values):
+def wrong_text(value, limit):
+    """The reason why a text of the map is refused, or None."""
+    if not isinstance(value, str):
         return "invalid"
-    return "limit" if any(len(value.encode()) > limit for value in values) else None
+    if not 1 <= len(value.encode()) <= limit:
+        return "limit"
+    return "invalid" if any(ord(c) < 32 or ord(c) == 127 for c in value) else None
 
 
-def why_not(target):
-    if not isinstance(target, dict):
+def wrong_target(target):
+    if not isinstance(target, dict) or "name" not in target:
         return "invalid"
-    wrong = texts([target.get("name")], NAME_MAX) or texts(target.get("models", []), MODEL_MAX)
-    flag = target.get("any_model", False)
-    return wrong or (None if isinstance(flag, bool) else "invalid")
+    lists = [target.get("models", []), target.get("surfaces", [])]
+    if not all(isinstance(items, list) for items in lists) or not isinstance(target.get("any_model", False), bool):
+        return "invalid"
+    reasons = [wrong_text(target[key], limit) for key, limit in TEXT_MAX.items() if key in target]
+    reasons += [wrong_text(model, MODEL_MAX) for model in lists[0]]
+    return next((reason for reason in reasons if reason), None)
 
 
 def why_refused(members, body):
     """A router's judgement of a worker's READY (02-WORKER), written from the text."""
     try:
-        targets = map_of(body).get("targets")
+        targets = map_of(body).get("targets", []) if body else []
     except (ValueError, msgpack.UnpackException, AssertionError):
         return "invalid"
-    if "worker" not in members or not isinstance(targets, list) or not targets:
+    if "worker" not in members or not isinstance(targets, list):
         return "invalid"
     if len(targets) > TARGETS_MAX:
         return "limit"
-    for target in targets:
-        wrong = why_not(target)
-        if wrong:
-            return wrong
+    wrong = next((reason for reason in map(wrong_target, targets) if reason), None)
+    if wrong:
+        return wrong
+    if sum(len(target.get("models", [])) for target in targets) > MODELS_MAX:
+        return "limit"
     names = [target["name"] for target in targets]
     return "invalid" if len(set(names)) != len(names) else None
 
@@ -246,7 +253,7 @@ def test_ready(vector):
     assert members["kind"] == "ready" and members["role"] == "worker"
     assert why_refused(members, body) == vector.get("error")
     if "map" in vector:
-        assert map_of(body) == vector["map"]
+        assert (map_of(body) if body else {}) == vector["map"]
 
 
 @pytest.mark.parametrize("vector", cases("events.json"))

@@ -163,8 +163,8 @@ limits_are_those_of_the_code(void **state)
 {
     (void)state;
     static const unsigned long limits[] = {
-        ENV_HEADER_MAX, ENV_MEMBERS_MAX,     ENV_VALUES_MAX, MP_DEPTH_MAX,
-        ENV_CHUNK_MAX,  ENV_HELD_ANSWER_MAX, ENV_MAP_BODY_MAX, 0 /* none */, ENV_BODY_MAX, ENV_WINDOW_FIRST,
+        ENV_HEADER_MAX,      ENV_MEMBERS_MAX,  ENV_VALUES_MAX, MP_DEPTH_MAX, ENV_CHUNK_MAX,
+        ENV_HELD_ANSWER_MAX, ENV_MAP_BODY_MAX, 0 /* none */,   ENV_BODY_MAX, ENV_WINDOW_FIRST,
     };
     struct row row;
     const char *at = table_below("### Limits");

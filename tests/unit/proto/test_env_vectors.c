@@ -1,10 +1,11 @@
-/* The test vectors of 01-ENVELOPE (proto/vectors), every minor version's, run against our codec: what earlier versions
- * wrote is understood, and written for them. That the vectors themselves are right is checked with another
- * implementation of MessagePack, in tests/client/test_vectors.py. */
+/* The test vectors of 01-ENVELOPE (proto/vectors), every minor version's, run against our codec: what earlier
+ * versions wrote is understood, and written for them. That the vectors themselves are right is checked with
+ * another implementation of MessagePack, in tests/client/test_vectors.py. */
 #include "core/json_tree.h"
 #include "core/rand.h"
 #include "proto/env_fields.h"
 #include "proto/event.h"
+#include "proto/ready.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,8 +21,8 @@ static struct dyn_slice
 read_file(unsigned minor, const char *name)
 {
     char path[512];
-    (void)snprintf(path, sizeof path, "%s/proto/vectors/%d.%u/%s", DYNABUS_SOURCE_DIR, ENV_VERSION_MAJOR, minor,
-                   name);
+    (void)snprintf(path, sizeof path, "%s/proto/vectors/%d.%u/%s", DYNABUS_SOURCE_DIR, ENV_VERSION_MAJOR,
+                   minor, name);
     FILE *file = fopen(path, "rb");
     assert_non_null(file);
     assert_int_equal(fseek(file, 0, SEEK_END), 0);
@@ -385,6 +386,44 @@ bodies_have_limits(void **state)
     json_tree_free(&vectors);
 }
 
+static const char *
+how_ready_is_refused(const struct env *env, struct dyn_slice body)
+{
+    struct arena arena;
+    struct ready ready;
+    struct dyn_err err = {.code = DYN_OK};
+    arena_init(&arena, NULL, 0);
+    int result = ready_decode(body, &arena, &ready, &err);
+    arena_fini(&arena);
+    if (result != 0) {
+        return err.code == DYN_E_LIMIT ? "limit" : "invalid";
+    }
+    return env->worker.data != NULL ? "taken" : "invalid";
+}
+
+static void
+maps_of_workers(void **state)
+{
+    (void)state;
+    struct cJSON *vectors = load(BODIES_SINCE, "ready.json");
+    const struct cJSON *vector;
+    cJSON_ArrayForEach(vector, vectors)
+    {
+        struct env *env = decode(vector);
+        struct dyn_slice body = unhex(string_of(vector, "body"));
+        const struct cJSON *error = cJSON_GetObjectItemCaseSensitive(vector, "error");
+        const char *how = how_ready_is_refused(env, body);
+        const char *expected = error != NULL ? error->valuestring : "taken";
+        if (strcmp(how, expected) != 0) {
+            print_error("%s\n", string_of(vector, "name"));
+        }
+        assert_string_equal(how, expected);
+        free((void *)(uintptr_t)body.data);
+        env_free(&env);
+    }
+    json_tree_free(&vectors);
+}
+
 /* The reader of events finds in each map what Python's says that it holds. */
 static void
 maps_of_events(void **state)
@@ -403,7 +442,8 @@ maps_of_events(void **state)
         expect_number(env->event_sequence, cJSON_GetObjectItemCaseSensitive(map, "sequence"));
         expect_number(env->epoch, cJSON_GetObjectItemCaseSensitive(map, "epoch"));
         assert_int_equal(event_decode(body, &record), 0);
-        if (dyn_slice_is(env->topic, EVENT_REQUEST_COMPLETED) || dyn_slice_is(env->topic, EVENT_REQUEST_FAILED)) {
+        if (dyn_slice_is(env->topic, EVENT_REQUEST_COMPLETED) ||
+            dyn_slice_is(env->topic, EVENT_REQUEST_FAILED)) {
             expect_number(record.status, cJSON_GetObjectItemCaseSensitive(map, "status"));
             expect_number(record.latency_us, cJSON_GetObjectItemCaseSensitive(map, "latency_us"));
             expect_number(record.timestamp_us, cJSON_GetObjectItemCaseSensitive(map, "timestamp_us"));
@@ -424,6 +464,7 @@ main(void)
         cmocka_unit_test(other_forms_mean_the_same),
         cmocka_unit_test(what_breaks_the_protocol_is_refused),
         cmocka_unit_test(bodies_have_limits),
+        cmocka_unit_test(maps_of_workers),
         cmocka_unit_test(maps_of_events),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
