@@ -2,27 +2,6 @@
 
 #include "dynabus.h"
 
-/* The names are the order of enum gateway_bus_local. */
-static const char *const bus_local_names[] = {"local", "inproc", NULL};
-
-static const struct config_key bus_keys[] = {
-    {.name = "local",
-     .type = CONFIG_ENUM,
-     .offset = offsetof(struct gateway_bus_config, local),
-     .default_text = "local",
-     .names = bus_local_names,
-     .help =
-         "How actors of one loop talk: `local` passes pointers, `inproc` sends the same envelopes encoded "
-         "over ZeroMQ. The second exists to test that both behave alike."},
-    {.name = NULL},
-};
-
-static const struct config_section bus_section = {
-    .keys = bus_keys,
-    .size = sizeof(struct gateway_bus_config),
-    .mark_offset = SIZE_MAX,
-};
-
 static const struct config_key gateway_keys[] = {
     {.name = "apiVersion",
      .type = CONFIG_STRING,
@@ -32,7 +11,7 @@ static const struct config_key gateway_keys[] = {
     {.name = "bus",
      .type = CONFIG_SECTION,
      .offset = offsetof(struct gateway_config, bus),
-     .section = &bus_section,
+     .section = &gateway_bus_section,
      .help = "The message bus."},
     {.name = "cells",
      .type = CONFIG_INT,
@@ -42,7 +21,7 @@ static const struct config_key gateway_keys[] = {
      .max = DYNABUS_CELLS_MAX,
      .help =
          "Loops that carry requests, each with its own edge, router and providers. 0: one per usable core "
-         "(the smaller of CPU affinity and cgroup quota)."},
+         "(the smaller of CPU affinity and cgroup quota), and one in a process without edge."},
     {.name = "drain_timeout",
      .type = CONFIG_DURATION,
      .offset = offsetof(struct gateway_config, drain_timeout_ms),
@@ -56,7 +35,8 @@ static const struct config_key gateway_keys[] = {
 static void
 check(void *values, struct config_problems *problems)
 {
-    const struct gateway_config *config = values;
+    struct gateway_config *config = values;
+    gateway_bus_check(&config->bus, problems);
     if (!dyn_slice_is(config->api_version, "v1")) {
         config_problem_add(problems, (struct config_mark){1, 1}, true, "apiVersion is not 'v1'; read as v1");
     }

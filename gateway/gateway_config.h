@@ -1,13 +1,7 @@
 /* Keys of the process as a whole: the bus, the cells, the drain. */
 #pragma once
 
-#include "core/config.h"
-
-enum gateway_bus_local { GATEWAY_BUS_LOCAL, GATEWAY_BUS_INPROC };
-
-struct gateway_bus_config {
-    int local; /* enum gateway_bus_local */
-};
+#include "gateway/bus_config.h"
 
 struct gateway_config {
     struct dyn_slice api_version;

@@ -45,9 +45,13 @@ struct dynabus_options {
     bool        reuse_port;  /* do not check whether the port is in use (a handover) */
     unsigned    cells;       /* 0: as the config says, else one per usable core; at most DYNABUS_CELLS_MAX */
     unsigned    port_tries;  /* with serve_http: how many next ports to try when one is in use */
+    const char *roles;       /* "edge,router": parts of a gateway that this process hosts; NULL: all */
+    const char *targets;     /* "a,b": those of the configured targets that this process calls; NULL: all */
+    const char *bus;         /* base endpoint of the bus, tcp://HOST:PORT or ipc:///path: where a router listens,
+                                else where one is; NULL: as the config says */
 };
 #define DYNABUS_OPTIONS_INIT \
-    {sizeof(struct dynabus_options), NULL, NULL, NULL, false, false, false, false, 0, 0}
+    {sizeof(struct dynabus_options), NULL, NULL, NULL, false, false, false, false, 0, 0, NULL, NULL, NULL}
 
 /* NULL on failure, with one sentence (or one line per configuration problem) in `why`. */
 DYNABUS_API dynabus_t *dynabus_new(const struct dynabus_options *options, char *why, size_t why_size);
@@ -142,6 +146,10 @@ DYNABUS_API uint64_t dynabus_events_dropped(const dynabus_t *gateway);
 DYNABUS_API const char *dynabus_url(const dynabus_t *gateway);
 /* Target names in order, comma separated. Borrowed. */
 DYNABUS_API const char *dynabus_targets(const dynabus_t *gateway);
+/* "tcp://127.0.0.1:7400" where the bus listens or what it connects to; "" when it does not leave the process. Borrowed. */
+DYNABUS_API const char *dynabus_bus(const dynabus_t *gateway);
+/* "edge, router, provider, ...". Borrowed. */
+DYNABUS_API const char *dynabus_roles(const dynabus_t *gateway);
 /* "MASTER_KEY", "none (loopback only)", ... Borrowed. */
 DYNABUS_API const char *dynabus_client_auth(const dynabus_t *gateway);
 /* "0.1.0". */

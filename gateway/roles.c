@@ -1,0 +1,81 @@
+#include "gateway/roles.h"
+
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    const char *word;
+    bool served;
+} rows[GATEWAY_ROLE_COUNT] = {
+#define ROLE(name, word, served, about) [GATEWAY_ROLE_##name] = {word, served},
+#include "gateway/roles.def"
+#undef ROLE
+};
+
+static struct dyn_slice
+trim(struct dyn_slice word)
+{
+    while (word.len > 0 && word.data[0] == ' ') {
+        word.data++;
+        word.len--;
+    }
+    while (word.len > 0 && word.data[word.len - 1] == ' ') {
+        word.len--;
+    }
+    return word;
+}
+
+static int
+add_role(struct dyn_slice word, gateway_roles_t *roles, struct dyn_err *err)
+{
+    for (size_t i = 0; i < GATEWAY_ROLE_COUNT; i++) {
+        if (dyn_slice_is(word, rows[i].word)) {
+            *roles |= 1u << i;
+            return 0;
+        }
+    }
+    return dyn_err_set(err, DYN_E_CONFIG,
+                       "--roles: '%.*s' is no role; there are edge, router, provider, plugin, metrics and ledger",
+                       (int)(word.len < 40 ? word.len : 40), word.data);
+}
+
+int
+gateway_roles_parse(const char *text, gateway_roles_t *roles, struct dyn_err *err)
+{
+    *roles = 0;
+    if (text == NULL) {
+        *roles = GATEWAY_ROLES_ALL;
+        return 0;
+    }
+    for (const char *at = text; at != NULL;) {
+        const char *comma = strchr(at, ',');
+        size_t len = comma != NULL ? (size_t)(comma - at) : strlen(at);
+        if (add_role(trim(dyn_slice(at, len)), roles, err) != 0) {
+            return -1;
+        }
+        at = comma != NULL ? comma + 1 : NULL;
+    }
+    for (size_t i = 0; i < GATEWAY_ROLE_COUNT; i++) {
+        if (gateway_has(*roles, (enum gateway_role)i) && rows[i].served) {
+            return 0;
+        }
+    }
+    char names[64];
+    gateway_roles_text(*roles, names, sizeof names);
+    return dyn_err_set(err, DYN_E_CONFIG, "--roles: this version has nothing to do for a process that is only %s",
+                       names);
+}
+
+void
+gateway_roles_text(gateway_roles_t roles, char *out, size_t size)
+{
+    size_t len = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < GATEWAY_ROLE_COUNT && len + 1 < size; i++) {
+        if (gateway_has(roles, (enum gateway_role)i)) {
+            int written = snprintf(out + len, size - len, "%s%s", len > 0 ? ", " : "", rows[i].word);
+            len += written > 0 ? (size_t)written : 0;
+        }
+    }
+}
