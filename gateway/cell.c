@@ -1,7 +1,10 @@
 #include "gateway/cell.h"
 
+#include "actors/providers/worker.h"
 #include "core/log.h"
 #include "edge/edge.h"
+#include "edge/owner.h"
+#include "router/ports.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,23 +20,42 @@ gateway_warn(const config_t *config)
     }
 }
 
+/* ---- roles ---- */
+
+/* A process of metrics alone is asked over HTTP too. */
+bool
+gateway_serves_http(const dynabus_t *gateway)
+{
+    bool has_routes = gateway_has(gateway->roles, GATEWAY_ROLE_EDGE) ||
+                      gateway_has(gateway->roles, GATEWAY_ROLE_METRICS);
+    return gateway->options.serve_http && has_routes;
+}
+
+/* Also where nothing is routed: it admits who asks for the metrics. */
+bool
+gateway_has_router(const dynabus_t *gateway)
+{
+    bool is_metrics_alone = gateway_has(gateway->roles, GATEWAY_ROLE_METRICS) &&
+                            !gateway_has(gateway->roles, GATEWAY_ROLE_EDGE);
+    return gateway_has(gateway->roles, GATEWAY_ROLE_ROUTER) || is_metrics_alone;
+}
+
+/* ---- what works on requests: providers, router ---- */
+
 static int
 add_providers(dynabus_t *gateway, struct gateway_cell *cell, struct dyn_err *err)
 {
-    size_t n = upstreams_count(gateway->upstreams);
     struct http_client_options client_options = {0};
     http_client_t *client = http_client_new(cell->loop, &client_options, err);
     if (client == NULL) {
         return -1;
     }
-    cell->targets = dyn_zalloc(n * sizeof *cell->targets);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < upstreams_count(gateway->upstreams); i++) {
         struct provider_options options = {
             .target = upstreams_target(gateway->upstreams, i),
             .shared = upstreams_shared(gateway->upstreams, i),
             .client = client,
         };
-        cell->targets[i] = upstreams_route_target(gateway->upstreams, i);
         cell->targets[i].addr =
             bus_add_actor(gateway->bus, cell->loop, &provider_actor_ops, provider_new(&options));
     }
@@ -42,51 +64,151 @@ add_providers(dynabus_t *gateway, struct gateway_cell *cell, struct dyn_err *err
 }
 
 static bus_addr_t
-add_router(dynabus_t *gateway, const struct gateway_cell *cell, bus_addr_t events)
+add_router(dynabus_t *gateway, const struct gateway_cell *cell)
 {
+    const struct gateway_config *config = config_values(gateway->config, &gateway_config_part);
+    const struct gateway_common *common = &gateway->common;
     struct router_options options = {
         .config = config_values(gateway->config, &router_config_part),
         .shared = &gateway->shared,
         .targets = cell->targets,
         .n_targets = upstreams_count(gateway->upstreams),
-        .events = events,
+        .events = common->publisher != 0 ? common->publisher : common->hooks,
+        .metrics = common->metrics,
+        .accepts_workers = gateway->network.listens,
+        .accepts_new_targets = config->bus.workers.accept || gateway->options.dev,
+        .worker_wait_ms = (uint32_t)config->bus.workers.wait_ms,
     };
     return bus_add_actor(gateway->bus, cell->loop, &router_actor_ops, router_new(&options));
 }
 
 static int
-add_cell(dynabus_t *gateway, unsigned number, bus_addr_t events, struct dyn_err *err)
+add_workings(dynabus_t *gateway, unsigned number, struct dyn_err *err)
 {
     struct gateway_cell *cell = &gateway->cells[number];
+    size_t n = upstreams_count(gateway->upstreams);
     char name[16];
     (void)snprintf(name, sizeof name, "cell-%u", number);
     cell->loop = bus_add_loop(gateway->bus, name);
-    if (add_providers(gateway, cell, err) != 0) {
+    cell->targets = dyn_zalloc((n > 0 ? n : 1) * sizeof *cell->targets);
+    for (size_t i = 0; i < n; i++) {
+        cell->targets[i] = upstreams_route_target(gateway->upstreams, i);
+    }
+    if (gateway_has(gateway->roles, GATEWAY_ROLE_PROVIDER) && add_providers(gateway, cell, err) != 0) {
         return -1;
     }
-    bus_addr_t router = add_router(gateway, cell, events);
-    cell->caller = caller_new(router, gateway->shared.admission.master_key);
+    if (gateway_has_router(gateway)) {
+        cell->router = add_router(gateway, cell);
+    }
+    return 0;
+}
+
+/* ---- the way in over the bus ---- */
+
+/* Beside an edge the ports are on the loop that carries no requests: HTTP stays on its core. Without one the
+ * bus is all there is, and a hop between loops would be paid by each request. */
+static void
+add_ports(dynabus_t *gateway)
+{
+    bus_addr_t routers[DYNABUS_CELLS_MAX];
+    for (unsigned i = 0; i < gateway->n_cells; i++) {
+        routers[i] = gateway->cells[i].router;
+    }
+    bool has_edge = gateway_has(gateway->roles, GATEWAY_ROLE_EDGE);
+    bus_loop_t *loop = has_edge ? gateway->common.loop : gateway->cells[0].loop;
+    const struct edge_config *edge = config_values(gateway->config, &edge_config_part);
+    struct ports_options options = {
+        .process = &gateway->network.process,
+        .base = gateway->network.base,
+        .clients = true,
+        .workers = true,
+        .routers = routers,
+        .n_routers = gateway->n_cells,
+        .publisher = gateway->common.publisher,
+        .request_body_max = (size_t)edge->max_request_bytes,
+    };
+    (void)bus_add_actor(gateway->bus, loop, &ports_actor_ops, ports_new(&options));
+}
+
+/* ---- who asks, and who serves others: they drain first ---- */
+
+static void
+add_worker(dynabus_t *gateway, const struct gateway_cell *cell, unsigned number)
+{
+    const struct gateway_config *config = config_values(gateway->config, &gateway_config_part);
+    size_t n = upstreams_count(gateway->upstreams);
+    struct worker_target *targets = dyn_zalloc(n * sizeof *targets);
+    for (size_t i = 0; i < n; i++) {
+        targets[i] = (struct worker_target){upstreams_target(gateway->upstreams, i), cell->targets[i].addr};
+    }
+    struct worker_options options = {
+        .process = &gateway->network.process,
+        .resolver = gateway->network.resolver,
+        .routers = gateway->network.routers,
+        .n_routers = gateway->network.n_routers,
+        .targets = targets,
+        .n_targets = n,
+        .cell = number,
+        .orphan_ms = (uint32_t)config->bus.workers.orphan_time_ms,
+        .orphan_bytes = (size_t)config->bus.workers.orphan_memory,
+    };
+    (void)bus_add_actor(gateway->bus, cell->loop, &worker_actor_ops, worker_new(&options));
+    free(targets);
+}
+
+static bus_addr_t
+add_owner(dynabus_t *gateway, const struct gateway_cell *cell)
+{
+    struct owner_options options = {
+        .process = &gateway->network.process,
+        .resolver = gateway->network.resolver,
+        .routers = gateway->network.routers,
+        .n_routers = gateway->network.n_routers,
+    };
+    return bus_add_actor(gateway->bus, cell->loop, &owner_actor_ops, owner_new(&options));
+}
+
+static void
+add_askers(dynabus_t *gateway, unsigned number)
+{
+    struct gateway_cell *cell = &gateway->cells[number];
+    bool is_joining = gateway->network.n_routers > 0;
+    if (is_joining && gateway_has(gateway->roles, GATEWAY_ROLE_PROVIDER)) {
+        add_worker(gateway, cell, number);
+    }
+    if (is_joining && gateway_has(gateway->roles, GATEWAY_ROLE_EDGE)) {
+        cell->router = add_owner(gateway, cell);
+    }
+    if (cell->router == 0) {
+        return;
+    }
+    cell->caller = caller_new(cell->router, gateway->shared.admission.master_key);
     (void)bus_add_actor(gateway->bus, cell->loop, &caller_actor_ops, cell->caller);
     if (gateway->edges != NULL) {
         struct edge_options edge = {
             .config = config_values(gateway->config, &edge_config_part),
-            .router = router,
+            .router = cell->router,
             .group = gateway->edges,
             .cell = number,
             .dev = gateway->options.dev,
         };
         (void)bus_add_actor(gateway->bus, cell->loop, &edge_actor_ops, edge_new(&edge));
     }
-    return 0;
 }
 
 int
-gateway_add_cells(dynabus_t *gateway, bus_addr_t events, struct dyn_err *err)
+gateway_add_cells(dynabus_t *gateway, struct dyn_err *err)
 {
     for (unsigned i = 0; i < gateway->n_cells; i++) {
-        if (add_cell(gateway, i, events, err) != 0) {
+        if (add_workings(gateway, i, err) != 0) {
             return -1;
         }
+    }
+    if (gateway->network.listens) {
+        add_ports(gateway);
+    }
+    for (unsigned i = 0; i < gateway->n_cells; i++) {
+        add_askers(gateway, i);
     }
     return 0;
 }
@@ -135,7 +257,7 @@ open_listeners(dynabus_t *gateway, struct dyn_err *err)
 int
 gateway_open_edges(dynabus_t *gateway, struct dyn_err *err)
 {
-    if (!gateway->options.serve_http) {
+    if (!gateway_serves_http(gateway)) {
         return 0;
     }
     gateway->edges = edge_group_new(gateway->n_cells);

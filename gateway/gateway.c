@@ -2,8 +2,11 @@
  * request does is the actors' business. */
 #include "gateway/gateway.h"
 
+#include "actors/providers/provider_config.h"
+#include "bus/publisher.h"
 #include "core/buf.h"
 #include "core/log.h"
+#include "edge/edge_config.h"
 #include "gateway/cell.h"
 #include "gateway/cores.h"
 #include "gateway/descriptors.h"
@@ -14,11 +17,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Secrets of targets are for the processes that call them. */
+static const struct config_part *const parts_without_upstreams[] = {
+    &gateway_config_part,
+    &edge_config_part,
+    &router_config_part,
+};
+
 static int
 load_config(dynabus_t *gateway, struct dyn_buf *why)
 {
     const struct dynabus_options *options = &gateway->options;
     struct config_options how = {.ignore_unsupported = options->ignore_unsupported};
+    if (!gateway_has(gateway->roles, GATEWAY_ROLE_PROVIDER)) {
+        how.resolve = parts_without_upstreams;
+        how.n_resolve = DYN_ARRAY_LEN(parts_without_upstreams);
+    }
     if (options->config_path != NULL) {
         gateway->config = config_load(options->config_path, gateway_parts, gateway_n_parts, &how);
     } else if (options->config_text != NULL) {
@@ -36,12 +50,16 @@ load_config(dynabus_t *gateway, struct dyn_buf *why)
     return 0;
 }
 
+/* One where there is neither HTTP to take in nor upstreams to call: routing is little work, and one loop saves
+ * the way between two. */
 static unsigned
 count_cells(const dynabus_t *gateway, const struct gateway_config *config)
 {
+    bool is_small = !gateway_has(gateway->roles, GATEWAY_ROLE_EDGE) &&
+                    !gateway_has(gateway->roles, GATEWAY_ROLE_PROVIDER);
     unsigned cells = gateway->options.cells;
     if (cells == 0) {
-        cells = config->cells > 0 ? (unsigned)config->cells : usable_cores();
+        cells = config->cells > 0 ? (unsigned)config->cells : is_small ? 1 : usable_cores();
     }
     return cells < DYNABUS_CELLS_MAX ? cells : DYNABUS_CELLS_MAX;
 }
@@ -50,7 +68,7 @@ static int
 settle(dynabus_t *gateway, struct dyn_err *err)
 {
     const char *listen = NULL;
-    if (gateway->options.serve_http) {
+    if (gateway_serves_http(gateway)) {
         struct dyn_slice configured = gateway_configured_listen(gateway->config);
         if (gateway_choose_listen(&gateway->options, configured, &gateway->env, gateway->listen,
                                   sizeof gateway->listen, err) != 0) {
@@ -58,38 +76,95 @@ settle(dynabus_t *gateway, struct dyn_err *err)
         }
         listen = gateway->listen;
     }
-    return gateway_choose_admission(&gateway->env, listen, &gateway->shared.admission, &gateway->auth, err);
+    bool is_public = gateway_network_is_public(&gateway->network);
+    return gateway_choose_admission(&gateway->env, listen, is_public ? gateway->bus_text : NULL,
+                                    &gateway->shared.admission, &gateway->auth, err);
 }
 
-/* What is added first is drained and stopped last: housekeeping, hooks, then per cell providers, router,
- * callers, edge. */
 static int
-build(dynabus_t *gateway, struct dyn_err *err)
+plan_network(dynabus_t *gateway, const struct gateway_config *config, struct dyn_err *err)
 {
-    const struct gateway_config *config = config_values(gateway->config, &gateway_config_part);
-    gateway->n_cells = count_cells(gateway, config);
-    if (settle(gateway, err) != 0 || descriptors_check(gateway->n_cells, err) != 0) {
+    struct gateway_network *network = &gateway->network;
+    if (gateway_network_plan(network, &gateway->options, &config->bus, gateway->roles,
+                             config_text(gateway->config), err) != 0) {
         return -1;
     }
-    gateway->upstreams = upstreams_new(gateway->config, gateway->options.dev, err);
+    if (network->listens) {
+        bus_endpoint_text(&network->base, BUS_ENDPOINT_CLIENTS, gateway->bus_text);
+    } else if (network->n_routers > 0) {
+        (void)snprintf(gateway->bus_text, sizeof gateway->bus_text, "%s%s", network->routers[0],
+                       network->n_routers > 1 ? ", .." : "");
+    }
+    return 0;
+}
+
+static int
+open_upstreams(dynabus_t *gateway, struct dyn_err *err)
+{
+    bool calls = gateway_has(gateway->roles, GATEWAY_ROLE_PROVIDER);
+    if (!calls && !gateway_has(gateway->roles, GATEWAY_ROLE_ROUTER)) {
+        return 0;
+    }
+    struct upstreams_options options = {
+        .dev = gateway->options.dev,
+        .routes_only = !calls,
+        .may_be_none = gateway->network.listens && !calls,
+        .names = gateway->options.targets,
+    };
+    gateway->upstreams = upstreams_new(gateway->config, &options, err);
     if (gateway->upstreams == NULL) {
         return -1;
     }
     gateway->target_names = upstreams_names(gateway->upstreams);
+    return 0;
+}
+
+static void
+add_common(dynabus_t *gateway, const struct gateway_config *config)
+{
+    struct gateway_common *common = &gateway->common;
+    gateway->hooks = hooks_new(&gateway->shared);
+    common->loop = bus_add_loop(gateway->bus, "rest");
+    (void)bus_add_actor(gateway->bus, common->loop, &housekeeping_actor_ops, housekeeping_new());
+    common->hooks = bus_add_actor(gateway->bus, common->loop, &hooks_actor_ops, gateway->hooks);
+    if (gateway->network.listens) {
+        char endpoint[BUS_ENDPOINT_MAX];
+        bus_endpoint_text(&gateway->network.base, BUS_ENDPOINT_EVENTS, endpoint);
+        struct publisher_options options = {
+            .process = &gateway->network.process,
+            .endpoint = endpoint,
+            .also = common->hooks,
+            .replay_bytes = (size_t)config->bus.replay,
+        };
+        common->publisher =
+            bus_add_actor(gateway->bus, common->loop, &publisher_actor_ops, publisher_new(&options));
+        atomic_store(&gateway->shared.wants_events, true);
+    }
+}
+
+/* What is added first is drained and stopped last: housekeeping, hooks, publisher, then of all cells providers and
+ * routers, the ports, and those who ask: owners, callers, edges. */
+static int
+build(dynabus_t *gateway, struct dyn_err *err)
+{
+    const struct gateway_config *config = config_values(gateway->config, &gateway_config_part);
+    gateway_roles_text(gateway->roles, gateway->roles_text, sizeof gateway->roles_text);
+    gateway->n_cells = count_cells(gateway, config);
+    if (plan_network(gateway, config, err) != 0 || settle(gateway, err) != 0 ||
+        descriptors_check(gateway->n_cells, err) != 0 || open_upstreams(gateway, err) != 0) {
+        return -1;
+    }
     struct bus_options bus = {.inproc = config->bus.local == GATEWAY_BUS_INPROC};
     gateway->bus = bus_new(&bus, err);
     if (gateway->bus == NULL) {
         return -1;
     }
-    gateway->hooks = hooks_new(&gateway->shared);
-    bus_loop_t *rest = bus_add_loop(gateway->bus, "rest");
-    (void)bus_add_actor(gateway->bus, rest, &housekeeping_actor_ops, housekeeping_new());
-    bus_addr_t events = bus_add_actor(gateway->bus, rest, &hooks_actor_ops, gateway->hooks);
+    add_common(gateway, config);
     gateway->cells = dyn_zalloc(gateway->n_cells * sizeof(struct gateway_cell));
     if (gateway_open_edges(gateway, err) != 0) {
         return -1;
     }
-    return gateway_add_cells(gateway, events, err);
+    return gateway_add_cells(gateway, err);
 }
 
 /* Who closes comes before who calls: threads that never cease to call must not keep a gateway open. */
@@ -113,6 +188,7 @@ gateway_free(dynabus_t *gateway)
     }
     free(gateway->cells);
     upstreams_free(&gateway->upstreams);
+    gateway_network_fini(&gateway->network);
     free(gateway->target_names);
     free(gateway->url);
     config_free(&gateway->config);
@@ -141,10 +217,12 @@ dynabus_new(const struct dynabus_options *options, char *why, size_t why_size)
     init_users(&gateway->users);
     struct dyn_buf problems = DYN_BUF_INIT;
     struct dyn_err err = {0};
-    if (load_config(gateway, &problems) == 0 && build(gateway, &err) == 0 &&
+    if (gateway_roles_parse(gateway->options.roles, &gateway->roles, &err) == 0 &&
+        load_config(gateway, &problems) == 0 && build(gateway, &err) == 0 &&
         bus_start(gateway->bus, &err) == 0) {
         dyn_buf_fini(&problems);
         gateway->options.config_path = gateway->options.config_text = gateway->options.listen = NULL;
+        gateway->options.roles = gateway->options.targets = gateway->options.bus = NULL;
         return gateway;
     }
     tell_why(why, why_size, problems.len > 0 ? dyn_buf_slice(&problems) : dyn_slice_str(err.text));
@@ -205,7 +283,8 @@ route(dynabus_t *gateway, const struct dynabus_request *request, dynabus_chunk_f
     }
     unsigned cell =
         atomic_fetch_add_explicit(&gateway->next_cell, 1, memory_order_relaxed) % gateway->n_cells;
-    int rc = caller_submit(gateway->cells[cell].caller, &asked, chunk, answered, user);
+    caller_t *caller = gateway->cells[cell].caller;
+    int rc = caller != NULL ? caller_submit(caller, &asked, chunk, answered, user) : -1;
     leave(gateway);
     return rc;
 }
@@ -250,7 +329,19 @@ dynabus_url(const dynabus_t *gateway)
 const char *
 dynabus_targets(const dynabus_t *gateway)
 {
-    return gateway->target_names;
+    return gateway->target_names != NULL ? gateway->target_names : "";
+}
+
+const char *
+dynabus_bus(const dynabus_t *gateway)
+{
+    return gateway->bus_text;
+}
+
+const char *
+dynabus_roles(const dynabus_t *gateway)
+{
+    return gateway->roles_text;
 }
 
 const char *

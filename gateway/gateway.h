@@ -7,7 +7,9 @@
 #include "gateway/caller.h"
 #include "gateway/gateway_config.h"
 #include "gateway/hooks.h"
+#include "gateway/network.h"
 #include "gateway/parts.h"
+#include "gateway/roles.h"
 #include "gateway/settings.h"
 #include "gateway/upstreams.h"
 #include "router/router.h"
@@ -16,8 +18,17 @@
 
 struct gateway_cell {
     bus_loop_t *loop;
-    struct route_target *targets; /* with the addresses of this cell's providers */
-    caller_t *caller;
+    struct route_target *targets; /* with the addresses of this cell's providers; those of others have none */
+    bus_addr_t router;            /* of this cell, or the owner actor that stands for routers elsewhere; 0: none */
+    caller_t *caller;             /* NULL: nobody to ask */
+};
+
+/* Actors that all cells have in common; 0: this process has none. */
+struct gateway_common {
+    bus_loop_t *loop; /* carries no requests */
+    bus_addr_t hooks;
+    bus_addr_t publisher;
+    bus_addr_t metrics;
 };
 
 struct dynabus {
@@ -27,8 +38,14 @@ struct dynabus {
     char listen[256]; /* "" without HTTP */
     const char *auth;
 
+    gateway_roles_t roles;
+    char roles_text[64];
+    struct gateway_network network;
+    char bus_text[BUS_ENDPOINT_MAX]; /* for people */
+
     bus_t *bus;
     struct router_shared shared;
+    struct gateway_common common;
     hooks_t *hooks;
     struct gateway_cell *cells;
     unsigned n_cells;
@@ -36,7 +53,7 @@ struct dynabus {
     pthread_rwlock_t users; /* read: a call of the library's user is under way; write: closing is set */
     bool closing;           /* under `users` */
 
-    upstreams_t *upstreams;   /* targets and what their actors share */
+    upstreams_t *upstreams;   /* targets and what their actors share; NULL: neither routed nor called here */
     struct edge_group *edges; /* listeners; NULL without HTTP */
     char *url;
     char *target_names;

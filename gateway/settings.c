@@ -108,8 +108,8 @@ trimmed(const char *text)
 }
 
 int
-gateway_choose_admission(const struct gateway_env *env, const char *listen, struct admission *admission,
-                         const char **auth, struct dyn_err *err)
+gateway_choose_admission(const struct gateway_env *env, const char *listen, const char *bus,
+                         struct admission *admission, const char **auth, struct dyn_err *err)
 {
     *admission = (struct admission){.master_key = trimmed(env->master_key)};
     if (admission->master_key.len > ADMISSION_KEY_MAX) {
@@ -127,12 +127,13 @@ gateway_choose_admission(const struct gateway_env *env, const char *listen, stru
     if (listen != NULL && listen_is_loopback(dyn_slice_str(listen), &local, err) != 0) {
         return -1;
     }
-    if (!has_key && !opened && !local) {
+    const char *public = local ? bus : listen;
+    if (!has_key && !opened && public != NULL) {
         return dyn_err_set(
             err, DYN_E_CONFIG,
             "'%s' can be reached from the network and no client key is set; set MASTER_KEY, or "
             "ALLOW_UNAUTHENTICATED_PROXY=true to let everybody in, or listen on 127.0.0.1",
-            listen);
+            public);
     }
     admission->open = opened || !has_key;
     *auth = opened    ? "none (ALLOW_UNAUTHENTICATED_PROXY)"

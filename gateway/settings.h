@@ -21,7 +21,8 @@ struct gateway_env gateway_env_read(void);
 int gateway_choose_listen(const struct dynabus_options *options, struct dyn_slice configured,
                           const struct gateway_env *env, char *out, size_t out_size, struct dyn_err *err);
 
-/* Who is let in. `listen` NULL: no HTTP, callers are this process. -1 when the gateway would be open to
- * the network without anybody having said so. *auth is a word for people, static. */
-int gateway_choose_admission(const struct gateway_env *env, const char *listen, struct admission *admission,
-                             const char **auth, struct dyn_err *err);
+/* Who is let in. `listen` NULL: no HTTP, callers are this process; `bus` not NULL: clients of the bus come from
+ * the network, there. -1 when the gateway would be open to the network without anybody having said so. *auth is a
+ * word for people, static. */
+int gateway_choose_admission(const struct gateway_env *env, const char *listen, const char *bus,
+                             struct admission *admission, const char **auth, struct dyn_err *err);
