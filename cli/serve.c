@@ -35,7 +35,7 @@ parse_cells(const char *text, unsigned *cells)
 static int
 parse_options(int argc, char **argv, struct dynabus_options *options)
 {
-    enum { DEV = 1, CONFIG, LISTEN, CELLS, IGNORE, REUSE };
+    enum { DEV = 1, CONFIG, LISTEN, CELLS, IGNORE, REUSE, ROLES, TARGETS, BUS };
     static const struct option known[] = {
         {"dev", no_argument, NULL, DEV},
         {"config", required_argument, NULL, CONFIG},
@@ -43,6 +43,9 @@ parse_options(int argc, char **argv, struct dynabus_options *options)
         {"cells", required_argument, NULL, CELLS},
         {"ignore-unsupported", no_argument, NULL, IGNORE},
         {"reuse-port", no_argument, NULL, REUSE},
+        {"roles", required_argument, NULL, ROLES},
+        {"targets", required_argument, NULL, TARGETS},
+        {"bus", required_argument, NULL, BUS},
         {0},
     };
     for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;) {
@@ -66,6 +69,15 @@ parse_options(int argc, char **argv, struct dynabus_options *options)
             break;
         case REUSE:
             options->reuse_port = true;
+            break;
+        case ROLES:
+            options->roles = optarg;
+            break;
+        case TARGETS:
+            options->targets = optarg;
+            break;
+        case BUS:
+            options->bus = optarg;
             break;
         default:
             (void)cli_wrong_usage("serve");
@@ -107,8 +119,18 @@ static void
 print_start(const dynabus_t *gateway, const struct dynabus_options *options)
 {
     (void)printf("dynabus %s\n", dynabus_version());
-    (void)printf("  address      %s\n", dynabus_url(gateway));
-    (void)printf("  targets      %s\n", dynabus_targets(gateway));
+    if (*dynabus_url(gateway) != '\0') {
+        (void)printf("  address      %s\n", dynabus_url(gateway));
+    }
+    if (options->roles != NULL) {
+        (void)printf("  roles        %s\n", dynabus_roles(gateway));
+    }
+    if (*dynabus_bus(gateway) != '\0') {
+        (void)printf("  bus          %s\n", dynabus_bus(gateway));
+    }
+    if (*dynabus_targets(gateway) != '\0') {
+        (void)printf("  targets      %s\n", dynabus_targets(gateway));
+    }
     (void)printf("  config       %s\n", options->config_path ? options->config_path : "none");
     (void)printf("  client auth  %s\n", dynabus_client_auth(gateway));
 }

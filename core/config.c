@@ -17,6 +17,7 @@ struct config {
     struct arena arena;
     struct config_problems problems;
     const char *name;
+    uint64_t digest;
     const struct config_part *const *parts;
     size_t n_parts;
     struct config_layer layers[CONFIG_MAX_PARTS]; /* one a part, in their order */
@@ -102,6 +103,16 @@ fill_from_text(config_t *config, struct config_fill *fill, struct dyn_slice text
     config->problems.is_checking = false;
 }
 
+static uint64_t
+fnv1a(struct dyn_slice text)
+{
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < text.len; i++) {
+        hash = (hash ^ (unsigned char)text.data[i]) * 0x100000001b3u;
+    }
+    return hash;
+}
+
 config_t *
 config_parse(struct dyn_slice text, const char *name, const struct config_part *const *parts, size_t n_parts,
              const struct config_options *options)
@@ -110,6 +121,7 @@ config_parse(struct dyn_slice text, const char *name, const struct config_part *
     struct config_fill fill = fill_for(config, options);
     make_layers(config, &fill, options);
     fill_from_text(config, &fill, text);
+    config->digest = fnv1a(text);
     return config;
 }
 
@@ -187,6 +199,12 @@ bool
 config_ok(const config_t *config)
 {
     return config->problems.errors == 0;
+}
+
+uint64_t
+config_digest(const config_t *config)
+{
+    return config->digest;
 }
 
 void *

@@ -155,6 +155,8 @@ void config_free(config_t **config_p);
 
 const struct config_problems *config_problems(const config_t *config);
 bool config_ok(const config_t *config); /* no errors; warnings may be there */
+/* Tells one text from another (FNV-1a over its bytes); 0: there was none. */
+uint64_t config_digest(const config_t *config);
 /* The struct of that part, filled. */
 void *config_values(const config_t *config, const struct config_part *part);
 /* "FILE:LINE:COLUMN: error: TEXT\n" (or "warning:") for every problem in order of the file. */

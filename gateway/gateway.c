@@ -86,7 +86,7 @@ plan_network(dynabus_t *gateway, const struct gateway_config *config, struct dyn
 {
     struct gateway_network *network = &gateway->network;
     if (gateway_network_plan(network, &gateway->options, &config->bus, gateway->roles,
-                             config_text(gateway->config), err) != 0) {
+                             config_digest(gateway->config), err) != 0) {
         return -1;
     }
     if (network->listens) {

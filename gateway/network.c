@@ -165,23 +165,9 @@ open_security(struct gateway_network *network, const struct gateway_bus_config *
     return network->security != NULL ? 0 : -1;
 }
 
-/* FNV-1a: it tells that two configurations differ, not who wrote them. */
-static void
-digest(struct dyn_slice text, char out[65])
-{
-    uint64_t hash = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < text.len; i++) {
-        hash = (hash ^ (unsigned char)text.data[i]) * 0x100000001b3u;
-    }
-    out[0] = '\0';
-    if (text.data != NULL) {
-        (void)snprintf(out, 65, "%016llx", (unsigned long long)hash);
-    }
-}
-
 int
 gateway_network_plan(struct gateway_network *network, const struct dynabus_options *options,
-                     const struct gateway_bus_config *config, gateway_roles_t roles, struct dyn_slice config_text,
+                     const struct gateway_bus_config *config, gateway_roles_t roles, uint64_t config_digest,
                      struct dyn_err *err)
 {
     network->dev_claim = -1;
@@ -198,7 +184,10 @@ gateway_network_plan(struct gateway_network *network, const struct dynabus_optio
         return -1;
     }
     bus_process_init(&network->process, network->security);
-    digest(config_text, network->process.config_hash);
+    if (config_digest != 0) {
+        (void)snprintf(network->process.config_hash, sizeof network->process.config_hash, "%016llx",
+                       (unsigned long long)config_digest);
+    }
     if (config->insecure) {
         dyn_log(DYN_LOG_WARN, "bus.insecure",
                 "bus.insecure is set: who reaches the bus may read and send everything; use bus.curve");

@@ -22,11 +22,11 @@ struct gateway_network {
     int dev_claim; /* descriptor that holds the --dev ports' place; -1: none */
 };
 
-/* -1 with a sentence when roles and endpoints do not go together, or keys can't be read. `config_text` is
- * what the digest in READY is made of; absent: no configuration. */
+/* -1 with a sentence when roles and endpoints do not go together, or keys can't be read. `config_digest`
+ * goes into READY; 0: there is no configuration. */
 int gateway_network_plan(struct gateway_network *network, const struct dynabus_options *options,
                          const struct gateway_bus_config *config, gateway_roles_t roles,
-                         struct dyn_slice config_text, struct dyn_err *err);
+                         uint64_t config_digest, struct dyn_err *err);
 /* After the bus is gone. Also of one that was only zeroed. */
 void gateway_network_fini(struct gateway_network *network);
 

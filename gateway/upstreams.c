@@ -47,22 +47,9 @@ check_mock_name(const upstreams_t *upstreams, struct dyn_err *err)
 }
 
 static int
-add_all(upstreams_t *upstreams, const struct provider_config *config, bool dev, struct dyn_err *err)
+check_count(size_t n, bool may_be_none, struct dyn_err *err)
 {
-    if (dev && add_mock(upstreams, config, err) != 0) {
-        return -1;
-    }
-    if (provider_targets_add_config(upstreams->targets, config, err) != 0) {
-        return -1;
-    }
-    if (config->targets.n == 0 && provider_targets_add_env(upstreams->targets, config, err) != 0) {
-        return -1;
-    }
-    if (dev && check_mock_name(upstreams, err) != 0) {
-        return -1;
-    }
-    size_t n = provider_targets_count(upstreams->targets);
-    if (n == 0) {
+    if (n == 0 && !may_be_none) {
         return dyn_err_set(
             err, DYN_E_CONFIG,
             "there is no target; list some under 'targets' in a config file, or set a provider's "
@@ -75,16 +62,45 @@ add_all(upstreams_t *upstreams, const struct provider_config *config, bool dev, 
     return 0;
 }
 
+static int
+add_called(upstreams_t *upstreams, const struct provider_config *config,
+           const struct upstreams_options *options, struct dyn_err *err)
+{
+    if (options->dev && add_mock(upstreams, config, err) != 0) {
+        return -1;
+    }
+    if (provider_targets_add_config(upstreams->targets, config, err) != 0) {
+        return -1;
+    }
+    if (config->targets.n == 0 && provider_targets_add_env(upstreams->targets, config, err) != 0) {
+        return -1;
+    }
+    return options->dev ? check_mock_name(upstreams, err) : 0;
+}
+
+static int
+add_all(upstreams_t *upstreams, const struct provider_config *config, const struct upstreams_options *options,
+        struct dyn_err *err)
+{
+    int rc = options->routes_only ? provider_targets_add_routing(upstreams->targets, config, err)
+                                  : add_called(upstreams, config, options, err);
+    if (rc == 0 && options->names != NULL) {
+        rc = provider_targets_select(upstreams->targets, dyn_slice_str(options->names), err);
+    }
+    return rc == 0 ? check_count(provider_targets_count(upstreams->targets), options->may_be_none, err) : -1;
+}
+
 upstreams_t *
-upstreams_new(const config_t *config, bool dev, struct dyn_err *err)
+upstreams_new(const config_t *config, const struct upstreams_options *options, struct dyn_err *err)
 {
     upstreams_t *upstreams = dyn_zalloc(sizeof *upstreams);
     upstreams->targets = provider_targets_new(NULL);
-    if (add_all(upstreams, config_values(config, &provider_config_part), dev, err) != 0) {
+    if (add_all(upstreams, config_values(config, &provider_config_part), options, err) != 0) {
         upstreams_free(&upstreams);
         return NULL;
     }
-    upstreams->shared = dyn_zalloc(upstreams_count(upstreams) * sizeof *upstreams->shared);
+    size_t n = upstreams_count(upstreams);
+    upstreams->shared = dyn_zalloc((n > 0 ? n : 1) * sizeof *upstreams->shared);
     return upstreams;
 }
 
@@ -104,7 +120,7 @@ upstreams_free(upstreams_t **upstreams_p)
 size_t
 upstreams_count(const upstreams_t *upstreams)
 {
-    return provider_targets_count(upstreams->targets);
+    return upstreams != NULL ? provider_targets_count(upstreams->targets) : 0;
 }
 
 const struct provider_target *
@@ -135,7 +151,7 @@ upstreams_route_target(const upstreams_t *upstreams, size_t index)
         .n_models = target->n_models,
         .redeliver = (enum route_redeliver)target->redeliver,
     };
-    if (upstreams->mock != NULL && index == 0) {
+    if (upstreams->mock != NULL && dyn_slice_is(target->name, MOCK_NAME)) {
         route.models = mock_models;
         route.n_models = DYN_ARRAY_LEN(mock_models);
         route.prefix = mock_prefix;

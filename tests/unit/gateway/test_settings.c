@@ -73,7 +73,7 @@ admission_of(const char *key, const char *allow, const char *environment, const 
 {
     struct gateway_env env = {.master_key = key, .allow_unauthenticated = allow, .environment = environment};
     const char *auth = NULL;
-    int rc = gateway_choose_admission(&env, listen, admission, &auth, err);
+    int rc = gateway_choose_admission(&env, listen, NULL, admission, &auth, err);
     assert_true(rc != 0 || auth != NULL);
     return rc;
 }
