@@ -91,6 +91,10 @@ answer_here(struct edge_request *rq, const struct http_request *request, const s
         edge_answer_error(rq, ERR_FORBIDDEN_ORIGIN, absent);
         return true;
     }
+    if (rq->edge->options.probes_only && match->is_api) {
+        edge_answer_error(rq, ERR_NOT_FOUND, DYN_SLICE("this process is no edge: it answers probes and metrics only"));
+        return true;
+    }
     if (match->refuse != ERR_NONE && !match->is_api) {
         edge_answer_error(rq, match->refuse, absent);
         return true;

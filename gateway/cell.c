@@ -4,6 +4,7 @@
 #include "core/log.h"
 #include "edge/edge.h"
 #include "edge/owner.h"
+#include "gateway/probe.h"
 #include "router/ports.h"
 
 #include <stdio.h>
@@ -22,13 +23,19 @@ gateway_warn(const config_t *config)
 
 /* ---- roles ---- */
 
-/* A process of metrics alone is asked over HTTP too. */
+bool
+gateway_is_edge(const dynabus_t *gateway)
+{
+    return gateway_has(gateway->roles, GATEWAY_ROLE_EDGE);
+}
+
+/* Metrics are asked for over HTTP, and any other process answers probes where it is told to listen. */
 bool
 gateway_serves_http(const dynabus_t *gateway)
 {
-    bool has_routes = gateway_has(gateway->roles, GATEWAY_ROLE_EDGE) ||
-                      gateway_has(gateway->roles, GATEWAY_ROLE_METRICS);
-    return gateway->options.serve_http && has_routes;
+    bool wants_http = gateway_is_edge(gateway) || gateway_has(gateway->roles, GATEWAY_ROLE_METRICS) ||
+                      gateway->options.listen != NULL;
+    return gateway->options.serve_http && wants_http;
 }
 
 /* Also where nothing is routed: it admits who asks for the metrics. */
@@ -36,7 +43,7 @@ bool
 gateway_has_router(const dynabus_t *gateway)
 {
     bool is_metrics_alone = gateway_has(gateway->roles, GATEWAY_ROLE_METRICS) &&
-                            !gateway_has(gateway->roles, GATEWAY_ROLE_EDGE);
+                            !gateway_is_edge(gateway);
     return gateway_has(gateway->roles, GATEWAY_ROLE_ROUTER) || is_metrics_alone;
 }
 
@@ -55,6 +62,7 @@ add_providers(dynabus_t *gateway, struct gateway_cell *cell, struct dyn_err *err
             .target = upstreams_target(gateway->upstreams, i),
             .shared = upstreams_shared(gateway->upstreams, i),
             .client = client,
+            .orphans = gateway->network.n_routers > 0 ? &gateway->orphans : NULL,
         };
         cell->targets[i].addr =
             bus_add_actor(gateway->bus, cell->loop, &provider_actor_ops, provider_new(&options));
@@ -114,8 +122,7 @@ add_ports(dynabus_t *gateway)
     for (unsigned i = 0; i < gateway->n_cells; i++) {
         routers[i] = gateway->cells[i].router;
     }
-    bool has_edge = gateway_has(gateway->roles, GATEWAY_ROLE_EDGE);
-    bus_loop_t *loop = has_edge ? gateway->common.loop : gateway->cells[0].loop;
+    bus_loop_t *loop = gateway_is_edge(gateway) ? gateway->common.loop : gateway->cells[0].loop;
     const struct edge_config *edge = config_values(gateway->config, &edge_config_part);
     struct ports_options options = {
         .process = &gateway->network.process,
@@ -135,7 +142,6 @@ add_ports(dynabus_t *gateway)
 static void
 add_worker(dynabus_t *gateway, const struct gateway_cell *cell, unsigned number)
 {
-    const struct gateway_config *config = config_values(gateway->config, &gateway_config_part);
     size_t n = upstreams_count(gateway->upstreams);
     struct worker_target *targets = dyn_zalloc(n * sizeof *targets);
     for (size_t i = 0; i < n; i++) {
@@ -149,8 +155,6 @@ add_worker(dynabus_t *gateway, const struct gateway_cell *cell, unsigned number)
         .targets = targets,
         .n_targets = n,
         .cell = number,
-        .orphan_ms = (uint32_t)config->bus.workers.orphan_time_ms,
-        .orphan_bytes = (size_t)config->bus.workers.orphan_memory,
     };
     (void)bus_add_actor(gateway->bus, cell->loop, &worker_actor_ops, worker_new(&options));
     free(targets);
@@ -159,11 +163,13 @@ add_worker(dynabus_t *gateway, const struct gateway_cell *cell, unsigned number)
 static bus_addr_t
 add_owner(dynabus_t *gateway, const struct gateway_cell *cell)
 {
+    const struct router_config *router = config_values(gateway->config, &router_config_part);
     struct owner_options options = {
         .process = &gateway->network.process,
         .resolver = gateway->network.resolver,
         .routers = gateway->network.routers,
         .n_routers = gateway->network.n_routers,
+        .request_timeout_ms = router->request_timeout_ms,
     };
     return bus_add_actor(gateway->bus, cell->loop, &owner_actor_ops, owner_new(&options));
 }
@@ -176,14 +182,16 @@ add_askers(dynabus_t *gateway, unsigned number)
     if (is_joining && gateway_has(gateway->roles, GATEWAY_ROLE_PROVIDER)) {
         add_worker(gateway, cell, number);
     }
-    if (is_joining && gateway_has(gateway->roles, GATEWAY_ROLE_EDGE)) {
+    if (is_joining && gateway_is_edge(gateway)) {
         cell->router = add_owner(gateway, cell);
     }
-    if (cell->router == 0) {
-        return;
+    if (cell->router != 0) {
+        cell->caller = caller_new(cell->router, gateway->shared.admission.master_key);
+        (void)bus_add_actor(gateway->bus, cell->loop, &caller_actor_ops, cell->caller);
+    } else if (gateway->edges != NULL) {
+        cell->router = bus_add_actor(gateway->bus, cell->loop, &probe_actor_ops,
+                                     probe_new(&gateway->network.process));
     }
-    cell->caller = caller_new(cell->router, gateway->shared.admission.master_key);
-    (void)bus_add_actor(gateway->bus, cell->loop, &caller_actor_ops, cell->caller);
     if (gateway->edges != NULL) {
         struct edge_options edge = {
             .config = config_values(gateway->config, &edge_config_part),
@@ -191,6 +199,7 @@ add_askers(dynabus_t *gateway, unsigned number)
             .group = gateway->edges,
             .cell = number,
             .dev = gateway->options.dev,
+            .probes_only = !gateway_is_edge(gateway),
         };
         (void)bus_add_actor(gateway->bus, cell->loop, &edge_actor_ops, edge_new(&edge));
     }

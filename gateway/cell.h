@@ -18,3 +18,4 @@ int gateway_add_cells(dynabus_t *gateway, struct dyn_err *err);
 /* What the roles of the process come to. */
 bool gateway_serves_http(const dynabus_t *gateway);
 bool gateway_has_router(const dynabus_t *gateway);
+bool gateway_is_edge(const dynabus_t *gateway);

@@ -159,6 +159,8 @@ build(dynabus_t *gateway, struct dyn_err *err)
     if (gateway->bus == NULL) {
         return -1;
     }
+    gateway->orphans.time_ms = (uint32_t)config->bus.workers.orphan_time_ms;
+    gateway->orphans.bytes_max = (size_t)config->bus.workers.orphan_memory;
     add_common(gateway, config);
     gateway->cells = dyn_zalloc(gateway->n_cells * sizeof(struct gateway_cell));
     if (gateway_open_edges(gateway, err) != 0) {

@@ -54,6 +54,7 @@ struct dynabus {
     bool closing;           /* under `users` */
 
     upstreams_t *upstreams;   /* targets and what their actors share; NULL: neither routed nor called here */
+    struct provider_orphans orphans;
     struct edge_group *edges; /* listeners; NULL without HTTP */
     char *url;
     char *target_names;
