@@ -283,6 +283,7 @@ announce(struct peer *peer)
     peer->view.addr = addr;
     peer->queued = &bus_place(remote->bus, addr)->remote_bytes;
     peer->announced = true;
+    (void)atomic_fetch_add_explicit(&remote->options.process->peers, 1, memory_order_relaxed);
     (void)atomic_fetch_add_explicit(&remote->options.process->peers_joined, 1, memory_order_relaxed);
     return 0;
 }
@@ -431,6 +432,7 @@ peer_free(struct peer *peer)
     dyn_list_remove(&peer->leave_link);
     if (peer->announced) {
         bus_remove_actor(peer->remote->owner, peer->view.addr);
+        (void)atomic_fetch_sub_explicit(&peer->remote->options.process->peers, 1, memory_order_relaxed);
     }
     free(peer);
 }

@@ -35,6 +35,7 @@ struct bus_process {
     struct bus_security *security; /* keys, who is allowed, `insecure`; never NULL */
     atomic_uint_fast64_t sent, received;             /* envelopes */
     atomic_uint_fast64_t sent_bytes, received_bytes; /* header and body */
+    atomic_uint_fast64_t peers; /* gauge: known right now */
     atomic_uint_fast64_t peers_joined;
     atomic_uint_fast64_t peers_lost;      /* not by GOODBYE */
     atomic_uint_fast64_t heartbeats_lost; /* of these, by silence */

@@ -3,9 +3,7 @@
 #include "actors/providers/worker.h"
 #include "core/log.h"
 #include "edge/edge.h"
-#include "edge/owner.h"
 #include "gateway/probe.h"
-#include "router/ports.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -132,6 +130,8 @@ add_ports(dynabus_t *gateway)
         .routers = routers,
         .n_routers = gateway->n_cells,
         .publisher = gateway->common.publisher,
+        .admission = &gateway->shared.admission,
+        .counters = &gateway->ports_counters,
         .request_body_max = (size_t)edge->max_request_bytes,
     };
     (void)bus_add_actor(gateway->bus, loop, &ports_actor_ops, ports_new(&options));
@@ -161,7 +161,7 @@ add_worker(dynabus_t *gateway, const struct gateway_cell *cell, unsigned number)
 }
 
 static bus_addr_t
-add_owner(dynabus_t *gateway, const struct gateway_cell *cell)
+add_owner(dynabus_t *gateway, struct gateway_cell *cell)
 {
     const struct router_config *router = config_values(gateway->config, &router_config_part);
     struct owner_options options = {
@@ -170,6 +170,7 @@ add_owner(dynabus_t *gateway, const struct gateway_cell *cell)
         .routers = gateway->network.routers,
         .n_routers = gateway->network.n_routers,
         .request_timeout_ms = router->request_timeout_ms,
+        .counters = &cell->owner_counters,
     };
     return bus_add_actor(gateway->bus, cell->loop, &owner_actor_ops, owner_new(&options));
 }

@@ -4,6 +4,7 @@
 
 #include "bus/bus.h"
 #include "dynabus.h"
+#include "edge/owner.h"
 #include "gateway/caller.h"
 #include "gateway/gateway_config.h"
 #include "gateway/hooks.h"
@@ -12,6 +13,7 @@
 #include "gateway/roles.h"
 #include "gateway/settings.h"
 #include "gateway/upstreams.h"
+#include "router/ports.h"
 #include "router/router.h"
 
 #include <pthread.h>
@@ -21,6 +23,7 @@ struct gateway_cell {
     struct route_target *targets; /* with the addresses of this cell's providers; those of others have none */
     bus_addr_t router;            /* of this cell, or the owner actor that stands for routers elsewhere; 0: none */
     caller_t *caller;             /* NULL: nobody to ask */
+    struct owner_counters owner_counters;
 };
 
 /* Actors that all cells have in common; 0: this process has none. */
@@ -46,6 +49,7 @@ struct dynabus {
     bus_t *bus;
     struct router_shared shared;
     struct gateway_common common;
+    struct ports_counters ports_counters;
     hooks_t *hooks;
     struct gateway_cell *cells;
     unsigned n_cells;
