@@ -59,7 +59,7 @@ extra_stop(void *self)
 static const struct bus_actor_ops extra_ops = {
     .kind = "extra", .start = extra_start, .receive = extra_receive, .stop = extra_stop};
 
-static void
+static DYN_UNUSED void
 stage_init(struct stage *stage, size_t mailbox_bytes)
 {
     struct dyn_err err;
@@ -142,6 +142,22 @@ stage_send(struct stage *stage, struct extra *from, bus_addr_t to, struct env *e
 {
     struct stage_send send = {from, to, env};
     stage_do(stage, stage_send_on_loop, &send);
+}
+
+static void
+stage_send_and_free(void *arg)
+{
+    stage_send_on_loop(arg);
+    free(arg);
+}
+
+/* Does not wait: after what it says the loop may end. */
+static DYN_UNUSED void
+stage_send_last(struct stage *stage, struct extra *from, bus_addr_t to, struct env *env)
+{
+    struct stage_send *send = dyn_alloc(sizeof *send);
+    *send = (struct stage_send){from, to, env};
+    bus_loop_post(stage->loop, stage_send_and_free, send);
 }
 
 /* The next envelope that it got, still its own; NULL: there is none. */

@@ -728,7 +728,7 @@ a_drain_ends_with_the_last_answer(void **state)
     edge_asks(hub, 1);
     struct env *sent = extra_take(&hub->routers[0], ENV_REQUEST);
     assert_int_equal(pthread_create(&thread, NULL, drain_in_thread, hub), 0);
-    router_says(hub, 0, end_of(sent, ERR_NONE));
+    stage_send_last(&hub->stage, &hub->routers[0], hub->addr, end_of(sent, ERR_NONE));
     assert_int_equal(pthread_join(thread, &ended_well), 0);
     assert_ptr_equal(ended_well, hub);
     assert_int_equal(extra_take(&hub->edge, ENV_END)->outcome, ENV_OUTCOME_OK);
