@@ -150,7 +150,9 @@ stage_request(const char *body)
 static inline void
 stage_ask(struct stage *stage, size_t router, const struct env *request)
 {
-    stage_step(stage, router, env_clone_request(request));
+    struct env *copy = env_clone_request(request);
+    copy->attach = request->attach; /* of one hop only, so not part of a clone */
+    stage_step(stage, router, copy);
 }
 
 /* Lets the upstream do its next step. */

@@ -40,6 +40,7 @@ streams_without_end(struct upstream *upstream, int fd)
     if (!upstream_request(upstream, fd)) {
         return;
     }
+    stage_await_go(upstream, 1);
     upstream_say(upstream, fd, SSE_HEAD);
     for (size_t sent = 0; sent < BIG_BYTES && atomic_load(&upstream->n_closed_early) == 0; sent += 64) {
         upstream_chunk(upstream, fd, DELTA("0123456789"));
@@ -234,7 +235,9 @@ an_orphan_holds_one_window(void **state)
     request->credit = next->credit = ENV_WINDOW_FIRST / 4;
     stage_step(stage, A, env_new(ENV_GOODBYE)); /* about nothing */
     stage_ask(stage, A, request);
+    STAGE_UNTIL(requests(stage) == 1);
     stage_lose(stage, A, true);
+    stage_go(stage);
     STAGE_UNTIL(atomic_load(&stage->orphans.bytes) > request->credit);
     size_t held = atomic_load(&stage->orphans.bytes);
     assert_true(held < request->credit + 64u * 1024); /* what libcurl had in hand, the call, the request */
@@ -547,7 +550,9 @@ an_orphan_that_grows_too_large_is_cancelled(void **state)
     struct env *request = stage_request(CHAT_STREAM);
     request->credit = 1024 * 1024;
     stage_ask(stage, A, request);
+    STAGE_UNTIL(requests(stage) == 1);
     stage_lose(stage, A, true);
+    stage_go(stage);
     STAGE_UNTIL(atomic_load(&stage->orphans.dropped) == 1);
     STAGE_UNTIL(atomic_load(&stage->shared.in_flight) == 0);
     env_free(&request);
