@@ -73,6 +73,9 @@ connect_link(struct bus_link *link, struct dyn_err *err)
     }
     link->peer = peer_new(remote, dyn_slice(NULL, 0), -1);
     peer_say_ready(link->peer);
+    if (remote->draining) {
+        peer_say(link->peer, ENV_GOODBYE, "drain");
+    }
     return 0;
 }
 
@@ -144,10 +147,16 @@ bus_link_open(bus_actor_t *owner, const struct bus_remote_options *options, stru
 }
 
 bool
-bus_link_is_up(const bus_link_t *link)
+bus_link_is_connected(const bus_link_t *link)
 {
     const struct peer *peer = link->peer;
-    return peer != NULL && peer->state == PEER_OPEN && peer->view.is_ready && !peer->drains && !peer->ended;
+    return peer != NULL && peer->state == PEER_OPEN && peer->view.is_ready && !peer->ended;
+}
+
+bool
+bus_link_is_up(const bus_link_t *link)
+{
+    return bus_link_is_connected(link) && !link->peer->drains;
 }
 
 const char *

@@ -123,7 +123,7 @@ close_unnamed(struct bus_links *links)
     size_t kept = 0;
     for (size_t i = 0; i < links->n_entries; i++) {
         struct entry *entry = &links->entries[i];
-        if (entry->is_named || bus_link_is_up(entry->link)) {
+        if (entry->is_named || bus_link_is_connected(entry->link)) {
             links->entries[kept++] = *entry;
         } else {
             bus_link_close(&entry->link);

@@ -1,7 +1,7 @@
 /* Links to all routers of a fleet: endpoints may be names, a name may stand for several hosts, and what
  * it stands for changes (`docker compose --scale`). Names are resolved off the loop, at once and every
  * BUS_RESOLVE_MS; each address gets a link. An address that is no longer named keeps its link while that
- * is up (who leaves says so itself, with GOODBYE) and is not connected to again; a name that cannot be
+ * is up (who leaves says so itself, with GOODBYE), and is not connected to again; a name that cannot be
  * resolved right now keeps its addresses. A name that has addresses of IPv4 stands for those, else for
  * its IPv6 addresses. On the owner's loop. */
 #pragma once

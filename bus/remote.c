@@ -270,7 +270,8 @@ remote_drain(struct remote *remote)
     remote->draining = true;
     for (struct dyn_list *link = remote->peers.next; link != &remote->peers; link = link->next) {
         struct peer *peer = DYN_CONTAINER_OF(link, struct peer, link);
-        if (peer->state == PEER_OPEN && peer->announced) {
+        bool has_our_ready = peer->announced || !remote->is_port; /* a link says it first of all */
+        if (peer->state == PEER_OPEN && has_our_ready) {
             peer_say(peer, ENV_GOODBYE, "drain");
         }
     }

@@ -95,6 +95,8 @@ void bus_port_close(bus_port_t **port_p);
 /* Connects at once and again whenever the peer is lost, each time as a new peer with a new address. */
 bus_link_t *bus_link_open(bus_actor_t *owner, const struct bus_remote_options *options, struct dyn_err *err);
 bool bus_link_is_up(const bus_link_t *link); /* the peer has said READY and not GOODBYE */
+/* As is_up, but a peer that drains is still there too: what is in flight over the link goes on. */
+bool bus_link_is_connected(const bus_link_t *link);
 const char *bus_link_endpoint(const bus_link_t *link);
 void bus_link_drain(bus_link_t *link); /* GOODBYE `drain` */
 void bus_link_close(bus_link_t **link_p);
