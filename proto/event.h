@@ -2,10 +2,13 @@
  * gateway.request.failed, and its form on the bus (a msgpack map in the body of an EVENT). */
 #pragma once
 
+#include "core/block.h"
 #include "core/buf.h"
+#include "core/err.h"
 
 #define EVENT_REQUEST_COMPLETED "gateway.request.completed"
 #define EVENT_REQUEST_FAILED    "gateway.request.failed"
+#define EVENT_NODE_COUNTERS     "gateway.node.counters" /* proto/metrics.h */
 
 #define EVENT_TYPE_TEXT struct dyn_slice
 #define EVENT_TYPE_UINT uint64_t
@@ -24,6 +27,23 @@ void event_encode(const struct event_record *record, struct dyn_buf *out);
  * text keys. Unknown keys are ignored, and values of another type than the field's; of a repeated key the
  * last counts. */
 int event_decode(struct dyn_slice map, struct event_record *record);
+
+/* What the publisher says of an event: the fields of kind P. */
+struct event_stamp {
+    struct dyn_slice topic;
+    struct dyn_slice node;
+    uint32_t         epoch;
+    uint64_t         sequence;
+    uint64_t         topic_sequence;
+};
+enum {
+    EVENT_MAX = 64 * 1024,        /* bytes of an event's map as it is published */
+    EVENT_STAMPED_VALUES = 4096,  /* keys and values in it */
+};
+/* Makes *body_p of the map, as it is, with the stamp's members behind its own; those of the same names that it
+ * had are gone. -1 with err (DYN_E_INVALID, DYN_E_LIMIT) when it is no sound map with text keys, or too large. */
+DYN_MUST_CHECK int event_stamp(struct dyn_slice map, const struct event_stamp *stamp, dyn_block_t **body_p,
+                               struct dyn_err *err);
 
 /* The reference page in Markdown, from the table. */
 void event_write_reference(struct dyn_buf *out);

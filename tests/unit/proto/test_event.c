@@ -11,7 +11,7 @@
 #include <stdio.h>
 
 enum field_kind { KIND_TEXT, KIND_UINT, KIND_BOOL, KIND_REAL };
-enum field_where { IN_C = 1, IN_F = 2, IN_CF = 3 };
+enum field_where { IN_C = 1, IN_F = 2, IN_CF = 3, IN_P = 4 };
 
 static const struct {
     const char *name;

@@ -1,0 +1,352 @@
+/* See publisher.h.
+ *
+ * libzmq's PUB does the fan-out, and drops for a peer whose queue is full; who may listen at all is decided in the
+ * handshake. An event's bytes exist once, however many subscribers, replays and hooks hold them. */
+#include "bus/publisher.h"
+
+#include "bus/bus_impl.h"
+#include "bus/endpoint.h"
+#include "bus/event_ring.h"
+#include "bus/tsan.h"
+#include "bus/zmq_poll.h"
+#include "core/buf.h"
+#include "core/log.h"
+#include "proto/env_codec.h"
+#include "proto/event.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <zmq.h>
+
+/* What is handed to the hooks. */
+static const char hooks_prefix[] = "gateway.request.";
+
+/* Topics of the gateway itself: strangers' can't take their places. */
+static const char *const own_topics[] = {EVENT_REQUEST_COMPLETED, EVENT_REQUEST_FAILED, EVENT_NODE_COUNTERS};
+
+/* A frame from a subscriber: one byte, and a topic. */
+enum { TOPIC_MAX = 256, SUBSCRIPTION_MAX = 1 + TOPIC_MAX };
+
+struct topic {
+    char *name;
+    uint64_t published;
+};
+
+struct publisher {
+    struct publisher_options options;
+    char *endpoint;
+    char bound[BUS_ENDPOINT_MAX];
+    bus_actor_t *me;
+    uint32_t epoch;
+    uint64_t sequence; /* of the last event */
+    struct topic topics[PUBLISHER_TOPICS_MAX];
+    size_t n_topics;
+    struct event_ring ring;
+    struct dyn_buf header; /* of the event being sent; keeps its memory */
+    struct zmq_poll poll;  /* socket NULL: nothing is bound */
+    struct publisher_counts own_counts; /* where nobody wants them */
+};
+
+/* One writer: no locked instruction. */
+static void
+count(atomic_uint_fast64_t *counter, uint64_t more)
+{
+    uint64_t now = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, now + more, memory_order_relaxed);
+}
+
+/* ---- publishing ---- */
+
+/* Segments of a-z, 0-9 and _, with dots between (04-EVENTS, "Grammar"). */
+static bool
+is_topic(struct dyn_slice name)
+{
+    char before = '.';
+    for (size_t i = 0; i < name.len; i++) {
+        char c = name.data[i];
+        bool is_letter = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
+        if (!is_letter && (c != '.' || before == '.')) {
+            return false;
+        }
+        before = c;
+    }
+    return before != '.' && name.len <= TOPIC_MAX;
+}
+
+/* NULL: it is none, or there are too many. */
+static struct topic *
+find_topic(struct publisher *publisher, struct dyn_slice name)
+{
+    for (size_t i = 0; i < publisher->n_topics; i++) {
+        if (dyn_slice_is(name, publisher->topics[i].name)) {
+            return &publisher->topics[i];
+        }
+    }
+    if (publisher->n_topics == PUBLISHER_TOPICS_MAX || !is_topic(name)) {
+        return NULL;
+    }
+    struct topic *topic = &publisher->topics[publisher->n_topics++];
+    *topic = (struct topic){.name = dyn_strndup(name.data, name.len)};
+    return topic;
+}
+
+static bool
+send_bytes(void *socket, const void *data, size_t len)
+{
+    return zmq_send(socket, data, len, ZMQ_DONTWAIT | ZMQ_SNDMORE) >= 0;
+}
+
+/* On whatever thread drops the frame last. */
+static void
+release_body(void *data, void *hint)
+{
+    dyn_block_t *block = hint;
+    (void)data;
+    BUS_TSAN_ACQUIRE(block);
+    dyn_block_unref(&block);
+}
+
+/* A PUB socket never refuses: who can't take it does not get it. */
+static void
+send_event(struct publisher *publisher, const struct env *env)
+{
+    void *socket = publisher->poll.socket;
+    zmq_msg_t frame;
+    dyn_buf_clear(&publisher->header);
+    if (socket == NULL || env_encode(env, &publisher->header, NULL) != 0 ||
+        !send_bytes(socket, env->topic.data, env->topic.len) ||
+        !send_bytes(socket, publisher->header.data, publisher->header.len)) {
+        return;
+    }
+    dyn_block_t *body = dyn_block_ref(env->body);
+    DYN_ASSERT(zmq_msg_init_data(&frame, dyn_block_data(body), body->len, release_body, body) == 0);
+    BUS_TSAN_RELEASE(body);
+    if (zmq_msg_send(&frame, socket, ZMQ_DONTWAIT) < 0) {
+        (void)zmq_msg_close(&frame);
+    }
+}
+
+static DYN_COLD void
+refuse(struct publisher *publisher, const struct env *env, const char *why)
+{
+    count(&publisher->options.counts->refused, 1);
+    dyn_log(DYN_LOG_WARN, "events.refused", "an event was not published", DYN_LOG_SLICE("topic", env->topic),
+            DYN_LOG_STR("reason", why));
+}
+
+/* Gives the event its numbers and its final map. */
+static int
+stamp(struct publisher *publisher, struct env *env, struct topic *topic)
+{
+    struct event_stamp stamp = {
+        .topic = env->topic,
+        .node = dyn_slice_str(publisher->options.process->node),
+        .epoch = publisher->epoch,
+        .sequence = publisher->sequence + 1,
+        .topic_sequence = topic->published + 1,
+    };
+    dyn_block_t *body = NULL;
+    struct dyn_err err;
+    if (event_stamp(dyn_block_slice(env->body), &stamp, &body, &err) != 0) {
+        refuse(publisher, env, err.text);
+        return -1;
+    }
+    dyn_block_unref(&env->body);
+    env->body = body;
+    env->node = env_copy(env, stamp.node);
+    env->attempt = 0;
+    env->epoch = stamp.epoch;
+    env->event_sequence = ++publisher->sequence;
+    topic->published++;
+    return 0;
+}
+
+static void
+tell_hooks(struct publisher *publisher, struct env **env_p)
+{
+    struct dyn_slice topic = (*env_p)->topic;
+    size_t len = sizeof hooks_prefix - 1;
+    bool is_theirs = topic.len >= len && memcmp(topic.data, hooks_prefix, len) == 0;
+    if (publisher->options.also != 0 && is_theirs &&
+        bus_send(publisher->me, publisher->options.also, env_p, NULL) != 0) {
+        count(&publisher->options.counts->unheard, 1);
+    }
+}
+
+static void
+publish(struct publisher *publisher, struct env **env_p)
+{
+    struct env *env = *env_p;
+    struct topic *topic = find_topic(publisher, env->topic);
+    if (topic == NULL) {
+        refuse(publisher, env, "its topic is none, or there are too many already");
+        return;
+    }
+    if (stamp(publisher, env, topic) != 0) {
+        return;
+    }
+    send_event(publisher, env);
+    event_ring_push(&publisher->ring, env->event_sequence, topic->name, env->body);
+    count(&publisher->options.counts->published, 1);
+    atomic_store_explicit(&publisher->options.counts->replay_bytes, publisher->ring.bytes, memory_order_relaxed);
+    tell_hooks(publisher, env_p);
+}
+
+/* ---- replay ---- */
+
+/* A PUB socket has nothing to receive, but applies subscriptions and lets go of dead peers when it is asked. */
+static bool
+take_subscriptions(struct zmq_poll *poll)
+{
+    int events = 0;
+    size_t size = sizeof events;
+    if (poll->socket != NULL) {
+        (void)zmq_getsockopt(poll->socket, ZMQ_EVENTS, &events, &size);
+    }
+    return false;
+}
+
+/* A number that was counted by another process, or that is still to come, means nothing here. */
+static uint64_t
+first_wanted(const struct publisher *publisher, const struct env *request)
+{
+    bool is_ours = request->node.len == 0 || dyn_slice_is(request->node, publisher->options.process->node);
+    return is_ours && request->since <= publisher->sequence + 1 ? request->since : 0;
+}
+
+static void
+replay(struct publisher *publisher, const struct env *request)
+{
+    (void)take_subscriptions(&publisher->poll); /* who subscribes and then asks is not left with a hole between */
+    struct env *end = env_about(ENV_END, request);
+    uint64_t since = first_wanted(publisher, request);
+    end->body = dyn_block_new(0, 0);
+    since = event_ring_read(&publisher->ring, since, request->topic, ENV_MAP_BODY_MAX, &end->body);
+    if (end->body->len == 0) {
+        dyn_block_unref(&end->body);
+    }
+    end->since = since > 0 ? since : publisher->sequence + 1;
+    end->event_sequence = publisher->sequence;
+    end->node = env_copy(end, dyn_slice_str(publisher->options.process->node));
+    end->outcome = ENV_OUTCOME_OK;
+    end->status = 200;
+    end->content_type = DYN_SLICE("application/msgpack");
+    end->body_bytes = env_body_len(end);
+    count(&publisher->options.counts->replays, 1);
+    if (bus_send(publisher->me, request->from, &end, NULL) != 0) {
+        env_free(&end); /* it has gone */
+    }
+}
+
+static void
+publisher_receive(void *self, struct env **env_p)
+{
+    struct publisher *publisher = self;
+    const struct env *env = *env_p;
+    if (env->kind == ENV_EVENT) {
+        publish(publisher, env_p);
+    } else if (env->kind == ENV_REQUEST && env->surface == ENV_SURFACE_EVENTS) {
+        replay(publisher, env);
+    }
+    env_free(env_p);
+}
+
+/* ---- life ---- */
+
+publisher_t *
+publisher_new(const struct publisher_options *options)
+{
+    struct publisher *publisher = dyn_zalloc(sizeof *publisher);
+    publisher->options = *options;
+    publisher->endpoint = options->endpoint != NULL ? dyn_strdup(options->endpoint) : NULL;
+    publisher->poll.receive = take_subscriptions;
+    for (size_t i = 0; i < DYN_ARRAY_LEN(own_topics); i++) {
+        (void)find_topic(publisher, dyn_slice_str(own_topics[i]));
+    }
+    if (publisher->options.counts == NULL) {
+        publisher->options.counts = &publisher->own_counts;
+    }
+    size_t limit = options->replay_bytes > 0 ? options->replay_bytes : PUBLISHER_REPLAY_BYTES;
+    event_ring_init(&publisher->ring, limit);
+    return publisher;
+}
+
+const char *
+publisher_endpoint(const publisher_t *publisher)
+{
+    return publisher->bound;
+}
+
+static const struct {
+    int option;
+    int value;
+} socket_options[] = {
+    {ZMQ_SNDHWM, PUBLISHER_QUEUE},
+    {ZMQ_LINGER, BUS_LINGER_MS},
+    {ZMQ_HEARTBEAT_IVL, 5000},          /* a host that vanished holds its queue for half a minute */
+    {ZMQ_HEARTBEAT_TIMEOUT, 30000},
+    {ZMQ_HANDSHAKE_IVL, 5000},
+};
+
+static int
+set_options(void *socket)
+{
+    const int64_t message_max = SUBSCRIPTION_MAX; /* a subscriber has nothing longer to say */
+    int failed = zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &message_max, sizeof message_max);
+    for (size_t i = 0; i < DYN_ARRAY_LEN(socket_options); i++) {
+        int value = socket_options[i].value;
+        failed |= zmq_setsockopt(socket, socket_options[i].option, &value, sizeof value);
+    }
+    return failed;
+}
+
+static int
+open_socket(struct publisher *publisher, struct dyn_err *err)
+{
+    void *context = bus_context(publisher->me->host->bus, err);
+    if (context == NULL) {
+        return -1;
+    }
+    void *socket = publisher->poll.socket = zmq_socket(context, ZMQ_PUB);
+    if (socket == NULL || set_options(socket) != 0 || zmq_bind(socket, publisher->endpoint) != 0) {
+        enum dyn_code code = zmq_errno() == EADDRINUSE ? DYN_E_FULL : DYN_E_IO;
+        return dyn_err_set(err, code, "cannot publish events on %s: %s", publisher->endpoint,
+                           zmq_strerror(zmq_errno()));
+    }
+    size_t size = sizeof publisher->bound;
+    (void)zmq_getsockopt(socket, ZMQ_LAST_ENDPOINT, publisher->bound, &size);
+    return zmq_poll_start(&publisher->poll, bus_actor_loop(publisher->me), err);
+}
+
+static int
+publisher_start(void *self, bus_actor_t *me, struct dyn_err *err)
+{
+    struct publisher *publisher = self;
+    publisher->me = me;
+    publisher->epoch = (uint32_t)(dyn_wall_us(bus_loop_clock(bus_actor_loop(me))) / 1000000);
+    return publisher->endpoint != NULL ? open_socket(publisher, err) : 0;
+}
+
+static void
+publisher_stop(void *self)
+{
+    struct publisher *publisher = self;
+    zmq_poll_stop(&publisher->poll);
+    if (publisher->poll.socket != NULL) {
+        (void)zmq_close(publisher->poll.socket);
+    }
+    event_ring_fini(&publisher->ring);
+    for (size_t i = 0; i < publisher->n_topics; i++) {
+        free(publisher->topics[i].name);
+    }
+    dyn_buf_fini(&publisher->header);
+    free(publisher->endpoint);
+    free(publisher);
+}
+
+const struct bus_actor_ops publisher_actor_ops = {
+    .kind = "publisher",
+    .start = publisher_start,
+    .receive = publisher_receive,
+    .stop = publisher_stop,
+};
