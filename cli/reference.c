@@ -3,6 +3,7 @@
 #include "gateway/parts.h"
 #include "proto/err.h"
 #include "proto/event.h"
+#include "proto/metrics.h"
 
 #include <stdio.h>
 
@@ -19,6 +20,7 @@ static const struct {
     {"config", write_config},
     {"errors", err_write_reference},
     {"events", event_write_reference},
+    {"metrics", metrics_write_reference},
 };
 
 int

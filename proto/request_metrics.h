@@ -1,0 +1,37 @@
+/* What is counted when a request ends. Each cell has figures of its own, written by its loop alone with plain
+ * stores (no lock, no locked instruction, no allocation but for a pair of provider and model that it sees for the
+ * first time) and added up by whoever reads, at any time.
+ *
+ * How many series there can be is decided here, not by clients: the name of a model becomes a label only when the
+ * record says that it is listed (`model_listed`: GET /v1/models shows it), and at most REQUEST_SERIES_MAX pairs, as
+ * many as REQUEST_PAGE_MAX holds, and REQUEST_KEYS_MAX keys are told apart. */
+#pragma once
+
+#include "proto/event.h"
+#include "proto/metrics.h"
+
+enum {
+    REQUEST_SERIES_MAX = 128,
+    REQUEST_KEYS_MAX = 64,
+    REQUEST_PAGE_MAX = 900 * 1000, /* bytes of all pairs' samples: with the rest it is less than one END may carry */
+    REQUEST_LABEL_MAX = 96, /* bytes of a label's value; the rest of a longer name is cut off */
+};
+
+/* Of one process. */
+typedef struct request_metrics request_metrics_t;
+struct request_cell;
+
+request_metrics_t *request_metrics_new(unsigned n_cells);
+void request_metrics_free(request_metrics_t **metrics_p); /* when no cell counts any more */
+struct request_cell *request_metrics_cell(request_metrics_t *metrics, unsigned cell);
+
+/* On the cell's loop: a request is taken, and has ended. NULL counts nothing. */
+void request_cell_begin(struct request_cell *cell);
+void request_cell_count(struct request_cell *cell, const struct event_record *record);
+/* One that was begun ends without being counted. */
+void request_cell_forget(struct request_cell *cell);
+
+/* Any thread. */
+uint64_t request_metrics_in_flight(const request_metrics_t *metrics);
+/* The samples of a family of source REQUEST, with its head. */
+void request_metrics_write(request_metrics_t *metrics, enum metric_family_id family, struct dyn_buf *out);
