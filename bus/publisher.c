@@ -4,9 +4,10 @@
  * handshake. An event's bytes exist once, however many subscribers, replays and hooks hold them. */
 #include "bus/publisher.h"
 
-#include "bus/bus_impl.h"
+#include "bus/context.h"
 #include "bus/endpoint.h"
 #include "bus/event_ring.h"
+#include "bus/remote_impl.h"
 #include "bus/tsan.h"
 #include "bus/zmq_poll.h"
 #include "core/buf.h"
@@ -24,8 +25,14 @@ static const char hooks_prefix[] = "gateway.request.";
 /* Topics of the gateway itself: strangers' can't take their places. */
 static const char *const own_topics[] = {EVENT_REQUEST_COMPLETED, EVENT_REQUEST_FAILED, EVENT_NODE_COUNTERS};
 
-/* A frame from a subscriber: one byte, and a topic. */
-enum { TOPIC_MAX = 256, SUBSCRIPTION_MAX = 1 + TOPIC_MAX };
+/* Whose keys are let in. */
+#define LISTENERS                                                                                            \
+    (1u << BUS_ROLE_SUBSCRIBER | 1u << BUS_ROLE_ADMIN | 1u << BUS_ROLE_EDGE | 1u << BUS_ROLE_WORKER |        \
+     1u << BUS_ROLE_ROUTER)
+enum { KEYS_LOOK_MS = 500 }; /* how soon a key that was taken away hears nothing more */
+
+/* A frame from a subscriber: one byte and a topic; of CURVE's handshake: up to half a kilobyte and its metadata. */
+enum { TOPIC_MAX = 256, SUBSCRIBER_FRAME_MAX = 2048 };
 
 struct topic {
     char *name;
@@ -44,6 +51,8 @@ struct publisher {
     struct event_ring ring;
     struct dyn_buf header; /* of the event being sent; keeps its memory */
     struct zmq_poll poll;  /* socket NULL: nothing is bound */
+    uint64_t key_generation;
+    struct bus_timer keys_timer;
     struct publisher_counts own_counts; /* where nobody wants them */
 };
 
@@ -251,6 +260,97 @@ publisher_receive(void *self, struct env **env_p)
     env_free(env_p);
 }
 
+/* ---- the socket ---- */
+
+static const struct {
+    int option;
+    int value;
+} socket_options[] = {
+    {ZMQ_SNDHWM, PUBLISHER_QUEUE},
+    {ZMQ_LINGER, BUS_LINGER_MS},
+    {ZMQ_HEARTBEAT_IVL, 5000},          /* a host that vanished holds its queue for half a minute */
+    {ZMQ_HEARTBEAT_TIMEOUT, 30000},
+    {ZMQ_HANDSHAKE_IVL, 5000},
+};
+
+static int
+set_options(void *socket, const char *endpoint)
+{
+    const int is_ipv6 = strchr(endpoint, '[') != NULL;
+    const int64_t message_max = SUBSCRIBER_FRAME_MAX; /* a subscriber has nothing longer to say */
+    int failed = zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &message_max, sizeof message_max) |
+                 zmq_setsockopt(socket, ZMQ_IPV6, &is_ipv6, sizeof is_ipv6);
+    for (size_t i = 0; i < DYN_ARRAY_LEN(socket_options); i++) {
+        int value = socket_options[i].value;
+        failed |= zmq_setsockopt(socket, socket_options[i].option, &value, sizeof value);
+    }
+    return failed;
+}
+
+/* An address that another process holds is DYN_E_FULL. */
+static int
+bind_socket(struct publisher *publisher, const char *endpoint, struct dyn_err *err)
+{
+    const bus_security_t *security = publisher->options.process->security;
+    void *socket = publisher->poll.socket = zmq_socket(publisher->me->host->bus->zmq, ZMQ_PUB);
+    if (socket != NULL && bus_security_publisher(security, socket, LISTENERS, err) != 0) {
+        return -1;
+    }
+    if (socket == NULL || set_options(socket, endpoint) != 0 || zmq_bind(socket, endpoint) != 0) {
+        enum dyn_code code = zmq_errno() == EADDRINUSE ? DYN_E_FULL : DYN_E_IO;
+        return dyn_err_set(err, code, "cannot publish events on %s: %s", endpoint, zmq_strerror(zmq_errno()));
+    }
+    size_t size = sizeof publisher->bound;
+    (void)zmq_getsockopt(socket, ZMQ_LAST_ENDPOINT, publisher->bound, &size);
+    return zmq_poll_start(&publisher->poll, bus_actor_loop(publisher->me), err);
+}
+
+static void
+close_socket(struct publisher *publisher)
+{
+    zmq_poll_stop(&publisher->poll);
+    if (publisher->poll.socket != NULL) {
+        (void)zmq_close(publisher->poll.socket);
+        publisher->poll.socket = NULL;
+    }
+}
+
+/* Nobody can be told to go from a PUB socket. So when keys were taken away it is made anew: who may still listen
+ * connects again, and asks for what was told in between. */
+static void
+look_at_keys(struct bus_timer *timer)
+{
+    struct publisher *publisher = DYN_CONTAINER_OF(timer, struct publisher, keys_timer);
+    uint64_t generation = bus_security_generation(publisher->options.process->security);
+    if (generation != publisher->key_generation || publisher->poll.socket == NULL) {
+        char endpoint[BUS_ENDPOINT_MAX];
+        struct dyn_err err;
+        memcpy(endpoint, publisher->bound, sizeof endpoint);
+        close_socket(publisher);
+        publisher->key_generation = generation;
+        if (bind_socket(publisher, endpoint, &err) != 0) {
+            close_socket(publisher); /* the old one is not gone yet: next time */
+            dyn_log(DYN_LOG_WARN, "events.bind", err.text);
+        }
+    }
+    bus_timer_arm(bus_actor_loop(publisher->me), timer, KEYS_LOOK_MS);
+}
+
+static int
+open_socket(struct publisher *publisher, struct dyn_err *err)
+{
+    bus_security_t *security = publisher->options.process->security;
+    if (remote_check_endpoint(security, publisher->endpoint, err) != 0 ||
+        bus_context_admit(publisher->me->host->bus, security, err) != 0) {
+        return -1;
+    }
+    publisher->key_generation = bus_security_generation(security);
+    if (bus_security_has_curve(security)) {
+        bus_timer_arm(bus_actor_loop(publisher->me), &publisher->keys_timer, KEYS_LOOK_MS);
+    }
+    return bind_socket(publisher, publisher->endpoint, err);
+}
+
 /* ---- life ---- */
 
 publisher_t *
@@ -260,6 +360,7 @@ publisher_new(const struct publisher_options *options)
     publisher->options = *options;
     publisher->endpoint = options->endpoint != NULL ? dyn_strdup(options->endpoint) : NULL;
     publisher->poll.receive = take_subscriptions;
+    publisher->keys_timer.fire = look_at_keys;
     for (size_t i = 0; i < DYN_ARRAY_LEN(own_topics); i++) {
         (void)find_topic(publisher, dyn_slice_str(own_topics[i]));
     }
@@ -277,47 +378,6 @@ publisher_endpoint(const publisher_t *publisher)
     return publisher->bound;
 }
 
-static const struct {
-    int option;
-    int value;
-} socket_options[] = {
-    {ZMQ_SNDHWM, PUBLISHER_QUEUE},
-    {ZMQ_LINGER, BUS_LINGER_MS},
-    {ZMQ_HEARTBEAT_IVL, 5000},          /* a host that vanished holds its queue for half a minute */
-    {ZMQ_HEARTBEAT_TIMEOUT, 30000},
-    {ZMQ_HANDSHAKE_IVL, 5000},
-};
-
-static int
-set_options(void *socket)
-{
-    const int64_t message_max = SUBSCRIPTION_MAX; /* a subscriber has nothing longer to say */
-    int failed = zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &message_max, sizeof message_max);
-    for (size_t i = 0; i < DYN_ARRAY_LEN(socket_options); i++) {
-        int value = socket_options[i].value;
-        failed |= zmq_setsockopt(socket, socket_options[i].option, &value, sizeof value);
-    }
-    return failed;
-}
-
-static int
-open_socket(struct publisher *publisher, struct dyn_err *err)
-{
-    void *context = bus_context(publisher->me->host->bus, err);
-    if (context == NULL) {
-        return -1;
-    }
-    void *socket = publisher->poll.socket = zmq_socket(context, ZMQ_PUB);
-    if (socket == NULL || set_options(socket) != 0 || zmq_bind(socket, publisher->endpoint) != 0) {
-        enum dyn_code code = zmq_errno() == EADDRINUSE ? DYN_E_FULL : DYN_E_IO;
-        return dyn_err_set(err, code, "cannot publish events on %s: %s", publisher->endpoint,
-                           zmq_strerror(zmq_errno()));
-    }
-    size_t size = sizeof publisher->bound;
-    (void)zmq_getsockopt(socket, ZMQ_LAST_ENDPOINT, publisher->bound, &size);
-    return zmq_poll_start(&publisher->poll, bus_actor_loop(publisher->me), err);
-}
-
 static int
 publisher_start(void *self, bus_actor_t *me, struct dyn_err *err)
 {
@@ -331,10 +391,8 @@ static void
 publisher_stop(void *self)
 {
     struct publisher *publisher = self;
-    zmq_poll_stop(&publisher->poll);
-    if (publisher->poll.socket != NULL) {
-        (void)zmq_close(publisher->poll.socket);
-    }
+    bus_timer_fini(&publisher->keys_timer);
+    close_socket(publisher);
     event_ring_fini(&publisher->ring);
     for (size_t i = 0; i < publisher->n_topics; i++) {
         free(publisher->topics[i].name);

@@ -224,20 +224,19 @@ remote_start_ticking(struct remote *remote)
 
 /* ---- life ---- */
 
-/* May it be spoken there in the clear? The port is of no interest: it may be one of the three of a base endpoint,
- * or any free one. */
-static int
-check_endpoint(const struct remote *remote, struct dyn_err *err)
+/* The port is of no interest: it may be one of the three of a base endpoint, or any free one. */
+int
+remote_check_endpoint(const bus_security_t *security, const char *endpoint_text, struct dyn_err *err)
 {
     struct bus_endpoint endpoint;
-    struct dyn_slice text = dyn_slice_str(remote->options.endpoint);
+    struct dyn_slice text = dyn_slice_str(endpoint_text);
     const char *colon = strrchr(text.data, ':');
     bool has_port = strncmp(text.data, "tcp://", 6) == 0 && colon > text.data + 6 && strchr(colon, ']') == NULL;
     text.len = has_port ? (size_t)(colon - text.data) : text.len;
     if (bus_endpoint_parse(text, &endpoint, err) != 0) {
         return -1;
     }
-    return bus_security_check(remote->options.process->security, &endpoint, err);
+    return bus_security_check(security, &endpoint, err);
 }
 
 int
@@ -258,7 +257,7 @@ remote_init(struct remote *remote, bus_actor_t *owner, const struct bus_remote_o
     dyn_list_init(&remote->leaving);
     bus_task_init(&remote->say_goodbyes, say_goodbyes);
     bus_task_init(&remote->settle, settle);
-    if (check_endpoint(remote, err) != 0) {
+    if (remote_check_endpoint(options->process->security, options->endpoint, err) != 0) {
         return -1;
     }
     return bus_context_admit(remote->bus, options->process->security, err);

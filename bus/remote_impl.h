@@ -81,6 +81,8 @@ struct peer {
 
 /* ---- remote.c ---- */
 
+/* -1 with err: it is no endpoint, or would be spoken to in the clear off loopback. Its port may be `*`. */
+int remote_check_endpoint(const bus_security_t *security, const char *endpoint, struct dyn_err *err);
 int remote_init(struct remote *remote, bus_actor_t *owner, const struct bus_remote_options *options,
                 bool is_port, struct dyn_err *err);
 /* A socket with its options, not yet bound or connected. */

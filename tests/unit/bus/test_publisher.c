@@ -7,6 +7,7 @@
 #include "proto/event.h"
 #include "proto/mp.h"
 #include "tests/conformance/wires.h"
+#include "tests/unit/bus/keys.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -85,11 +86,12 @@ static const struct bus_actor_ops teller_ops = {
     .kind = "teller", .start = teller_start, .receive = teller_receive, .stop = teller_stop};
 
 static struct stage *
-stage_new(size_t replay_bytes, bool with_hooks)
+stage_open(size_t replay_bytes, bool with_hooks, bus_security_t *security)
 {
     struct stage *stage = dyn_zalloc(sizeof *stage);
     struct teller *teller = stage->teller = dyn_zalloc(sizeof *teller);
     struct dyn_err err = {.text = ""};
+    bus_process_init(&stage->process, security);
     memset(stage->process.node, 'a', sizeof stage->process.node - 1);
     dyn_list_init(&teller->answers);
     (void)pthread_mutex_init(&teller->lock, NULL);
@@ -113,12 +115,23 @@ stage_new(size_t replay_bytes, bool with_hooks)
     return stage;
 }
 
+static struct stage *
+stage_new(size_t replay_bytes, bool with_hooks)
+{
+    const struct bus_security_options options = {0};
+    struct dyn_err err;
+    bus_security_t *security = bus_security_new(&options, &err);
+    assert_non_null(security);
+    return stage_open(replay_bytes, with_hooks, security);
+}
+
 static void
 stage_free(struct stage *stage)
 {
     assert_int_equal(zmq_ctx_term(stage->context), 0);
     assert_int_equal(bus_stop(stage->bus, 1000), 0);
     bus_free(&stage->bus);
+    bus_security_free(&stage->process.security);
     free(stage);
 }
 
@@ -464,6 +477,105 @@ one_that_does_not_read_costs_nobody_anything(void **state)
     stage_free(stage);
 }
 
+/* ---- keys ---- */
+
+static void *
+subscribe_with(const struct stage *stage, const struct keys *keys, const char *name, const char *server)
+{
+    char file[64];
+    struct dyn_err err;
+    (void)snprintf(file, sizeof file, "%s.key", name);
+    const struct bus_security_options options = {.cert = keys_path(keys, file), .servers = &server, .n_servers = 1};
+    bus_security_t *own = bus_security_new(&options, &err);
+    assert_non_null(own);
+    const int wait_ms = RECEIVE_MS;
+    const int zero = 0;
+    void *socket = zmq_socket(stage->context, ZMQ_SUB);
+    assert_int_equal(zmq_setsockopt(socket, ZMQ_RCVTIMEO, &wait_ms, sizeof wait_ms), 0);
+    assert_int_equal(zmq_setsockopt(socket, ZMQ_LINGER, &zero, sizeof zero), 0);
+    assert_int_equal(zmq_setsockopt(socket, ZMQ_SUBSCRIBE, "", 0), 0);
+    assert_int_equal(bus_security_client(own, socket, 0, &err), 0);
+    assert_int_equal(zmq_connect(socket, publisher_endpoint(stage->publisher)), 0);
+    bus_security_free(&own);
+    return socket;
+}
+
+static bool
+has_something(void *socket)
+{
+    zmq_pollitem_t item = {.socket = socket, .events = ZMQ_POLLIN};
+    return zmq_poll(&item, 1, 0) > 0;
+}
+
+/* Reads away what there is within a moment; the sequence of the last, or `before`. */
+static uint64_t
+last_heard(void *socket, uint64_t before)
+{
+    zmq_pollitem_t item = {.socket = socket, .events = ZMQ_POLLIN};
+    while (zmq_poll(&item, 1, 10) > 0) {
+        char bytes[1024];
+        bool more = true;
+        struct env *env = NULL;
+        (void)frame(socket, bytes, sizeof bytes, &more);
+        size_t len = frame(socket, bytes, sizeof bytes, &more);
+        assert_int_equal(env_decode(dyn_slice(bytes, len), &env, NULL), 0);
+        before = env->event_sequence;
+        env_free(&env);
+        (void)frame(socket, bytes, sizeof bytes, &more);
+    }
+    return before;
+}
+
+/* A client's key hears nothing, nor does who speaks in the clear; a subscriber's does until it is taken away. */
+static void
+only_keys_that_may_listen_hear_anything(void **state)
+{
+    (void)state;
+    struct keys keys;
+    struct bus_cert router;
+    struct bus_cert cert;
+    struct dyn_err err;
+    keys_open(&keys);
+    keys_make(&keys, "router", BUS_ROLE_ROUTER, false, &router);
+    keys_make(&keys, "ears", BUS_ROLE_SUBSCRIBER, true, &cert);
+    keys_make(&keys, "more", BUS_ROLE_ADMIN, true, &cert);
+    keys_make(&keys, "other", BUS_ROLE_CLIENT, true, &cert);
+    const struct bus_security_options options = {.cert = keys_path(&keys, "router.key"),
+                                                 .allowed = keys_path(&keys, "allowed")};
+    bus_security_t *security = bus_security_new(&options, &err);
+    assert_non_null(security);
+    struct stage *stage = stage_open(0, false, security);
+    void *plain = subscribe(stage, "");
+    void *client = subscribe_with(stage, &keys, "other", router.public_key);
+    void *ears = subscribe_with(stage, &keys, "ears", router.public_key);
+    void *more = subscribe_with(stage, &keys, "more", router.public_key);
+    for (uint64_t by_ears = 0, by_more = 0; by_ears == 0 || by_more == 0;) {
+        tell(stage, "a", 1);
+        by_ears = last_heard(ears, by_ears);
+        by_more = last_heard(more, by_more);
+    }
+    assert_false(has_something(plain));
+    assert_false(has_something(client));
+
+    assert_int_equal(unlink(keys_path(&keys, "allowed/ears.key")), 0);
+    assert_int_equal(bus_security_reload(security, &err), 0);
+    /* `more` connects again; `ears` may not. What both had heard before that is read away first. */
+    uint64_t last_ears = 0;
+    uint64_t last_more = 0;
+    while (last_more < last_ears + 50) {
+        tell(stage, "c", 1);
+        last_ears = last_heard(ears, last_ears);
+        last_more = last_heard(more, last_more);
+    }
+    assert_int_equal(last_heard(ears, 0), 0);
+    (void)zmq_close(plain);
+    (void)zmq_close(client);
+    (void)zmq_close(ears);
+    (void)zmq_close(more);
+    stage_free(stage);
+    keys_close(&keys);
+}
+
 int
 main(void)
 {
@@ -473,6 +585,7 @@ main(void)
         cmocka_unit_test(a_long_replay_comes_in_pieces),
         cmocka_unit_test(what_is_no_event_is_refused_and_counted),
         cmocka_unit_test(hooks_get_the_events_of_requests),
+        cmocka_unit_test(only_keys_that_may_listen_hear_anything),
         cmocka_unit_test(one_that_does_not_read_costs_nobody_anything),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
