@@ -129,6 +129,9 @@ deliver(void *arg)
 {
     struct bus_question *question = arg;
     if (!question->cancelled) { /* written on this very loop */
+        /* Who posted it is through with the loop then, which may end as soon as nobody asks any more. */
+        (void)pthread_mutex_lock(&question->resolver->lock);
+        (void)pthread_mutex_unlock(&question->resolver->lock);
         question->answer(question->arg, question->failed ? NULL : &question->addresses, &question->err);
     }
     free(question);
