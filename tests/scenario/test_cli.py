@@ -37,7 +37,8 @@ def command(*arguments, **options):
 @pytest.mark.parametrize("arguments", [["validate"], ["validate", "a", "b"], ["reference"], ["reference", "nope"],
                                        ["version", "x"], ["mock", "x"], ["serve", "x"], ["serve", "--listen"],
                                        ["serve", "--cells", "0"], ["serve", "--cells", "65"], ["serv"], [""],
-                                       ["help", "serv"]])
+                                       ["help", "serv"], ["keys"], ["keys", "old"], ["keys", "new", "--role", "boss"],
+                                       ["keys", "new", "a", "b"], ["keys", "show"]])
 def test_wrong_usage_is_told_on_standard_error(arguments):
     ended = command(*arguments, capture_output=True)
     assert ended.returncode == 2
@@ -157,3 +158,30 @@ def test_a_hangup_does_not_end_it(dev):
     gateway = dev()
     gateway.signal(signal.SIGHUP)
     assert chat_once(gateway.port, BODY).status == 200
+
+
+def test_keys_are_made_once_and_their_secret_is_never_shown(tmp_path):
+    folder = tmp_path / "keys"
+    made = command("keys", "new", "--role", "worker", "--name", "anna", "--out", folder, capture_output=True)
+    assert made.returncode == 0, made.stderr
+    public, secret = folder / "anna.key", folder / "anna.key_secret"
+    assert secret.stat().st_mode & 0o777 == 0o600
+    key = secret.read_text().split('secret-key = "')[1].split('"')[0]
+    assert len(key) == 40 and key not in public.read_text()
+    for file in (public, secret):
+        shown = command("keys", "show", file, capture_output=True)
+        assert shown.returncode == 0
+        assert [line.split() for line in shown.stdout.splitlines()][1:] == [["role", "worker"], ["name", "anna"]]
+        assert shown.stdout.split()[1] in public.read_text() and key not in shown.stdout + shown.stderr
+    before = public.read_text(), secret.read_text()
+    again = command("keys", "new", "--name", "anna", "--out", folder, capture_output=True)
+    assert again.returncode == 1 and "exists and is left as it is" in again.stderr and again.stdout == ""
+    assert (public.read_text(), secret.read_text()) == before
+
+
+def test_keys_have_the_name_of_their_file(tmp_path):
+    assert command("keys", "new", "--role", "edge", tmp_path / "berlin", capture_output=True).returncode == 0
+    shown = command("keys", "show", tmp_path / "berlin", capture_output=True)
+    assert shown.stdout.split()[2:] == ["role", "edge", "name", "berlin"]
+    nothing = command("keys", "show", tmp_path / "paris", capture_output=True)
+    assert nothing.returncode == 1 and "paris: No such file" in nothing.stderr
