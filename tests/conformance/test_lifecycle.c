@@ -3,12 +3,6 @@
  * reach actors; two buses live side by side. */
 #include "tests/conformance/wires.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-
-#include <cmocka.h>
-
 enum { NEVER_WAITED_MS = 20000, BRIEF_MS = 20 };
 
 /* What happened, in order, from any thread. */
@@ -422,21 +416,16 @@ timers_and_posts_of_other_threads_reach_actors(void **state)
 int
 main(void)
 {
-    int failed = 0;
-    for (size_t i = 0; i < DYN_ARRAY_LEN(wires); i++) {
-        const struct CMUnitTest tests[] = {
-            OVER(i, actors_start_in_order_and_stop_in_reverse),
-            OVER(i, a_failed_start_stops_everybody),
-            OVER(i, actors_that_never_started_are_stopped),
-            OVER(i, a_kind_drains_when_those_added_after_it_are_idle),
-            OVER(i, an_actor_that_is_never_idle_is_counted_and_stopped),
-            OVER(i, envelopes_in_flight_are_freed_by_a_stop),
-            OVER(i, envelopes_of_a_failed_start_are_freed),
-            OVER(i, two_buses_do_not_know_each_other),
-            OVER(i, timers_and_posts_of_other_threads_reach_actors),
-        };
-        (void)printf("wire: %s\n", wires[i].name);
-        failed += _cmocka_run_group_tests(wires[i].name, tests, DYN_ARRAY_LEN(tests), NULL, NULL);
-    }
-    return failed;
+    static const struct wire_test tests[] = {
+        ONE_PROCESS(actors_start_in_order_and_stop_in_reverse),
+        ONE_PROCESS(a_failed_start_stops_everybody),
+        ONE_PROCESS(actors_that_never_started_are_stopped),
+        ONE_PROCESS(a_kind_drains_when_those_added_after_it_are_idle),
+        ONE_PROCESS(an_actor_that_is_never_idle_is_counted_and_stopped),
+        EVERYWHERE(envelopes_in_flight_are_freed_by_a_stop),
+        ONE_PROCESS(envelopes_of_a_failed_start_are_freed),
+        EVERYWHERE(two_buses_do_not_know_each_other),
+        EVERYWHERE(timers_and_posts_of_other_threads_reach_actors),
+    };
+    return run_over_all_wires(tests, DYN_ARRAY_LEN(tests));
 }

@@ -1,12 +1,5 @@
 /* Ports, links and peers between two gateways: who joins, what passes, who leaves and how that is known. */
-#include "bus/remote.h"
 #include "tests/conformance/wires.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-
-#include <cmocka.h>
 
 enum { ECHOES = 1000, NEVER_WAITED_MS = 20000 };
 
