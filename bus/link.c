@@ -23,9 +23,9 @@ link_of(struct remote *remote)
     return DYN_CONTAINER_OF(remote, struct bus_link, remote);
 }
 
-/* Whatever it is, the connection is over or never was. */
+/* But for the first, whatever it is, the connection is over or never was. */
 enum {
-    EVENTS = ZMQ_EVENT_CLOSED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
+    EVENTS = ZMQ_EVENT_CONNECTED | ZMQ_EVENT_CLOSED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
              ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH
 };
 
@@ -33,9 +33,10 @@ static void
 happened(struct monitor *monitor, unsigned event, int value)
 {
     struct bus_link *link = link_of(DYN_CONTAINER_OF(monitor, struct remote, monitor));
-    (void)event;
-    (void)value;
-    if (link->peer != NULL && !link->peer->ended) {
+    if (event == ZMQ_EVENT_CONNECTED && link->peer != NULL) {
+        link->peer->fd = value;
+    } else if (link->peer != NULL && !link->peer->ended) {
+        link->peer->fd = -1;
         link->peer->ended = true;
         bus_task_queue(link->remote.loop, &link->remote.settle);
     }

@@ -181,6 +181,11 @@ begin_leaving(struct peer *peer, const char *reason, bool by_us)
     if (by_us && (peer->announced || (strcmp(reason, "lost") != 0 && strcmp(reason, "silent") != 0))) {
         count_leaving(remote->options.process, peer->reason);
     }
+    if (peer->announced) {
+        dyn_log(DYN_LOG_INFO, "bus.left", "a peer is gone", DYN_LOG_STR("reason", peer->reason),
+                DYN_LOG_STR("endpoint", remote->options.endpoint), DYN_LOG_STR("node", peer->node),
+                DYN_LOG_STR("key", peer->key_name));
+    }
     dyn_list_append(&remote->leaving, &peer->leave_link);
     bus_task_queue(remote->loop, &remote->say_goodbyes);
 }
@@ -220,9 +225,8 @@ peer_tell_owner_goodbye(struct peer *peer)
 
 /* ---- what it says ---- */
 
-/* Its own fault, in a word and a sentence. */
-static DYN_COLD void
-refuse(struct peer *peer, const char *reason, const char *why)
+DYN_COLD void
+peer_refuse(struct peer *peer, const char *reason, const char *why)
 {
     dyn_log(DYN_LOG_WARN, "bus.refused", "a peer broke the protocol and is told to go",
             DYN_LOG_STR("reason", reason), DYN_LOG_STR("why", why),
@@ -277,7 +281,7 @@ announce(struct peer *peer)
     struct remote *remote = peer->remote;
     bus_addr_t addr = bus_add_live_actor(remote->owner, &peer_actor_ops, peer);
     if (addr == 0) {
-        refuse(peer, "limit", "there are too many peers");
+        peer_refuse(peer, "limit", "there are too many peers");
         return -1;
     }
     peer->view.addr = addr;
@@ -304,7 +308,7 @@ take_ready(struct peer *peer, struct env **env_p)
 {
     struct remote *remote = peer->remote;
     if (peer->view.is_ready) {
-        refuse(peer, "protocol", "READY twice");
+        peer_refuse(peer, "protocol", "READY twice");
         return;
     }
     peer->view.is_ready = true;
@@ -348,15 +352,15 @@ take_envelope(struct peer *peer, struct env **env_p)
         return;
     }
     if (kind != ENV_READY && !remote->is_port && !peer->view.is_ready) {
-        refuse(peer, "protocol", "something came before READY");
+        peer_refuse(peer, "protocol", "something came before READY");
         return;
     }
     if (kind != ENV_READY && (remote->options.kinds & (1u << kind)) == 0) {
-        refuse(peer, "role", env_kind_name(kind));
+        peer_refuse(peer, "role", env_kind_name(kind));
         return;
     }
     if ((!peer->announced || kind == ENV_READY) && !learn_role(peer, *env_p)) {
-        refuse(peer, "role", bus_role_name(peer->view.role));
+        peer_refuse(peer, "role", bus_role_name(peer->view.role));
         return;
     }
     if (!peer->announced && announce(peer) != 0) {
@@ -394,10 +398,10 @@ peer_take(struct peer *peer, struct frames *frames)
         (void)atomic_fetch_add_explicit(&remote->options.process->ignored_kinds, 1, memory_order_relaxed);
         break;
     case FRAMES_OTHER_VERSION:
-        refuse(peer, "version", "another major version of the protocol");
+        peer_refuse(peer, "version", "another major version of the protocol");
         break;
     case FRAMES_BROKEN:
-        refuse(peer, "protocol", err.text);
+        peer_refuse(peer, "protocol", err.text);
         break;
     }
 }

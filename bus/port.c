@@ -12,6 +12,7 @@
 
 #include "core/rand.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -203,14 +204,20 @@ learn_key(const struct bus_port *port, struct peer *peer, struct frames *frames)
     peer->view.key_name = dyn_slice_str(peer->key_name);
 }
 
+static void
+disconnect(struct bus_port *port, const struct peer *peer)
+{
+    if (peer->fd >= 0 && connection_at(port, peer->fd)->peer == peer) {
+        connection_at(port, peer->fd)->peer = NULL;
+    }
+}
+
 /* Somebody else has its routing id or its descriptor now. */
 static void
 displace(struct bus_port *port, struct peer *peer)
 {
     take_out(port, peer);
-    if (peer->fd >= 0 && connection_at(port, peer->fd)->peer == peer) {
-        connection_at(port, peer->fd)->peer = NULL;
-    }
+    disconnect(port, peer);
     connection_ended(port, peer);
     peer_leave(peer, "lost", false);
 }
@@ -274,7 +281,55 @@ gone(struct peer *peer)
     struct bus_port *port = port_of(peer->remote);
     if (peer->ended) {
         take_out(port, peer);
+        disconnect(port, peer);
         peer_free(peer);
+    }
+}
+
+/* ---- with each tick ---- */
+
+/* Ends the connection of a peer that was told to go and stays. The descriptor is libzmq's, which may close it at any
+ * moment, and its number may be another file's right after. But it says DISCONNECTED before it closes. So a copy
+ * is made, and only if the monitor has not heard of an end even after that, the copy is surely of this
+ * connection: the other end of it is shut down, whatever libzmq does meanwhile. */
+static void
+cut_off(struct peer *peer)
+{
+    struct monitor *monitor = &peer->remote->monitor;
+    monitor_drain(monitor);
+    int copy = peer->ended || peer->fd < 0 ? -1 : fcntl(peer->fd, F_DUPFD_CLOEXEC, 0);
+    if (copy < 0) {
+        return;
+    }
+    monitor_drain(monitor);
+    if (!peer->ended) {
+        (void)shutdown(copy, SHUT_RDWR);
+    }
+    (void)close(copy);
+}
+
+/* The folder of keys was read again: may it still be here? */
+static void
+check_key(struct peer *peer)
+{
+    const bus_security_t *security = peer->remote->options.process->security;
+    uint64_t generation = bus_security_generation(security);
+    if (peer->key[0] == '\0' || peer->key_checked == generation) {
+        return;
+    }
+    peer->key_checked = generation;
+    if (bus_security_allows(security, peer->view.key, NULL, 0) != peer->view.role) {
+        peer_refuse(peer, "role", "its key is not allowed any more");
+    }
+}
+
+static void
+look_after(struct peer *peer, uint64_t now_us)
+{
+    if (peer->state == PEER_OPEN) {
+        check_key(peer);
+    } else if (peer->state == PEER_CUT && now_us - peer->cut_us >= (uint64_t)BUS_LINGER_MS * 1000) {
+        cut_off(peer); /* its GOODBYE has had the time to leave */
     }
 }
 
@@ -321,6 +376,7 @@ bus_port_open(bus_actor_t *owner, const struct bus_remote_options *options, stru
     dyn_random_bytes(&port->seed, sizeof port->seed);
     port->remote.receive_one = receive_one;
     port->remote.gone = gone;
+    port->remote.look_after = look_after;
     if (remote_init(&port->remote, owner, options, true, err) != 0 || bind_port(port, err) != 0) {
         bus_port_close(&port);
         return NULL;

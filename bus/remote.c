@@ -5,8 +5,11 @@
 #include "bus/endpoint.h"
 #include "core/rand.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 /* Messages read for connections that have ended, before others get their turn. */
 #define SETTLE_BATCH 1024u
@@ -175,14 +178,29 @@ tell_counts(struct remote *remote)
     remote->sent = remote->sent_bytes = remote->received = remote->received_bytes = 0;
 }
 
+/* A large body on a slow line holds up what is behind it, HEARTBEATs too: bytes prove life as well. Asks about a
+ * descriptor that may have become another's: then the monitor tells that the connection has ended. */
+static bool
+bytes_arrive(const struct peer *peer)
+{
+    struct tcp_info info;
+    socklen_t size = sizeof info;
+    return peer->fd >= 0 && peer->view.is_ready &&
+           getsockopt(peer->fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
+           info.tcpi_last_data_recv < BUS_PEER_LOST_MS;
+}
+
 static void
 look_after(struct peer *peer, uint64_t now_us)
 {
     bool expects_word = peer->view.is_ready || !peer->remote->is_port;
+    if (peer->remote->look_after != NULL) {
+        peer->remote->look_after(peer, now_us);
+    }
     if (peer->state != PEER_OPEN) {
         return;
     }
-    if (expects_word && now_us - peer->heard_us > BUS_PEER_LOST_MS * US_PER_MS) {
+    if (expects_word && now_us - peer->heard_us > BUS_PEER_LOST_MS * US_PER_MS && !bytes_arrive(peer)) {
         peer_leave(peer, "silent", true);
     } else if (peer->view.is_ready && now_us - peer->sent_us >= BUS_TICK_MS * US_PER_MS) {
         peer_say(peer, ENV_HEARTBEAT, NULL);

@@ -43,6 +43,7 @@ struct remote {
 
     bool (*receive_one)(struct remote *remote); /* false: nothing there */
     void (*gone)(struct peer *peer);            /* was told to the owner, or never known to it */
+    void (*look_after)(struct peer *peer, uint64_t now_us); /* with each tick; NULL: nothing more */
 };
 
 enum peer_state {
@@ -70,8 +71,9 @@ struct peer {
     char key_name[BUS_KEY_NAME_MAX];
     char node[BUS_NODE_MAX];
 
+    int fd; /* of its connection, -1: unknown. libzmq's: may be closed at any time */
+
     /* Of a port's. */
-    int fd; /* of its connection, -1: unknown */
     const void *metadata; /* of its messages: only compared */
     struct peer *next; /* in the table of routing ids */
     uint64_t hash;
@@ -110,6 +112,8 @@ void peer_say_ready(struct peer *peer);
 void peer_say(struct peer *peer, enum env_kind kind, const char *reason);
 /* It is gone, or shall go: the owner hears GOODBYE before the end of the turn. `tell`: so does it. */
 void peer_leave(struct peer *peer, const char *reason, bool tell);
+/* Broke the rules: `reason` is the word for it, `why` the sentence for the log. */
+void peer_refuse(struct peer *peer, const char *reason, const char *why);
 /* The owner hears it now. */
 void peer_tell_owner_goodbye(struct peer *peer);
 /* NULL: the address is no peer's. */

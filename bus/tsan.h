@@ -13,8 +13,9 @@
 
 #ifdef BUS_TSAN
 #include <sanitizer/tsan_interface.h>
+#include <stdint.h>
 #define BUS_TSAN_RELEASE(addr) __tsan_release(addr)
-#define BUS_TSAN_ACQUIRE(addr) __tsan_acquire(addr)
+#define BUS_TSAN_ACQUIRE(addr) __tsan_acquire((void *)(uintptr_t)(addr))
 #else
 #define BUS_TSAN_RELEASE(addr) ((void)(addr))
 #define BUS_TSAN_ACQUIRE(addr) ((void)(addr))

@@ -217,7 +217,7 @@ enum { SMALL_MAILBOX = 64 * 1024, FITS = SMALL_MAILBOX / BUS_ENVELOPE_COST };
 struct filling {
     struct pair *pair;
     bus_actor_t *a, *b;
-    unsigned sent;     /* by a before anything was received */
+    atomic_uint sent;  /* by a before anything was received; no order between processes that a tool sees */
     unsigned received; /* by b */
 };
 
