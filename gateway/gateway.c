@@ -3,6 +3,7 @@
 #include "gateway/gateway.h"
 
 #include "actors/providers/provider_config.h"
+#include "bus/publisher.h"
 #include "core/buf.h"
 #include "core/log.h"
 #include "edge/edge_config.h"
@@ -119,13 +120,26 @@ open_upstreams(dynabus_t *gateway, struct dyn_err *err)
 }
 
 static void
-add_common(dynabus_t *gateway)
+add_common(dynabus_t *gateway, const struct gateway_config *config)
 {
     struct gateway_common *common = &gateway->common;
     gateway->hooks = hooks_new(&gateway->shared);
     common->loop = bus_add_loop(gateway->bus, "rest");
     (void)bus_add_actor(gateway->bus, common->loop, &housekeeping_actor_ops, housekeeping_new());
     common->hooks = bus_add_actor(gateway->bus, common->loop, &hooks_actor_ops, gateway->hooks);
+    if (gateway->network.listens) {
+        char endpoint[BUS_ENDPOINT_MAX];
+        bus_endpoint_text(&gateway->network.base, BUS_ENDPOINT_EVENTS, endpoint);
+        struct publisher_options options = {
+            .process = &gateway->network.process,
+            .endpoint = endpoint,
+            .also = common->hooks,
+            .replay_bytes = (size_t)config->bus.replay,
+        };
+        common->publisher =
+            bus_add_actor(gateway->bus, common->loop, &publisher_actor_ops, publisher_new(&options));
+        atomic_store(&gateway->shared.wants_events, true);
+    }
 }
 
 /* What is added first is drained and stopped last: housekeeping, hooks, publisher, then of all cells providers and
@@ -147,7 +161,7 @@ build(dynabus_t *gateway, struct dyn_err *err)
     }
     gateway->orphans.time_ms = (uint32_t)config->bus.workers.orphan_time_ms;
     gateway->orphans.bytes_max = (size_t)config->bus.workers.orphan_memory;
-    add_common(gateway);
+    add_common(gateway, config);
     gateway->cells = dyn_zalloc(gateway->n_cells * sizeof(struct gateway_cell));
     if (gateway_open_edges(gateway, err) != 0) {
         return -1;
