@@ -42,5 +42,6 @@ struct mock_record *mock_journal_begin(struct mock_journal *journal, const struc
 /* For a record of mock_journal_begin; does nothing when it is NULL or has become another call's. */
 void mock_journal_end(struct mock_record *record, uint64_t call, enum mock_call_end end, uint32_t tokens,
                       uint64_t now_us);
-/* {"next":N,"calls":[..]}: those behind `since`, in order, a page at most; `next` is the next page's `since`. */
-void mock_journal_write(const struct mock_journal *journal, uint64_t since, bool open_only, struct dyn_buf *out);
+/* {"next":N,"calls":[..]}: those behind `since`, in order, one page; `next` is the next page's `since`. */
+void mock_journal_write(const struct mock_journal *journal, uint64_t since, bool open_only,
+                        struct dyn_buf *out);
