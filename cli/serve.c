@@ -15,6 +15,8 @@
 
 /* The ports after the wanted one that --dev tries: enough for everything one person runs at once. */
 enum { DEV_PORT_TRIES = 20 };
+/* While a process looks for its router, and nobody is served anyway. */
+enum { READY_POLL_MS = 20 };
 
 static const char config_well_known[] = "/etc/dynabus/config.yaml";
 
@@ -148,6 +150,17 @@ print_first_steps(const dynabus_t *gateway)
         dynabus_url(gateway), dynabus_url(gateway), program_invocation_name);
 }
 
+/* 0 when it is ready, else the signal that ends it before. */
+static int
+wait_ready(const dynabus_t *gateway)
+{
+    int signal_number = 0;
+    while (signal_number == 0 && !dynabus_is_ready(gateway)) {
+        signal_number = signals_wait_ms(READY_POLL_MS);
+    }
+    return signal_number;
+}
+
 int
 cli_serve(int argc, char **argv)
 {
@@ -177,9 +190,11 @@ cli_serve(int argc, char **argv)
         print_first_steps(gateway);
     }
     cli_flush_start_lines();
-    notify_say("READY=1");
-
-    int signal_number = signals_wait();
+    int signal_number = wait_ready(gateway);
+    if (signal_number == 0) {
+        notify_say("READY=1");
+        signal_number = signals_wait();
+    }
     notify_say("STOPPING=1");
     dyn_log(DYN_LOG_INFO, "gateway.drain", "shutting down: running requests may finish",
             DYN_LOG_INT("signal", signal_number));

@@ -35,6 +35,15 @@ signals_wait(void)
     return number;
 }
 
+int
+signals_wait_ms(unsigned ms)
+{
+    sigset_t set = ending_signals();
+    const struct timespec patience = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+    int number = sigtimedwait(&set, NULL, &patience);
+    return number > 0 ? number : 0;
+}
+
 /* Who forwards a signal to us and has it delivered to our process group too sends it twice, meaning it once.
  */
 enum { SAME_SIGNAL_MS = 500 };

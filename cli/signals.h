@@ -5,6 +5,8 @@
 void signals_block(void);
 /* Waits for SIGTERM or SIGINT and returns which. */
 int signals_wait(void);
+/* The same for so many milliseconds; 0: none came. */
+int signals_wait_ms(unsigned ms);
 /* From now on a second SIGTERM or SIGINT ends the process at once, with exit code 1. One that comes within
  * half a second is taken for the first again. */
 void signals_exit_on_second(void);

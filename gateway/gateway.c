@@ -328,6 +328,13 @@ dynabus_url(const dynabus_t *gateway)
     return gateway->url != NULL ? gateway->url : "";
 }
 
+bool
+dynabus_is_ready(const dynabus_t *gateway)
+{
+    const struct gateway_network *network = &gateway->network;
+    return network->n_routers == 0 || atomic_load_explicit(&network->process.peers, memory_order_relaxed) > 0;
+}
+
 const char *
 dynabus_targets(const dynabus_t *gateway)
 {

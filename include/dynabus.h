@@ -144,6 +144,9 @@ DYNABUS_API uint64_t dynabus_events_dropped(const dynabus_t *gateway);
 
 /* "http://127.0.0.1:8080", or "" without HTTP. Borrowed. */
 DYNABUS_API const char *dynabus_url(const dynabus_t *gateway);
+/* False while a process without a router has not found one yet. For the first time true when requests can be
+ * served, or served for others; a router is ready from the start, whoever has joined it. */
+DYNABUS_API bool dynabus_is_ready(const dynabus_t *gateway);
 /* Target names in order, comma separated. Borrowed. */
 DYNABUS_API const char *dynabus_targets(const dynabus_t *gateway);
 /* "tcp://127.0.0.1:7400" where the bus listens or what it connects to; "" when it does not leave the process. Borrowed. */

@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 IN_FLIGHT = 200  # of each kind
 DRAIN_SECONDS = 9  # for the requests that are in flight at the end
 STOP_SECONDS = 3
+START_AND_END_SECONDS = 40  # only a run that hangs takes as long
 HELD_MEDIAN = 20  # under this a run proves little
 ROUTERS, PROVIDERS = 2, 4
 
@@ -64,9 +65,12 @@ async def carry_out(options, fleet):
     upstream = Upstream(fleet.mock_port)
     run = Run(fleet, load, upstream, random.Random(draws.random()), options.seconds)
     load.start(IN_FLIGHT, IN_FLIGHT)
-    await MODES[options.mode](run)
-    await asyncio.sleep(max(0.0, run.until - time.monotonic()))
-    await run.settle()
+    try:
+        await MODES[options.mode](run)
+        await asyncio.sleep(max(0.0, run.until - time.monotonic()))
+        await run.settle()
+    finally:
+        load.stopping = True
     run.say(f"no new requests; {len(load.in_flight)} are in flight")
     await load.stop(DRAIN_SECONDS)
     for name in await fleet.stop(STOP_SECONDS):
@@ -74,6 +78,13 @@ async def carry_out(options, fleet):
     for sentence in fleet.died_by_themselves() + fleet.sanitizer_reports():
         run.breaks(sentence)
     return run, Sum(run, upstream.calls())
+
+
+async def in_time(coroutine, seconds):
+    try:
+        return await asyncio.wait_for(coroutine, seconds)
+    except asyncio.TimeoutError:
+        raise Broken(f"the run did not end within {seconds} s") from None
 
 
 def verdict(options, run, total):
@@ -103,7 +114,7 @@ def main():
     print(f"chaos: {options.seconds} s, seed {options.seed}, mode {options.mode}; logs in {directory.relative_to(ROOT)}")
     fleet = Fleet(directory, network.Namespaces() if options.mode == "loss" else Network(), options.seed, options.log_level)
     try:
-        run, total = asyncio.run(carry_out(options, fleet))
+        run, total = asyncio.run(in_time(carry_out(options, fleet), options.seconds + START_AND_END_SECONDS))
     except Broken as problem:
         print(f"chaos: {problem}\nchaos seed={options.seed} mode={options.mode} broken")
         return 1

@@ -12,6 +12,7 @@ from judge import ANSWERED, ERROR, STREAM_ERROR, UNANSWERED, judge
 # The longest that a request may take: detection of a silent process (2 s), its wait for another (2 s), the mock's
 # 2 s and a stream's length, several times over. What is older got no answer.
 PATIENCE_SECONDS = 30
+AFTER_ERROR_SECONDS = 0.1  # who was refused does not ask again at once
 
 
 @dataclass
@@ -259,6 +260,8 @@ class Load:
             self.end(request, Answer(why="still in flight at the end of the run"), kind)
             raise
         self.end(request, answer, kind)
+        if request.verdict.outcome == ERROR:
+            await asyncio.sleep(AFTER_ERROR_SECONDS)
         return connection
 
     async def exchange(self, kind, request, connection):

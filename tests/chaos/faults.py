@@ -11,6 +11,7 @@ from fleet import Broken
 # after 50 ms to 1 s.
 SETTLE_SECONDS = 1.5
 FIRST_FAULT_SECONDS = 2.5  # by then the load is what it will be
+MISSED_SECONDS = 3.5  # a silent router is missed by then
 EDGE_CANCEL_SECONDS = 3.0  # calls of a dead edge are over by then
 DETECT_SECONDS = 3.0  # a partition is noticed by then
 REDELIVERY_SLACK_SECONDS = 0.5  # between noticing and the next provider's call
@@ -93,16 +94,29 @@ class Run:
             return self.load.held_by_edge(member)
         if member.role == "provider":
             return len(self.upstream.held_by(member.name))
-        return self.fleet.held_by_router(member)
+        return None  # of a router the edges say it when they miss it
 
     def fault(self, member, what):
         fault = Fault(member.name, what, time.monotonic(), held=self.held_by(member))
         self.faults.append(fault)
+        if member.role == "router":
+            self.later(self.ask_edges(fault, self.fleet.log_ends()))
         return fault
 
     def told(self, fault):
-        held = "an unknown number of" if fault.held is None else fault.held
-        self.say(f"{fault.what} {fault.member}: it held {held} requests, {len(self.load.in_flight)} are in flight")
+        in_flight = f"{len(self.load.in_flight)} are in flight"
+        if fault.held is None:
+            self.say(f"{fault.what} {fault.member}: {in_flight}")
+        else:
+            self.say(f"{fault.what} {fault.member}: it held {fault.held} requests, {in_flight}")
+
+    async def ask_edges(self, fault, log_ends):
+        deadline = time.monotonic() + MISSED_SECONDS
+        while time.monotonic() < deadline and fault.held is None:
+            await asyncio.sleep(0.05)
+            fault.held = self.fleet.held_by_lost_router(log_ends)
+        if fault.held is not None:
+            self.say(f"{fault.member} is missed by the edge, which had {fault.held} requests there")
 
     def held_median(self):
         held = [fault.held for fault in self.faults if fault.held is not None]

@@ -315,11 +315,22 @@ class Fleet:
             await asyncio.sleep(0.02)
         return time.monotonic() - began
 
-    # ---- what routers have ----
+    # ---- what routers had ----
 
-    def held_by_router(self, router):
-        """Requests in flight in that router; None: it cannot be known."""
-        return None
+    def log_ends(self):
+        """Where the logs of the edges end now, for held_by_lost_router."""
+        return {edge.name: (edge.process.log_path, edge.process.log_path.stat().st_size) for edge in self.edges if edge.process}
+
+    def held_by_lost_router(self, log_ends):
+        """An edge logs how many requests it had at a router that is gone. The first of these lines behind `log_ends`,
+        summed over the edges; None: no edge has missed one yet."""
+        found = []
+        for path, end in log_ends.values():
+            with open(path, "rb") as log:
+                log.seek(end)
+                lines = [json.loads(line) for line in log if b'"owner.router.gone"' in line and line.endswith(b"\n")]
+            found += [line["requests"] for line in lines if line["reason"] != "drain"][:1]
+        return sum(found) if found else None
 
     # ---- what must not have happened ----
 
