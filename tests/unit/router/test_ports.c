@@ -1,5 +1,5 @@
-/* The ports of a router's process between peers and routers that the test plays: which router gets what, whose
- * ids mean what, who may say what, and what is refused. */
+/* The ports of a router's process between peers and routers that the test plays: which router gets what,
+ * whose ids mean what, who may say what, and what is refused. */
 #include "router/ports_impl.h"
 #include "tests/unit/edge/stage.h"
 

@@ -109,14 +109,36 @@ fleet_free(struct fleet *fleet)
     free(fleet);
 }
 
-/* The next envelope that comes, once it has. */
+struct look {
+    struct extra *extra;
+    struct env *found;
+};
+
+static void
+look_on_loop(void *arg)
+{
+    struct look *look = arg;
+    look->found = extra_next(look->extra);
+}
+
+/* The next envelope, if one is there. Its sockets are read while the test looks. */
+static struct env *
+next_of(struct stage *stage, struct extra *extra)
+{
+    struct look look = {.extra = extra};
+    stage_do(stage, look_on_loop, &look);
+    return look.found;
+}
+
+/* ... once it is there, which has to be of this kind. */
 static struct env *
 await(struct stage *stage, struct extra *extra, enum env_kind kind)
 {
     for (unsigned ms = 0; ms < PATIENCE_MS; ms++) {
-        stage_do(stage, NULL, NULL);
-        if (extra->n_taken < extra->n_got) {
-            return extra_take(extra, kind);
+        struct env *env = next_of(stage, extra);
+        if (env != NULL) {
+            assert_string_equal(env_kind_name(env->kind), env_kind_name(kind));
+            return env;
         }
         (void)usleep(1000);
     }
@@ -124,24 +146,23 @@ await(struct stage *stage, struct extra *extra, enum env_kind kind)
     abort(); /* not reached; the compiler cannot know */
 }
 
-/* Which of the two got it. */
-static size_t
-router_with_mail(struct fleet *fleet)
+/* The REQUEST that one of the routers gets, and which. */
+static struct env *
+routers_await(struct fleet *fleet, size_t *router)
 {
     for (unsigned ms = 0; ms < PATIENCE_MS; ms++) {
-        for (size_t i = 0; i < ROUTERS; i++) {
-            struct router_process *process = &fleet->routers[i];
-            if (process->runs) {
-                stage_do(&process->stage, NULL, NULL);
-            }
-            if (process->router.n_taken < process->router.n_got) {
-                return i;
+        for (*router = 0; *router < ROUTERS; ++*router) {
+            struct router_process *process = &fleet->routers[*router];
+            struct env *env = process->runs ? next_of(&process->stage, &process->router) : NULL;
+            if (env != NULL) {
+                assert_int_equal(env->kind, ENV_REQUEST);
+                return env;
             }
         }
         (void)usleep(1000);
     }
     fail_msg("no router got anything");
-    return 0;
+    abort(); /* not reached; the compiler cannot know */
 }
 
 static void
@@ -181,8 +202,8 @@ a_request_crosses_two_processes(void **state)
     (void)state;
     struct fleet *fleet = fleet_new();
     ask(fleet, "hello");
-    size_t router = router_with_mail(fleet);
-    struct env *request = extra_take(&fleet->routers[router].router, ENV_REQUEST);
+    size_t router;
+    struct env *request = routers_await(fleet, &router);
     assert_slice_is(dyn_block_slice(request->body), "hello");
     assert_slice_is(request->credential, "secret");
     assert_slice_is(request->peer, "10.0.0.7:1234"); /* it said that it is an edge */
@@ -212,8 +233,8 @@ the_other_router_gets_what_a_stopped_one_had(void **state)
     (void)state;
     struct fleet *fleet = fleet_new();
     ask(fleet, "hello");
-    size_t first = router_with_mail(fleet);
-    struct env *request = extra_take(&fleet->routers[first].router, ENV_REQUEST);
+    size_t first;
+    struct env *request = routers_await(fleet, &first);
     struct env *dispatched = env_new(ENV_DISPATCHED);
     dispatched->worker = DYN_SLICE("w-1");
     dispatched->worker_attempt = 1;
@@ -221,11 +242,10 @@ the_other_router_gets_what_a_stopped_one_had(void **state)
     dispatched->stream = true; /* so that the edge shows that it has come */
     router_says(fleet, first, request, dispatched);
     (void)await(&fleet->stage, &fleet->edge, ENV_DISPATCHED);
-    stop_router(fleet, first); /* no time to drain: it hands back what it has */
-    fleet->routers[first].router.n_taken = fleet->routers[first].router.n_got;
-    size_t second = router_with_mail(fleet);
+    stop_router(fleet, first); /* no time to drain: it hands back what it has, or is just gone */
+    size_t second;
+    struct env *again = routers_await(fleet, &second);
     assert_int_not_equal(first, second);
-    struct env *again = extra_take(&fleet->routers[second].router, ENV_REQUEST);
     assert_true(env_id_eq(&again->id, &request->id));
     assert_slice_is(dyn_block_slice(again->body), "hello");
     assert_int_equal(again->epoch, 1);
@@ -235,7 +255,8 @@ the_other_router_gets_what_a_stopped_one_had(void **state)
     router_says(fleet, second, again, chunk_with("data: 1\n\n"));
     (void)await(&fleet->stage, &fleet->edge, ENV_CHUNK);
     stop_router(fleet, second);
-    assert_int_equal(await(&fleet->stage, &fleet->edge, ENV_END)->error, ERR_DRAINING);
+    enum err_code error = await(&fleet->stage, &fleet->edge, ENV_END)->error;
+    assert_true(error == ERR_DRAINING || error == ERR_ROUTER_LOST); /* whether it could still say so */
     fleet_free(fleet);
 }
 
@@ -246,8 +267,8 @@ a_stopped_edge_is_told_to_the_router(void **state)
     (void)state;
     struct fleet *fleet = fleet_new();
     ask(fleet, "hello");
-    size_t router = router_with_mail(fleet);
-    struct env *request = extra_take(&fleet->routers[router].router, ENV_REQUEST);
+    size_t router;
+    struct env *request = routers_await(fleet, &router);
     stage_stop(&fleet->stage);
     struct env *goodbye = await(&fleet->routers[router].stage, &fleet->routers[router].router, ENV_GOODBYE);
     assert_int_equal(goodbye->from, request->from);
