@@ -186,6 +186,9 @@ take_chunk(struct call *call, const struct env *chunk)
         return;
     }
     call->is_stream = call->is_stream || chunk->stream;
+    if (chunk->sequence == 0 && !call->is_stream) {
+        dyn_block_unref(&call->held); /* 01-ENVELOPE: a plain answer starts over */
+    }
     deliver(call, bytes);
     uint32_t grant = credit_receiver_consumed(&call->credit, bytes.len);
     if (grant > 0 && !call->cancelled) {
@@ -193,6 +196,15 @@ take_chunk(struct call *call, const struct env *chunk)
         env->credit = grant;
         send_about(call, env);
     }
+}
+
+/* The answer is in the END alone, whatever came before it (01-ENVELOPE). Providers of ours may put its last bytes
+ * there, too, and then say how many it has in all. */
+static bool
+is_whole(const struct env *end)
+{
+    size_t len = env_body_len(end);
+    return len > 0 && (end->body_bytes == 0 || end->body_bytes == len);
 }
 
 static void
@@ -207,6 +219,9 @@ caller_receive(void *self, struct env **env_p)
             take_chunk(call, env);
         } else if (env->kind == ENV_END) {
             call->is_stream = call->is_stream || env->stream;
+            if (!call->is_stream && is_whole(env)) {
+                dyn_block_unref(&call->held);
+            }
             deliver(call, dyn_block_slice(env->body));
             if (call->broken != NULL) {
                 env->outcome = ENV_OUTCOME_ERROR;
