@@ -12,8 +12,8 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from harness.bus import ScriptedRouter, header
-from harness.process import clean_environment
+from harness.bus import ScriptedRouter, free_base, header
+from harness.process import HttpProcess, clean_environment, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples" / "clients"
@@ -256,3 +256,33 @@ def test_cancel(client, play):
 
     done = client(play(answer).endpoint, "cancel")
     assert done.returncode == 1 and "cancelled" in done.stderr and "Hel" in done.stdout, done
+
+
+# ---- a real gateway ----
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory):
+    """`dynabus serve --dev`, and where its bus is."""
+    port, bus = free_port(), f"tcp://127.0.0.1:{free_base()}"
+    log = tmp_path_factory.mktemp("gateway") / "log"
+    process = HttpProcess(["serve", "--dev", "--listen", f"127.0.0.1:{port}", "--bus", bus], port, log, "/readyz")
+    process.bus = bus
+    try:
+        yield process.wait_ready()
+        process.stop()
+    finally:
+        process.kill()
+
+
+@pytest.mark.parametrize("mode", ["chat", "stream"])
+def test_asks_a_gateway(client, gateway, mode):
+    done = client(gateway.bus, mode, "mock", "Hello")
+    assert done.returncode == 0 and done.stderr == "", done
+    for word in ("This", "answer", "mock", "Dynabus"):  # one that prints events has them apart
+        assert word in done.stdout, done
+
+
+def test_reads_errors_of_a_gateway(client, gateway):
+    done = client(gateway.bus, "chat", "nobody-has-this", "Hello")
+    assert done.returncode == 1 and "nobody-has-this" in done.stderr, done

@@ -1,6 +1,7 @@
 """Peers of the bus for tests, written from proto/0*.md with pyzmq and msgpack: nothing here is the gateway's own."""
 
 import os
+import socket as sockets
 import threading
 
 import msgpack
@@ -22,6 +23,23 @@ def read(frames):
 
 def new_id():
     return os.urandom(16)
+
+
+def free_base():
+    """A port with two more behind it, below those that the kernel gives to outgoing connections."""
+    while True:
+        base = 15000 + int.from_bytes(os.urandom(2), "big") % 15000
+        probes = []
+        try:
+            for port in range(base, base + 3):
+                probes.append(sockets.socket())
+                probes[-1].bind(("127.0.0.1", port))
+            return base
+        except OSError:
+            continue
+        finally:
+            for probe in probes:
+                probe.close()
 
 
 class Client:
