@@ -15,17 +15,32 @@ declares(const struct route_target *target, struct dyn_slice model)
     return false;
 }
 
+/* One that is announced and names no models has nothing to serve, or nobody is there any more. */
+static bool
+takes_any(const struct route_target *target)
+{
+    bool lists_none = target->n_models == 0 && target->prefix.len == 0;
+    return target->takes_any || (lists_none && !target->is_announced);
+}
+
 uint64_t
 route_candidates(const struct route_target *targets, size_t n_targets, struct dyn_slice model)
 {
-    uint64_t declared = 0;
-    uint64_t any = 0;
+    enum { CONFIGURED, ANNOUNCED };
+    uint64_t declared[2] = {0, 0};
+    uint64_t any[2] = {0, 0};
     for (size_t i = 0; i < n_targets; i++) {
-        if (targets[i].n_models == 0 && targets[i].prefix.len == 0) {
-            any |= UINT64_C(1) << i;
-        } else if (declares(&targets[i], model)) {
-            declared |= UINT64_C(1) << i;
+        int origin = targets[i].is_announced ? ANNOUNCED : CONFIGURED;
+        if (declares(&targets[i], model)) {
+            declared[origin] |= UINT64_C(1) << i;
+        } else if (takes_any(&targets[i])) {
+            any[origin] |= UINT64_C(1) << i;
         }
     }
-    return declared != 0 ? declared : any;
+    const uint64_t in_turn[] = {declared[CONFIGURED], declared[ANNOUNCED], any[CONFIGURED], any[ANNOUNCED]};
+    uint64_t found = 0;
+    for (size_t i = 0; i < DYN_ARRAY_LEN(in_turn) && found == 0; i++) {
+        found = in_turn[i];
+    }
+    return found;
 }

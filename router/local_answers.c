@@ -14,12 +14,12 @@ add_model(struct dyn_buf *out, struct dyn_slice id, struct dyn_slice owner)
 
 /* The first target that lists an id owns it. */
 static const struct route_target *
-owner_of(const struct router_options *options, struct dyn_slice model, size_t before)
+owner_of(const struct route_members *members, struct dyn_slice model, size_t before)
 {
     for (size_t i = 0; i < before; i++) {
-        for (size_t k = 0; k < options->targets[i].n_models; k++) {
-            if (dyn_slice_eq(options->targets[i].models[k], model)) {
-                return &options->targets[i];
+        for (size_t k = 0; k < members->targets[i].n_models; k++) {
+            if (dyn_slice_eq(members->targets[i].models[k], model)) {
+                return &members->targets[i];
             }
         }
     }
@@ -27,14 +27,14 @@ owner_of(const struct router_options *options, struct dyn_slice model, size_t be
 }
 
 static void
-write_models(const struct router_options *options, struct dyn_buf *out)
+write_models(const struct route_members *members, struct dyn_buf *out)
 {
     dyn_buf_add_str(out, "{\"object\":\"list\",\"data\":[");
     bool first = true;
-    for (size_t i = 0; i < options->n_targets; i++) {
-        const struct route_target *target = &options->targets[i];
+    for (size_t i = 0; i < members->n_targets; i++) {
+        const struct route_target *target = &members->targets[i];
         for (size_t k = 0; k < target->n_models; k++) {
-            if (owner_of(options, target->models[k], i) != NULL) {
+            if (owner_of(members, target->models[k], i) != NULL) {
                 continue;
             }
             dyn_buf_add_str(out, first ? "" : ",");
@@ -45,33 +45,70 @@ write_models(const struct router_options *options, struct dyn_buf *out)
     dyn_buf_add_str(out, "]}");
 }
 
-/* No breaker exists yet that could be open: a configured target is a routable one. */
-static void
-write_health(const struct router_options *options, struct dyn_buf *out)
+static size_t
+members_there(const struct route_crew *crew)
 {
-    dyn_buf_add_str(out, options->n_targets > 0 ? "{\"status\":\"ok\"" : "{\"status\":\"no_providers\"");
+    size_t n = 0;
+    for (size_t i = 0; i < crew->n; i++) {
+        n += !crew->members[i]->is_draining;
+    }
+    return n;
+}
+
+/* A configured target is shown whoever serves it; an announced one while somebody does. */
+static bool
+is_shown(const struct route_members *members, size_t target)
+{
+    return target < members->n_configured || members->crews[target].n > 0;
+}
+
+static bool
+is_any_routable(const struct route_members *members)
+{
+    bool is_routable = false;
+    for (size_t i = 0; i < members->n_targets && !is_routable; i++) {
+        is_routable = route_crew_is_there(&members->crews[i]);
+    }
+    return is_routable;
+}
+
+/* No breaker exists yet that could be open: who has a member is routable. */
+static void
+write_health(const struct route_members *members, struct dyn_buf *out)
+{
+    const char *comma = "";
+    dyn_buf_add_str(out, is_any_routable(members) ? "{\"status\":\"ok\"" : "{\"status\":\"no_providers\"");
     dyn_buf_add_str(out, ",\"providers\":[");
-    for (size_t i = 0; i < options->n_targets; i++) {
-        dyn_buf_add_str(out, i > 0 ? ",{\"name\":" : "{\"name\":");
-        dyn_buf_add_json_string(out, options->targets[i].name);
-        dyn_buf_addf(out, ",\"status\":\"available\",\"circuit\":\"closed\",\"models\":%zu}",
-                     options->targets[i].n_models);
+    for (size_t i = 0; i < members->n_targets; i++) {
+        size_t there = members_there(&members->crews[i]);
+        if (is_shown(members, i)) {
+            dyn_buf_addf(out, "%s{\"name\":", comma);
+            dyn_buf_add_json_string(out, members->targets[i].name);
+            dyn_buf_addf(out, ",\"status\":\"%s\",\"circuit\":\"closed\",\"models\":%zu,\"members\":%zu}",
+                         there > 0 ? "available" : "unavailable", members->targets[i].n_models, there);
+            comma = ",";
+        }
     }
     dyn_buf_add_str(out, "]}");
 }
 
 static void
-write_ready(const struct router_options *options, struct dyn_buf *out)
+write_ready(const struct route_members *members, struct dyn_buf *out)
 {
-    if (options->n_targets == 0) {
+    const char *comma = "";
+    if (!is_any_routable(members)) {
         dyn_buf_add_str(out, "{\"status\":\"not_ready\",\"reason\":\"no routable targets\"}");
         return;
     }
     dyn_buf_add_str(out, "{\"status\":\"ready\",\"targets\":[");
-    for (size_t i = 0; i < options->n_targets; i++) {
-        dyn_buf_add_str(out, i > 0 ? ",{\"name\":" : "{\"name\":");
-        dyn_buf_add_json_string(out, options->targets[i].name);
-        dyn_buf_add_str(out, ",\"routable\":true}");
+    for (size_t i = 0; i < members->n_targets; i++) {
+        size_t there = members_there(&members->crews[i]);
+        if (is_shown(members, i)) {
+            dyn_buf_addf(out, "%s{\"name\":", comma);
+            dyn_buf_add_json_string(out, members->targets[i].name);
+            dyn_buf_addf(out, ",\"routable\":%s,\"members\":%zu}", there > 0 ? "true" : "false", there);
+            comma = ",";
+        }
     }
     dyn_buf_add_str(out, "]}");
 }
@@ -79,8 +116,8 @@ write_ready(const struct router_options *options, struct dyn_buf *out)
 static bool
 write_one_model(const struct route_request *rq, struct dyn_buf *out)
 {
-    const struct router_options *options = &rq->router->options;
-    const struct route_target *owner = owner_of(options, rq->model, options->n_targets);
+    const struct route_members *members = &rq->router->members;
+    const struct route_target *owner = owner_of(members, rq->model, members->n_targets);
     if (owner != NULL) {
         add_model(out, rq->model, owner->provider);
     }
@@ -91,18 +128,18 @@ write_one_model(const struct route_request *rq, struct dyn_buf *out)
 struct env *
 route_local_answer(const struct route_request *rq)
 {
-    const struct router_options *options = &rq->router->options;
+    const struct route_members *members = &rq->router->members;
     struct dyn_buf out = DYN_BUF_INIT;
     uint16_t status = 200;
     bool found = true;
     if (rq->request->surface == ENV_SURFACE_MODELS) {
-        write_models(options, &out);
+        write_models(members, &out);
     } else if (rq->request->surface == ENV_SURFACE_MODEL) {
         found = write_one_model(rq, &out);
     } else {
         bool is_health = rq->request->surface == ENV_SURFACE_HEALTH;
-        (is_health ? write_health : write_ready)(options, &out);
-        status = options->n_targets > 0 ? 200 : 503;
+        (is_health ? write_health : write_ready)(members, &out);
+        status = is_any_routable(members) ? 200 : 503;
     }
     struct env *end = NULL;
     if (found) {

@@ -6,7 +6,7 @@
 static uint64_t
 time_to_first_us(const struct route_request *rq, const struct env *end)
 {
-    if (rq->begun) {
+    if (rq->first_chunk_us != 0) {
         return rq->first_chunk_us - rq->started_us;
     }
     return end->outcome == ENV_OUTCOME_OK ? end->upstream_us : 0;
@@ -35,7 +35,7 @@ log_access(const struct route_request *rq, const struct env *end, uint64_t now_u
         DYN_LOG_UINT("status", end->status),
         DYN_LOG_SLICE("error", error),
         DYN_LOG_BOOL("stream", rq->facts.stream),
-        DYN_LOG_UINT("attempts", rq->attempt),
+        DYN_LOG_UINT("attempts", rq->attempts),
         DYN_LOG_REAL("ttft_ms", (double)ttft_us / 1e3),
         DYN_LOG_REAL("total_ms", (double)(now_us - rq->started_us) / 1e3),
         DYN_LOG_UINT("tokens_in", end->usage.prompt_tokens),
@@ -60,7 +60,7 @@ record_of(const struct route_request *rq, const struct env *end, uint64_t now_us
         .error_code = dyn_slice_str(row->code),
         .status = end->status,
         .stream = rq->facts.stream,
-        .attempts = rq->attempt,
+        .attempts = rq->attempts,
         .upstream_calls = end->upstream_calls,
         .latency_us = now_us - rq->started_us,
         .ttft_us = time_to_first_us(rq, end),

@@ -4,6 +4,7 @@
 #include "bus/bus.h"
 #include "proto/dialects/dialect.h"
 #include "proto/env_map.h"
+#include "router/members.h"
 #include "router/router.h"
 
 enum route_step {
@@ -14,25 +15,40 @@ enum route_step {
     ROUTE_STEP_PARKED /* waits for the world; what comes resumes at the step that parked */
 };
 
+/* After a CANCEL the provider answers within a turn; this is for one that does not. */
+enum { ROUTE_CANCEL_GRACE_MS = 1000 };
+
 struct router {
     struct router_options options;
     bus_actor_t *me;
     bus_loop_t *loop;
+    struct route_members members;
     struct env_map requests;
-    struct dyn_list spare; /* requests to use again, at most ROUTE_SPARE_MAX */
+    struct dyn_list parked; /* requests that wait for a member of their target */
+    struct dyn_list spare;  /* requests to use again, at most ROUTE_SPARE_MAX */
     size_t n_spare;
     const struct route_strategy_ops *strategy;
     struct dyn_rng rng;
+    struct route_member metrics; /* who answers the surface `metrics`, in the form of a member */
+    uint64_t started_us;
+    bool has_warned_of_configs;
+    bool is_draining;
+    bool is_cut; /* the drain's time is nearly over: what still comes is refused */
+    uint64_t drain_until_us;
+    struct bus_timer drain;
+    uint32_t grace_ms; /* after a CANCEL */
 };
 
 struct route_request {
     struct env_map_node node; /* by request id */
-    struct dyn_list spare_link;
+    struct dyn_list link;     /* in `spare`, or in the list of a sweep */
+    struct dyn_list parked_link;
     struct router *router;
     enum route_step step;
 
-    struct env *request; /* kept, with its body, until the answer has begun */
-    bus_addr_t owner;
+    struct env *request;   /* kept, with its body, until the answer has begun */
+    struct env *successor; /* the same request sent again by its owner: follows when the attempt is over */
+    bus_addr_t owner;      /* 0: it is gone */
     struct dyn_slice key_id;
     const struct dialect_ops *dialect;
     struct dialect_request facts; /* borrows from request */
@@ -41,20 +57,46 @@ struct route_request {
 
     uint64_t started_us;
     uint64_t deadline_us;
-    struct bus_timer deadline;
+    uint64_t attempt_until_us; /* 0: the deadline bounds it */
+    uint64_t parked_until_us;  /* 0: it does not wait for a member */
+    struct bus_timer timer;    /* of whichever comes first, or of the grace after a CANCEL */
 
     uint64_t candidates; /* bits */
     struct route_order order;
     size_t next_target;                /* index in order */
     const struct route_target *target; /* of the attempt in flight or the last one */
-    uint32_t attempt;
-    uint32_t credit; /* granted by the owner and not yet given to an attempt */
+    bool is_at_target;                 /* the next dispatch goes to `target` again */
+    bool has_waited;                   /* for a member of `target`, in vain */
+
+    struct route_member *member; /* who has it now; NULL: nobody */
+    bus_addr_t last_worker;      /* who had it before; 0: none, or it was of this process */
+    bus_addr_t avoid;            /* handed it back: another one shall have it */
+    uint32_t attempt;            /* in flight, or the next one to be */
+    uint32_t epoch;
+    uint32_t attempts;    /* the last one that was dispatched; 0: none was */
+    uint32_t lost;        /* dispatches whose process was lost */
+    uint32_t handed_back; /* dispatches that a worker did not take */
+    uint32_t redelivered; /* dispatches after those */
+    uint64_t dispatched_bytes;
+    bool is_attached;     /* the dispatch in flight asks the worker for a call that it may have */
+    bool is_full;         /* a target was passed over since all of its members were at their budget */
+    uint32_t calls;       /* upstream calls of what is over */
+    uint64_t upstream_us; /* time of what is over, until the last byte */
+    struct env *failed;   /* END of the last attempt that failed */
+
+    uint64_t window;        /* granted by the owner and not used up by CHUNKs */
+    uint64_t passed;        /* bytes of the dispatch's CHUNKs that went to the owner */
+    uint32_t next_sequence; /* of the dispatch's CHUNKs */
+    bool has_leftovers;     /* the owner holds CHUNKs of a dispatch that is over */
+    bool is_sent;           /* the worker said: bytes have reached an upstream */
 
     struct env *inbound; /* CHUNK or END that the next step looks at */
-    bool begun;          /* a CHUNK has gone to the owner */
+    bool begun;          /* in the sense of 01-ENVELOPE: nothing can be sent again */
+    bool is_stream;      /* the answer is one */
     enum err_code cancelled_for; /* why its attempt was cancelled; ERR_NONE: it was not */
     bool has_gap;                /* a CHUNK could not be passed on, so the answer can't end well any more */
-    uint64_t first_chunk_us;
+    uint64_t first_chunk_us;     /* 0: none yet */
+    char worker[64];     /* the last one's name, for the report; cut */
     uint16_t status;     /* that the first CHUNK carried; 0: none was sent */
     enum err_code error; /* why it fails */
     char error_text[256];
@@ -67,14 +109,62 @@ struct route_request {
 
 /* Runs steps until one has to wait. `rq` may be gone afterwards. */
 void route_run(struct route_request *rq);
-/* Ends the attempt in flight with CANCEL; its END comes later, and what the owner is told then is `why`. Does
- * nothing when it was cancelled already. */
-void route_cancel_attempt(struct route_request *rq, enum err_code why, const char *reason);
+void route_resume(struct route_request *rq, enum route_step step);
 /* The request fails: what the owner is told. `text` may be NULL: the row's sentence. */
 enum route_step route_fail(struct route_request *rq, enum err_code error, const char *text,
                            const char *param);
+int route_pass_to_owner(struct route_request *rq, struct env **env_p, struct dyn_err *err);
+/* What the owner may know of who answers. */
+void route_name_answerer(const struct route_request *rq, struct env *env);
 /* Log line and event. */
 void route_report(const struct route_request *rq, const struct env *end);
 /* The END with the answer to a question that the router answers itself. */
 struct env *route_local_answer(const struct route_request *rq);
+
+/* ---- requests of a router (router.c) ---- */
+
+/* The successor takes the place of the request that is over. */
+void route_succeed(struct route_request *rq);
 void route_request_free(struct route_request *rq);
+/* Calls `fn` for each request that `match` is true for; fn may end that one. */
+void route_sweep(struct router *router, bool (*match)(const struct route_request *rq, const void *arg),
+                 void (*fn)(struct route_request *rq, const void *arg), const void *arg);
+/* Counts an envelope that matches nothing. */
+void route_late(struct router *router);
+
+/* ---- the walker (walker.c) ---- */
+
+/* First attempt and epoch, and the worker that may have the call already. */
+void route_walk_begin(struct route_request *rq);
+/* Ends the attempt in flight with CANCEL; its END comes later, and what the owner is told then is `why`. Does
+ * nothing when it was cancelled already. Nothing in flight: fails at once, and `rq` may be gone. */
+void route_cancel_attempt(struct route_request *rq, enum err_code why, const char *reason);
+/* An envelope from the member that works on it. */
+void route_take_answer(struct route_request *rq, struct env **env_p);
+/* The owner granted more. */
+void route_take_credit(struct route_request *rq, struct env **credit_p);
+void route_timer_fired(struct bus_timer *timer);
+/* (Re)arms the timer for what comes first. */
+void route_arm(struct route_request *rq);
+/* Waits for a member until then; joining wakes it. */
+enum route_step route_park(struct route_request *rq, uint64_t until_us);
+void route_unpark(struct route_request *rq);
+/* DISPATCHED once more, to an owner that has just become it. */
+void route_tell_owner(struct route_request *rq);
+/* What was passed on can be taken back, and policy allows to send again. */
+bool route_may_start_over(const struct route_request *rq);
+/* `surface: metrics`: hands it to who counts. */
+enum route_step route_ask_metrics(struct route_request *rq);
+
+/* ---- who comes and goes (peers.c) ---- */
+
+void route_peer_ready(struct router *router, struct env **ready_p);
+void route_peer_goodbye(struct router *router, const struct env *goodbye);
+/* Tells a peer to go; a worker is no member from now on. */
+void route_peer_cut(struct router *router, bus_addr_t peer, const char *reason);
+
+/* ---- the same id again (repeat.c) ---- */
+
+void route_repeated(struct route_request *rq, struct env **request_p);
+/* END to who asked, without a request in the router. */
+void route_refuse(struct router *router, const struct env *request, enum err_code error);

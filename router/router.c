@@ -9,8 +9,8 @@
 
 /* A burst leaves this many requests behind for the next one; beyond it memory is given back. */
 enum { ROUTE_SPARE_MAX = 256 };
-/* After a CANCEL the provider answers within a turn; this is for one that does not. */
-enum { ROUTE_CANCEL_GRACE_MS = 1000 };
+/* Of a drain's time: what is ended by then still reaches its owners. */
+enum { ROUTE_DRAIN_PERCENT = 90 };
 
 static const struct {
     const char *name;
@@ -31,35 +31,82 @@ route_run(struct route_request *rq)
     }
 }
 
-static void
-deadline_passed(struct bus_timer *timer)
+void
+route_resume(struct route_request *rq, enum route_step step)
 {
-    struct route_request *rq = DYN_CONTAINER_OF(timer, struct route_request, deadline);
-    if (rq->cancelled_for != ERR_NONE) { /* the grace after a CANCEL is over too */
-        rq->step = ROUTE_STEP_FAIL;
-        rq->error = rq->cancelled_for;
-        route_run(rq);
-        return;
-    }
-    route_cancel_attempt(rq, ERR_GATEWAY_TIMEOUT, "deadline");
+    rq->step = step;
+    route_run(rq);
 }
+
+/* ---- requests ---- */
 
 static struct route_request *
 request_new(struct router *router)
 {
     struct dyn_list *link = dyn_list_pop(&router->spare);
-    struct route_request *rq;
     if (link != NULL) {
-        rq = DYN_CONTAINER_OF(link, struct route_request, spare_link);
         router->n_spare--;
-    } else {
-        rq = dyn_zalloc(sizeof *rq);
-        rq->deadline.fire = deadline_passed;
+        return DYN_CONTAINER_OF(link, struct route_request, link);
     }
-    struct bus_timer deadline = rq->deadline;
-    *rq = (struct route_request){.router = router, .deadline = deadline};
-    dyn_list_init(&rq->spare_link);
+    struct route_request *rq = dyn_zalloc(sizeof *rq);
+    rq->timer.fire = route_timer_fired;
     return rq;
+}
+
+/* Takes the REQUEST. What the id and the loop know the object by stays as it is. */
+static void
+begin(struct router *router, struct route_request *rq, struct env **request_p)
+{
+    struct env *request = *request_p;
+    struct bus_timer timer = rq->timer;
+    struct env_map_node node = rq->node;
+    *rq = (struct route_request){.router = router, .timer = timer, .node = node};
+    *request_p = NULL;
+    dyn_list_init(&rq->link);
+    dyn_list_init(&rq->parked_link);
+    rq->owner = request->from;
+    rq->request = request;
+    rq->window = request->credit;
+    rq->started_us = request->received_us ? request->received_us : bus_loop_now_us(router->loop);
+}
+
+static void
+let_go(struct route_request *rq)
+{
+    route_unpark(rq);
+    env_free(&rq->request);
+    env_free(&rq->inbound);
+    env_free(&rq->failed);
+    bus_timer_disarm(&rq->timer);
+}
+
+void
+route_succeed(struct route_request *rq)
+{
+    struct env *successor = rq->successor;
+    uint32_t calls = rq->calls;
+    uint64_t upstream_us = rq->upstream_us;
+    rq->successor = NULL;
+    let_go(rq);
+    begin(rq->router, rq, &successor);
+    rq->calls = calls;
+    rq->upstream_us = upstream_us;
+}
+
+static void
+request_fini(struct route_request *rq)
+{
+    bus_timer_fini(&rq->timer);
+    free(rq);
+}
+
+static void
+look_whether_idle(struct router *router)
+{
+    if (router->is_draining && router->requests.n == 0) {
+        bus_timer_disarm(&router->drain);
+        bus_actor_idle(router->me);
+    }
 }
 
 void
@@ -67,89 +114,96 @@ route_request_free(struct route_request *rq)
 {
     struct router *router = rq->router;
     env_map_remove(&router->requests, &rq->node);
-    env_free(&rq->request);
-    env_free(&rq->inbound);
-    bus_timer_disarm(&rq->deadline);
+    let_go(rq);
+    env_free(&rq->successor);
     if (router->n_spare < ROUTE_SPARE_MAX) {
         router->n_spare++;
-        dyn_list_append(&router->spare, &rq->spare_link);
+        dyn_list_append(&router->spare, &rq->link);
     } else {
-        bus_timer_fini(&rq->deadline);
-        free(rq);
+        request_fini(rq);
+    }
+    look_whether_idle(router);
+}
+
+/* Collected first: what is done with one may change the map. */
+void
+route_sweep(struct router *router, bool (*match)(const struct route_request *rq, const void *arg),
+            void (*fn)(struct route_request *rq, const void *arg), const void *arg)
+{
+    struct dyn_list found;
+    dyn_list_init(&found);
+    for (size_t i = 0; i < router->requests.n_buckets; i++) {
+        for (struct env_map_node *node = router->requests.buckets[i]; node != NULL; node = node->next) {
+            struct route_request *rq = DYN_CONTAINER_OF(node, struct route_request, node);
+            if (match(rq, arg)) {
+                dyn_list_append(&found, &rq->link);
+            }
+        }
+    }
+    for (struct dyn_list *link; (link = dyn_list_pop(&found)) != NULL;) {
+        fn(DYN_CONTAINER_OF(link, struct route_request, link), arg);
     }
 }
 
+/* ---- envelopes ---- */
+
 void
-route_cancel_attempt(struct route_request *rq, enum err_code why, const char *reason)
+route_late(struct router *router)
 {
-    struct router *router = rq->router;
-    if (rq->cancelled_for != ERR_NONE) {
-        return;
-    }
-    rq->cancelled_for = why;
-    if (rq->target != NULL) {
-        struct env *cancel = env_new(ENV_CANCEL);
-        cancel->id = rq->node.id;
-        cancel->attempt = rq->attempt;
-        cancel->reason = env_copy(cancel, dyn_slice_str(reason));
-        if (bus_send(router->me, rq->target->addr, &cancel, NULL) != 0) {
-            env_free(&cancel); /* the provider is gone: the grace ends the request */
-        }
-    }
-    bus_timer_arm(router->loop, &rq->deadline, ROUTE_CANCEL_GRACE_MS);
+    (void)atomic_fetch_add_explicit(&router->options.shared->late_answers, 1, memory_order_relaxed);
 }
 
 static void
 take_request(struct router *router, struct env **env_p)
 {
     struct env *request = *env_p;
-    if (env_map_find(&router->requests, &request->id) != NULL) {
-        dyn_log(DYN_LOG_WARN, "router.request.repeated",
-                "a request id that is in flight came again; dropped");
-        env_free(env_p);
+    if (request->credit > ENV_HELD_ANSWER_MAX) {
+        route_peer_cut(router, request->from, "limit");
         return;
     }
+    if (router->is_cut) {
+        route_refuse(router, request, ERR_DRAINING);
+        return;
+    }
+    struct env_map_node *node = env_map_find(&router->requests, &request->id);
+    if (node != NULL) {
+        route_repeated(DYN_CONTAINER_OF(node, struct route_request, node), env_p);
+        return;
+    }
+    struct env_id id = request->id;
     struct route_request *rq = request_new(router);
-    rq->owner = request->from;
-    rq->request = request;
-    *env_p = NULL;
-    rq->credit = request->credit;
-    rq->started_us = request->received_us ? request->received_us : bus_loop_now_us(router->loop);
-    env_map_add(&router->requests, &rq->node, &request->id);
+    begin(router, rq, env_p);
+    env_map_add(&router->requests, &rq->node, &id);
     route_run(rq);
 }
 
+/* The owner of a request that is to follow the one in flight under the same id. */
 static void
-late(struct router *router)
+take_from_next_owner(struct route_request *rq, const struct env *env)
 {
-    (void)atomic_fetch_add_explicit(&router->options.shared->late_answers, 1, memory_order_relaxed);
+    if (env->kind == ENV_CREDIT && rq->successor->credit + env->credit <= ENV_HELD_ANSWER_MAX) {
+        rq->successor->credit += env->credit;
+    } else if (env->kind == ENV_CANCEL) {
+        route_refuse(rq->router, rq->successor, ERR_CLIENT_CLOSED);
+        env_free(&rq->successor);
+    }
 }
 
 static void
-take_answer(struct router *router, struct route_request *rq, struct env **env_p)
+take_about(struct route_request *rq, struct env **env_p)
 {
-    struct env *env = *env_p;
-    bool expected = rq->target != NULL && env->from == rq->target->addr && env->attempt == rq->attempt &&
-                    rq->step == ROUTE_STEP_WAIT;
-    if (!expected) {
-        late(router);
-        return;
-    }
-    *env_p = NULL;
-    rq->inbound = env;
-    route_run(rq);
-}
-
-static void
-take_credit(struct router *router, struct route_request *rq, struct env **env_p)
-{
-    if (rq->target == NULL) {
-        rq->credit += (*env_p)->credit;
-        return;
-    }
-    (*env_p)->attempt = rq->attempt;
-    if (bus_send(router->me, rq->target->addr, env_p, NULL) != 0) {
-        late(router); /* the provider is gone; its END or the deadline tells the owner */
+    const struct env *env = *env_p;
+    bool is_answer = env->kind == ENV_CHUNK || env->kind == ENV_END || env->kind == ENV_DISPATCHED;
+    if (is_answer) {
+        route_take_answer(rq, env_p);
+    } else if (env->kind == ENV_CREDIT && env->from == rq->owner) {
+        route_take_credit(rq, env_p);
+    } else if (env->kind == ENV_CANCEL && env->from == rq->owner) {
+        route_cancel_attempt(rq, ERR_CLIENT_CLOSED, "client");
+    } else if (rq->successor != NULL && env->from == rq->successor->from) {
+        take_from_next_owner(rq, env);
+    } else {
+        route_late(rq->router);
     }
 }
 
@@ -160,36 +214,79 @@ router_receive(void *self, struct env **env_p)
     struct env *env = *env_p;
     if (env->kind == ENV_REQUEST) {
         take_request(router, env_p);
-        return;
-    }
-    struct env_map_node *node = env_map_find(&router->requests, &env->id);
-    if (node == NULL) {
-        late(router);
-        env_free(env_p);
-        return;
-    }
-    struct route_request *rq = DYN_CONTAINER_OF(node, struct route_request, node);
-    bool from_owner = env->from == rq->owner;
-    if (env->kind == ENV_CHUNK || env->kind == ENV_END) {
-        take_answer(router, rq, env_p);
-    } else if (env->kind == ENV_CREDIT && from_owner) {
-        take_credit(router, rq, env_p);
-    } else if (env->kind == ENV_CANCEL && from_owner) {
-        route_cancel_attempt(rq, ERR_CLIENT_CLOSED, "client");
+    } else if (env->kind == ENV_READY) {
+        route_peer_ready(router, env_p);
+    } else if (env->kind == ENV_GOODBYE) {
+        route_peer_goodbye(router, env);
     } else {
-        late(router);
+        struct env_map_node *node = env_map_find(&router->requests, &env->id);
+        if (node != NULL) {
+            take_about(DYN_CONTAINER_OF(node, struct route_request, node), env_p);
+        } else {
+            route_late(router);
+        }
     }
     env_free(env_p);
+}
+
+/* ---- life ---- */
+
+static bool
+is_any(const struct route_request *rq, const void *arg)
+{
+    (void)rq;
+    (void)arg;
+    return true;
+}
+
+static void
+end_for_drain(struct route_request *rq, const void *arg)
+{
+    (void)arg;
+    if (rq->successor != NULL) {
+        route_refuse(rq->router, rq->successor, ERR_DRAINING);
+        env_free(&rq->successor);
+    }
+    route_cancel_attempt(rq, ERR_DRAINING, "drain");
+}
+
+static void
+cut_drain(struct bus_timer *timer)
+{
+    struct router *router = DYN_CONTAINER_OF(timer, struct router, drain);
+    uint64_t now_us = bus_loop_now_us(router->loop);
+    uint64_t left_ms = router->drain_until_us > now_us ? (router->drain_until_us - now_us) / 1000 : 0;
+    router->grace_ms = left_ms / 2 < ROUTE_CANCEL_GRACE_MS ? (uint32_t)(left_ms / 2) : ROUTE_CANCEL_GRACE_MS;
+    router->is_cut = true;
+    route_sweep(router, is_any, end_for_drain, NULL);
+}
+
+/* Owners in this process are idle by now; those in others were told by the ports, and what they sent before
+ * they heard it is still taken. */
+static void
+router_drain(void *self, uint64_t deadline_us)
+{
+    struct router *router = self;
+    uint64_t now_us = bus_loop_now_us(router->loop);
+    uint64_t left_ms = deadline_us > now_us ? (deadline_us - now_us) / 1000 : 0;
+    router->is_draining = true;
+    router->drain_until_us = deadline_us;
+    bus_timer_arm(router->loop, &router->drain, left_ms * ROUTE_DRAIN_PERCENT / 100);
+    look_whether_idle(router);
 }
 
 void *
 router_new(const struct router_options *options)
 {
-    DYN_ASSERT(options->n_targets <= ROUTE_TARGETS_MAX);
     struct router *router = dyn_zalloc(sizeof *router);
     router->options = *options;
+    route_members_init(&router->members, options->targets, options->n_targets);
+    router->metrics.addr = options->metrics;
+    router->grace_ms = ROUTE_CANCEL_GRACE_MS;
+    router->drain.fire = cut_drain;
     router->strategy = &route_strategy_single;
     env_map_init(&router->requests);
+    dyn_list_init(&router->parked);
     dyn_list_init(&router->spare);
     uint64_t seed = options->seed;
     if (seed == 0) {
@@ -206,6 +303,7 @@ router_start(void *self, bus_actor_t *me, struct dyn_err *err)
     struct router *router = self;
     router->me = me;
     router->loop = bus_actor_loop(me);
+    router->started_us = bus_loop_now_us(router->loop);
     return 0;
 }
 
@@ -213,22 +311,23 @@ static void
 router_stop(void *self)
 {
     struct router *router = self;
+    router->is_draining = false; /* nothing is reported any more */
     for (struct env_map_node *node; (node = env_map_any(&router->requests)) != NULL;) {
         route_request_free(DYN_CONTAINER_OF(node, struct route_request, node));
     }
     for (struct dyn_list *link; (link = dyn_list_pop(&router->spare)) != NULL;) {
-        struct route_request *rq = DYN_CONTAINER_OF(link, struct route_request, spare_link);
-        bus_timer_fini(&rq->deadline);
-        free(rq);
+        request_fini(DYN_CONTAINER_OF(link, struct route_request, link));
     }
+    bus_timer_fini(&router->drain);
     env_map_fini(&router->requests);
+    route_members_fini(&router->members);
     free(router);
 }
 
-/* No drain of its own: owners hold what is in flight, and a router answers until they have nothing left. */
 const struct bus_actor_ops router_actor_ops = {
     .kind = "router",
     .start = router_start,
     .receive = router_receive,
+    .drain = router_drain,
     .stop = router_stop,
 };

@@ -12,6 +12,8 @@ copy_text(char *out, size_t size, const char *text)
 
 /* So much of a model's name is repeated to its client, in whole characters. */
 enum { MODEL_SHOWN_MAX = 100 };
+/* What is over now may have room in a moment. */
+enum { ROUTE_SATURATED_RETRY_S = 1 };
 
 static int
 shown_len(struct dyn_slice text)
@@ -50,6 +52,9 @@ route_step_admit(struct route_request *rq)
         struct dyn_slice text = env_copy(request, request->refuse_text);
         return route_fail(rq, request->refuse, text.data, NULL);
     }
+    if (request->surface == ENV_SURFACE_METRICS) {
+        return ROUTE_STEP_METRICS;
+    }
     if (request->surface == ENV_SURFACE_MODELS || request->surface == ENV_SURFACE_MODEL) {
         rq->model = request->model;
         return ROUTE_STEP_LOCAL;
@@ -65,7 +70,7 @@ arm_deadline(struct route_request *rq)
     uint64_t asked_ms = rq->request->deadline_ms;
     uint64_t timeout_ms = asked_ms > 0 && asked_ms < limit_ms ? asked_ms : limit_ms;
     rq->deadline_us = bus_loop_now_us(router->loop) + timeout_ms * 1000;
-    bus_timer_arm(router->loop, &rq->deadline, timeout_ms);
+    route_arm(rq);
 }
 
 /* The owner learns that a stream is on its way, before its first byte: it keeps the client's connection
@@ -101,17 +106,32 @@ route_step_read(struct route_request *rq)
     }
     rq->model = env_copy(request, rq->facts.model); /* the body may go before the request does */
     arm_deadline(rq);
-    if (rq->facts.stream) {
+    if (rq->facts.stream && !request->track) { /* who tracks hears it with each dispatch */
         tell_owner_of_stream(rq);
     }
     return ROUTE_STEP_RESOLVE;
 }
 
+/* Workers that bring a target of their own have yet to find a router that has just begun. */
+static bool
+may_still_join(const struct route_request *rq, uint64_t *until_us)
+{
+    const struct router *router = rq->router;
+    *until_us = router->started_us + router->options.worker_wait_ms * UINT64_C(1000);
+    return router->options.accepts_new_targets && !rq->has_waited &&
+           bus_loop_now_us(router->loop) < *until_us;
+}
+
 enum route_step
 route_step_resolve(struct route_request *rq)
 {
-    const struct router_options *options = &rq->router->options;
-    rq->candidates = route_candidates(options->targets, options->n_targets, rq->model);
+    const struct route_members *members = &rq->router->members;
+    uint64_t until_us;
+    route_unpark(rq);
+    rq->candidates = route_candidates(members->targets, members->n_targets, rq->model);
+    if (rq->candidates == 0 && may_still_join(rq, &until_us)) {
+        return route_park(rq, until_us);
+    }
     if (rq->candidates == 0) {
         char text[200];
         (void)snprintf(text, sizeof text,
@@ -127,79 +147,42 @@ route_step_pick(struct route_request *rq)
 {
     struct router *router = rq->router;
     struct route_facts facts = {rq->request->surface, rq->model, rq->facts.stream};
-    struct route_view view = {router->options.targets, router->options.n_targets, rq->candidates};
+    struct route_view view = {router->members.targets, router->members.n_targets, rq->candidates};
+    rq->order.n = 0;
     router->strategy->order(&facts, &view, &router->rng, &rq->order);
+    route_walk_begin(rq);
     return ROUTE_STEP_SEND;
 }
 
 enum route_step
-route_step_send(struct route_request *rq)
+route_step_metrics(struct route_request *rq)
 {
-    struct router *router = rq->router;
-    uint64_t now_us = bus_loop_now_us(router->loop);
-    if (rq->next_target >= rq->order.n) {
-        return route_fail(rq, ERR_UPSTREAM_UNAVAILABLE, NULL, NULL);
-    }
-    if (now_us >= rq->deadline_us) {
-        return route_fail(rq, ERR_GATEWAY_TIMEOUT, NULL, NULL);
-    }
-    rq->target = &router->options.targets[rq->order.items[rq->next_target++]];
-    rq->attempt++;
-    struct env *attempt = env_clone_request(rq->request);
-    attempt->attempt = rq->attempt;
-    attempt->attempts_left = (uint32_t)router->options.config->max_attempts - rq->attempt;
-    attempt->target = rq->target->name; /* outlives the envelope's journey in this process */
-    attempt->model = env_copy(attempt, rq->model);
-    attempt->stream = rq->facts.stream;
-    attempt->facts = &rq->facts; /* kept until the attempt's END */
-    attempt->credit = rq->credit;
-    attempt->deadline_ms = (uint32_t)((rq->deadline_us - now_us + 999) / 1000); /* 0 would mean none */
-    if (bus_send(router->me, rq->target->addr, &attempt, NULL) != 0) {
-        env_free(&attempt);
-        rq->target = NULL;
-        return route_fail(rq, ERR_SATURATED, NULL, NULL);
-    }
-    return ROUTE_STEP_WAIT;
+    arm_deadline(rq);
+    return route_ask_metrics(rq);
 }
 
-static enum route_step
-attempt_failed(struct route_request *rq)
+/* A configured name outlives the envelope's journey in this process; an announced one may not. */
+static struct dyn_slice
+shown_name(const struct route_request *rq, struct env *env, struct dyn_slice name)
 {
-    if (rq->cancelled_for != ERR_NONE) {
-        rq->error = rq->cancelled_for;
-    } else {
-        rq->error = rq->inbound->error != ERR_NONE ? rq->inbound->error : ERR_INTERNAL;
-    }
-    return ROUTE_STEP_FAIL;
+    return rq->target->is_announced ? env_copy(env, name) : name;
 }
 
-enum route_step
-route_step_wait(struct route_request *rq)
+void
+route_name_answerer(const struct route_request *rq, struct env *env)
 {
-    if (rq->inbound == NULL) {
-        return ROUTE_STEP_PARKED;
-    }
-    if (rq->inbound->kind == ENV_CHUNK) {
-        return ROUTE_STEP_STREAM;
-    }
-    bool is_good = rq->inbound->outcome == ENV_OUTCOME_OK && !rq->has_gap;
-    return is_good ? ROUTE_STEP_REPLY : attempt_failed(rq);
-}
-
-/* What the owner may know of who answers. */
-static void
-name_answerer(const struct route_request *rq, struct env *env)
-{
-    env->attempts = rq->attempt;
     env->trace_id = env_copy(env, rq->request->trace_id);
+    env->redelivered = rq->redelivered + rq->request->redelivered;
+    env->attempts = 0;
     if (rq->target != NULL) {
-        env->provider = rq->target->provider;
-        env->target = rq->target->name;
+        env->attempts = rq->attempts;
+        env->provider = shown_name(rq, env, rq->target->provider);
+        env->target = shown_name(rq, env, rq->target->name);
     }
 }
 
-static int
-pass_to_owner(struct route_request *rq, struct env **env_p, struct dyn_err *err)
+int
+route_pass_to_owner(struct route_request *rq, struct env **env_p, struct dyn_err *err)
 {
     struct env *env = *env_p;
     env->attempt = 0;
@@ -207,54 +190,49 @@ pass_to_owner(struct route_request *rq, struct env **env_p, struct dyn_err *err)
     return bus_send(rq->router->me, rq->owner, env_p, err);
 }
 
-enum route_step
-route_step_stream(struct route_request *rq)
-{
-    struct env *chunk = rq->inbound;
-    struct dyn_err err;
-    rq->inbound = NULL;
-    if (rq->has_gap) {
-        env_free(&chunk); /* what comes behind a gap would look like the answer */
-        return ROUTE_STEP_WAIT;
-    }
-    if (!rq->begun) {
-        rq->begun = true;
-        rq->first_chunk_us = bus_loop_now_us(rq->router->loop);
-        rq->status = chunk->status;
-        dyn_block_unref(&rq->request->body); /* from here on no other attempt can be made */
-        name_answerer(rq, chunk);
-        if (rq->facts.stream && rq->cancelled_for == ERR_NONE) { /* else it times the grace */
-            bus_timer_disarm(&rq->deadline); /* a stream is bounded to its first content only */
-        }
-    }
-    if (pass_to_owner(rq, &chunk, &err) != 0) {
-        env_free(&chunk);
-        rq->has_gap = true;
-        bool is_full = err.code == DYN_E_FULL;
-        route_cancel_attempt(rq, is_full ? ERR_SATURATED : ERR_CLIENT_CLOSED,
-                             is_full ? "owner full" : "owner gone");
-    }
-    return ROUTE_STEP_WAIT;
-}
-
 /* Reports first: the owner takes the envelope. */
 static enum route_step
 finish(struct route_request *rq, struct env *end)
 {
-    name_answerer(rq, end);
-    if (!rq->is_probe) {
+    route_name_answerer(rq, end);
+    end->upstream_calls = rq->calls;
+    end->upstream_total_us = rq->upstream_us;
+    if (!rq->is_probe && rq->successor == NULL) { /* which goes on, and is told of when it ends */
         route_report(rq, end);
     }
-    if (pass_to_owner(rq, &end, NULL) != 0) {
+    if (route_pass_to_owner(rq, &end, NULL) != 0) {
         env_free(&end);
     }
     return ROUTE_STEP_DONE;
+}
+
+/* The owner holds the beginning of an answer whose worker was lost, and this one came as a whole. A CHUNK
+ * with the first number says that the former is to be forgotten. */
+static int
+start_over(struct route_request *rq, const struct env *end)
+{
+    struct env *first = env_new(ENV_CHUNK);
+    first->id = rq->node.id;
+    first->status = end->status;
+    first->content_type = env_copy(first, end->content_type);
+    for (size_t i = 0; i < end->n_headers; i++) {
+        env_add_header(first, end->headers[i].name, end->headers[i].value);
+    }
+    route_name_answerer(rq, first);
+    int failed = route_pass_to_owner(rq, &first, NULL);
+    env_free(&first);
+    return failed;
 }
 
 enum route_step
 route_step_reply(struct route_request *rq)
 {
     struct env *end = rq->inbound;
+    bool came_whole = rq->has_leftovers && rq->next_sequence == 0 && !end->stream;
+    if (came_whole && start_over(rq, end) != 0) {
+        rq->error = ERR_SATURATED;
+        return ROUTE_STEP_FAIL;
+    }
     rq->inbound = NULL;
     end->status = end->status != 0 ? end->status : rq->status;
     return finish(rq, end);
@@ -287,6 +265,9 @@ route_step_fail(struct route_request *rq)
     } else if (end->error != rq->error) {
         end->error_text = dyn_slice(NULL, 0); /* it speaks of the cancelled attempt, not of why */
     }
+    if (rq->error == ERR_SATURATED && end->retry_after_s == 0) {
+        end->retry_after_s = ROUTE_SATURATED_RETRY_S;
+    }
     end->outcome = rq->error == ERR_CLIENT_CLOSED ? ENV_OUTCOME_CANCELLED : ENV_OUTCOME_ERROR;
     end->error = rq->error;
     end->status = err_row(rq->error)->http; /* for an owner that has not written anything yet */
@@ -298,6 +279,10 @@ route_step_fail(struct route_request *rq)
 enum route_step
 route_step_done(struct route_request *rq)
 {
+    if (rq->successor != NULL) {
+        route_succeed(rq);
+        return ROUTE_STEP_ADMIT;
+    }
     route_request_free(rq);
     return ROUTE_STEP_PARKED;
 }

@@ -24,6 +24,8 @@ struct route_target {
     struct dyn_slice prefix;        /* also every model that begins so; absent: none */
     bus_addr_t addr;                /* its provider actor on this loop; 0: workers in other processes serve it */
     enum route_redeliver redeliver; /* unless the request says otherwise */
+    bool takes_any;    /* also any model that no other target declares */
+    bool is_announced; /* by a worker, not configured: only for models that no configured target serves */
 };
 
 struct route_facts {
@@ -64,6 +66,8 @@ route_order_push(struct route_order *order, size_t target)
     order->items[order->n++] = (uint8_t)target;
 }
 
-/* Which targets can serve the model: those that declare it; when none does, those that take any model.
- * So a target that takes any model never gets a prompt meant for another one's model. */
+/* Which targets can serve the model: configured ones that declare it; when none does, announced ones that do;
+ * then those that take any model, configured ones before announced ones. So a target that takes any model
+ * never gets a prompt meant for another one's model, and one that nobody configured none for a model that
+ * somebody did. */
 uint64_t route_candidates(const struct route_target *targets, size_t n_targets, struct dyn_slice model);

@@ -14,20 +14,23 @@ static const struct dyn_slice second_models[] = {DYN_SLICE_INIT("gpt"), DYN_SLIC
 static const struct route_target targets[] = {
     {.name = DYN_SLICE_INIT("first"),
      .provider = DYN_SLICE_INIT("openai"),
+     .addr = 1,
      .models = first_models,
      .n_models = 2},
     {.name = DYN_SLICE_INIT("second"),
      .provider = DYN_SLICE_INIT("mock"),
+     .addr = 1,
      .models = second_models,
      .n_models = 2},
-    {.name = DYN_SLICE_INIT("any"), .provider = DYN_SLICE_INIT("openai-compatible")},
+    {.name = DYN_SLICE_INIT("any"), .provider = DYN_SLICE_INIT("openai-compatible"), .addr = 1},
 };
 
 /* The END, or NULL; the caller frees it. */
 static struct env *
 answer_to(enum env_surface surface, const char *model, size_t n_targets)
 {
-    struct router router = {.options = {.targets = targets, .n_targets = n_targets}};
+    static struct router router;
+    route_members_init(&router.members, targets, n_targets);
     struct route_request rq = {.router = &router, .model = dyn_slice_str(model)};
     rq.request = env_new(ENV_REQUEST);
     rq.request->surface = surface;
@@ -41,6 +44,7 @@ answer_to(enum env_surface surface, const char *model, size_t n_targets)
         assert_int_equal(end->body_bytes, env_body_len(end));
     }
     env_free(&rq.request);
+    route_members_fini(&router.members);
     return end;
 }
 
@@ -87,9 +91,9 @@ health_lists_the_targets(void **state)
     (void)state;
     expect(ENV_SURFACE_HEALTH, NULL, 3, 200,
            "{\"status\":\"ok\",\"providers\":["
-           "{\"name\":\"first\",\"status\":\"available\",\"circuit\":\"closed\",\"models\":2},"
-           "{\"name\":\"second\",\"status\":\"available\",\"circuit\":\"closed\",\"models\":2},"
-           "{\"name\":\"any\",\"status\":\"available\",\"circuit\":\"closed\",\"models\":0}]}");
+           "{\"name\":\"first\",\"status\":\"available\",\"circuit\":\"closed\",\"models\":2,\"members\":1},"
+           "{\"name\":\"second\",\"status\":\"available\",\"circuit\":\"closed\",\"models\":2,\"members\":1},"
+           "{\"name\":\"any\",\"status\":\"available\",\"circuit\":\"closed\",\"models\":0,\"members\":1}]}");
     expect(ENV_SURFACE_HEALTH, NULL, 0, 503, "{\"status\":\"no_providers\",\"providers\":[]}");
 }
 
@@ -98,8 +102,8 @@ ready_is_who_can_route(void **state)
 {
     (void)state;
     expect(ENV_SURFACE_READY, NULL, 2, 200,
-           "{\"status\":\"ready\",\"targets\":[{\"name\":\"first\",\"routable\":true},"
-           "{\"name\":\"second\",\"routable\":true}]}");
+           "{\"status\":\"ready\",\"targets\":[{\"name\":\"first\",\"routable\":true,\"members\":1},"
+           "{\"name\":\"second\",\"routable\":true,\"members\":1}]}");
     expect(ENV_SURFACE_READY, NULL, 0, 503, "{\"status\":\"not_ready\",\"reason\":\"no routable targets\"}");
 }
 

@@ -1,0 +1,421 @@
+/* Joining, leaving, choosing; see members.h. After each change the crews and models of the targets that it
+ * touches are made anew: that is rare, and what is asked for each request lies ready. */
+#include "router/members.h"
+
+#include "core/log.h"
+#include "proto/dialects/dialect.h"
+
+#include <stdlib.h>
+
+/* ---- choosing ---- */
+
+static bool
+is_full(const struct route_member *member, size_t bytes)
+{
+    bool has_bytes = member->bytes_max == 0 || member->in_flight == 0 ||
+                     (bytes <= member->bytes_max && member->bytes <= member->bytes_max - bytes);
+    return (member->requests_max != 0 && member->in_flight >= member->requests_max) || !has_bytes;
+}
+
+static const struct ready_target *
+announced_as(const struct route_member *worker, struct dyn_slice target)
+{
+    for (size_t i = 0; i < worker->said.n_targets; i++) {
+        if (dyn_slice_eq(worker->said.targets[i].name, target)) {
+            return &worker->said.targets[i];
+        }
+    }
+    return NULL;
+}
+
+static bool
+announced_model(const struct route_member *member, const struct route_wish *wish)
+{
+    const struct ready_target *said = member->is_worker ? announced_as(member, wish->target) : NULL;
+    bool serves = said == NULL || said->any_model;
+    for (size_t i = 0; !serves && i < said->n_models; i++) {
+        serves = dyn_slice_eq(said->models[i], wish->model);
+    }
+    return serves;
+}
+
+enum route_pick
+route_member_pick(const struct route_crew *crew, const struct route_wish *wish, size_t *index)
+{
+    enum route_pick pick = ROUTE_PICK_NOBODY;
+    uint32_t fewest = UINT32_MAX;
+    for (size_t i = 0; i < crew->n; i++) {
+        size_t at = crew->turn + i < crew->n ? crew->turn + i : crew->turn + i - crew->n;
+        const struct route_member *member = crew->members[at];
+        bool is_good = !member->is_draining && member->addr != wish->avoid &&
+                       (!crew->by_model || announced_model(member, wish));
+        if (!is_good) {
+            continue;
+        }
+        if (is_full(member, wish->bytes)) {
+            pick = pick == ROUTE_PICK_NOBODY ? ROUTE_PICK_FULL : pick;
+        } else if (pick != ROUTE_PICK_FOUND || member->in_flight < fewest) {
+            pick = ROUTE_PICK_FOUND;
+            fewest = member->in_flight;
+            *index = at;
+        }
+    }
+    return pick;
+}
+
+bool
+route_crew_is_there(const struct route_crew *crew)
+{
+    for (size_t i = 0; i < crew->n; i++) {
+        if (!crew->members[i]->is_draining) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- targets and their crews ---- */
+
+static void
+gather_crew(struct route_members *members, size_t target)
+{
+    struct route_crew *crew = &members->crews[target];
+    bool has_own = target < members->n_configured && members->here[target].addr != 0;
+    crew->members = dyn_realloc(crew->members, (members->n_workers + 1) * sizeof(struct route_member *));
+    crew->n = 0;
+    if (has_own) {
+        crew->members[crew->n++] = &members->here[target];
+    }
+    for (size_t i = 0; i < members->n_workers; i++) {
+        if ((members->workers[i]->serves >> target) & 1) {
+            crew->members[crew->n++] = members->workers[i];
+        }
+    }
+    crew->turn = crew->n > 0 ? crew->turn % crew->n : 0;
+}
+
+static int
+compare(const void *left, const void *right)
+{
+    const struct dyn_slice *a = left;
+    const struct dyn_slice *b = right;
+    int order = memcmp(a->data, b->data, a->len < b->len ? a->len : b->len);
+    return order != 0 ? order : (a->len > b->len) - (a->len < b->len);
+}
+
+static size_t
+without_repeats(struct dyn_slice *models, size_t n)
+{
+    size_t kept = 0;
+    if (n > 1) {
+        qsort(models, n, sizeof *models, compare);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (kept == 0 || !dyn_slice_eq(models[i], models[kept - 1])) {
+            models[kept++] = models[i];
+        }
+    }
+    return kept;
+}
+
+/* What its workers say that a target without models of its own serves: everything that any of them does. */
+static void
+gather_models(struct route_members *members, size_t target)
+{
+    struct route_crew *crew = &members->crews[target];
+    struct route_target *row = &members->targets[target];
+    size_t n = 0;
+    row->takes_any = false;
+    for (size_t i = 0; i < crew->n; i++) {
+        const struct ready_target *said =
+            crew->members[i]->is_worker ? announced_as(crew->members[i], row->name) : NULL;
+        row->takes_any = row->takes_any || said == NULL || said->any_model;
+        if (said == NULL || said->n_models == 0) {
+            continue; /* of this process and without models of its own: it takes what comes */
+        }
+        crew->models = dyn_realloc(crew->models, (n + said->n_models) * sizeof *crew->models);
+        memcpy(crew->models + n, said->models, said->n_models * sizeof *crew->models);
+        n += said->n_models;
+    }
+    row->models = crew->models;
+    row->n_models = without_repeats(crew->models, n);
+}
+
+static void
+gather(struct route_members *members, uint64_t targets)
+{
+    for (size_t i = 0; i < members->n_targets; i++) {
+        if (((targets >> i) & 1) == 0) {
+            continue;
+        }
+        gather_crew(members, i);
+        if (members->crews[i].by_model) {
+            gather_models(members, i);
+        }
+    }
+}
+
+/* ---- announced targets ---- */
+
+/* A name that no configuration has vouched for stands in headers, logs and labels. */
+static bool
+is_plain(struct dyn_slice name)
+{
+    enum { PLAIN_MAX = 64 };
+    for (size_t i = 0; i < name.len; i++) {
+        char c = name.data[i];
+        bool is_letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (!is_letter && (c == '\0' || strchr("-_.:/@+", c) == NULL)) {
+            return false;
+        }
+    }
+    return name.len > 0 && name.len <= PLAIN_MAX;
+}
+
+/* Of a dialect or for surfaces that are not routed (yet). */
+static bool
+is_foreign(const struct ready_target *said)
+{
+    bool has_chat = (said->surfaces >> ENV_SURFACE_CHAT) & 1;
+    return !has_chat || dialect_find(said->dialect) == NULL;
+}
+
+static void
+forget_target(struct route_target *target)
+{
+    free((char *)(uintptr_t)target->name.data);
+    free((char *)(uintptr_t)target->provider.data);
+    *target = (struct route_target){.is_announced = true};
+}
+
+static size_t
+find_target(const struct route_members *members, struct dyn_slice name)
+{
+    size_t i = 0;
+    while (i < members->n_targets && !dyn_slice_eq(members->targets[i].name, name)) {
+        i++;
+    }
+    return i;
+}
+
+/* A place for one more: behind the others, or of one that nobody serves or means any more. */
+static size_t
+free_place(const struct route_members *members, uint64_t busy)
+{
+    for (size_t i = members->n_configured; i < members->n_targets; i++) {
+        if (members->crews[i].n == 0 && ((busy >> i) & 1) == 0) {
+            return i;
+        }
+    }
+    return members->n_targets;
+}
+
+static size_t
+add_target(struct route_members *members, const struct ready_target *said, uint64_t busy)
+{
+    size_t place = free_place(members, busy);
+    if (place == ROUTE_TARGETS_MAX) {
+        return place;
+    }
+    if (place == members->n_targets) {
+        members->n_targets++;
+        members->crews[place].by_model = true;
+        members->targets[place] = (struct route_target){.is_announced = true};
+    }
+    struct route_target *target = &members->targets[place];
+    struct dyn_slice provider = is_plain(said->provider) ? said->provider : said->name;
+    forget_target(target);
+    target->name = dyn_slice(dyn_strndup(said->name.data, said->name.len), said->name.len);
+    target->provider = dyn_slice(dyn_strndup(provider.data, provider.len), provider.len);
+    return place;
+}
+
+/* Which targets the worker is a member of; the word of refusal when there are none, or no room. */
+static const char *
+place_targets(struct route_members *members, const struct ready *said, const struct route_joining *joining,
+              uint64_t *serves)
+{
+    *serves = 0;
+    for (size_t i = 0; i < said->n_targets; i++) {
+        const struct ready_target *announced = &said->targets[i];
+        size_t at = find_target(members, announced->name);
+        bool is_new = at == members->n_targets;
+        bool is_welcome = !is_new || (joining->accepts_new_targets && is_plain(announced->name));
+        if (is_foreign(announced) || !is_welcome) {
+            dyn_log(DYN_LOG_WARN, "router.worker.target", "a target that a worker offers is ignored",
+                    DYN_LOG_SLICE("target", announced->name));
+            continue;
+        }
+        at = is_new ? add_target(members, announced, joining->busy | *serves) : at;
+        if (at == ROUTE_TARGETS_MAX) {
+            return "limit";
+        }
+        *serves |= UINT64_C(1) << at;
+    }
+    return *serves != 0 ? NULL : "role";
+}
+
+/* ---- joining and leaving ---- */
+
+struct route_member *
+route_members_find(const struct route_members *members, bus_addr_t addr)
+{
+    for (size_t i = 0; i < members->n_workers; i++) {
+        if (members->workers[i]->addr == addr) {
+            return members->workers[i];
+        }
+    }
+    return NULL;
+}
+
+struct route_member *
+route_members_named(const struct route_members *members, struct dyn_slice name)
+{
+    for (size_t i = 0; i < members->n_workers && name.len > 0; i++) {
+        if (dyn_slice_eq(members->workers[i]->name, name)) {
+            return members->workers[i];
+        }
+    }
+    return NULL;
+}
+
+static size_t
+count_models(const struct ready *said)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < said->n_targets; i++) {
+        n += said->targets[i].n_models;
+    }
+    return n;
+}
+
+static void
+forget_said(struct route_members *members, const struct route_member *worker)
+{
+    if (worker->ready != NULL) {
+        members->announced_bytes -= env_body_len(worker->ready);
+        members->announced_models -= worker->n_models;
+    }
+}
+
+static bool
+has_room(const struct route_members *members, const struct env *ready, const struct ready *said)
+{
+    bool is_new = route_members_find(members, ready->from) == NULL;
+    return (!is_new || members->n_workers < ROUTE_WORKERS_MAX) &&
+           members->announced_bytes + env_body_len(ready) <= ROUTE_ANNOUNCED_BYTES_MAX &&
+           members->announced_models + count_models(said) <= ROUTE_ANNOUNCED_MODELS_MAX;
+}
+
+static struct route_member *
+add_worker(struct route_members *members, bus_addr_t addr)
+{
+    struct route_member *worker = dyn_zalloc(sizeof *worker);
+    worker->addr = addr;
+    worker->is_worker = true;
+    size_t n = members->n_workers + 1;
+    members->workers = dyn_realloc(members->workers, n * sizeof(struct route_member *));
+    members->workers[members->n_workers++] = worker;
+    return worker;
+}
+
+/* It serves now what it said, and nothing else. */
+static void
+take_said(struct route_members *members, struct env *ready, const struct ready *said, uint64_t serves)
+{
+    struct route_member *worker = route_members_find(members, ready->from);
+    worker = worker != NULL ? worker : add_worker(members, ready->from);
+    uint64_t touched = worker->serves | serves;
+    struct env *former = worker->ready;
+    forget_said(members, worker);
+    worker->ready = ready;
+    worker->said = *said;
+    worker->n_models = count_models(said);
+    worker->serves = serves;
+    worker->name = ready->worker;
+    worker->is_draining = false;
+    worker->requests_max = ready->requests;
+    worker->bytes_max = ready->request_bytes;
+    members->announced_bytes += env_body_len(ready);
+    members->announced_models += worker->n_models;
+    gather(members, touched);
+    env_free(&former); /* no target shows its models any more */
+}
+
+const char *
+route_members_join(struct route_members *members, struct env **ready_p, const struct route_joining *joining,
+                   struct dyn_err *why)
+{
+    struct env *ready = *ready_p;
+    struct ready said;
+    uint64_t serves = 0;
+    if (ready->worker.len == 0) {
+        (void)dyn_err_set(why, DYN_E_INVALID, "READY: 'worker' is missing");
+        return "protocol";
+    }
+    if (ready_decode(dyn_block_slice(ready->body), &ready->arena, &said, why) != 0) {
+        return why->code == DYN_E_LIMIT ? "limit" : "protocol";
+    }
+    if (!has_room(members, ready, &said)) {
+        (void)dyn_err_set(why, DYN_E_LIMIT, "there are too many workers, or they serve too much");
+        return "limit";
+    }
+    const char *refusal = place_targets(members, &said, joining, &serves);
+    if (refusal != NULL) {
+        (void)dyn_err_set(why, DYN_E_INVALID, "none of its targets is served here, or there are too many");
+        return refusal;
+    }
+    *ready_p = NULL;
+    take_said(members, ready, &said, serves);
+    return NULL;
+}
+
+void
+route_members_leave(struct route_members *members, struct route_member *worker)
+{
+    size_t at = 0;
+    while (members->workers[at] != worker) {
+        at++;
+    }
+    members->n_workers--;
+    memmove(&members->workers[at], &members->workers[at + 1],
+            (members->n_workers - at) * sizeof(struct route_member *));
+    forget_said(members, worker);
+    gather(members, worker->serves);
+    env_free(&worker->ready);
+    free(worker);
+}
+
+void
+route_members_init(struct route_members *members, const struct route_target *targets, size_t n_targets)
+{
+    DYN_ASSERT(n_targets <= ROUTE_TARGETS_MAX);
+    *members = (struct route_members){.n_targets = n_targets, .n_configured = n_targets};
+    members->configured = targets;
+    members->here = dyn_zalloc((n_targets + 1) * sizeof *members->here);
+    for (size_t i = 0; i < n_targets; i++) {
+        members->targets[i] = targets[i];
+        members->here[i].addr = targets[i].addr;
+        members->crews[i].by_model = targets[i].n_models == 0 && targets[i].prefix.len == 0;
+        gather_crew(members, i);
+    }
+}
+
+void
+route_members_fini(struct route_members *members)
+{
+    for (size_t i = 0; i < members->n_workers; i++) {
+        env_free(&members->workers[i]->ready);
+        free(members->workers[i]);
+    }
+    for (size_t i = 0; i < members->n_targets; i++) {
+        free(members->crews[i].members);
+        free(members->crews[i].models);
+        if (i >= members->n_configured) {
+            forget_target(&members->targets[i]);
+        }
+    }
+    free(members->workers);
+    free(members->here);
+    *members = (struct route_members){0};
+}

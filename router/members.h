@@ -1,0 +1,96 @@
+/* Who serves which target, as one router knows it: provider actors of its own process and workers that joined
+ * (proto/02-WORKER.md). Keeps the table of targets too, since workers bring models and whole targets with
+ * them. It sends nothing and knows no request; what is in flight is counted for it by the walker. */
+#pragma once
+
+#include "proto/ready.h"
+#include "router/strategy.h"
+
+/* Of one router. What workers said is kept as long as they are there. */
+enum {
+    ROUTE_WORKERS_MAX = 1024,
+    ROUTE_ANNOUNCED_BYTES_MAX = 16 * 1024 * 1024, /* bodies of READYs, all workers together */
+    ROUTE_ANNOUNCED_MODELS_MAX = 16 * 1024,       /* names in them */
+};
+
+/* One who takes REQUESTs. */
+struct route_member {
+    bus_addr_t addr;
+    bool is_worker; /* in another process: it may be lost */
+    bool is_draining;
+    uint32_t in_flight;
+    uint64_t bytes; /* bodies of what is in flight */
+    uint32_t requests_max; /* 0: any number */
+    uint64_t bytes_max;    /* 0: any; an idle one takes a body of any size */
+
+    /* Of a worker. */
+    struct dyn_slice name; /* unique in the fleet */
+    uint64_t serves;       /* bits: targets */
+    struct env *ready;     /* what it said; all its names lie there */
+    struct ready said;
+    size_t n_models; /* in `said`, all targets together */
+};
+
+/* The members of one target, those of this process first. */
+struct route_crew {
+    struct route_member **members;
+    size_t n;
+    size_t turn; /* who is looked at first the next time */
+    struct dyn_slice *models; /* those that workers gave the target; sorted, each once */
+    bool by_model; /* the target has no models of its own: a member serves those that it announced */
+};
+
+struct route_members {
+    struct route_target targets[ROUTE_TARGETS_MAX]; /* configured ones, then announced ones */
+    struct route_crew crews[ROUTE_TARGETS_MAX];     /* of the target with the same index */
+    size_t n_targets;
+    size_t n_configured;
+    const struct route_target *configured; /* as the options have them */
+    struct route_member *here;             /* n_configured; addr 0: there is none */
+    struct route_member **workers;         /* in the order in which they joined */
+    size_t n_workers;
+    size_t announced_bytes;
+    size_t announced_models;
+};
+
+/* `targets` outlive it. */
+void route_members_init(struct route_members *members, const struct route_target *targets, size_t n_targets);
+void route_members_fini(struct route_members *members);
+
+/* NULL when that address is no worker's. */
+struct route_member *route_members_find(const struct route_members *members, bus_addr_t addr);
+/* NULL: there is no worker of that name. */
+struct route_member *route_members_named(const struct route_members *members, struct dyn_slice name);
+
+struct route_joining {
+    bool accepts_new_targets;
+    uint64_t busy; /* announced targets that requests in flight may still mean: their place is not given away */
+};
+/* A READY: takes it and makes its sender a member; again: says anew what it serves. NULL, or the word of the
+ * GOODBYE with which it is refused, and *why in a sentence; one that was a member still is then. Who had the same
+ * name before must be gone. */
+const char *route_members_join(struct route_members *members, struct env **ready_p,
+                               const struct route_joining *joining, struct dyn_err *why);
+/* The worker is gone, and freed. */
+void route_members_leave(struct route_members *members, struct route_member *worker);
+
+/* What a dispatch needs of a member. */
+struct route_wish {
+    struct dyn_slice target;
+    struct dyn_slice model;
+    size_t bytes;     /* of the body */
+    bus_addr_t avoid; /* 0: nobody */
+};
+enum route_pick { ROUTE_PICK_NOBODY, ROUTE_PICK_FULL, ROUTE_PICK_FOUND };
+/* The member with the fewest in flight, of equals the next in turn. None that drains or did not announce the
+ * model. FULL: there are some, all at their budgets. Pure. *index: in the crew. */
+enum route_pick route_member_pick(const struct route_crew *crew, const struct route_wish *wish, size_t *index);
+
+/* There is a member that drains not. */
+bool route_crew_is_there(const struct route_crew *crew);
+
+static inline struct route_crew *
+route_crew_of(struct route_members *members, const struct route_target *target)
+{
+    return &members->crews[target - members->targets];
+}

@@ -1,0 +1,179 @@
+/* Peers of the router in other processes come and go: workers join with READY, drain and leave with GOODBYE;
+ * owners are only heard of when they leave. What was lost with them is for the walker. */
+#include "core/log.h"
+#include "router/request.h"
+
+/* ---- workers ---- */
+
+static void
+log_worker(enum dyn_log_level level, const char *event, const char *text, const struct route_member *worker,
+           struct dyn_slice reason)
+{
+    dyn_log(level, event, text, DYN_LOG_SLICE("worker", worker->name), DYN_LOG_SLICE("reason", reason),
+            DYN_LOG_UINT("targets", (unsigned)__builtin_popcountll(worker->serves)),
+            DYN_LOG_UINT("in_flight", worker->in_flight));
+}
+
+static bool
+is_with(const struct route_request *rq, const void *worker)
+{
+    return rq->member == worker;
+}
+
+static void
+lose_worker_of(struct route_request *rq, const void *worker)
+{
+    (void)worker;
+    route_resume(rq, ROUTE_STEP_LOST);
+}
+
+/* Nothing may find it while its requests look for another one. */
+static void
+lose(struct router *router, struct route_member *worker, struct dyn_slice reason)
+{
+    log_worker(DYN_LOG_INFO, "router.worker.left", "a worker is gone", worker, reason);
+    worker->is_draining = true;
+    worker->name = dyn_slice(NULL, 0);
+    route_sweep(router, is_with, lose_worker_of, worker);
+    DYN_ASSERT(worker->in_flight == 0);
+    route_members_leave(&router->members, worker);
+}
+
+/* Those whose target got a member, and those whose model nobody served until now. */
+static void
+wake(struct router *router, uint64_t targets)
+{
+    struct dyn_list waiting;
+    dyn_list_init(&waiting);
+    dyn_list_splice(&waiting, &router->parked);
+    for (struct dyn_list *link; (link = dyn_list_pop(&waiting)) != NULL;) {
+        struct route_request *rq = DYN_CONTAINER_OF(link, struct route_request, parked_link);
+        bool concerns =
+            rq->step == ROUTE_STEP_RESOLVE || ((targets >> (rq->target - router->members.targets)) & 1) != 0;
+        if (concerns) {
+            route_run(rq);
+        } else {
+            dyn_list_append(&router->parked, &rq->parked_link);
+        }
+    }
+}
+
+/* Announced targets that requests in flight were promised. */
+static uint64_t
+busy_targets(const struct router *router)
+{
+    uint64_t busy = 0;
+    for (size_t i = 0; i < router->requests.n_buckets; i++) {
+        struct env_map_node *node = router->requests.buckets[i];
+        for (; node != NULL; node = node->next) {
+            busy |= DYN_CONTAINER_OF(node, struct route_request, node)->candidates;
+        }
+    }
+    return busy;
+}
+
+/* Different configurations are allowed, so that a fleet can be changed host by host; but nobody should have
+ * them without knowing. */
+static void
+compare_configs(struct router *router, const struct env *ready)
+{
+    for (size_t i = 0; i < router->members.n_workers && !router->has_warned_of_configs; i++) {
+        const struct env *other = router->members.workers[i]->ready;
+        bool differ = other->config_hash.len > 0 && ready->config_hash.len > 0 &&
+                      !dyn_slice_eq(other->config_hash, ready->config_hash);
+        if (differ) {
+            router->has_warned_of_configs = true;
+            dyn_log(DYN_LOG_WARN, "router.worker.config", "workers have different configurations",
+                    DYN_LOG_SLICE("worker", ready->worker), DYN_LOG_SLICE("other", other->worker));
+        }
+    }
+}
+
+/* Restarted under a fixed name, or connected anew before the loss of the former connection was noticed. */
+static void
+replace_namesake(struct router *router, const struct env *ready)
+{
+    const struct route_member *former = route_members_named(&router->members, ready->worker);
+    if (former != NULL && former->addr != ready->from) {
+        route_peer_cut(router, former->addr, "close");
+    }
+}
+
+void
+route_peer_ready(struct router *router, struct env **ready_p)
+{
+    bus_addr_t addr = (*ready_p)->from;
+    if (!router->options.accepts_workers) {
+        route_peer_cut(router, addr, "role");
+        return;
+    }
+    struct route_joining joining = {.accepts_new_targets = router->options.accepts_new_targets};
+    joining.busy = joining.accepts_new_targets ? busy_targets(router) : 0;
+    compare_configs(router, *ready_p);
+    replace_namesake(router, *ready_p);
+    struct dyn_err why;
+    const char *refusal = route_members_join(&router->members, ready_p, &joining, &why);
+    if (refusal != NULL) {
+        dyn_log(DYN_LOG_WARN, "router.worker.refused", "a worker that wanted to join was told to go",
+                DYN_LOG_STR("reason", refusal), DYN_LOG_STR("why", why.text));
+        route_peer_cut(router, addr, refusal);
+        return;
+    }
+    const struct route_member *worker = route_members_find(&router->members, addr);
+    log_worker(DYN_LOG_INFO, "router.worker.joined", "a worker joined", worker, dyn_slice(NULL, 0));
+    wake(router, worker->serves);
+}
+
+/* ---- owners ---- */
+
+static bool
+is_owned_by(const struct route_request *rq, const void *peer)
+{
+    bus_addr_t addr = *(const bus_addr_t *)peer;
+    return rq->owner == addr || (rq->successor != NULL && rq->successor->from == addr);
+}
+
+static void
+owner_is_gone(struct route_request *rq, const void *peer)
+{
+    bus_addr_t addr = *(const bus_addr_t *)peer;
+    if (rq->successor != NULL && rq->successor->from == addr) {
+        env_free(&rq->successor);
+    }
+    if (rq->owner == addr) {
+        rq->owner = 0;
+        route_cancel_attempt(rq, ERR_CLIENT_CLOSED, "owner");
+    }
+}
+
+/* ---- both ---- */
+
+void
+route_peer_goodbye(struct router *router, const struct env *goodbye)
+{
+    struct route_member *worker = route_members_find(&router->members, goodbye->from);
+    bool drains = dyn_slice_is(goodbye->reason, "drain");
+    if (worker != NULL && drains) {
+        log_worker(DYN_LOG_INFO, "router.worker.drains", "a worker takes nothing new", worker,
+                   goodbye->reason);
+        worker->is_draining = true;
+    } else if (worker != NULL) {
+        lose(router, worker, goodbye->reason);
+    } else if (!drains) { /* an owner that drains waits for its answers */
+        route_sweep(router, is_owned_by, owner_is_gone, &goodbye->from);
+    }
+}
+
+void
+route_peer_cut(struct router *router, bus_addr_t peer, const char *reason)
+{
+    struct route_member *worker = route_members_find(&router->members, peer);
+    struct env *goodbye = env_new(ENV_GOODBYE);
+    goodbye->reason = env_copy(goodbye, dyn_slice_str(reason));
+    if (bus_send(router->me, peer, &goodbye, NULL) != 0) {
+        env_free(&goodbye); /* it is gone already */
+    }
+    if (worker != NULL) {
+        lose(router, worker, dyn_slice_str(reason));
+    }
+}
