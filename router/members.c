@@ -181,11 +181,14 @@ is_foreign(const struct ready_target *said)
 }
 
 static void
-forget_target(struct route_target *target)
+forget_target(struct route_members *members, size_t place)
 {
-    free((char *)(uintptr_t)target->name.data);
-    free((char *)(uintptr_t)target->provider.data);
-    *target = (struct route_target){.is_announced = true};
+    struct route_crew *crew = &members->crews[place];
+    free(crew->name);
+    free(crew->provider);
+    crew->name = NULL;
+    crew->provider = NULL;
+    members->targets[place] = (struct route_target){.is_announced = true};
 }
 
 static size_t
@@ -220,13 +223,14 @@ add_target(struct route_members *members, const struct ready_target *said, uint6
     if (place == members->n_targets) {
         members->n_targets++;
         members->crews[place].by_model = true;
-        members->targets[place] = (struct route_target){.is_announced = true};
     }
-    struct route_target *target = &members->targets[place];
+    struct route_crew *crew = &members->crews[place];
     struct dyn_slice provider = is_plain(said->provider) ? said->provider : said->name;
-    forget_target(target);
-    target->name = dyn_slice(dyn_strndup(said->name.data, said->name.len), said->name.len);
-    target->provider = dyn_slice(dyn_strndup(provider.data, provider.len), provider.len);
+    forget_target(members, place);
+    crew->name = dyn_strndup(said->name.data, said->name.len);
+    crew->provider = dyn_strndup(provider.data, provider.len);
+    members->targets[place].name = dyn_slice_str(crew->name);
+    members->targets[place].provider = dyn_slice_str(crew->provider);
     return place;
 }
 
@@ -412,7 +416,7 @@ route_members_fini(struct route_members *members)
         free(members->crews[i].members);
         free(members->crews[i].models);
         if (i >= members->n_configured) {
-            forget_target(&members->targets[i]);
+            forget_target(members, i);
         }
     }
     free(members->workers);

@@ -37,6 +37,8 @@ struct route_crew {
     size_t n;
     size_t turn; /* who is looked at first the next time */
     struct dyn_slice *models; /* those that workers gave the target; sorted, each once */
+    char *name;     /* of an announced target */
+    char *provider; /* the same */
     bool by_model; /* the target has no models of its own: a member serves those that it announced */
 };
 

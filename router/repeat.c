@@ -77,20 +77,25 @@ supersede(struct route_request *rq, struct env **request_p)
     route_cancel_attempt(rq, ERR_CLIENT_CLOSED, "repeated");
 }
 
-void
-route_repeated(struct route_request *rq, struct env **request_p)
+/* Its owner sends again, or nobody waits for the former one, or it is one question asked twice. */
+static bool
+may_supersede(const struct route_request *rq, const struct env *request)
 {
-    const struct env *request = *request_p;
     const struct env *latest = rq->successor != NULL ? rq->successor : rq->request;
     bool is_sent_again = request->epoch > latest->epoch;
     bool was_given_up = rq->owner == 0 || rq->cancelled_for == ERR_CLIENT_CLOSED;
-    if (!has_same_key(rq, request)) {
-        route_refuse(rq->router, request, ERR_DUPLICATE_ID);
-    } else if (can_join(rq, request)) {
-        join(rq, request);
-    } else if (is_sent_again || was_given_up || (route_may_start_over(rq) && is_same_question(rq, request))) {
+    return is_sent_again || was_given_up || (route_may_start_over(rq) && is_same_question(rq, request));
+}
+
+void
+route_repeated(struct route_request *rq, struct env **request_p)
+{
+    bool is_theirs = has_same_key(rq, *request_p);
+    if (is_theirs && can_join(rq, *request_p)) {
+        join(rq, *request_p);
+    } else if (is_theirs && may_supersede(rq, *request_p)) {
         supersede(rq, request_p);
     } else {
-        route_refuse(rq->router, request, ERR_DUPLICATE_ID);
+        route_refuse(rq->router, *request_p, ERR_DUPLICATE_ID);
     }
 }

@@ -88,7 +88,8 @@ attempts_left(const struct route_request *rq)
 {
     uint64_t targets = rq->order.n - rq->next_target + 1;
     uint64_t budget = attempts_max(rq) >= rq->attempt ? attempts_max(rq) - rq->attempt + 1 : 1;
-    return targets < budget ? targets : budget;
+    uint64_t left = targets < budget ? targets : budget;
+    return left > 0 ? left : 1;
 }
 
 /* What is left, divided by the attempts left. The last attempt has all of it, and no timer of its own. */
