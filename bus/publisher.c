@@ -170,14 +170,22 @@ stamp(struct publisher *publisher, struct env *env, struct topic *topic)
     return 0;
 }
 
-static void
-tell_hooks(struct publisher *publisher, struct env **env_p)
+/* Actors of this process that want it too. */
+static bus_addr_t
+listener_of(const struct publisher *publisher, struct dyn_slice topic)
 {
-    struct dyn_slice topic = (*env_p)->topic;
     size_t len = sizeof hooks_prefix - 1;
-    bool is_theirs = topic.len >= len && memcmp(topic.data, hooks_prefix, len) == 0;
-    if (publisher->options.also != 0 && is_theirs &&
-        bus_send(publisher->me, publisher->options.also, env_p, NULL) != 0) {
+    if (topic.len >= len && memcmp(topic.data, hooks_prefix, len) == 0) {
+        return publisher->options.also;
+    }
+    return dyn_slice_is(topic, EVENT_NODE_COUNTERS) ? publisher->options.metrics : 0;
+}
+
+static void
+tell_listener(struct publisher *publisher, struct env **env_p)
+{
+    bus_addr_t to = listener_of(publisher, (*env_p)->topic);
+    if (to != 0 && bus_send(publisher->me, to, env_p, NULL) != 0) {
         count(&publisher->options.counts->unheard, 1);
     }
 }
@@ -198,7 +206,7 @@ publish(struct publisher *publisher, struct env **env_p)
     event_ring_push(&publisher->ring, env->event_sequence, topic->name, env->body);
     count(&publisher->options.counts->published, 1);
     atomic_store_explicit(&publisher->options.counts->replay_bytes, publisher->ring.bytes, memory_order_relaxed);
-    tell_hooks(publisher, env_p);
+    tell_listener(publisher, env_p);
 }
 
 /* ---- replay ---- */

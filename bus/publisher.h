@@ -34,6 +34,7 @@ struct publisher_options {
     struct bus_process *process; /* node and keys; outlives the publisher */
     const char *endpoint;        /* of the PUB socket, copied; NULL: nothing is bound */
     bus_addr_t  also;            /* who gets the events of requests too; 0: nobody */
+    bus_addr_t  metrics;         /* who gets what processes tell of themselves (gateway.node.counters); 0: nobody */
     size_t      replay_bytes;    /* 0: PUBLISHER_REPLAY_BYTES */
     struct publisher_counts *counts; /* outlives it; NULL: not counted */
 };

@@ -103,8 +103,8 @@ take_family(const struct addrinfo *list, int family, struct bus_addresses *addre
 }
 
 /* A host with addresses of both families is one peer, not two: IPv4 where there is any. */
-static int
-system_lookup(void *self, const char *host, struct bus_addresses *addresses, struct dyn_err *err)
+int
+bus_lookup_system(void *self, const char *host, struct bus_addresses *addresses, struct dyn_err *err)
 {
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
     struct addrinfo *list = NULL;
@@ -280,7 +280,7 @@ bus_resolver_new_with(bus_lookup_fn *lookup, void *self)
 bus_resolver_t *
 bus_resolver_new(void)
 {
-    return bus_resolver_new_with(system_lookup, NULL);
+    return bus_resolver_new_with(bus_lookup_system, NULL);
 }
 
 /* Waits for threads that wait for a question, not for one that waits for a name server. */

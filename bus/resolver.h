@@ -19,6 +19,7 @@ struct bus_addresses {
 
 /* May block; any thread. -1 with err. Tests bring their own. */
 typedef int bus_lookup_fn(void *self, const char *host, struct bus_addresses *addresses, struct dyn_err *err);
+int bus_lookup_system(void *self, const char *host, struct bus_addresses *addresses, struct dyn_err *err);
 bus_resolver_t *bus_resolver_new_with(bus_lookup_fn *lookup, void *self);
 
 /* Is it a number, or the name of this host that is the same everywhere? Then what it stands for. */

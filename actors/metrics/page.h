@@ -1,0 +1,16 @@
+/* The page that GET /metrics answers: everything of proto/metrics.def, from figures that are given. */
+#pragma once
+
+#include "proto/request_metrics.h"
+
+struct metrics_facts {
+    request_metrics_t *requests;
+    struct node_values values; /* of all processes */
+    unsigned nodes;
+    unsigned configs;         /* different ones */
+    struct dyn_slice config;  /* hash of this process's; "" */
+    struct dyn_slice version;
+    uint64_t events_missed;
+};
+
+void metrics_write_page(const struct metrics_facts *facts, struct dyn_buf *out);

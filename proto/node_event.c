@@ -1,0 +1,140 @@
+/* See node_event.h. */
+#include "proto/node_event.h"
+
+#include "core/buf.h"
+#include "proto/mp.h"
+
+#include <msgpack.h>
+
+/* Keys and values: ours twice over, for those of later versions. */
+enum { REPORT_VALUES_MAX = 4 * NODE_VALUES + 64, ORIGIN_LEN = 32 };
+
+static int
+append(void *out, const char *data, size_t len)
+{
+    dyn_buf_add(out, data, len);
+    return 0;
+}
+
+static void
+pack_text(msgpack_packer *packer, struct dyn_slice text)
+{
+    (void)msgpack_pack_str(packer, text.len);
+    (void)msgpack_pack_str_body(packer, text.data, text.len);
+}
+
+static void
+pack_member(msgpack_packer *packer, const char *name, struct dyn_slice text)
+{
+    pack_text(packer, dyn_slice_str(name));
+    pack_text(packer, text);
+}
+
+/* What is zero is left out. */
+static void
+pack_values(msgpack_packer *packer, const struct node_values *values)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < NODE_VALUES; i++) {
+        n += values->values[i] != 0 ? 1 : 0;
+    }
+    pack_text(packer, DYN_SLICE("values"));
+    (void)msgpack_pack_map(packer, n);
+    for (size_t i = 0; i < NODE_VALUES; i++) {
+        if (values->values[i] != 0) {
+            pack_text(packer, dyn_slice_str(node_value_rows[i].name));
+            (void)msgpack_pack_uint64(packer, values->values[i]);
+        }
+    }
+}
+
+dyn_block_t *
+node_report_encode(const struct node_report *report)
+{
+    struct dyn_buf out = DYN_BUF_INIT;
+    msgpack_packer packer;
+    msgpack_packer_init(&packer, &out, append);
+    (void)msgpack_pack_map(&packer, 4);
+    pack_member(&packer, "origin", report->origin);
+    pack_member(&packer, "config", report->config);
+    pack_member(&packer, "version", report->version);
+    pack_values(&packer, &report->values);
+    dyn_block_t *block = dyn_block_copy(0, dyn_buf_slice(&out));
+    dyn_buf_fini(&out);
+    return block;
+}
+
+static void
+set_value(struct node_values *values, struct dyn_slice name, uint64_t number)
+{
+    for (size_t i = 0; i < NODE_VALUES; i++) {
+        if (dyn_slice_is(name, node_value_rows[i].name)) {
+            values->values[i] = number;
+        }
+    }
+}
+
+/* The cursor is at a value of any type; it is behind it afterwards. */
+static void
+read_values(struct mp_cursor *cursor, struct node_values *values)
+{
+    struct mp_cursor at = *cursor;
+    struct mp_value head;
+    mp_skip(cursor);
+    if (!mp_next(&at, &head) || head.type != MP_MAP) {
+        return;
+    }
+    for (uint64_t i = 0; i < head.number; i++) {
+        struct mp_value key;
+        struct mp_value value;
+        (void)mp_next(&at, &key);
+        struct mp_cursor number = at;
+        mp_skip(&at);
+        if (key.type != MP_STR) {
+            return;
+        }
+        if (mp_next(&number, &value) && value.type == MP_UINT) {
+            set_value(values, key.bytes, value.number);
+        }
+    }
+}
+
+static void
+read_text(struct mp_cursor *cursor, struct dyn_slice *text)
+{
+    struct mp_cursor at = *cursor;
+    struct mp_value value;
+    mp_skip(cursor);
+    if (mp_next(&at, &value) && value.type == MP_STR) {
+        *text = value.bytes;
+    }
+}
+
+int
+node_report_decode(struct dyn_slice map, struct node_report *report)
+{
+    *report = (struct node_report){.origin = {NULL, 0}};
+    struct mp_cursor cursor = mp_cursor(map);
+    struct mp_value head;
+    if (mp_check(map, REPORT_VALUES_MAX, NULL) != 0 || !mp_next(&cursor, &head) || head.type != MP_MAP) {
+        return -1;
+    }
+    for (uint64_t i = 0; i < head.number; i++) {
+        struct mp_value key;
+        if (!mp_next(&cursor, &key) || key.type != MP_STR) {
+            return -1;
+        }
+        if (dyn_slice_is(key.bytes, "values")) {
+            read_values(&cursor, &report->values);
+        } else if (dyn_slice_is(key.bytes, "origin")) {
+            read_text(&cursor, &report->origin);
+        } else if (dyn_slice_is(key.bytes, "config")) {
+            read_text(&cursor, &report->config);
+        } else if (dyn_slice_is(key.bytes, "version")) {
+            read_text(&cursor, &report->version);
+        } else {
+            mp_skip(&cursor);
+        }
+    }
+    return report->origin.len == ORIGIN_LEN ? 0 : -1;
+}
