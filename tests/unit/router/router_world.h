@@ -244,7 +244,7 @@ about(struct world *world, enum who who, enum env_kind kind, struct env_id id, u
     say(world, who, env);
 }
 
-static struct env *
+static DYN_UNUSED struct env *
 chunk_of(const struct env *request, uint32_t sequence, struct dyn_slice bytes)
 {
     struct env *chunk = env_about(ENV_CHUNK, request);

@@ -531,8 +531,7 @@ what_a_router_cannot_take_is_refused(void **state)
     struct hub *hub = hub_new_with(BUS_ROLE_EDGE, NULL, (struct ports_options){.process = NULL}, 2000);
     struct env *request = request_of(1, 1000);
     bus_addr_t router = ports_router_of(&hub->ports, &request->id);
-    struct crowd crowd = {
-        {hub, &ports_client_ops, &hub->peers[0], request}, request_of(9, 1900), router};
+    struct crowd crowd = {{hub, &ports_client_ops, &hub->peers[0], request}, request_of(9, 1900), router};
     stage_do(&hub->stage, say_beside_other_mail, &crowd);
     assert_int_equal(routers_take(hub, ENV_REQUEST)->id.bytes[0], 9);
     assert_refused(hub, 0, 1, ERR_SATURATED);
@@ -552,8 +551,7 @@ a_chunk_that_a_router_cannot_take_ends_its_attempt(void **state)
     chunk->attempt = 2;
     chunk->epoch = 1;
     bus_addr_t router = ports_router_of(&hub->ports, &chunk->id);
-    struct crowd crowd = {
-        {hub, &ports_worker_ops, &hub->peers[0], chunk}, request_of(9, 1900), router};
+    struct crowd crowd = {{hub, &ports_worker_ops, &hub->peers[0], chunk}, request_of(9, 1900), router};
     stage_do(&hub->stage, say_beside_other_mail, &crowd);
     assert_int_equal(routers_take(hub, ENV_REQUEST)->id.bytes[0], 9);
     struct env *end = routers_take(hub, ENV_END);
