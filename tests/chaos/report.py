@@ -4,6 +4,7 @@ from client import ANSWERED, ERROR, STREAM_ERROR, UNANSWERED
 from upstream import by_number
 
 SHOWN = 8  # of each kind of failure
+SLOWEST = 4
 
 
 def explain_extra(calls, faults):
@@ -97,9 +98,22 @@ class Sum:
         if self.load.gone_with_edge:
             print(f"  requests whose own edge was killed: {len(self.load.gone_with_edge)}")
         print(f"  requests sent again on another connection, since a kept one closed without a byte: {self.load.repeats}")
-        durations = sorted(request.ended - request.began for request in self.load.requests.values())
-        if durations:
-            print(f"  a request took {durations[len(durations) // 2]:.2f} s in the median, {durations[-1]:.2f} s at most")
+        self.show_slowest()
+
+    def show_slowest(self):
+        slowest = sorted(self.load.requests.values(), key=lambda request: request.began - request.ended)
+        if not slowest:
+            return
+        median = slowest[len(slowest) // 2]
+        print(f"  a request took {median.ended - median.began:.2f} s in the median; longest:")
+        calls = by_number(self.calls)
+        for request in slowest[:SLOWEST]:
+            steps = ", ".join(
+                f"{call.member} at {call.began - request.began:.1f} ({call.end} at {(call.ended or 0) - request.began:.1f})"
+                for call in calls.get(request.number, [])
+            )
+            began = request.began - self.run.began
+            print(f"    {request.number} of {began:.1f}: {request.ended - request.began:.1f} s, {request.verdict.outcome}: {steps}")
 
     def last_line(self, seed, mode):
         return (
