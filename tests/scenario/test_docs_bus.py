@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -70,8 +71,9 @@ class Program:
         return line
 
     def end(self):
-        self.child.send_signal(signal.SIGKILL)
-        self.child.wait()
+        if self.child.poll() is None:
+            self.child.send_signal(signal.SIGKILL)
+            self.child.wait()
         self.child.stdout.close()
 
 
@@ -109,6 +111,28 @@ def test_clients_of_the_page(dev, number):
     done = dev.run(programs[number], "python")
     assert done.returncode == 0 and "This answer comes from the mock of Dynabus." in done.stdout, done
     assert done.stderr == ""
+
+
+# ---- write-a-provider-worker.md ----
+
+
+def models_of(dev):
+    return [model["id"] for model in request_once(dev.port, "GET", "/v1/models").json()["data"]]
+
+
+def test_worker_of_the_page(dev, program):
+    """Its model is there, answers, and is gone with it."""
+    (worker,) = blocks("write-a-provider-worker.md", "python")
+    running = program(dev.here(worker))
+    dev.process.wait_until(lambda: "shout" in models_of(dev), "serving the worker's model")
+    (commands,) = [block for block in blocks("write-a-provider-worker.md", "sh") if "curl" in block]
+    done = dev.run(commands.replace("curl", "curl -sS --fail"))
+    assert done.returncode == 0 and '"shout"' in done.stdout and '"HELLO"' in done.stdout, done
+    time.sleep(3)  # longer than a silent worker lives: it says heartbeats
+    assert chat(dev.port, "shout").json()["choices"][0]["message"]["content"] == "HELLO"
+    running.end()
+    dev.process.wait_until(lambda: "shout" not in models_of(dev), "without it")
+    assert chat(dev.port, "shout").status == 404
 
 
 # ---- subscribe-to-events.md ----
