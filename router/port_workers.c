@@ -3,6 +3,70 @@
 #include "core/log.h"
 #include "router/ports_impl.h"
 
+#include <stdlib.h>
+
+/* ---- which router ---- */
+
+static struct ports_call *
+find_call(const struct ports *ports, const struct env_id *id)
+{
+    struct env_map_node *node = env_map_find(&ports->calls, id);
+    return node != NULL ? DYN_CONTAINER_OF(node, struct ports_call, node) : NULL;
+}
+
+static bus_addr_t
+router_of_answer(const struct ports *ports, const struct env_id *id)
+{
+    const struct ports_call *call = find_call(ports, id);
+    return call != NULL ? call->router : ports_router_of(ports, id);
+}
+
+static void
+forget_call(struct ports *ports, struct ports_call *call)
+{
+    env_map_remove(&ports->calls, &call->node);
+    free(call);
+}
+
+void
+ports_forget_calls(struct ports *ports, bus_addr_t worker)
+{
+    for (size_t i = 0; i < ports->calls.n_buckets; i++) {
+        struct env_map_node *next;
+        for (struct env_map_node *node = ports->calls.buckets[i]; node != NULL; node = next) {
+            struct ports_call *call = DYN_CONTAINER_OF(node, struct ports_call, node);
+            next = node->next;
+            if (worker == 0 || call->worker == worker) {
+                forget_call(ports, call);
+            }
+        }
+    }
+}
+
+/* Sent to another worker again: the former one's END, if it still comes, is nobody's. */
+static void
+on_sending(void *self, struct bus_peer *peer, struct env *env)
+{
+    struct ports *ports = self;
+    if (env->kind != ENV_REQUEST) {
+        return;
+    }
+    struct ports_call *call = find_call(ports, &env->id);
+    if (call == NULL && env->from == ports_router_of(ports, &env->id)) {
+        return;
+    }
+    if (call == NULL) {
+        call = dyn_zalloc(sizeof *call);
+        env_map_add(&ports->calls, &call->node, &env->id);
+    }
+    call->router = env->from;
+    call->worker = peer->addr;
+    call->attempt = env->attempt;
+    call->epoch = env->epoch;
+}
+
+/* ---- answers ---- */
+
 /* The router takes no more, and what came behind a hole would look like the answer: the attempt ends here,
  * for both. */
 static void
@@ -14,7 +78,7 @@ end_attempt(struct ports *ports, bus_addr_t worker, const struct env *chunk)
     end->error = ERR_SATURATED;
     cancel->reason = DYN_SLICE("full");
     ports_count(&ports->options.counters->chunks_lost);
-    if (bus_send_as(ports->me, worker, ports_router_of(ports, &chunk->id), &end, NULL) != 0) {
+    if (bus_send_as(ports->me, worker, router_of_answer(ports, &chunk->id), &end, NULL) != 0) {
         env_free(&end);
     }
     if (bus_send(ports->me, worker, &cancel, NULL) != 0) {
@@ -27,9 +91,15 @@ pass_answer(struct ports *ports, bus_addr_t worker, struct env **env_p)
 {
     const struct env *env = *env_p;
     struct dyn_err err;
-    bool is_lost = bus_send_as(ports->me, worker, ports_router_of(ports, &env->id), env_p, &err) != 0;
+    struct ports_call *call = find_call(ports, &env->id);
+    bool is_last = call != NULL && env->kind == ENV_END && call->worker == worker &&
+                   call->attempt == env->attempt && call->epoch == env->epoch;
+    bool is_lost = bus_send_as(ports->me, worker, router_of_answer(ports, &env->id), env_p, &err) != 0;
     if (is_lost && err.code == DYN_E_FULL) {
         end_attempt(ports, worker, *env_p);
+    }
+    if (is_last) {
+        forget_call(ports, call);
     }
 }
 
@@ -42,6 +112,9 @@ on_worker(void *self, struct bus_peer *peer, struct env **env_p)
         dyn_log(DYN_LOG_INFO, kind == ENV_READY ? "ports.worker.ready" : "ports.worker.goodbye",
                 kind == ENV_READY ? "a worker joins" : "a worker leaves", DYN_LOG_SLICE("node", peer->node),
                 DYN_LOG_SLICE("worker", (*env_p)->worker), DYN_LOG_SLICE("reason", (*env_p)->reason));
+        if (kind == ENV_GOODBYE && !dyn_slice_is((*env_p)->reason, "drain")) {
+            ports_forget_calls(ports, peer->addr);
+        }
         ports_tell_all(ports, peer->addr, env_p);
     } else if (kind == ENV_EVENT) {
         ports_publish(ports, peer->addr, env_p);
@@ -57,4 +130,8 @@ say_ready(void *self, struct env *ready)
     ready->role = DYN_SLICE("router");
 }
 
-const struct bus_remote_ops ports_worker_ops = {.receive = on_worker, .ready = say_ready};
+const struct bus_remote_ops ports_worker_ops = {
+    .receive = on_worker,
+    .sending = on_sending,
+    .ready = say_ready,
+};

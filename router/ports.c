@@ -113,6 +113,7 @@ ports_init(struct ports *ports, const struct ports_options *options)
     dyn_list_init(&ports->peers);
     dyn_list_init(&ports->requests);
     dyn_list_init(&ports->spare);
+    env_map_init(&ports->calls);
 }
 
 void
@@ -131,6 +132,8 @@ ports_fini(struct ports *ports)
     for (struct dyn_list *link; (link = dyn_list_pop(&ports->spare)) != NULL;) {
         free(DYN_CONTAINER_OF(link, struct ports_request, link));
     }
+    ports_forget_calls(ports, 0);
+    env_map_fini(&ports->calls);
     bus_timer_fini(&ports->drain_timer);
     free(ports->routers);
 }

@@ -25,6 +25,7 @@ struct ports {
     size_t n_requests;
     struct dyn_list spare; /* to use again */
     size_t n_spare;
+    struct env_map calls; /* struct ports_call, see there */
     uint8_t salt[16]; /* without CURVE ids are a connection's own, and not to be guessed */
     uint64_t idle_from_us;    /* while draining: not idle earlier */
     uint64_t give_up_at_us;
@@ -55,6 +56,16 @@ struct ports_request {
     uint32_t repeats;         /* REQUESTs with this id from the same peer that may still be refused */
 };
 
+/* A REQUEST on its way to a worker that ports_router_of() does not know the router of: one of an edge in this
+ * process, which hands its requests to the router of its own cell. Kept until the worker's END. */
+struct ports_call {
+    struct env_map_node node;
+    bus_addr_t router;
+    bus_addr_t worker; /* the last one, and which call it has */
+    uint32_t attempt;
+    uint32_t epoch;
+};
+
 static inline void
 ports_count(atomic_uint_fast64_t *counter)
 {
@@ -67,7 +78,7 @@ ports_count(atomic_uint_fast64_t *counter)
 void ports_init(struct ports *ports, const struct ports_options *options);
 void ports_started(struct ports *ports, bus_actor_t *me);
 void ports_fini(struct ports *ports);
-/* Which router works on a request: the same for all envelopes about it. */
+/* Which router works on a request that came over a port: the same for all envelopes about it. */
 bus_addr_t ports_router_of(const struct ports *ports, const struct env_id *id);
 /* READY and GOODBYE: to every router, in the peer's name. */
 void ports_tell_all(struct ports *ports, bus_addr_t peer, struct env **env_p);
@@ -86,3 +97,5 @@ void ports_client_free(struct ports_client *client);
 /* ---- port_workers.c ---- */
 
 extern const struct bus_remote_ops ports_worker_ops; /* self: struct ports */
+/* Those of one worker; 0: all. */
+void ports_forget_calls(struct ports *ports, bus_addr_t worker);

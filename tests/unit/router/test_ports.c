@@ -228,6 +228,71 @@ assert_refused(struct hub *hub, size_t peer, uint8_t number, enum err_code error
     routers_have_nothing(hub);
 }
 
+struct sent {
+    struct hub *hub;
+    struct remote_peer *peer;
+    struct env *env;
+};
+
+static void
+send_on_loop(void *arg)
+{
+    struct sent *sent = arg;
+    ports_worker_ops.sending(&sent->hub->ports, &sent->peer->peer, sent->env);
+}
+
+/* From the router of a cell to a worker, as its connection does it. */
+static void
+router_asks(struct hub *hub, size_t router, size_t peer, uint8_t number)
+{
+    struct env *request = request_of(number, 0);
+    request->attempt = 1;
+    stage_send(&hub->stage, &hub->routers[router], hub->peers[peer].peer.addr, request);
+    struct sent sent = {hub, &hub->peers[peer], extra_take(&hub->peers[peer].actor, ENV_REQUEST)};
+    stage_do(&hub->stage, send_on_loop, &sent);
+}
+
+static struct env *
+of_attempt(enum env_kind kind, uint8_t number, uint32_t attempt)
+{
+    struct env *env = about(kind, number);
+    env->attempt = attempt;
+    return env;
+}
+
+/* An edge of this process gives its requests to the router of its own cell, whatever their ids. */
+static void
+a_worker_s_answer_goes_to_the_router_that_asked(void **state)
+{
+    (void)state;
+    struct hub *hub = hub_new(BUS_ROLE_WORKER, NULL);
+    for (uint8_t number = 1; number <= 9; number++) {
+        for (size_t router = 0; router < ROUTERS; router++) {
+            router_asks(hub, router, 1, number);
+            worker_says(hub, 1, of_attempt(ENV_CHUNK, number, 1));
+            worker_says(hub, 1, of_attempt(ENV_END, number, 2)); /* of another attempt */
+            worker_says(hub, 0, of_attempt(ENV_END, number, 1)); /* of another worker */
+            worker_says(hub, 1, of_attempt(ENV_END, number, 1));
+            (void)extra_take(&hub->routers[router], ENV_CHUNK);
+            for (int i = 0; i < 3; i++) {
+                (void)extra_take(&hub->routers[router], ENV_END);
+            }
+            routers_have_nothing(hub);
+        }
+    }
+    assert_int_equal(hub->ports.calls.n, 0);
+    router_asks(hub, 0, 1, 1);
+    router_asks(hub, 1, 1, 2);
+    router_asks(hub, 2, 1, 3);
+    assert_true(hub->ports.calls.n > 0); /* not all of them are where their ids lead */
+    worker_says(hub, 1, about(ENV_GOODBYE, 0));
+    assert_int_equal(hub->ports.calls.n, 0);
+    for (size_t router = 0; router < ROUTERS; router++) {
+        (void)extra_take(&hub->routers[router], ENV_GOODBYE);
+    }
+    hub_free(hub);
+}
+
 /* ---- which router ---- */
 
 static void
@@ -709,6 +774,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_request_and_all_about_it_go_to_one_router),
+        cmocka_unit_test(a_worker_s_answer_goes_to_the_router_that_asked),
         cmocka_unit_test(a_client_s_ids_are_its_key_s),
         cmocka_unit_test(a_client_gets_its_own_id_back),
         cmocka_unit_test(a_repeated_id_goes_to_the_router),
