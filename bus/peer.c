@@ -303,6 +303,16 @@ hand_to_owner(struct peer *peer, struct env **env_p)
     remote->options.ops->receive(remote->options.self, &peer->view, env_p);
 }
 
+void
+peer_tell_owner_late(struct peer *peer, bool is_late)
+{
+    struct env *env = env_new(ENV_HEARTBEAT);
+    peer->is_late = is_late;
+    env->reason = is_late ? DYN_SLICE("late") : dyn_slice(NULL, 0);
+    hand_to_owner(peer, &env);
+    env_free(&env);
+}
+
 static void
 take_ready(struct peer *peer, struct env **env_p)
 {
@@ -385,6 +395,9 @@ peer_take(struct peer *peer, struct frames *frames)
         return;
     }
     peer->heard_us = bus_loop_now_us(remote->loop);
+    if (peer->is_late) {
+        peer_tell_owner_late(peer, false);
+    }
     count_received(remote, header.len + body.len);
     if (!peer->has_version) {
         learn_version(peer, header);

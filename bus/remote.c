@@ -200,9 +200,15 @@ look_after(struct peer *peer, uint64_t now_us)
     if (peer->state != PEER_OPEN) {
         return;
     }
-    if (expects_word && now_us - peer->heard_us > BUS_PEER_LOST_MS * US_PER_MS && !bytes_arrive(peer)) {
+    uint64_t silent_us = now_us - peer->heard_us;
+    if (expects_word && silent_us > BUS_PEER_LOST_MS * US_PER_MS && !bytes_arrive(peer)) {
         peer_leave(peer, "silent", true);
-    } else if (peer->view.is_ready && now_us - peer->sent_us >= BUS_TICK_MS * US_PER_MS) {
+        return;
+    }
+    if (peer->view.is_ready && !peer->is_late && silent_us > BUS_PEER_LATE_MS * US_PER_MS) {
+        peer_tell_owner_late(peer, true);
+    }
+    if (peer->view.is_ready && now_us - peer->sent_us >= BUS_TICK_MS * US_PER_MS) {
         peer_say(peer, ENV_HEARTBEAT, NULL);
     }
 }

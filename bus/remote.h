@@ -21,7 +21,8 @@ typedef struct bus_link bus_link_t;
 
 enum {
     BUS_HEARTBEAT_MS = 500,  /* a peer hears from us at least so often */
-    BUS_PEER_LOST_MS = 2000, /* silent for so long: lost */
+    BUS_PEER_LATE_MS = 1200, /* silent for so long, two heartbeats and some: late */
+    BUS_PEER_LOST_MS = 2000, /* ... lost */
     BUS_LINGER_MS = 1000,    /* what was sent before closing may still leave */
     BUS_RECONNECT_MIN_MS = 50, /* a link tries again after this, doubling up to the other, with jitter */
     BUS_RECONNECT_MAX_MS = 1000,
@@ -58,13 +59,15 @@ struct bus_peer {
 };
 
 struct bus_remote_ops {
-    /* An envelope of a peer, in order, never HEARTBEAT. Takes what it keeps of *env_p, the rest is freed.
+    /* An envelope of a peer, in order. Takes what it keeps of *env_p, the rest is freed.
      *   READY     the peer speaks: says who it is (a link's peer: the port has answered, the link is up).
      *             A client may do without, its first envelope is another one then.
      *   GOODBYE   reason `drain`: send it nothing new, what is in flight goes on, it is still there.
      *             Any other reason: it is gone, its address answers DYN_E_GONE after this call. Exactly one
      *             for each peer that anything was received of; made here when the connection is lost
-     *             (`lost`), the peer is silent (`silent`), or was told to go (`protocol`, `limit`, ..). */
+     *             (`lost`), the peer is silent (`silent`), or was told to go (`protocol`, `limit`, ..).
+     *   HEARTBEAT never the peer's own: made here, with reason `late` when a peer that said READY has been silent
+     *             for BUS_PEER_LATE_MS (ask another one if there is one), without a reason when it speaks again. */
     void (*receive)(void *self, struct bus_peer *peer, struct env **env_p);
     /* May change an envelope on its way to the peer (another id, another credential). NULL: nothing. */
     void (*sending)(void *self, struct bus_peer *peer, struct env *env);

@@ -61,6 +61,7 @@ struct peer {
     bool announced;   /* the owner has heard of it: view.addr is set, GOODBYE will be told */
     bool has_version; /* view.minor is known */
     bool drains;      /* it said GOODBYE `drain` */
+    bool is_late;     /* as the owner was told */
     bool ended;       /* its connection is over; what it had sent may still come */
     uint64_t heard_us, sent_us;
     uint64_t cut_us; /* when its GOODBYE was sent */
@@ -114,6 +115,8 @@ void peer_say(struct peer *peer, enum env_kind kind, const char *reason);
 void peer_leave(struct peer *peer, const char *reason, bool tell);
 /* Broke the rules: `reason` is the word for it, `why` the sentence for the log. */
 void peer_refuse(struct peer *peer, const char *reason, const char *why);
+/* The owner hears that it is late, or is no more. */
+void peer_tell_owner_late(struct peer *peer, bool is_late);
 /* The owner hears it now. */
 void peer_tell_owner_goodbye(struct peer *peer);
 /* NULL: the address is no peer's. */

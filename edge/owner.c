@@ -54,6 +54,8 @@ owner_from_peer(struct owner *owner, struct owner_router *router, bus_addr_t pee
         owner_send_waiting(owner);
     } else if (router == NULL) {
         owner_count(&owner->options.counters->late_answers);
+    } else if (env->kind == ENV_HEARTBEAT) {
+        router->is_late = dyn_slice_is(env->reason, "late");
     } else if (env->kind != ENV_GOODBYE) {
         owner_take_answer(owner, router, env_p);
     } else if (dyn_slice_is(env->reason, "drain")) {

@@ -21,6 +21,7 @@ struct owner_router {
     struct dyn_list link; /* in owner->routers */
     bus_addr_t addr;
     bool is_draining;     /* gets nothing new */
+    bool is_late;         /* not heard of for a while: only when there is nobody else */
     uint32_t requests_max; /* its budget, from READY */
     uint64_t bytes_max;
     uint32_t n_requests; /* in flight over it */

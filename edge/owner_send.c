@@ -20,8 +20,11 @@ has_room(const struct owner_router *router, size_t body_bytes)
 static bool
 is_better(const struct owner_router *a, const struct owner_router *b)
 {
-    if (b == NULL || a->n_requests != b->n_requests) {
-        return b == NULL || a->n_requests < b->n_requests;
+    if (b == NULL || a->is_late != b->is_late) {
+        return b == NULL || b->is_late;
+    }
+    if (a->n_requests != b->n_requests) {
+        return a->n_requests < b->n_requests;
     }
     return a->picked_at < b->picked_at;
 }

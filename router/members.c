@@ -43,7 +43,7 @@ enum route_pick
 route_member_pick(const struct route_crew *crew, const struct route_wish *wish, size_t *index)
 {
     enum route_pick pick = ROUTE_PICK_NOBODY;
-    uint32_t fewest = UINT32_MAX;
+    uint64_t least = UINT64_MAX;
     for (size_t i = 0; i < crew->n; i++) {
         size_t at = crew->turn + i < crew->n ? crew->turn + i : crew->turn + i - crew->n;
         const struct route_member *member = crew->members[at];
@@ -52,11 +52,12 @@ route_member_pick(const struct route_crew *crew, const struct route_wish *wish, 
         if (!is_good) {
             continue;
         }
+        uint64_t load = member->in_flight + (member->is_late ? (uint64_t)UINT32_MAX : 0);
         if (is_full(member, wish->bytes)) {
             pick = pick == ROUTE_PICK_NOBODY ? ROUTE_PICK_FULL : pick;
-        } else if (pick != ROUTE_PICK_FOUND || member->in_flight < fewest) {
+        } else if (pick != ROUTE_PICK_FOUND || load < least) {
             pick = ROUTE_PICK_FOUND;
-            fewest = member->in_flight;
+            least = load;
             *index = at;
         }
     }

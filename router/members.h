@@ -18,6 +18,7 @@ struct route_member {
     bus_addr_t addr;
     bool is_worker; /* in another process: it may be lost */
     bool is_draining;
+    bool is_late; /* not heard of for a while: only when there is nobody else */
     uint32_t in_flight;
     uint64_t bytes; /* bodies of what is in flight */
     uint32_t requests_max; /* 0: any number */

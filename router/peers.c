@@ -165,6 +165,15 @@ route_peer_goodbye(struct router *router, const struct env *goodbye)
 }
 
 void
+route_peer_late(struct router *router, const struct env *heartbeat)
+{
+    struct route_member *worker = route_members_find(&router->members, heartbeat->from);
+    if (worker != NULL) {
+        worker->is_late = dyn_slice_is(heartbeat->reason, "late");
+    }
+}
+
+void
 route_peer_cut(struct router *router, bus_addr_t peer, const char *reason)
 {
     struct route_member *worker = route_members_find(&router->members, peer);

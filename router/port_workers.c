@@ -116,6 +116,8 @@ on_worker(void *self, struct bus_peer *peer, struct env **env_p)
             ports_forget_calls(ports, peer->addr);
         }
         ports_tell_all(ports, peer->addr, env_p);
+    } else if (kind == ENV_HEARTBEAT) {
+        ports_tell_all(ports, peer->addr, env_p);
     } else if (kind == ENV_EVENT) {
         ports_publish(ports, peer->addr, env_p);
     } else {

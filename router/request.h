@@ -160,6 +160,8 @@ enum route_step route_ask_metrics(struct route_request *rq);
 
 void route_peer_ready(struct router *router, struct env **ready_p);
 void route_peer_goodbye(struct router *router, const struct env *goodbye);
+/* A HEARTBEAT of the bus: a worker has been silent for a while, or is heard again. */
+void route_peer_late(struct router *router, const struct env *heartbeat);
 /* Tells a peer to go; a worker is no member from now on. */
 void route_peer_cut(struct router *router, bus_addr_t peer, const char *reason);
 

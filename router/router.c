@@ -218,6 +218,8 @@ router_receive(void *self, struct env **env_p)
         route_peer_ready(router, env_p);
     } else if (env->kind == ENV_GOODBYE) {
         route_peer_goodbye(router, env);
+    } else if (env->kind == ENV_HEARTBEAT) {
+        route_peer_late(router, env);
     } else {
         struct env_map_node *node = env_map_find(&router->requests, &env->id);
         if (node != NULL) {

@@ -289,6 +289,29 @@ a_draining_router_gets_nothing_new_and_finishes_what_it_has(void **state)
     hub_free(hub);
 }
 
+/* Not heard of for a while: it may be dying, so whoever else there is comes first. */
+static void
+a_late_router_is_asked_when_there_is_no_other(void **state)
+{
+    (void)state;
+    struct hub *hub = hub_new();
+    router_joins(hub, 0);
+    struct env *late = env_new(ENV_HEARTBEAT);
+    late->reason = DYN_SLICE("late");
+    router_says(hub, 0, late);
+    edge_asks(hub, 1);
+    (void)extra_take(&hub->routers[0], ENV_REQUEST);
+    router_joins(hub, 1);
+    for (uint8_t number = 2; number < 5; number++) {
+        edge_asks(hub, number);
+        (void)extra_take(&hub->routers[1], ENV_REQUEST);
+    }
+    router_says(hub, 0, env_new(ENV_HEARTBEAT)); /* heard again: the fewest in flight count again */
+    edge_asks(hub, 5);
+    (void)extra_take(&hub->routers[0], ENV_REQUEST);
+    hub_free(hub);
+}
+
 /* What a router could not finish in its drain time is asked of another one. */
 static void
 what_a_draining_router_hands_back_goes_elsewhere(void **state)
@@ -748,6 +771,7 @@ main(void)
         cmocka_unit_test(requests_go_where_fewest_are_in_flight),
         cmocka_unit_test(a_draining_router_gets_nothing_new_and_finishes_what_it_has),
         cmocka_unit_test(what_a_draining_router_hands_back_goes_elsewhere),
+        cmocka_unit_test(a_late_router_is_asked_when_there_is_no_other),
         cmocka_unit_test(a_request_waits_for_a_router),
         cmocka_unit_test(it_does_not_wait_for_ever),
         cmocka_unit_test(what_waits_is_bounded_in_bytes),

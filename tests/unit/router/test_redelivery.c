@@ -315,6 +315,28 @@ what_a_draining_worker_refuses_goes_to_another(void **state)
     world_free(world);
 }
 
+/* Not heard of for a while: it may be dying, so whoever else there is comes first. */
+static void
+a_late_worker_is_asked_when_there_is_no_other(void **state)
+{
+    (void)state;
+    struct world *world = with_workers(1);
+    struct env *late = env_new(ENV_HEARTBEAT);
+    late->reason = DYN_SLICE("late");
+    say(world, A, late);
+    (void)ask(world, OWNER, CHAT);
+    hear_and_drop(world, A, ENV_REQUEST);
+    join_target(world, B, "one");
+    for (unsigned i = 0; i < 3; i++) {
+        (void)ask(world, OWNER, CHAT);
+        hear_and_drop(world, B, ENV_REQUEST);
+    }
+    say(world, A, env_new(ENV_HEARTBEAT)); /* heard again: the fewest in flight count again */
+    (void)ask(world, OWNER, CHAT);
+    hear_and_drop(world, A, ENV_REQUEST);
+    world_free(world);
+}
+
 static void
 what_is_in_flight_at_a_draining_worker_is_its_own(void **state)
 {
@@ -483,6 +505,7 @@ main(void)
         cmocka_unit_test(a_request_is_not_sent_to_its_death_for_ever),
         cmocka_unit_test(what_a_draining_worker_refuses_goes_to_another),
         cmocka_unit_test(what_is_in_flight_at_a_draining_worker_is_its_own),
+        cmocka_unit_test(a_late_worker_is_asked_when_there_is_no_other),
         cmocka_unit_test(a_worker_cut_off_in_its_drain_is_as_good_as_lost),
         cmocka_unit_test(a_full_worker_hands_to_another_and_the_last_says_so),
         cmocka_unit_test(a_request_waits_for_a_worker),
