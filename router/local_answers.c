@@ -26,6 +26,12 @@ owner_of(const struct route_members *members, struct dyn_slice model, size_t bef
     return NULL;
 }
 
+bool
+route_model_is_listed(const struct route_members *members, struct dyn_slice model)
+{
+    return owner_of(members, model, members->n_targets) != NULL;
+}
+
 static void
 write_models(const struct route_members *members, struct dyn_buf *out)
 {

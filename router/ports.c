@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-#define KIND(kind) (1u << (kind))
+#define KIND(kind)     (1u << (kind))
 #define ROLE_BIT(role) (1u << BUS_ROLE_##role)
 
 /* ---- to the routers ---- */

@@ -120,6 +120,8 @@ void route_name_answerer(const struct route_request *rq, struct env *env);
 void route_report(const struct route_request *rq, const struct env *end);
 /* The END with the answer to a question that the router answers itself. */
 struct env *route_local_answer(const struct route_request *rq);
+/* GET /v1/models shows it. */
+bool route_model_is_listed(const struct route_members *members, struct dyn_slice model);
 
 /* ---- requests of a router (router.c) ---- */
 
@@ -136,25 +138,41 @@ void route_late(struct router *router);
 
 /* First attempt and epoch, and the worker that may have the call already. */
 void route_walk_begin(struct route_request *rq);
+void route_timer_fired(struct bus_timer *timer);
+/* `surface: metrics`: hands it to who counts. */
+enum route_step route_ask_metrics(struct route_request *rq);
+
+/* ---- one dispatch (dispatch.c) ---- */
+
+/* 0, or -1 when the member takes nothing (any more). */
+int route_dispatch(struct route_request *rq, struct route_member *member, struct dyn_err *err);
+/* Nobody works on it any more. */
+void route_dispatch_is_over(struct route_request *rq);
 /* Ends the attempt in flight with CANCEL; its END comes later, and what the owner is told then is `why`. Does
  * nothing when it was cancelled already. Nothing in flight: fails at once, and `rq` may be gone. */
 void route_cancel_attempt(struct route_request *rq, enum err_code why, const char *reason);
-/* An envelope from the member that works on it. */
-void route_take_answer(struct route_request *rq, struct env **env_p);
 /* The owner granted more. */
 void route_take_credit(struct route_request *rq, struct env **credit_p);
-void route_timer_fired(struct bus_timer *timer);
+/* DISPATCHED once more, to an owner that has just become it. */
+void route_tell_owner(struct route_request *rq);
+
+enum route_redeliver route_redeliver_of(const struct route_request *rq);
+/* For all that is known, bytes of the dispatch in flight have reached an upstream. */
+bool route_may_have_called(const struct route_request *rq);
+/* What was passed on can be taken back, and policy allows to send again. */
+bool route_may_start_over(const struct route_request *rq);
+uint32_t route_attempts_max(const struct route_request *rq);
+
 /* (Re)arms the timer for what comes first. */
 void route_arm(struct route_request *rq);
 /* Waits for a member until then; joining wakes it. */
 enum route_step route_park(struct route_request *rq, uint64_t until_us);
 void route_unpark(struct route_request *rq);
-/* DISPATCHED once more, to an owner that has just become it. */
-void route_tell_owner(struct route_request *rq);
-/* What was passed on can be taken back, and policy allows to send again. */
-bool route_may_start_over(const struct route_request *rq);
-/* `surface: metrics`: hands it to who counts. */
-enum route_step route_ask_metrics(struct route_request *rq);
+
+/* ---- what comes back (answer.c) ---- */
+
+/* An envelope from the member that works on it. */
+void route_take_answer(struct route_request *rq, struct env **env_p);
 
 /* ---- who comes and goes (peers.c) ---- */
 
