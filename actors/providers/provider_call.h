@@ -140,6 +140,8 @@ bool provider_orphan_hold(struct provider_call *call);
 /* No orphan any more, if it was one. */
 void provider_orphan_end(struct provider_call *call);
 void provider_orphan_time_is_up(struct bus_timer *timer);
+/* Nobody can ask for them any more. */
+void provider_orphan_drop_all(struct provider *provider);
 /* That router is gone: what becomes of all its calls. */
 void provider_orphan_all_of(struct provider *provider, bus_addr_t router);
 /* A later REQUEST for the same attempt: the call goes on for its sender (and may be over on return). false:

@@ -118,6 +118,15 @@ provider_orphan_time_is_up(struct bus_timer *timer)
     }
 }
 
+void
+provider_orphan_drop_all(struct provider *provider)
+{
+    while (!dyn_list_is_empty(&provider->orphans)) {
+        drop(DYN_CONTAINER_OF(provider->orphans.next, struct provider_call, orphan),
+             "a call without its router is cancelled: this process ends, and gets no requests any more");
+    }
+}
+
 /* All are kept equally long, so that the list is in order of its ends. */
 static void
 begin(struct provider_call *call)
@@ -139,7 +148,8 @@ bool
 provider_orphan_begin(struct provider_call *call)
 {
     const struct provider_orphans *orphans = call->provider->options.orphans;
-    if (orphans == NULL || orphans->time_ms == 0 || call->has_left || call->is_unwanted) {
+    bool is_of_use = !call->has_left && !call->is_unwanted && !call->provider->is_draining;
+    if (orphans == NULL || orphans->time_ms == 0 || !is_of_use) {
         return false;
     }
     if (!call->is_orphan) {
