@@ -38,7 +38,9 @@ turn_away(struct edge_acceptor *acceptor, int fd)
     static const char answer[] = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\n"
                                  "connection: close\r\n\r\n";
     edge_count(&acceptor->group->counters.refused_connections);
-    (void)send(fd, answer, sizeof answer - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (acceptor->group->tls == NULL) { /* there a client would take it for broken TLS */
+        (void)send(fd, answer, sizeof answer - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    }
     (void)close(fd);
 }
 

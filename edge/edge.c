@@ -9,6 +9,7 @@
 enum {
     IDLE_GRACE_MS = 1000, /* a request that crosses our closing the connection is still served */
     DRAIN_LOOK_MS = 20,
+    TLS_LOOK_MS = 5000,   /* a renewed certificate is in use after that at the latest */
     GIVE_UP_PERCENT = 90, /* of the drain time: what is ended by then still reaches its client */
 };
 
@@ -119,6 +120,14 @@ edge_receive(void *self, struct env **env_p)
 
 /* ---- life ---- */
 
+static void
+look_at_certificate(struct bus_timer *timer)
+{
+    struct edge *edge = DYN_CONTAINER_OF(timer, struct edge, tls_timer);
+    http_tls_tick(edge->options.group->tls);
+    bus_timer_arm(edge->loop, timer, TLS_LOOK_MS);
+}
+
 void *
 edge_new(const struct edge_options *options)
 {
@@ -126,6 +135,7 @@ edge_new(const struct edge_options *options)
     edge->options = *options;
     edge->dialect = dialect_find(DYN_SLICE("openai_chat"));
     edge->drain_timer.fire = look_whether_idle;
+    edge->tls_timer.fire = look_at_certificate;
     env_map_init(&edge->requests);
     DYN_ASSERT(edge->dialect != NULL && options->cell < options->group->n_cells);
     return edge;
@@ -154,6 +164,7 @@ edge_start(void *self, bus_actor_t *me, struct dyn_err *err)
         .n_answer_headers = DYN_ARRAY_LEN(common_headers),
         .connections = &group->cells[edge->options.cell].connections,
         .bodies = &group->bodies,
+        .tls = group->tls,
     };
     edge->server = http_server_new(edge->loop, &http_ops, edge, &options, err);
     if (edge->server == NULL) {
@@ -161,6 +172,9 @@ edge_start(void *self, bus_actor_t *me, struct dyn_err *err)
     }
     edge_acceptor_start(&edge->acceptor, group, edge->options.cell, edge->loop, edge->server,
                         connections_max);
+    if (group->tls != NULL && edge->options.cell == 0) {
+        bus_timer_arm(edge->loop, &edge->tls_timer, TLS_LOOK_MS);
+    }
     return 0;
 }
 
@@ -173,6 +187,7 @@ edge_stop(void *self)
         http_server_free(&edge->server); /* done() for each that is open: cancelled at the router */
     }
     bus_timer_fini(&edge->drain_timer);
+    bus_timer_fini(&edge->tls_timer);
     DYN_ASSERT(edge->requests.n == 0);
     env_map_fini(&edge->requests);
     free(edge);

@@ -206,6 +206,24 @@ break_off(struct edge_request *rq, enum err_code code, struct dyn_slice message)
 
 /* ---- plain answers ---- */
 
+/* The router does not know how the client came here: the state of TLS is put into its answer to /readyz. */
+static void
+add_tls_detail(const struct edge_request *rq, dyn_block_t **body_p)
+{
+    http_tls_t *tls = rq->edge->options.group->tls;
+    dyn_block_t *body = *body_p;
+    bool is_ready = rq->route != NULL && rq->route->name == EDGE_ROUTE_READY;
+    if (tls == NULL || !is_ready || body == NULL || body->len < 2 || dyn_block_data(body)[0] != '{') {
+        return;
+    }
+    struct dyn_buf text = DYN_BUF_INIT;
+    dyn_buf_addf(&text, "{\"tls\":{\"days_left\":%d},", http_tls_days_left(tls));
+    dyn_buf_add(&text, dyn_block_data(body) + 1, body->len - 1);
+    dyn_block_unref(body_p);
+    *body_p = dyn_block_copy(ENV_BODY_HEADROOM, dyn_buf_slice(&text));
+    dyn_buf_fini(&text);
+}
+
 static void
 reply(struct edge_request *rq, const struct env *head, const struct env *end, dyn_block_t **body_p)
 {
@@ -220,6 +238,7 @@ reply(struct edge_request *rq, const struct env *head, const struct env *end, dy
     answer.headers = headers.items;
     answer.n_headers = headers.n;
     rq->has_begun = true;
+    add_tls_detail(rq, body_p);
     http_reply(rq->exchange, &answer, body_p);
 }
 

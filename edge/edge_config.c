@@ -40,6 +40,44 @@ static const struct config_section timeout_section = {
     .mark_offset = SIZE_MAX,
 };
 
+static const char *const tls_versions[] = {
+    [EDGE_TLS_1_2] = "1.2",
+    [EDGE_TLS_1_3] = "1.3",
+    NULL,
+};
+
+static const struct config_key tls_keys[] = {
+    {.name = "cert",
+     .type = CONFIG_STRING,
+     .offset = offsetof(struct edge_tls_config, cert),
+     .help = "File with the certificate in PEM, and behind it those that lead to its root. Files are looked "
+             "at every "
+             "few seconds and on SIGHUP: a new certificate is used for new connections, open ones go on."},
+    {.name = "key",
+     .type = CONFIG_STRING,
+     .offset = offsetof(struct edge_tls_config, key),
+     .help = "File with its private key in PEM, without a password."},
+    {.name = "client_ca",
+     .type = CONFIG_STRING,
+     .offset = offsetof(struct edge_tls_config, client_ca),
+     .help = "File with certificates in PEM: clients need one that was signed by one of these. Without it "
+             "none is "
+             "asked for."},
+    {.name = "min_version",
+     .type = CONFIG_ENUM,
+     .offset = offsetof(struct edge_tls_config, min_version),
+     .names = tls_versions,
+     .default_text = "1.2",
+     .help = "The oldest version of TLS that is spoken."},
+    {.name = NULL},
+};
+
+static const struct config_section tls_section = {
+    .keys = tls_keys,
+    .size = sizeof(struct edge_tls_config),
+    .mark_offset = offsetof(struct edge_tls_config, mark),
+};
+
 static const struct config_key edge_keys[] = {
     {.name = "listen",
      .type = CONFIG_STRING,
@@ -92,10 +130,31 @@ static const struct config_key edge_keys[] = {
      .offset = offsetof(struct edge_config, client_timeouts),
      .section = &timeout_section,
      .help = "How long a client may take."},
+    {.name = "tls",
+     .type = CONFIG_SECTION,
+     .offset = offsetof(struct edge_config, tls),
+     .section = &tls_section,
+     .help = "HTTPS in place of HTTP."},
     {.name = NULL},
 };
+
+static void
+check(void *values, struct config_problems *problems)
+{
+    const struct edge_config *config = values;
+    const struct edge_tls_config *tls = &config->tls;
+    bool has_cert = tls->cert.len > 0;
+    bool has_key = tls->key.len > 0;
+    if (has_cert != has_key) {
+        config_problem_add(problems, tls->mark, false, "'tls' needs both 'cert' and 'key'");
+    } else if (!has_cert && tls->client_ca.len > 0) {
+        config_problem_add(problems, tls->mark, false,
+                           "'tls.client_ca' is of no use without 'cert' and 'key'");
+    }
+}
 
 const struct config_part edge_config_part = {
     .folder = "edge",
     .section = {.keys = edge_keys, .size = sizeof(struct edge_config), .mark_offset = SIZE_MAX},
+    .check = check,
 };

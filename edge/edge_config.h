@@ -11,6 +11,16 @@ struct edge_timeouts {
     uint64_t write_ms;
 };
 
+enum edge_tls_version { EDGE_TLS_1_2, EDGE_TLS_1_3 };
+
+struct edge_tls_config {
+    struct config_mark mark;
+    struct dyn_slice   cert; /* absent: plain HTTP */
+    struct dyn_slice   key;
+    struct dyn_slice   client_ca;
+    int                min_version; /* enum edge_tls_version */
+};
+
 struct edge_config {
     struct dyn_slice     listen; /* see listen.h */
     bool                 listen_is_set;
@@ -20,6 +30,7 @@ struct edge_config {
     int64_t              max_connections; /* of the process */
     uint64_t             sse_keepalive_ms;
     struct edge_timeouts client_timeouts;
+    struct edge_tls_config tls;
 };
 
 extern const struct config_part edge_config_part;

@@ -25,6 +25,7 @@ struct edge {
     uint64_t         grace_until_us; /* idle connections are closed then */
     uint64_t         give_up_at_us;  /* what is in flight is ended then */
     struct bus_timer drain_timer;
+    struct bus_timer tls_timer; /* looks at the files; one cell does for all */
 
     char               refusal_trace[EDGE_TRACE_ID_LEN]; /* of the last answer to unreadable bytes */
     struct http_header refusal_header;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "bus/loop.h"
+#include "edge/edge_config.h"
 #include "edge/http_server.h"
 #include "edge/listen.h"
 
@@ -36,13 +37,20 @@ struct edge_group {
     struct edge_cell    *cells;
     struct edge_counters counters;
     struct http_bodies   bodies; /* of all requests of the process */
+    http_tls_t          *tls;    /* NULL: plain HTTP */
 };
 
 struct edge_group *edge_group_new(unsigned n_cells) __attribute__((returns_nonnull));
 /* See listen_open(). */
 int edge_group_listen(struct edge_group *group, struct dyn_slice address, bool share, struct dyn_err *err);
+/* TLS as the configuration says, before any cell starts; nothing without a certificate. */
+int edge_group_secure(struct edge_group *group, const struct edge_tls_config *config, struct dyn_err *err);
+/* Reads the files of TLS again, any thread. -1 with err: the old ones stay in use. */
+int edge_group_reload(struct edge_group *group, struct dyn_err *err);
 /* "127.0.0.1:8080", "[::]:8080"; empty when nothing listens. */
 const char *edge_group_address(const struct edge_group *group);
+/* "https://127.0.0.1:8080", see listen_url(). */
+void edge_group_url(const struct edge_group *group, char out[LISTEN_URL_SIZE]);
 void edge_group_free(struct edge_group **group_p);
 
 static inline void

@@ -463,6 +463,15 @@ on_readable(struct http_socket *socket, struct dyn_slice bytes)
     }
 }
 
+/* A handshake has the time of a head; now it may be idle. */
+static void
+on_opened(struct http_socket *socket)
+{
+    struct http_conn *conn = conn_of(socket);
+    const http_server_t *server = conn->server;
+    http_conn_read_deadline(conn, server->draining ? server->drain_grace_ms : server->limits.idle_timeout_ms);
+}
+
 static void
 on_writable(struct http_socket *socket)
 {
@@ -619,6 +628,7 @@ http_conn_init(struct http_conn *conn, http_server_t *server)
 }
 
 const struct http_socket_ops http_conn_ops = {
+    .opened = on_opened,
     .readable = on_readable,
     .writable = on_writable,
     .closed = on_closed,

@@ -35,7 +35,7 @@ http_server_t *
 http_server_new(bus_loop_t *loop, const struct http_server_ops *ops, void *self,
                 const struct http_server_options *options, struct dyn_err *err)
 {
-    http_sockets_t *sockets = http_sockets_new(loop, &http_conn_ops, err);
+    http_sockets_t *sockets = http_sockets_new(loop, &http_conn_ops, options->tls, err);
     if (sockets == NULL) {
         return NULL;
     }
@@ -115,7 +115,8 @@ http_server_adopt(http_server_t *server, int fd, struct dyn_err *err)
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
     count(server, server->n_connections + 1);
     http_server_set_idle(conn, true);
-    http_conn_read_deadline(conn, server->limits.idle_timeout_ms);
+    http_conn_read_deadline(conn, conn->socket.tls != NULL ? server->limits.head_timeout_ms
+                                                           : server->limits.idle_timeout_ms);
     return 0;
 }
 

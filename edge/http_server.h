@@ -11,6 +11,7 @@
 #include "core/block.h"
 #include "core/buf.h"
 #include "core/err.h"
+#include "edge/http_tls.h"
 
 #include <stdatomic.h>
 
@@ -102,7 +103,7 @@ struct http_server_options {
     size_t                    n_answer_headers;
     atomic_size_t            *connections; /* kept up to date, for other threads; may be NULL */
     struct http_bodies       *bodies; /* outlives the server; NULL: no limit but those of each request */
-    /* TLS comes with its issue. */
+    http_tls_t               *tls;    /* outlives the server; NULL: plain HTTP */
 };
 
 /* `loop` must not run elsewhere; call on its thread or before it runs. */

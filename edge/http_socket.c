@@ -30,7 +30,8 @@ struct http_sockets {
     struct lws_context *context;
     struct lws_vhost *vhost;
     const struct http_socket_ops *ops;
-    int table_size; /* descriptors from here on cannot be taken */
+    http_tls_t *tls; /* NULL: plain */
+    int table_size;  /* descriptors from here on cannot be taken */
 };
 
 static struct lws *
@@ -58,6 +59,84 @@ run_writable(const http_sockets_t *sockets, struct http_socket *socket)
     return socket->closing ? -1 : 0;
 }
 
+/* ---- TLS between the library and the owner ---- */
+
+/* Reading is stopped for two reasons, which come and go on their own. */
+static void
+apply_flow(const struct http_socket *socket)
+{
+    (void)lws_rx_flow_control(handle(socket), !socket->reading_stopped && !socket->is_blocked);
+}
+
+static int
+wait_until_writable(struct http_socket *socket)
+{
+    if (!socket->is_blocked) {
+        socket->is_blocked = true;
+        apply_flow(socket);
+    }
+    (void)lws_callback_on_writable(handle(socket));
+    return 0;
+}
+
+/* What has come over the wire, to its end. */
+static int
+read_secured(const http_sockets_t *sockets, struct http_socket *socket)
+{
+    struct dyn_slice plain;
+    for (;;) {
+        switch (http_tls_conn_next(socket->tls, &plain)) {
+        case HTTP_TLS_BYTES:
+            if (run_readable(sockets, socket, plain) != 0) {
+                return -1;
+            }
+            break;
+        case HTTP_TLS_OPENED:
+            sockets->ops->opened(socket);
+            break;
+        case HTTP_TLS_MORE:
+            return 0;
+        case HTTP_TLS_BLOCKED:
+            return wait_until_writable(socket);
+        case HTTP_TLS_END:
+            return -1;
+        }
+    }
+}
+
+static int
+receive_secured(const http_sockets_t *sockets, struct http_socket *socket, struct dyn_slice wire)
+{
+    http_tls_conn_feed(socket->tls, wire);
+    return read_secured(sockets, socket);
+}
+
+static int
+go_on_secured(const http_sockets_t *sockets, struct http_socket *socket)
+{
+    if (socket->is_blocked) {
+        socket->is_blocked = false;
+        apply_flow(socket);
+        if (read_secured(sockets, socket) != 0) {
+            return -1;
+        }
+    }
+    return socket->wants_write ? run_writable(sockets, socket) : 0;
+}
+
+static void
+say_closed(const http_sockets_t *sockets, struct lws *wsi, struct http_socket *socket)
+{
+    lws_set_opaque_user_data(wsi, NULL);
+    if (socket->tls != NULL) {
+        http_tls_conn_end(socket->tls); /* the descriptor is still open */
+        http_tls_conn_free(&socket->tls);
+    }
+    socket->handle = NULL;
+    socket->fd = -1;
+    sockets->ops->closed(socket);
+}
+
 static int
 on_event(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len)
 {
@@ -70,15 +149,14 @@ on_event(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in
     }
     http_sockets_t *sockets = lws_context_user(lws_get_context(wsi));
     if (reason == LWS_CALLBACK_RAW_RX) {
-        return run_readable(sockets, socket, dyn_slice(in, len));
+        struct dyn_slice bytes = dyn_slice(in, len);
+        return socket->tls != NULL ? receive_secured(sockets, socket, bytes)
+                                   : run_readable(sockets, socket, bytes);
     }
     if (reason == LWS_CALLBACK_RAW_WRITEABLE) {
-        return run_writable(sockets, socket);
+        return socket->tls != NULL ? go_on_secured(sockets, socket) : run_writable(sockets, socket);
     }
-    lws_set_opaque_user_data(wsi, NULL);
-    socket->handle = NULL;
-    socket->fd = -1;
-    sockets->ops->closed(socket);
+    say_closed(sockets, wsi, socket);
     return 0;
 }
 
@@ -132,10 +210,11 @@ table_size(void)
 }
 
 http_sockets_t *
-http_sockets_new(bus_loop_t *loop, const struct http_socket_ops *ops, struct dyn_err *err)
+http_sockets_new(bus_loop_t *loop, const struct http_socket_ops *ops, http_tls_t *tls, struct dyn_err *err)
 {
     http_sockets_t *sockets = dyn_zalloc(sizeof *sockets);
     sockets->ops = ops;
+    sockets->tls = tls;
     sockets->table_size = table_size();
 
     void *loops[] = {bus_loop_native(loop)};
@@ -188,6 +267,9 @@ http_socket_adopt(http_sockets_t *sockets, struct http_socket *socket, int fd, s
     struct lws *wsi = lws_adopt_descriptor_vhost_via_info(&adopt);
     DYN_ASSERT(wsi != NULL); /* what can fail in it was checked above, or is lack of memory */
     socket->handle = wsi;
+    if (sockets->tls != NULL) {
+        socket->tls = http_tls_accept(sockets->tls, fd);
+    }
     return 0;
 }
 
@@ -201,6 +283,9 @@ ssize_t
 http_socket_send(struct http_socket *socket, const struct iovec *pieces, int n_pieces)
 {
     ssize_t sent;
+    if (socket->tls != NULL) {
+        return http_tls_conn_send(socket->tls, pieces, n_pieces);
+    }
     if (n_pieces == 1) {
         sent = send(socket->fd, pieces[0].iov_base, pieces[0].iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
     } else {
@@ -225,7 +310,7 @@ http_socket_stop_reading(struct http_socket *socket)
 {
     if (!socket->reading_stopped && socket->handle != NULL) {
         socket->reading_stopped = true;
-        (void)lws_rx_flow_control(handle(socket), 0);
+        apply_flow(socket);
     }
 }
 
@@ -234,13 +319,16 @@ http_socket_resume_reading(struct http_socket *socket)
 {
     if (socket->reading_stopped && socket->handle != NULL) {
         socket->reading_stopped = false;
-        (void)lws_rx_flow_control(handle(socket), 1);
+        apply_flow(socket);
     }
 }
 
 void
 http_socket_half_close(struct http_socket *socket)
 {
+    if (socket->tls != NULL) {
+        http_tls_conn_end(socket->tls);
+    }
     (void)shutdown(socket->fd, SHUT_WR);
 }
 
@@ -249,6 +337,9 @@ http_socket_kill(struct http_socket *socket, bool reset)
 {
     if (socket->handle == NULL) {
         return;
+    }
+    if (reset && socket->tls != NULL) {
+        http_tls_conn_cut(socket->tls);
     }
     if (reset) {
         (void)setsockopt(socket->fd, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));

@@ -1,9 +1,9 @@
-/* Connected sockets on a loop, through libwebsockets in its raw role (sockets now, TLS later). No HTTP
- * here: bytes in, bytes out, and the end. http_socket.c is the only file that knows the library. */
+/* Connected sockets on a loop, through libwebsockets in its raw role, with or without TLS (http_tls.h). No
+ * HTTP here: bytes in, bytes out, and the end. http_socket.c is the only file that knows the library. */
 #pragma once
 
 #include "bus/loop.h"
-#include "core/err.h"
+#include "edge/http_tls.h"
 
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -18,23 +18,29 @@ struct http_socket {
     bool  closing;     /* http_socket_kill() was called from there */
     bool  wants_write;
     bool  reading_stopped;
+    bool  is_blocked;  /* TLS has to write before it can read on */
+    struct http_tls_conn *tls; /* NULL: plain */
 };
 
 struct http_socket_ops {
+    /* TLS only: the handshake is done. */
+    void (*opened)(struct http_socket *socket);
     void (*readable)(struct http_socket *socket, struct dyn_slice bytes);
     void (*writable)(struct http_socket *socket);
     /* The peer is gone or http_socket_kill() was called: last callback, the memory is the owner's again. */
     void (*closed)(struct http_socket *socket);
 };
 
-http_sockets_t *http_sockets_new(bus_loop_t *loop, const struct http_socket_ops *ops, struct dyn_err *err);
+/* `tls` (NULL: plain) outlives them. */
+http_sockets_t *http_sockets_new(bus_loop_t *loop, const struct http_socket_ops *ops, http_tls_t *tls,
+                                 struct dyn_err *err);
 /* Closes all that are left (closed() is called for each). Not from inside one of the ops. */
 void http_sockets_free(http_sockets_t **sockets_p);
 
 /* Takes a connected descriptor. -1: it stays the caller's (DYN_E_LIMIT: its number is beyond the table). */
 int http_socket_adopt(http_sockets_t *sockets, struct http_socket *socket, int fd, struct dyn_err *err);
-/* Hands bytes to the kernel, now. How many it took, fewer than given when its buffer is full; -1: the
- * peer is gone, http_socket_kill() is next. */
+/* Hands bytes to the kernel, now. How many it took, fewer than given when its buffer is full: what was not
+ * taken comes first in the next call. -1: the peer is gone, http_socket_kill() is next. */
 ssize_t http_socket_send(struct http_socket *socket, const struct iovec *pieces, int n_pieces);
 /* writable() will be called once, when the kernel takes bytes again. */
 void http_socket_want_write(struct http_socket *socket);

@@ -343,11 +343,12 @@ listen_close(struct listeners *listeners)
 }
 
 void
-listen_url(const char *text, char out[LISTEN_URL_SIZE])
+listen_url(const char *text, const char *scheme, char out[LISTEN_URL_SIZE])
 {
     const char *port = strrchr(text, ':');
     bool is_any = strncmp(text, "[::]:", 5) == 0 || strncmp(text, "0.0.0.0:", 8) == 0;
-    (void)snprintf(out, LISTEN_URL_SIZE, "http://%s%s", is_any ? "127.0.0.1" : "", is_any ? port : text);
+    (void)snprintf(out, LISTEN_URL_SIZE, "%s://%s%s", scheme, is_any ? "127.0.0.1" : "",
+                   is_any ? port : text);
 }
 
 /* The kernel numbers the sockets of a port in the order in which they came, so those behind our own belong to

@@ -29,8 +29,8 @@ void listen_steer_away(int fd, unsigned n_cells);
 
 /* "http://127.0.0.1:8080" of a listener's text: what a client on this machine types, so loopback stands for
  * all addresses. */
-enum { LISTEN_URL_SIZE = LISTEN_TEXT_SIZE + 8 };
-void listen_url(const char *text, char out[LISTEN_URL_SIZE]);
+enum { LISTEN_URL_SIZE = LISTEN_TEXT_SIZE + 9 };
+void listen_url(const char *text, const char *scheme, char out[LISTEN_URL_SIZE]);
 
 /* Every address that it stands for can be reached from this host only. -1: it makes no sense. */
 int listen_is_loopback(struct dyn_slice address, bool *is_loopback, struct dyn_err *err);

@@ -40,8 +40,7 @@ gateway_serves_http(const dynabus_t *gateway)
 bool
 gateway_has_router(const dynabus_t *gateway)
 {
-    bool is_metrics_alone = gateway_has(gateway->roles, GATEWAY_ROLE_METRICS) &&
-                            !gateway_is_edge(gateway);
+    bool is_metrics_alone = gateway_has(gateway->roles, GATEWAY_ROLE_METRICS) && !gateway_is_edge(gateway);
     return gateway_has(gateway->roles, GATEWAY_ROLE_ROUTER) || is_metrics_alone;
 }
 
@@ -190,8 +189,8 @@ add_askers(dynabus_t *gateway, unsigned number)
         cell->caller = caller_new(cell->router, gateway->shared.admission.master_key);
         (void)bus_add_actor(gateway->bus, cell->loop, &caller_actor_ops, cell->caller);
     } else if (gateway->edges != NULL) {
-        cell->router = bus_add_actor(gateway->bus, cell->loop, &probe_actor_ops,
-                                     probe_new(&gateway->network.process));
+        cell->router =
+            bus_add_actor(gateway->bus, cell->loop, &probe_actor_ops, probe_new(&gateway->network.process));
     }
     if (gateway->edges != NULL) {
         struct edge_options edge = {
@@ -271,11 +270,12 @@ gateway_open_edges(dynabus_t *gateway, struct dyn_err *err)
         return 0;
     }
     gateway->edges = edge_group_new(gateway->n_cells);
-    if (open_listeners(gateway, err) != 0) {
+    const struct edge_config *config = config_values(gateway->config, &edge_config_part);
+    if (edge_group_secure(gateway->edges, &config->tls, err) != 0 || open_listeners(gateway, err) != 0) {
         return -1;
     }
     char url[LISTEN_URL_SIZE];
-    listen_url(edge_group_address(gateway->edges), url);
+    edge_group_url(gateway->edges, url);
     gateway->url = dyn_strdup(url);
     return 0;
 }

@@ -12,7 +12,7 @@ mock_listen(const char *address, char url[LISTEN_URL_SIZE], uint16_t *port, stru
     }
     int fd = listeners.fds[0];
     listeners.fds[0] = -1;
-    listen_url(listeners.text, url);
+    listen_url(listeners.text, "http", url);
     *port = (uint16_t)strtoul(strrchr(url, ':') + 1, NULL, 10);
     listen_close(&listeners);
     return fd;

@@ -23,7 +23,7 @@ HOMES = [
     (r"msgpack.*", r"proto/[a-z_]*\.[ch]|cli/version\.c"),
     (r"(cjson/)?cJSON\.h", r"core/json_tree\.c|cli/version\.c"),
     (r"yaml\.h", r"core/config[a-z_]*\.c|cli/version\.c"),
-    (r"openssl/.*", r"core/.*|edge/.*|router/.*|actors/providers/.*|cli/version\.c"),
+    (r"openssl/.*", r"core/.*|edge/http_tls\.c|router/.*|actors/providers/.*|cli/version\.c"),
     (r"sqlite3\.h|libpq-fe\.h", r"actors/ledger/.*"),
     (r"hiredis/.*", r"actors/.*"),
     (r"pcre2\.h", r"actors/plugins/.*|router/.*"),
