@@ -32,7 +32,7 @@ client_of(struct ports *ports, struct bus_peer *peer)
         client->ports = ports;
         client->addr = peer->addr;
         client->scoped = peer->role != BUS_ROLE_EDGE;
-        env_map_init(&client->requests);
+        dyn_list_init(&client->requests);
         set_scope(client, peer);
         dyn_list_append(&ports->peers, &client->link);
         peer->user = client;
@@ -60,8 +60,44 @@ inner_id(const struct ports_client *client, const struct env_id *own)
 static struct ports_request *
 find_request(const struct ports_client *client, const struct env_id *inner)
 {
-    struct env_map_node *node = env_map_find(&client->requests, inner);
-    return node != NULL ? DYN_CONTAINER_OF(node, struct ports_request, node) : NULL;
+    struct env_map_node *node = env_map_find(&client->ports->by_id, inner);
+    struct ports_request *request = node != NULL ? DYN_CONTAINER_OF(node, struct ports_request, node) : NULL;
+    while (request != NULL && request->client != client) {
+        request = request->other;
+    }
+    return request;
+}
+
+static void
+add_to_map(struct env_map *map, struct ports_request *request, const struct env_id *inner)
+{
+    struct env_map_node *node = env_map_find(map, inner);
+    if (node == NULL) {
+        env_map_add(map, &request->node, inner);
+        return;
+    }
+    struct ports_request *first = DYN_CONTAINER_OF(node, struct ports_request, node);
+    request->node.id = *inner;
+    request->other = first->other;
+    first->other = request;
+}
+
+static void
+remove_from_map(struct env_map *map, struct ports_request *request)
+{
+    struct env_map_node *node = env_map_find(map, &request->node.id);
+    struct ports_request *before = DYN_CONTAINER_OF(node, struct ports_request, node);
+    if (before == request) {
+        env_map_remove(map, node);
+        if (request->other != NULL) {
+            env_map_add(map, &request->other->node, &request->node.id);
+        }
+        return;
+    }
+    while (before->other != request) {
+        before = before->other;
+    }
+    before->other = request->other;
 }
 
 /* ---- requests in flight ---- */
@@ -78,8 +114,16 @@ request_new(struct ports_client *client, const struct env_id *inner, const struc
     } else {
         request = dyn_alloc(sizeof *request);
     }
-    *request = (struct ports_request){.client = client, .own = env->id, .bytes = env_body_len(env)};
-    env_map_add(&client->requests, &request->node, inner);
+    *request = (struct ports_request){
+        .number = ++ports->last_number,
+        .client = client,
+        .own = env->id,
+        .bytes = env_body_len(env),
+        .epoch = env->epoch,
+    };
+    add_to_map(&ports->by_id, request, inner);
+    dyn_list_append(&client->requests, &request->client_link);
+    client->n_requests++;
     client->bytes += request->bytes;
     dyn_list_append(&ports->requests, &request->link);
     ports->n_requests++;
@@ -91,7 +135,9 @@ ports_request_free(struct ports_request *request)
 {
     struct ports_client *client = request->client;
     struct ports *ports = client->ports;
-    env_map_remove(&client->requests, &request->node);
+    remove_from_map(&ports->by_id, request);
+    dyn_list_remove(&request->client_link);
+    client->n_requests--;
     client->bytes -= request->bytes;
     dyn_list_remove(&request->link);
     ports->n_requests--;
@@ -106,10 +152,9 @@ ports_request_free(struct ports_request *request)
 void
 ports_client_free(struct ports_client *client)
 {
-    for (struct env_map_node *node; (node = env_map_any(&client->requests)) != NULL;) {
-        ports_request_free(DYN_CONTAINER_OF(node, struct ports_request, node));
+    while (!dyn_list_is_empty(&client->requests)) {
+        ports_request_free(DYN_CONTAINER_OF(client->requests.next, struct ports_request, client_link));
     }
-    env_map_fini(&client->requests);
     dyn_list_remove(&client->link);
     free(client);
 }
@@ -149,8 +194,8 @@ budget_of(const struct ports *ports, const struct bus_peer *peer)
 static bool
 is_within(const struct ports_client *client, const struct budget *budget, size_t bytes)
 {
-    bool is_idle = client->requests.n == 0; /* a body above the budget could never pass otherwise */
-    return is_idle || (client->requests.n < budget->requests && client->bytes + bytes <= budget->bytes);
+    bool is_idle = client->n_requests == 0; /* a body above the budget could never pass otherwise */
+    return is_idle || (client->n_requests < budget->requests && client->bytes + bytes <= budget->bytes);
 }
 
 /* Who goes on as if no budget had been told, is told to go: at twice the budget. */
@@ -224,26 +269,20 @@ judge(const struct ports *ports, const struct bus_peer *peer, const struct env *
 }
 
 static void
-give_to_router(struct ports_client *client, const struct env_id *inner, struct env **env_p)
+give_to_router(struct ports_client *client, struct ports_request *request, struct env **env_p)
 {
     struct ports *ports = client->ports;
     struct env *env = *env_p;
     struct dyn_err err;
-    struct ports_request *request = find_request(client, inner);
     bool is_event = env->surface == ENV_SURFACE_EVENTS;
-    bus_addr_t to = is_event ? ports->options.publisher : ports_router_of(ports, inner);
-    struct env_id own = env->id;
-    env->id = *inner;
+    bus_addr_t to = is_event ? ports->options.publisher : ports_router_of(ports, &request->node.id);
+    env->id = request->node.id;
     if (bus_send_as(ports->me, client->addr, to, env_p, &err) == 0) {
         ports_count(&ports->options.counters->requests);
         return;
     }
-    env->id = own;
-    if (request->repeats > 0) {
-        request->repeats--;
-    } else {
-        ports_request_free(request);
-    }
+    env->id = request->own;
+    ports_request_free(request);
     ports_count(&ports->options.counters->refused_budget);
     refuse(ports, client->addr, env, err.code == DYN_E_FULL ? ERR_SATURATED : ERR_DRAINING, NULL);
 }
@@ -260,22 +299,19 @@ take_request(struct ports_client *client, const struct bus_peer *peer, struct en
         return;
     }
     struct env_id inner = inner_id(client, &env->id);
-    struct ports_request *request = find_request(client, &inner);
-    if (request != NULL) {
-        request->repeats++; /* the router compares, and answers what is not the same */
-    } else {
-        struct budget budget = budget_of(ports, peer);
-        if (!is_within(client, &budget, env_body_len(env))) {
-            refuse_for_budget(client, &budget, env);
-            return;
-        }
-        client->n_refused = 0;
-        client->refused_bytes = 0;
-        request = request_new(client, &inner, env);
+    if (find_request(client, &inner) != NULL) { /* over another connection the router would compare them */
+        refuse(ports, client->addr, env, ERR_DUPLICATE_ID, NULL);
+        return;
     }
-    request->epoch = env->epoch;
+    struct budget budget = budget_of(ports, peer);
+    if (!is_within(client, &budget, env_body_len(env))) {
+        refuse_for_budget(client, &budget, env);
+        return;
+    }
+    client->n_refused = 0;
+    client->refused_bytes = 0;
     believe(peer, env);
-    give_to_router(client, &inner, env_p);
+    give_to_router(client, request_new(client, &inner, env), env_p);
 }
 
 /* ---- CANCEL, CREDIT ---- */
@@ -302,7 +338,7 @@ static void
 client_gone(struct ports_client *client, struct bus_peer *peer, struct env **env_p)
 {
     struct ports *ports = client->ports;
-    if (client->requests.n > 0) {
+    if (client->n_requests > 0) {
         ports_tell_all(ports, client->addr, env_p);
     }
     ports_client_free(client);
@@ -328,25 +364,43 @@ on_client(void *self, struct bus_peer *peer, struct env **env_p)
     }
 }
 
-/* An answer on its way to the peer: the id becomes its own again, and an END makes room in its budget. */
+/* It has ended, also for connections that it was taken over from: they get nothing more. Who asked later has
+ * not been looked at when this END was sent. */
+static void
+free_with_older(const struct ports *ports, const struct ports_request *ended)
+{
+    uint64_t number = ended->number;
+    struct env_map_node *node = env_map_find(&ports->by_id, &ended->node.id);
+    struct ports_request *next;
+    for (struct ports_request *request = DYN_CONTAINER_OF(node, struct ports_request, node); request != NULL;
+         request = next) {
+        next = request->other;
+        if (request->number <= number) {
+            ports_request_free(request);
+        }
+    }
+}
+
+/* An answer on its way to the peer: the id becomes its own again, and an END makes room in its budget. What
+ * the port itself refuses was never in flight. */
 static void
 on_sending(void *self, struct bus_peer *peer, struct env *env)
 {
-    struct ports_client *client = peer->user;
-    (void)self;
+    const struct ports *ports = self;
+    const struct ports_client *client = peer->user;
     bool is_answer = env->kind == ENV_CHUNK || env->kind == ENV_END || env->kind == ENV_DISPATCHED;
-    struct ports_request *request = client != NULL && is_answer ? find_request(client, &env->id) : NULL;
+    if (client == NULL || !is_answer || env->from == bus_actor_addr(ports->me)) {
+        return;
+    }
+    struct ports_request *request = find_request(client, &env->id);
     if (request == NULL) {
         return;
     }
     env->id = request->own;
-    if (env->kind != ENV_END) {
-        return;
-    }
-    if (env->error == ERR_DUPLICATE_ID && request->repeats > 0) {
-        request->repeats--; /* the first goes on */
-    } else {
-        ports_request_free(request);
+    if (env->kind == ENV_END && env->error == ERR_DUPLICATE_ID) {
+        ports_request_free(request); /* the first goes on */
+    } else if (env->kind == ENV_END) {
+        free_with_older(ports, request);
     }
 }
 
@@ -362,20 +416,20 @@ say_ready(void *self, struct env *ready)
 void
 ports_end_all(struct ports *ports, enum err_code error)
 {
-    struct dyn_list *next;
-    for (struct dyn_list *link = ports->requests.next; link != &ports->requests; link = next) {
-        struct ports_request *request = DYN_CONTAINER_OF(link, struct ports_request, link);
+    while (!dyn_list_is_empty(&ports->requests)) {
+        struct ports_request *request =
+            DYN_CONTAINER_OF(ports->requests.next, struct ports_request, link);
         bus_addr_t peer = request->client->addr;
-        next = link->next; /* on_sending() frees it, now or later */
         struct env *cancel = env_new(ENV_CANCEL);
         cancel->id = request->node.id;
         cancel->epoch = request->epoch;
         cancel->reason = DYN_SLICE("draining");
-        struct env about = {.id = request->node.id, .epoch = request->epoch};
+        struct env about = {.id = request->own, .epoch = request->epoch};
         if (bus_send_as(ports->me, peer, ports_router_of(ports, &cancel->id), &cancel, NULL) != 0) {
             env_free(&cancel);
         }
         refuse(ports, peer, &about, error, NULL);
+        ports_request_free(request);
     }
 }
 

@@ -21,8 +21,10 @@ struct ports {
     bus_port_t *workers;
     bus_addr_t *routers;
     struct dyn_list peers;    /* of the clients port */
-    struct dyn_list requests; /* in flight, of all peers */
+    struct env_map by_id;     /* requests in flight, by the id that the routers know */
+    struct dyn_list requests; /* the same in the order in which they came */
     size_t n_requests;
+    uint64_t last_number;
     struct dyn_list spare; /* to use again */
     size_t n_spare;
     struct env_map calls; /* struct ports_call, see there */
@@ -37,7 +39,8 @@ struct ports_client {
     struct dyn_list link; /* in ports->peers */
     struct ports *ports;
     bus_addr_t addr;
-    struct env_map requests; /* in flight, by the id that the routers know */
+    struct dyn_list requests; /* in flight */
+    size_t n_requests;
     uint64_t bytes;          /* of their bodies */
     uint32_t n_refused;      /* beyond the budget, since one was taken */
     uint64_t refused_bytes;
@@ -47,13 +50,15 @@ struct ports_client {
 };
 
 struct ports_request {
-    struct env_map_node node; /* the id that the router knows */
+    struct env_map_node node; /* the id that the router knows; in the map is one of each id */
+    struct ports_request *other; /* the same request over another connection */
+    uint64_t number;          /* higher than that of all before it */
     struct dyn_list link;     /* in ports->requests or ports->spare */
+    struct dyn_list client_link;
     struct ports_client *client;
     struct env_id own;        /* the peer's id for it */
     uint64_t bytes;
-    uint32_t epoch;           /* of its last REQUEST: the END says it again */
-    uint32_t repeats;         /* REQUESTs with this id from the same peer that may still be refused */
+    uint32_t epoch;           /* of its REQUEST: the END says it again */
 };
 
 /* A REQUEST on its way to a worker that ports_router_of() does not know the router of: one of an edge in this

@@ -386,17 +386,16 @@ a_client_gets_its_own_id_back(void **state)
     hub_free(hub);
 }
 
-/* The router compares; what it refuses does not end the first. */
+/* Over the same connection it is refused, over another one the router compares; neither ends the first. */
 static void
-a_repeated_id_goes_to_the_router(void **state)
+a_repeated_id_does_not_end_the_first(void **state)
 {
     (void)state;
     struct hub *hub = hub_new(BUS_ROLE_CLIENT, KEY_A);
     client_says(hub, 0, request_of(7, 10));
     struct env *first = routers_take(hub, ENV_REQUEST);
     client_says(hub, 0, request_of(7, 20));
-    router_answers(hub, routers_take(hub, ENV_REQUEST), end_with(ERR_DUPLICATE_ID));
-    assert_int_equal(client_gets(hub, 0, ENV_END)->id.bytes[0], 7);
+    assert_refused(hub, 0, 7, ERR_DUPLICATE_ID);
     client_says(hub, 1, request_of(7, 20)); /* the same key over another connection */
     struct env *second = routers_take(hub, ENV_REQUEST);
     assert_true(env_id_eq(&first->id, &second->id));
@@ -406,6 +405,62 @@ a_repeated_id_goes_to_the_router(void **state)
     assert_int_equal(client_gets(hub, 0, ENV_CHUNK)->id.bytes[0], 7);
     router_answers(hub, first, end_with(ERR_NONE));
     assert_int_equal(client_gets(hub, 0, ENV_END)->id.bytes[0], 7);
+    assert_int_equal(hub->ports.n_requests, 0);
+    hub_free(hub);
+}
+
+/* Whoever asked last gets the answer; with it the request is over for the other one, too. */
+static void
+a_request_that_was_taken_over_ends_for_both(void **state)
+{
+    (void)state;
+    struct hub *hub = hub_new(BUS_ROLE_CLIENT, KEY_A);
+    client_says(hub, 0, request_of(7, 10));
+    (void)routers_take(hub, ENV_REQUEST);
+    client_says(hub, 1, request_of(7, 10));
+    struct env *second = routers_take(hub, ENV_REQUEST);
+    assert_int_equal(second->from, hub->peers[1].peer.addr);
+    assert_int_equal(hub->ports.n_requests, 2);
+    router_answers(hub, second, end_with(ERR_NONE));
+    assert_int_equal(client_gets(hub, 1, ENV_END)->id.bytes[0], 7);
+    assert_int_equal(hub->ports.n_requests, 0);
+    assert_int_equal(hub->ports.by_id.n, 0);
+
+    client_says(hub, 0, request_of(8, 10));
+    (void)routers_take(hub, ENV_REQUEST);
+    client_says(hub, 1, request_of(8, 10));
+    second = routers_take(hub, ENV_REQUEST);
+    struct env *lost = env_new(ENV_GOODBYE);
+    lost->reason = DYN_SLICE("lost");
+    client_says(hub, 0, lost); /* only its own is over */
+    (void)routers_take(hub, ENV_GOODBYE);
+    assert_int_equal(hub->ports.n_requests, 1);
+    hub->routers[0].n_taken = hub->routers[0].n_got;
+    hub->routers[1].n_taken = hub->routers[1].n_got;
+    hub->routers[2].n_taken = hub->routers[2].n_got;
+    router_answers(hub, second, end_with(ERR_NONE));
+    assert_int_equal(client_gets(hub, 1, ENV_END)->id.bytes[0], 8);
+    assert_int_equal(hub->ports.n_requests, 0);
+    hub_free(hub);
+}
+
+/* The END of the first was on its way when somebody asked again: the router makes a new request of that. */
+static void
+an_end_that_crosses_a_repeat_is_the_first_one_s(void **state)
+{
+    (void)state;
+    struct hub *hub = hub_new(BUS_ROLE_CLIENT, KEY_A);
+    client_says(hub, 0, request_of(7, 10));
+    struct env *first = routers_take(hub, ENV_REQUEST);
+    router_answers(hub, first, end_with(ERR_NONE));
+    client_says(hub, 1, request_of(7, 10));
+    struct env *second = routers_take(hub, ENV_REQUEST);
+    assert_int_equal(client_gets(hub, 0, ENV_END)->id.bytes[0], 7);
+    assert_int_equal(hub->ports.n_requests, 1);
+    router_answers(hub, second, env_new(ENV_CHUNK));
+    router_answers(hub, second, end_with(ERR_NONE));
+    assert_int_equal(client_gets(hub, 1, ENV_CHUNK)->id.bytes[0], 7);
+    assert_int_equal(client_gets(hub, 1, ENV_END)->id.bytes[0], 7);
     assert_int_equal(hub->ports.n_requests, 0);
     hub_free(hub);
 }
@@ -777,7 +832,9 @@ main(void)
         cmocka_unit_test(a_worker_s_answer_goes_to_the_router_that_asked),
         cmocka_unit_test(a_client_s_ids_are_its_key_s),
         cmocka_unit_test(a_client_gets_its_own_id_back),
-        cmocka_unit_test(a_repeated_id_goes_to_the_router),
+        cmocka_unit_test(a_repeated_id_does_not_end_the_first),
+        cmocka_unit_test(a_request_that_was_taken_over_ends_for_both),
+        cmocka_unit_test(an_end_that_crosses_a_repeat_is_the_first_one_s),
         cmocka_unit_test(an_edge_is_believed_and_a_client_is_not),
         cmocka_unit_test(events_are_asked_of_the_publisher),
         cmocka_unit_test(a_subscriber_asks_for_nothing_else),
