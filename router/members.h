@@ -67,11 +67,11 @@ struct route_member *route_members_named(const struct route_members *members, st
 
 struct route_joining {
     bool accepts_new_targets;
-    uint64_t busy; /* announced targets that requests in flight may still mean: their place is not given away */
+    uint64_t busy; /* announced targets that requests in flight may mean: their places are not given away */
 };
 /* A READY: takes it and makes its sender a member; again: says anew what it serves. NULL, or the word of the
- * GOODBYE with which it is refused, and *why in a sentence; one that was a member still is then. Who had the same
- * name before must be gone. */
+ * GOODBYE with which it is refused, and *why in a sentence; one that was a member still is then. Who had the
+ * same name before must be gone. */
 const char *route_members_join(struct route_members *members, struct env **ready_p,
                                const struct route_joining *joining, struct dyn_err *why);
 /* The worker is gone, and freed. */
@@ -87,7 +87,8 @@ struct route_wish {
 enum route_pick { ROUTE_PICK_NOBODY, ROUTE_PICK_FULL, ROUTE_PICK_FOUND };
 /* The member with the fewest in flight, of equals the next in turn. None that drains or did not announce the
  * model. FULL: there are some, all at their budgets. Pure. *index: in the crew. */
-enum route_pick route_member_pick(const struct route_crew *crew, const struct route_wish *wish, size_t *index);
+enum route_pick route_member_pick(const struct route_crew *crew, const struct route_wish *wish,
+                                  size_t *index);
 
 /* There is a member that drains not. */
 bool route_crew_is_there(const struct route_crew *crew);

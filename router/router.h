@@ -3,7 +3,8 @@
  * their answers back. It knows no HTTP, no JSON tree and no curl. One per cell; what must be one for the
  * process is shared by pointer.
  *
- * READY and GOODBYE of workers, and GOODBYE of owners, come as envelopes with the peer's address in `from`. */
+ * READY and GOODBYE of workers, and GOODBYE of owners, come as envelopes with the peer's address in
+ * `from`. */
 #pragma once
 
 #include "bus/bus.h"
@@ -33,7 +34,7 @@ struct router_options {
 
     bool accepts_workers;     /* READY of a worker makes it a member of its targets */
     bool accepts_new_targets; /* ... also of targets that `targets` does not name */
-    uint32_t worker_wait_ms;  /* how long a request waits for a member of a target that has none; 0: not at all */
+    uint32_t worker_wait_ms;  /* how long a request waits where a target has no member; 0: not at all */
 };
 
 /* Copies the options. Give both to bus_add_actor(). */

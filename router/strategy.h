@@ -22,7 +22,7 @@ struct route_target {
     const struct dyn_slice *models; /* declared */
     size_t n_models;                /* 0 and no prefix: any model that no other target declares */
     struct dyn_slice prefix;        /* also every model that begins so; absent: none */
-    bus_addr_t addr;                /* its provider actor on this loop; 0: workers in other processes serve it */
+    bus_addr_t addr;                /* its provider actor on this loop; 0: workers serve it */
     enum route_redeliver redeliver; /* unless the request says otherwise */
     bool takes_any;    /* also any model that no other target declares */
     bool is_announced; /* by a worker, not configured: only for models that no configured target serves */
