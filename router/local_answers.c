@@ -98,6 +98,22 @@ write_health(const struct route_members *members, struct dyn_buf *out)
     dyn_buf_add_str(out, "]}");
 }
 
+/* Different ones among the workers; 0: none said. */
+static size_t
+count_configs(const struct route_members *members)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < members->n_workers; i++) {
+        struct dyn_slice hash = members->workers[i]->ready->config_hash;
+        bool is_new = hash.len > 0;
+        for (size_t k = 0; k < i && is_new; k++) {
+            is_new = !dyn_slice_eq(members->workers[k]->ready->config_hash, hash);
+        }
+        n += is_new;
+    }
+    return n;
+}
+
 static void
 write_ready(const struct route_members *members, struct dyn_buf *out)
 {
@@ -116,7 +132,12 @@ write_ready(const struct route_members *members, struct dyn_buf *out)
             comma = ",";
         }
     }
-    dyn_buf_add_str(out, "]}");
+    dyn_buf_add_char(out, ']');
+    size_t n_configs = count_configs(members);
+    if (n_configs > 1) { /* allowed, but nobody should have them without knowing */
+        dyn_buf_addf(out, ",\"configurations\":%zu", n_configs);
+    }
+    dyn_buf_add_char(out, '}');
 }
 
 static bool

@@ -37,6 +37,7 @@ lose(struct router *router, struct route_member *worker, struct dyn_slice reason
     route_sweep(router, is_with, lose_worker_of, worker);
     DYN_ASSERT(worker->in_flight == 0);
     route_members_leave(&router->members, worker);
+    route_show(&router->options.counters->workers, router->members.n_workers);
 }
 
 /* Those whose target got a member, and those whose model nobody served until now. */
@@ -121,6 +122,7 @@ route_peer_ready(struct router *router, struct env **ready_p)
     }
     const struct route_member *worker = route_members_find(&router->members, addr);
     log_worker(DYN_LOG_INFO, "router.worker.joined", "a worker joined", worker, dyn_slice(NULL, 0));
+    route_show(&router->options.counters->workers, router->members.n_workers);
     wake(router, worker->serves);
 }
 

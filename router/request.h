@@ -20,6 +20,7 @@ enum { ROUTE_CANCEL_GRACE_MS = 1000 };
 
 struct router {
     struct router_options options;
+    struct router_counters own_counters;
     bus_actor_t *me;
     bus_loop_t *loop;
     struct route_members members;
@@ -133,6 +134,11 @@ void route_sweep(struct router *router, bool (*match)(const struct route_request
                  void (*fn)(struct route_request *rq, const void *arg), const void *arg);
 /* Counts an envelope that matches nothing. */
 void route_late(struct router *router);
+static inline void
+route_show(atomic_uint_fast64_t *gauge, size_t number)
+{
+    atomic_store_explicit(gauge, number, memory_order_relaxed);
+}
 
 /* ---- the walker (walker.c) ---- */
 

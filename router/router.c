@@ -114,6 +114,7 @@ route_request_free(struct route_request *rq)
 {
     struct router *router = rq->router;
     env_map_remove(&router->requests, &rq->node);
+    route_show(&router->options.counters->requests_in_flight, router->requests.n);
     let_go(rq);
     env_free(&rq->successor);
     if (router->n_spare < ROUTE_SPARE_MAX) {
@@ -174,6 +175,7 @@ take_request(struct router *router, struct env **env_p)
     struct route_request *rq = request_new(router);
     begin(router, rq, env_p);
     env_map_add(&router->requests, &rq->node, &id);
+    route_show(&router->options.counters->requests_in_flight, router->requests.n);
     route_run(rq);
 }
 
@@ -282,6 +284,9 @@ router_new(const struct router_options *options)
 {
     struct router *router = dyn_zalloc(sizeof *router);
     router->options = *options;
+    if (router->options.counters == NULL) {
+        router->options.counters = &router->own_counters;
+    }
     route_members_init(&router->members, options->targets, options->n_targets);
     router->metrics.addr = options->metrics;
     router->grace_ms = ROUTE_CANCEL_GRACE_MS;

@@ -23,9 +23,16 @@ struct router_shared {
     atomic_uint_fast64_t late_answers; /* CHUNK or END of a request that is over or not ours */
 };
 
+/* Of one router, which alone writes them: a lock for each request would cost more than it counts. */
+struct router_counters {
+    atomic_uint_fast64_t requests_in_flight;
+    atomic_uint_fast64_t workers; /* that are members of a target */
+};
+
 struct router_options {
     const struct router_config *config;
     struct router_shared *shared;
+    struct router_counters *counters; /* outlive the router; NULL: its own */
     const struct route_target *targets; /* in order of the configuration; outlive the router */
     size_t n_targets;
     bus_addr_t events;  /* who takes EVENTs; 0: nobody */

@@ -472,6 +472,16 @@ readiness_follows_the_members(void **state)
     probe(world, ENV_SURFACE_READY, 200,
           "{\"status\":\"ready\",\"targets\":[{\"name\":\"one\",\"routable\":false,\"members\":0},"
           "{\"name\":\"local\",\"routable\":true,\"members\":2}]}");
+    struct ready_target said = {.name = DYN_SLICE("local"), .any_model = true};
+    for (unsigned i = 0; i < 2; i++) { /* said anew, with the configurations that they have */
+        struct env *ready = ready_of(name_of(i ? B : A), &said, 1);
+        ready->config_hash = i ? DYN_SLICE("0123") : DYN_SLICE("4567");
+        say(world, i ? B : A, ready);
+    }
+    probe(world, ENV_SURFACE_READY, 200,
+          "{\"status\":\"ready\",\"targets\":[{\"name\":\"one\",\"routable\":false,\"members\":0},"
+          "{\"name\":\"local\",\"routable\":true,\"members\":2}],\"configurations\":2}");
+    assert_int_equal(atomic_load(&world->impl->options.counters->workers), 2);
     goodbye(world, A, "drain");
     goodbye(world, B, "drain");
     probe(world, ENV_SURFACE_READY, 503, "{\"status\":\"not_ready\",\"reason\":\"no routable targets\"}");
