@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -161,6 +162,28 @@ wait_ready(const dynabus_t *gateway)
     return signal_number;
 }
 
+static void
+reload(dynabus_t *gateway)
+{
+    static char why[4096];
+    if (dynabus_reload(gateway, why, sizeof why) != 0) {
+        dyn_log(DYN_LOG_ERROR, "gateway.reload", "what cannot be used stays as it was",
+                DYN_LOG_STR("reason", why));
+    } else {
+        dyn_log(DYN_LOG_INFO, "gateway.reload", "keys of the bus and files of TLS were read again");
+    }
+}
+
+static int
+serve_until_signal(dynabus_t *gateway)
+{
+    int number;
+    while ((number = signals_wait_or_reload()) == SIGHUP) {
+        reload(gateway);
+    }
+    return number;
+}
+
 int
 cli_serve(int argc, char **argv)
 {
@@ -193,7 +216,7 @@ cli_serve(int argc, char **argv)
     int signal_number = wait_ready(gateway);
     if (signal_number == 0) {
         notify_say("READY=1");
-        signal_number = signals_wait();
+        signal_number = serve_until_signal(gateway);
     }
     notify_say("STOPPING=1");
     dyn_log(DYN_LOG_INFO, "gateway.drain", "shutting down: running requests may finish",

@@ -36,6 +36,16 @@ signals_wait(void)
 }
 
 int
+signals_wait_or_reload(void)
+{
+    sigset_t set = ending_signals();
+    int number = 0;
+    (void)sigaddset(&set, SIGHUP);
+    (void)sigwait(&set, &number);
+    return number;
+}
+
+int
 signals_wait_ms(unsigned ms)
 {
     sigset_t set = ending_signals();

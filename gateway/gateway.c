@@ -7,6 +7,7 @@
 #include "core/buf.h"
 #include "core/log.h"
 #include "edge/edge_config.h"
+#include "edge/group.h"
 #include "gateway/cell.h"
 #include "gateway/cores.h"
 #include "gateway/descriptors.h"
@@ -272,6 +273,35 @@ static void
 leave(dynabus_t *gateway)
 {
     (void)pthread_rwlock_unlock(&gateway->users);
+}
+
+static void
+add_problem(struct dyn_buf *problems, const struct dyn_err *err)
+{
+    dyn_buf_add_str(problems, err->text);
+    dyn_buf_add_char(problems, '\n');
+}
+
+int
+dynabus_reload(dynabus_t *gateway, char *why, size_t why_size)
+{
+    struct dyn_buf problems = DYN_BUF_INIT;
+    struct dyn_err err;
+    if (!enter(gateway)) {
+        tell_why(why, why_size, DYN_SLICE("the gateway is closing"));
+        return -1;
+    }
+    if (gateway->network.security != NULL && bus_security_reload(gateway->network.security, &err) != 0) {
+        add_problem(&problems, &err);
+    }
+    if (gateway->edges != NULL && edge_group_reload(gateway->edges, &err) != 0) {
+        add_problem(&problems, &err);
+    }
+    leave(gateway);
+    int rc = problems.len > 0 ? -1 : 0;
+    tell_why(why, why_size, dyn_buf_slice(&problems));
+    dyn_buf_fini(&problems);
+    return rc;
 }
 
 static int

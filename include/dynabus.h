@@ -56,6 +56,10 @@ struct dynabus_options {
 /* NULL on failure, with one sentence (or one line per configuration problem) in `why`. */
 DYNABUS_API dynabus_t *dynabus_new(const struct dynabus_options *options, char *why, size_t why_size);
 
+/* Reads again what may change while it runs: the keys that the bus lets in, and the files of TLS. 0, or -1
+ * with a line in `why` for each that can't be used and therefore stays as it was. Not from a callback. */
+DYNABUS_API int dynabus_reload(dynabus_t *gateway, char *why, size_t why_size);
+
 /* For dynabus_close: as long as `drain_timeout` of the configuration says. */
 #define DYNABUS_DRAIN_DEFAULT UINT32_MAX
 /* Lets running requests finish for up to `drain_ms`, cancels the rest (their callbacks are called), ends

@@ -2,7 +2,7 @@
 TLS different from plain sockets: records, partial writes, handshakes that never end."""
 
 import json
-import select
+import signal
 import socket
 import ssl
 import subprocess
@@ -478,6 +478,23 @@ def test_a_new_certificate_is_used_without_dropping_a_connection(start_secure, u
         go_on.set()
         assert sse_events(b"".join(connection.pieces(answer)))[-1] == b"[DONE]"
         upstream.reset_to(answer_normally)
+        assert connection.chat(GOOD).status == 200
+
+
+def test_sighup_reads_the_files_at_once(start_secure, upstream, authority):
+    gateway = start_secure([target(upstream.url)])
+    with gateway.connect() as connection:
+        before = serial_of(connection)
+    gateway.install(authority.sign("renewed"))
+    gateway.signal(signal.SIGHUP)
+    gateway.wait_until(lambda: gateway.log_lines(event="gateway.reload", level="info"), "reloaded")
+    with gateway.connect() as connection:
+        assert serial_of(connection) != before
+    gateway.key.write_text("nothing")
+    gateway.signal(signal.SIGHUP)
+    gateway.wait_until(lambda: gateway.log_lines(event="gateway.reload", level="error"), "refused")
+    assert "key.pem: no private key" in gateway.log_lines(event="gateway.reload", level="error")[0]["reason"]
+    with gateway.connect() as connection:
         assert connection.chat(GOOD).status == 200
 
 
