@@ -21,7 +21,9 @@ times_of(struct mock_call *call, struct dyn_rng *own)
     if (call->core->seed == 0 || call->chat.number.len == 0) {
         return &call->core->rng;
     }
-    dyn_rng_seed(own, call->core->seed ^ mock_counts_key(call->chat.model, call->chat.number));
+    /* The second call of a number has other times than the first: bad luck is not for ever. */
+    uint64_t n = mock_counts_add(&call->core->counts, DYN_SLICE("times"), call->chat.number);
+    dyn_rng_seed(own, (call->core->seed ^ mock_counts_key(call->chat.model, call->chat.number)) + n);
     return own;
 }
 

@@ -14,7 +14,7 @@ struct mock_options {
     const char *script_path; /* JSON; NULL: none */
     const char *key; /* that a request must bring ("Authorization: Bearer KEY"); NULL: none is asked */
     uint64_t seed;   /* of nonces and of times drawn from a range; 0: new ones each time. With a seed the
-                        times of a request that has a number depend on seed and number alone */
+                        times of a request that has a number depend on seed, number and how often it came */
     size_t journal;  /* how many calls are remembered (mock/journal.h); 0: none */
 };
 
