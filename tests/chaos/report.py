@@ -5,6 +5,7 @@ from upstream import by_number
 
 SHOWN = 8  # of each kind of failure
 SLOWEST = 4
+LATE_SECONDS = 0.5
 
 
 def explain_extra(calls, faults):
@@ -98,7 +99,22 @@ class Sum:
         if self.load.gone_with_edge:
             print(f"  requests whose own edge was killed: {len(self.load.gone_with_edge)}")
         print(f"  requests sent again on another connection, since a kept one closed without a byte: {self.load.repeats}")
+        self.show_lag()
         self.show_slowest()
+
+    def show_lag(self):
+        """How long an answer lay somewhere behind the upstream's last byte: while its process was stopped, or while others
+        found each other again."""
+        last = {call.number: call.ended for call in self.calls if call.end == "answered"}
+        lags = sorted(
+            ((request.ended - last[request.number], request) for request in self.load.requests.values()
+             if request.verdict.outcome == ANSWERED and request.number in last),
+            key=lambda pair: -pair[0],
+        )  # fmt: skip
+        late = [pair for pair in lags if pair[0] > LATE_SECONDS]
+        if late:
+            at = ", ".join(f"{lag:.1f} s: {request.number}" for lag, request in late[:SLOWEST])
+            print(f"  answers that came over {LATE_SECONDS} s after the upstream's last byte: {len(late)}; at most {at}")
 
     def show_slowest(self):
         slowest = sorted(self.load.requests.values(), key=lambda request: request.began - request.ended)
