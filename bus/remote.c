@@ -5,8 +5,8 @@
 #include "bus/endpoint.h"
 #include "core/rand.h"
 
+#include <linux/tcp.h> /* the C library's has no tcpi_bytes_received */
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -15,6 +15,10 @@
 #define SETTLE_BATCH 1024u
 
 #define US_PER_MS 1000u
+
+/* Of a body that is on its way, within a second. ZMTP's pings, which only prove that libzmq's thread lives, are far
+ * less. */
+#define LISTEN_BYTES_MIN (16 * 1024u)
 
 void
 bus_process_init(struct bus_process *process, struct bus_security *security)
@@ -178,16 +182,28 @@ tell_counts(struct remote *remote)
     remote->sent = remote->sent_bytes = remote->received = remote->received_bytes = 0;
 }
 
-/* A large body on a slow line holds up what is behind it, HEARTBEATs too: bytes prove life as well. Asks about a
- * descriptor that may have become another's: then the monitor tells that the connection has ended. */
-static bool
-bytes_arrive(const struct peer *peer)
+/* Bytes that came over its connection, whole frames or not; 0: cannot be told (ipc). The descriptor may have become
+ * another's: then the monitor is about to say that the connection has ended. */
+static uint64_t
+bytes_received(const struct peer *peer)
 {
     struct tcp_info info;
     socklen_t size = sizeof info;
-    return peer->fd >= 0 && peer->view.is_ready &&
-           getsockopt(peer->fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
-           info.tcpi_last_data_recv < BUS_PEER_LOST_MS;
+    bool is_known = peer->fd >= 0 && getsockopt(peer->fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0;
+    return is_known ? info.tcpi_bytes_received : 0;
+}
+
+/* A large body on a slow line holds up what is behind it, HEARTBEATs too. So in the second half of a silence bytes are
+ * looked for: they prove life as well. */
+static bool
+is_receiving(struct peer *peer)
+{
+    uint64_t bytes = bytes_received(peer);
+    if (peer->listened_since_us != peer->heard_us) {
+        peer->listened_since_us = peer->heard_us;
+        peer->bytes_received = bytes;
+    }
+    return bytes > peer->bytes_received + LISTEN_BYTES_MIN;
 }
 
 static void
@@ -201,7 +217,11 @@ look_after(struct peer *peer, uint64_t now_us)
         return;
     }
     uint64_t silent_us = now_us - peer->heard_us;
-    if (expects_word && silent_us > BUS_PEER_LOST_MS * US_PER_MS && !bytes_arrive(peer)) {
+    if (expects_word && silent_us > BUS_PEER_LOST_MS * US_PER_MS / 2 && is_receiving(peer)) {
+        peer->heard_us = now_us;
+        silent_us = 0;
+    }
+    if (expects_word && silent_us > BUS_PEER_LOST_MS * US_PER_MS) {
         peer_leave(peer, "silent", true);
         return;
     }
@@ -234,6 +254,9 @@ on_tick(struct bus_timer *timer)
     for (struct dyn_list *link = remote->peers.next; link != &remote->peers; link = next) {
         next = link->next;
         look_after(DYN_CONTAINER_OF(link, struct peer, link), now_us);
+        if (remote->closed) { /* by the owner, who heard of a late peer */
+            return;
+        }
     }
     tell_counts(remote);
     remote_start_ticking(remote);

@@ -64,6 +64,7 @@ struct peer {
     bool is_late;     /* as the owner was told */
     bool ended;       /* its connection is over; what it had sent may still come */
     uint64_t heard_us, sent_us;
+    uint64_t listened_since_us, bytes_received; /* of the silence that began then */
     uint64_t cut_us; /* when its GOODBYE was sent */
     uint64_t key_checked; /* bus_security_generation() */
     atomic_size_t *queued; /* bytes on their way to it, in its place */

@@ -1,0 +1,411 @@
+/* A port, and peers that lie about who they are or take more than they are given: routing ids of others, keys of
+ * others, queues that nobody empties; and what the owner of the port does with them. */
+#include "tests/conformance/host.h"
+#include "tests/conformance/raw.h"
+
+/* ---- routing ids ---- */
+
+static struct raw
+join_as(const char *endpoint, const char *routing_id)
+{
+    struct raw raw = raw_open((struct raw_options){.connect = endpoint, .routing_id = routing_id});
+    raw_say_ready(&raw, "worker");
+    return raw;
+}
+
+/* libzmq lets the first one have the id; what a second one says reaches nobody in its name. */
+static void
+who_takes_anothers_id_does_not_get_its_answers(void **state)
+{
+    struct host host = {0};
+    (void)state;
+    host_open(&host);
+    struct raw first = join_as(bus_port_endpoint(host.port), "me");
+    raw_expect_ready(&first);
+    host_expect(&host, "ready:worker");
+    struct raw second = join_as(bus_port_endpoint(host.port), "me");
+    raw_say(&second, ENV_GOODBYE, "close");
+    raw_say_chunk(&second, 7);
+    for (uint32_t i = 0; i < 100; i++) {
+        raw_say_chunk(&first, i);
+        raw_expect_chunk(&first, i);
+    }
+    host_expect(&host, "");
+    raw_close(&second);
+    raw_say_chunk(&first, 100);
+    raw_expect_chunk(&first, 100);
+    raw_close(&first);
+    host_expect(&host, "goodbye:lost");
+    host_close(&host);
+}
+
+/* The same id again and again, over connections that mostly get the same descriptor: each time another peer. */
+static void
+an_id_that_comes_back_is_another_peer(void **state)
+{
+    enum { TIMES = 50 };
+    struct host host = {0};
+    (void)state;
+    host_open(&host);
+    for (unsigned i = 0; i < TIMES; i++) {
+        struct raw raw = join_as(bus_port_endpoint(host.port), "again");
+        raw_expect_ready(&raw);
+        raw_close(&raw);
+        host_expect(&host, "ready:worker goodbye:lost");
+    }
+    assert_int_equal(host.process.peers_joined, TIMES);
+    assert_int_equal(host.process.peers_lost, TIMES);
+    host_close(&host);
+}
+
+/* Not even waiting until it is seen to be gone. */
+static void
+peers_that_come_and_go_at_once_are_all_accounted_for(void **state)
+{
+    enum { TIMES = 200 };
+    struct host host = {.mute = true};
+    (void)state;
+    host_open(&host);
+    for (unsigned i = 0; i < TIMES; i++) {
+        struct raw raw = raw_open((struct raw_options){.connect = bus_port_endpoint(host.port)});
+        raw_say_ready(&raw, "worker");
+        raw_say_chunk(&raw, 0);
+        raw_close(&raw);
+    }
+    host_expect_chunks(&host, TIMES);
+    while (host.process.peers_lost < TIMES) { /* it hangs here when one is forgotten */
+        host_call(&host, NULL);
+    }
+    assert_int_equal(host.process.peers_joined, TIMES);
+    host_close(&host);
+}
+
+/* ---- those who do not read ---- */
+
+enum { CREDITS_A_TURN = 1000 };
+
+/* Kinds that no mailbox refuses, until the peer is gone. */
+static void
+send_credits(struct host *host)
+{
+    for (unsigned i = 0; i < CREDITS_A_TURN; i++) {
+        struct env *env = wire_envelope(ENV_CREDIT);
+        if (bus_send(host->me, host->last_peer, &env, NULL) != 0) {
+            env_free(&env);
+        }
+    }
+}
+
+static void
+who_never_reads_is_cut_when_its_queue_is_full(void **state)
+{
+    struct host host = {0};
+    (void)state;
+    host_open(&host);
+    struct raw good = raw_join(bus_port_endpoint(host.port));
+    struct raw raw = raw_join(bus_port_endpoint(host.port));
+    host_expect(&host, "ready:worker ready:worker");
+    raw_say_chunk(&raw, 0); /* so it is the last */
+    raw_expect_chunk(&raw, 0);
+    while (atomic_load(&host.process.refused_limit) == 0) { /* it hangs here when there is no limit */
+        host_call(&host, send_credits);
+    }
+    host_expect(&host, "goodbye:limit");
+    raw_say_chunk(&good, 1);
+    raw_expect_chunk(&good, 1);
+    raw_set_int(&raw, ZMQ_LINGER, 0);
+    raw_close(&raw);
+    raw_close(&good);
+    host_close(&host);
+}
+
+static unsigned accepted;
+
+static void
+send_chunks_until_full(struct host *host)
+{
+    dyn_block_t *body = dyn_block_new(0, ENV_CHUNK_MAX);
+    struct dyn_err err = {.code = DYN_OK};
+    memset(dyn_block_data(body), 'x', ENV_CHUNK_MAX);
+    body->len = ENV_CHUNK_MAX;
+    while (err.code == DYN_OK && accepted < 100000) {
+        struct env *env = wire_envelope(ENV_CHUNK);
+        env->body = dyn_block_ref(body);
+        accepted++;
+        if (bus_send(host->me, host->last_peer, &env, &err) != 0) {
+            env_free(&env);
+        }
+    }
+    dyn_block_unref(&body);
+}
+
+/* What waits for a peer counts in bytes until it has left this process, not only until libzmq has it. */
+static void
+a_peers_mailbox_is_full_until_it_has_left(void **state)
+{
+    struct host host = {0};
+    (void)state;
+    accepted = 0;
+    host_open(&host);
+    struct raw raw = raw_join(bus_port_endpoint(host.port));
+    host_expect(&host, "ready:worker");
+    for (unsigned i = 0; i < 20; i++) { /* what the mailbox, libzmq and the kernel take, and not more */
+        host_call(&host, send_chunks_until_full);
+    }
+    size_t waiting = bus_mailbox_bytes(host.bus, host.last_peer);
+    assert_true(waiting <= BUS_MAILBOX_DEFAULT && waiting > BUS_MAILBOX_DEFAULT / 2);
+    for (unsigned i = 0; i < accepted - 20; i++) {
+        struct env *env = raw_expect(&raw, ENV_CHUNK);
+        env_free(&env);
+    }
+    raw_set_int(&raw, ZMQ_LINGER, 0);
+    raw_close(&raw);
+    host_expect(&host, "goodbye:lost");
+    host_close(&host);
+}
+
+/* ---- what the owner does ---- */
+
+static void
+cut_the_last(struct host *host)
+{
+    struct env *env = wire_envelope(ENV_CHUNK);
+    bus_peer_cut(host->me, host->last_peer, "credit");
+    bus_peer_cut(host->me, host->last_peer, "again");
+    bus_peer_cut(host->me, bus_actor_addr(host->me), "not a peer");
+    bus_peer_cut(host->me, 0, "nobody");
+    if (bus_send(host->me, host->last_peer, &env, NULL) != 0) { /* else it is lost with the peer */
+        env_free(&env);
+    }
+}
+
+static void
+expect_the_last_is_gone(struct host *host)
+{
+    struct dyn_err err;
+    struct env *env = wire_envelope(ENV_END);
+    CHECK(bus_send(host->me, host->last_peer, &env, &err) == -1 && err.code == DYN_E_GONE);
+    env_free(&env);
+}
+
+static void
+a_peer_can_be_told_to_go(void **state)
+{
+    struct host host = {0};
+    (void)state;
+    host_open(&host);
+    struct raw raw = raw_join(bus_port_endpoint(host.port));
+    host_expect(&host, "ready:worker");
+    host_call(&host, cut_the_last);
+    host_expect(&host, "goodbye:credit");
+    host_call(&host, expect_the_last_is_gone);
+    raw_expect_goodbye(&raw, "credit");
+    assert_int_equal(host.process.refused_limit, 1);
+    raw_close(&raw);
+    host_close(&host);
+}
+
+static void
+send_goodbye(struct host *host)
+{
+    struct env *env = env_new(ENV_GOODBYE);
+    env->reason = DYN_SLICE("credit");
+    CHECK(bus_send(host->me, host->last_peer, &env, NULL) == 0);
+}
+
+static void
+goodbye_sent_to_a_peer_does_the_same(void **state)
+{
+    struct host host = {0};
+    (void)state;
+    host_open(&host);
+    struct raw raw = raw_join(bus_port_endpoint(host.port));
+    host_expect(&host, "ready:worker");
+    host_call(&host, send_goodbye);
+    host_expect(&host, "goodbye:credit");
+    host_call(&host, expect_the_last_is_gone);
+    raw_expect_goodbye(&raw, "credit");
+    raw_close(&raw);
+    host_close(&host);
+}
+
+static void
+drain_the_port(struct host *host)
+{
+    bus_port_drain(host->port);
+}
+
+/* Who is there goes on, who comes is told at once. */
+static void
+a_draining_port_says_so_and_goes_on(void **state)
+{
+    struct host host = {0};
+    (void)state;
+    host_open(&host);
+    struct raw raw = raw_join(bus_port_endpoint(host.port));
+    host_call(&host, drain_the_port);
+    raw_expect_goodbye(&raw, "drain");
+    raw_say_chunk(&raw, 0);
+    raw_expect_chunk(&raw, 0);
+    struct raw late = raw_join(bus_port_endpoint(host.port));
+    raw_expect_goodbye(&late, "drain");
+    host_expect(&host, "ready:worker ready:worker");
+    raw_close(&late);
+    host_expect(&host, "goodbye:lost");
+    raw_say(&raw, ENV_GOODBYE, "drain");
+    host_expect(&host, "goodbye:drain");
+    raw_say_chunk(&raw, 1); /* it leaves, but has not left */
+    raw_expect_chunk(&raw, 1);
+    raw_say(&raw, ENV_GOODBYE, "close");
+    host_expect(&host, "goodbye:close");
+    raw_close(&raw);
+    host_close(&host);
+}
+
+static void
+close_the_port(struct host *host)
+{
+    bus_port_close(&host->port);
+}
+
+static void
+a_port_that_closes_says_goodbye(void **state)
+{
+    struct host host = {0};
+    (void)state;
+    host_open(&host);
+    struct raw raw = raw_join(bus_port_endpoint(host.port));
+    host_expect(&host, "ready:worker");
+    host_call(&host, close_the_port);
+    raw_expect_goodbye(&raw, "close");
+    host_call(&host, expect_the_last_is_gone);
+    host_expect(&host, ""); /* no callback comes any more */
+    raw_close(&raw);
+    host_close(&host);
+}
+
+/* ---- keys ---- */
+
+struct ring {
+    struct keys keys;
+    struct bus_cert router, worker, other, client;
+    struct bus_security_options options;
+};
+
+static void
+ring_open(struct ring *ring)
+{
+    static char cert[128];
+    static char allowed[128];
+    keys_open(&ring->keys);
+    keys_make(&ring->keys, "router", BUS_ROLE_ROUTER, false, &ring->router);
+    keys_make(&ring->keys, "worker", BUS_ROLE_WORKER, true, &ring->worker);
+    keys_make(&ring->keys, "other", BUS_ROLE_WORKER, true, &ring->other);
+    keys_make(&ring->keys, "client", BUS_ROLE_CLIENT, true, &ring->client);
+    (void)snprintf(cert, sizeof cert, "%s", keys_path(&ring->keys, "router.key"));
+    (void)snprintf(allowed, sizeof allowed, "%s", keys_path(&ring->keys, "allowed"));
+    ring->options = (struct bus_security_options){.cert = cert, .allowed = allowed};
+}
+
+static struct raw
+join_with(const struct ring *ring, const struct host *host, const struct bus_cert *cert, const char *routing_id)
+{
+    struct raw raw = raw_open((struct raw_options){.connect = bus_port_endpoint(host->port),
+                                                   .routing_id = routing_id,
+                                                   .cert = cert,
+                                                   .server_key = ring->router.public_key});
+    raw_say_ready(&raw, "worker");
+    return raw;
+}
+
+static void
+a_key_decides_who_may_be_what(void **state)
+{
+    struct ring ring;
+    (void)state;
+    ring_open(&ring);
+    struct host host = {.security_options = &ring.options};
+    host_open(&host);
+    struct raw raw = join_with(&ring, &host, &ring.worker, NULL);
+    raw_expect_ready(&raw);
+    host_expect(&host, "ready:worker");
+    struct raw liar = join_with(&ring, &host, &ring.client, NULL);
+    raw_expect_goodbye(&liar, "role");
+    host_expect(&host, "");
+    raw_close(&liar);
+    raw_close(&raw);
+    host_expect(&host, "goodbye:lost");
+    host_close(&host);
+    keys_close(&ring.keys);
+}
+
+/* The id of one that has just left, with another key: never taken for it. */
+static void
+an_id_with_another_key_is_another_peer(void **state)
+{
+    struct ring ring;
+    (void)state;
+    ring_open(&ring);
+    struct host host = {.security_options = &ring.options};
+    host_open(&host);
+    for (unsigned i = 0; i < 20; i++) {
+        struct raw raw = join_with(&ring, &host, i % 2 == 0 ? &ring.worker : &ring.other, "me");
+        raw_expect_ready(&raw);
+        raw_close(&raw);
+    }
+    struct raw last = join_with(&ring, &host, &ring.worker, "me");
+    raw_expect_ready(&last);
+    while (host.process.peers_lost < 20) {
+        host_call(&host, NULL);
+    }
+    assert_int_equal(host.process.peers_joined, 21);
+    raw_close(&last);
+    host_close(&host);
+    keys_close(&ring.keys);
+}
+
+static void
+a_key_that_is_taken_away_ends_its_connections(void **state)
+{
+    struct ring ring;
+    (void)state;
+    ring_open(&ring);
+    struct host host = {.security_options = &ring.options};
+    host_open(&host);
+    struct raw raw = join_with(&ring, &host, &ring.worker, NULL);
+    struct raw other = join_with(&ring, &host, &ring.other, NULL);
+    raw_expect_ready(&raw);
+    raw_expect_ready(&other);
+    host_expect(&host, "ready:worker ready:worker");
+    assert_int_equal(unlink(keys_path(&ring.keys, "allowed/worker.key")), 0);
+    assert_int_equal(bus_security_reload(host.security, NULL), 0);
+    host_wait_ms(&host, BUS_HEARTBEAT_MS);
+    host_expect(&host, "goodbye:role");
+    raw_expect_goodbye(&raw, "role");
+    raw_say_chunk(&other, 0);
+    raw_expect_chunk(&other, 0);
+    raw_close(&raw);
+    raw_close(&other);
+    host_close(&host);
+    keys_close(&ring.keys);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(who_takes_anothers_id_does_not_get_its_answers),
+        cmocka_unit_test(an_id_that_comes_back_is_another_peer),
+        cmocka_unit_test(peers_that_come_and_go_at_once_are_all_accounted_for),
+        cmocka_unit_test(who_never_reads_is_cut_when_its_queue_is_full),
+        cmocka_unit_test(a_peers_mailbox_is_full_until_it_has_left),
+        cmocka_unit_test(a_peer_can_be_told_to_go),
+        cmocka_unit_test(goodbye_sent_to_a_peer_does_the_same),
+        cmocka_unit_test(a_draining_port_says_so_and_goes_on),
+        cmocka_unit_test(a_port_that_closes_says_goodbye),
+        cmocka_unit_test(a_key_decides_who_may_be_what),
+        cmocka_unit_test(an_id_with_another_key_is_another_peer),
+        cmocka_unit_test(a_key_that_is_taken_away_ends_its_connections),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
