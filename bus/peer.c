@@ -436,6 +436,7 @@ peer_new(struct remote *remote, struct dyn_slice routing, int fd)
     peer->view.key = dyn_slice_str(peer->key);
     peer->view.key_name = dyn_slice_str(peer->key_name);
     peer->view.node = dyn_slice_str(peer->node);
+    (void)zmq_msg_init(&peer->pin);
     dyn_list_init(&peer->leave_link);
     dyn_list_init(&peer->link);
     dyn_list_append(&remote->peers, &peer->link);

@@ -1,13 +1,15 @@
 /* A port: a ROUTER socket that peers connect to. Which message is whose is decided here; what it means in peer.c.
  *
  * A peer is known by its routing id, and that id is only as good as the connection it came over: a client may
- * choose it, and may choose it again over another connection with another key. So each message must
- * come over the descriptor and with the key (User-Id of ZAP) that its peer began with; otherwise the
- * peer that had the id is gone and another one speaks. A descriptor that another peer begins to speak over, too,
- * means that the one that had it is gone.
+ * choose it, and may choose it again over another connection with another key. libzmq attaches one
+ * object of metadata (descriptor, key) to all messages of a connection; the peer holds on to it, so as long as the
+ * peer is known no other connection has an object at that address. A message with a known id and another object
+ * means that the old peer is gone.
  *
- * The monitor says when a connection ends. It is heard before a new peer is registered, so that a descriptor that
- * is used again can't be taken for the old connection, and what the old one sent is read before it is lost. */
+ * The monitor tells which descriptor's connection has ended; the peer is lost when everything that it sent has
+ * been read. The number may by then be another connection's: a connection can come, speak and end, and the next
+ * one get its number, before this loop has turned once. Peers of which it cannot be said which of the
+ * two they are on are suspects: for a while they get HEARTBEATs, and libzmq says which of them cannot be reached. */
 #include "bus/remote_impl.h"
 
 #include "core/rand.h"
@@ -17,12 +19,18 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { FIRST_BUCKETS = 64, FIRST_CONNECTIONS = 64, ENDPOINT_SIZE = 512 };
+enum {
+    FIRST_BUCKETS = 64,
+    FIRST_CONNECTIONS = 64,
+    ENDPOINT_SIZE = 512,
+    SUSPECT_US = 1000 * 1000, /* libzmq has long dropped a connection that ended before */
+};
 
 /* Of a descriptor. */
 struct connection {
     bool open;         /* accepted, not yet ended */
-    struct peer *peer; /* that speaks over it; NULL: none yet */
+    bool haunted;      /* one ended that nobody was known on: it may have said something that is not read yet */
+    struct peer *peer; /* that surely speaks over it; NULL: none yet, or suspects */
 };
 
 struct bus_port {
@@ -30,6 +38,7 @@ struct bus_port {
     char endpoint[ENDPOINT_SIZE];
     struct connection *connections; /* by descriptor */
     size_t n_connections;
+    size_t n_suspects, n_haunted;
     struct peer **buckets; /* by routing id */
     size_t n_buckets;
     size_t n_peers;
@@ -70,6 +79,37 @@ connection_ended(struct bus_port *port, struct peer *peer)
 }
 
 static void
+suspect(struct bus_port *port, struct peer *peer)
+{
+    peer->suspect_until_us = bus_loop_now_us(port->remote.loop) + SUSPECT_US;
+    port->n_suspects++;
+}
+
+/* Those on that descriptor who are suspects already are so for longer. */
+static void
+suspect_all(struct bus_port *port, int fd)
+{
+    struct dyn_list *peers = &port->remote.peers;
+    for (struct dyn_list *link = peers->next; port->n_suspects > 0 && link != peers; link = link->next) {
+        struct peer *peer = DYN_CONTAINER_OF(link, struct peer, link);
+        if (peer->fd == fd && peer->suspect_until_us != 0) {
+            peer->suspect_until_us = bus_loop_now_us(port->remote.loop) + SUSPECT_US;
+        }
+    }
+}
+
+static void
+trust(struct bus_port *port, struct peer *peer)
+{
+    struct connection *connection = connection_at(port, peer->fd);
+    peer->suspect_until_us = 0;
+    port->n_suspects--;
+    if (connection->peer == NULL && connection->open && !peer->ended) {
+        connection->peer = peer;
+    }
+}
+
+static void
 happened(struct monitor *monitor, unsigned event, int fd)
 {
     struct bus_port *port = port_of(DYN_CONTAINER_OF(monitor, struct remote, monitor));
@@ -79,10 +119,18 @@ happened(struct monitor *monitor, unsigned event, int fd)
     struct connection *connection = connection_at(port, fd);
     struct peer *peer = connection->peer;
     connection->open = event == ZMQ_EVENT_ACCEPTED;
+    if (connection->open) {
+        return;
+    }
     connection->peer = NULL;
     if (peer != NULL) {
         connection_ended(port, peer);
+        return;
     }
+    port->n_haunted += !connection->haunted;
+    connection->haunted = true;
+    suspect_all(port, fd);
+    bus_task_queue(port->remote.loop, &port->remote.settle);
 }
 
 /* ---- the table of routing ids ---- */
@@ -170,22 +218,11 @@ user_id(struct frames *frames)
     return key != NULL ? key : "";
 }
 
-/* Metadata is one object for all messages of a connection. */
-static const char *
+/* An address in the connection's metadata. */
+static const void *
 metadata_of(struct frames *frames)
 {
-    return zmq_msg_gets(&frames->header, "Peer-Address");
-}
-
-static bool
-is_from(const struct bus_port *port, const struct peer *peer, int fd, struct frames *frames)
-{
-    /* An id that comes back at once may get the same descriptor, too. */
-    if (peer->fd != fd || (peer->ended && peer->metadata != metadata_of(frames))) {
-        return false;
-    }
-    return !bus_security_has_curve(port->remote.options.process->security) ||
-           strncmp(user_id(frames), peer->key, sizeof peer->key) == 0;
+    return zmq_msg_gets(frames->n > 0 ? &frames->header : &frames->routing, "Peer-Address");
 }
 
 static void
@@ -205,14 +242,18 @@ learn_key(const struct bus_port *port, struct peer *peer, struct frames *frames)
 }
 
 static void
-disconnect(struct bus_port *port, const struct peer *peer)
+disconnect(struct bus_port *port, struct peer *peer)
 {
+    if (peer->suspect_until_us != 0) {
+        peer->suspect_until_us = 0;
+        port->n_suspects--;
+    }
     if (peer->fd >= 0 && connection_at(port, peer->fd)->peer == peer) {
         connection_at(port, peer->fd)->peer = NULL;
     }
 }
 
-/* Somebody else has its routing id or its descriptor now. */
+/* Somebody else has its routing id now. */
 static void
 displace(struct bus_port *port, struct peer *peer)
 {
@@ -222,24 +263,36 @@ displace(struct bus_port *port, struct peer *peer)
     peer_leave(peer, "lost", false);
 }
 
-static struct peer *
-join(struct bus_port *port, struct frames *frames, uint64_t hash, int fd)
+/* Over which connection does it speak? */
+static void
+find_connection(struct bus_port *port, struct peer *peer)
 {
+    struct connection *connection = connection_at(port, peer->fd);
+    if (!connection->open) { /* the last words over one that has ended */
+        connection_ended(port, peer);
+    } else if (connection->peer == NULL && !connection->haunted) {
+        connection->peer = peer;
+    } else {
+        suspect(port, peer);
+        if (connection->peer != NULL) {
+            suspect(port, connection->peer);
+            connection->peer = NULL;
+        }
+    }
+}
+
+static struct peer *
+join(struct bus_port *port, struct frames *frames, uint64_t hash)
+{
+    int fd = zmq_msg_get(frames->n > 0 ? &frames->header : &frames->routing, ZMQ_SRCFD);
     struct peer *peer = peer_new(&port->remote, frame_slice(&frames->routing), fd);
     peer->hash = hash;
     peer->metadata = metadata_of(frames);
+    (void)zmq_msg_copy(&peer->pin, &frames->routing);
     learn_key(port, peer, frames);
     add_peer(port, peer);
     if (fd >= 0) {
-        struct connection *connection = connection_at(port, fd);
-        if (connection->peer != NULL) {
-            displace(port, connection->peer);
-        }
-        if (connection->open) {
-            connection->peer = peer;
-        } else { /* the last words over a connection that has ended */
-            connection_ended(port, peer);
-        }
+        find_connection(port, peer);
     }
     return peer;
 }
@@ -249,16 +302,15 @@ sender_of(struct bus_port *port, struct frames *frames)
 {
     struct dyn_slice routing = frame_slice(&frames->routing);
     uint64_t hash = hash_of(port, routing);
-    int fd = zmq_msg_get(frames->n > 0 ? &frames->header : &frames->routing, ZMQ_SRCFD);
     struct peer *peer = find_peer(port, routing, hash);
-    if (peer != NULL && is_from(port, peer, fd, frames)) {
+    if (peer != NULL && peer->metadata == metadata_of(frames)) {
         return peer;
     }
     monitor_drain(&port->remote.monitor);
     if (peer != NULL) {
         displace(port, peer);
     }
-    return join(port, frames, hash, fd);
+    return join(port, frames, hash);
 }
 
 static bool
@@ -308,6 +360,18 @@ cut_off(struct peer *peer)
     (void)close(copy);
 }
 
+/* Is it still there? */
+static void
+question(struct peer *peer, uint64_t now_us)
+{
+    struct bus_port *port = port_of(peer->remote);
+    if (now_us < peer->suspect_until_us && !peer->ended) {
+        peer_say(peer, ENV_HEARTBEAT, NULL);
+    } else {
+        trust(port, peer);
+    }
+}
+
 /* The folder of keys was read again: may it still be here? */
 static void
 check_key(struct peer *peer)
@@ -326,10 +390,24 @@ check_key(struct peer *peer)
 static void
 look_after(struct peer *peer, uint64_t now_us)
 {
+    if (peer->suspect_until_us != 0) {
+        question(peer, now_us);
+    }
     if (peer->state == PEER_OPEN) {
         check_key(peer);
     } else if (peer->state == PEER_CUT && now_us - peer->cut_us >= (uint64_t)BUS_LINGER_MS * 1000) {
         cut_off(peer); /* its GOODBYE has had the time to leave */
+    }
+}
+
+/* Everything is read that was sent over connections of whose end is known. */
+static void
+settled(struct remote *remote)
+{
+    struct bus_port *port = port_of(remote);
+    for (size_t fd = 0; port->n_haunted > 0 && fd < port->n_connections; fd++) {
+        port->n_haunted -= port->connections[fd].haunted;
+        port->connections[fd].haunted = false;
     }
 }
 
@@ -377,6 +455,7 @@ bus_port_open(bus_actor_t *owner, const struct bus_remote_options *options, stru
     port->remote.receive_one = receive_one;
     port->remote.gone = gone;
     port->remote.look_after = look_after;
+    port->remote.settled = settled;
     if (remote_init(&port->remote, owner, options, true, err) != 0 || bind_port(port, err) != 0) {
         bus_port_close(&port);
         return NULL;

@@ -163,6 +163,9 @@ settle(struct bus_task *task)
             if (!remote->closed) {
                 lose_the_ended(remote);
             }
+            if (!remote->closed && remote->settled != NULL) {
+                remote->settled(remote);
+            }
             return;
         }
     }

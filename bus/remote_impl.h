@@ -43,6 +43,7 @@ struct remote {
 
     bool (*receive_one)(struct remote *remote); /* false: nothing there */
     void (*gone)(struct peer *peer);            /* was told to the owner, or never known to it */
+    void (*settled)(struct remote *remote);     /* nothing was left to read; NULL: nothing to do */
     void (*look_after)(struct peer *peer, uint64_t now_us); /* with each tick; NULL: nothing more */
 };
 
@@ -77,6 +78,8 @@ struct peer {
 
     /* Of a port's. */
     const void *metadata; /* of its messages: only compared */
+    zmq_msg_t pin;        /* keeps that from being another's */
+    uint64_t suspect_until_us; /* 0: its connection is known */
     struct peer *next; /* in the table of routing ids */
     uint64_t hash;
     size_t routing_len; /* 0: a link's */

@@ -22,8 +22,8 @@ struct host {
     bus_actor_t *me;
     bus_port_t *port;
     bus_link_t *link;
-    bus_addr_t last_peer; /* on the loop */
-    unsigned last_minor;
+    _Atomic bus_addr_t last_peer;
+    atomic_uint last_minor;
 
     pthread_mutex_t lock;
     pthread_cond_t changed;

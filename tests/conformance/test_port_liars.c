@@ -39,6 +39,24 @@ who_takes_anothers_id_does_not_get_its_answers(void **state)
     host_close(&host);
 }
 
+/* An id that has just been another's: libzmq drops what comes with it until it has forgotten the other one. */
+static struct raw
+join_until_answered(struct raw_options options)
+{
+    enum { PATIENCE_MS = 200 };
+    for (;;) {
+        struct raw raw = raw_open(options);
+        raw_say_ready(&raw, "worker");
+        struct env *env = raw_receive(&raw, PATIENCE_MS);
+        if (env != NULL) {
+            assert_int_equal(env->kind, ENV_READY);
+            env_free(&env);
+            return raw;
+        }
+        raw_close(&raw);
+    }
+}
+
 /* The same id again and again, over connections that mostly get the same descriptor: each time another peer. */
 static void
 an_id_that_comes_back_is_another_peer(void **state)
@@ -48,8 +66,8 @@ an_id_that_comes_back_is_another_peer(void **state)
     (void)state;
     host_open(&host);
     for (unsigned i = 0; i < TIMES; i++) {
-        struct raw raw = join_as(bus_port_endpoint(host.port), "again");
-        raw_expect_ready(&raw);
+        struct raw raw = join_until_answered(
+            (struct raw_options){.connect = bus_port_endpoint(host.port), .routing_id = "again"});
         raw_close(&raw);
         host_expect(&host, "ready:worker goodbye:lost");
     }
@@ -307,13 +325,19 @@ ring_open(struct ring *ring)
     ring->options = (struct bus_security_options){.cert = cert, .allowed = allowed};
 }
 
-static struct raw
-join_with(const struct ring *ring, const struct host *host, const struct bus_cert *cert, const char *routing_id)
+static struct raw_options
+with_key(const struct ring *ring, const struct host *host, const struct bus_cert *cert, const char *routing_id)
 {
-    struct raw raw = raw_open((struct raw_options){.connect = bus_port_endpoint(host->port),
-                                                   .routing_id = routing_id,
-                                                   .cert = cert,
-                                                   .server_key = ring->router.public_key});
+    return (struct raw_options){.connect = bus_port_endpoint(host->port),
+                                .routing_id = routing_id,
+                                .cert = cert,
+                                .server_key = ring->router.public_key};
+}
+
+static struct raw
+join_with(const struct ring *ring, const struct host *host, const struct bus_cert *cert)
+{
+    struct raw raw = raw_open(with_key(ring, host, cert, NULL));
     raw_say_ready(&raw, "worker");
     return raw;
 }
@@ -326,10 +350,10 @@ a_key_decides_who_may_be_what(void **state)
     ring_open(&ring);
     struct host host = {.security_options = &ring.options};
     host_open(&host);
-    struct raw raw = join_with(&ring, &host, &ring.worker, NULL);
+    struct raw raw = join_with(&ring, &host, &ring.worker);
     raw_expect_ready(&raw);
     host_expect(&host, "ready:worker");
-    struct raw liar = join_with(&ring, &host, &ring.client, NULL);
+    struct raw liar = join_with(&ring, &host, &ring.client);
     raw_expect_goodbye(&liar, "role");
     host_expect(&host, "");
     raw_close(&liar);
@@ -349,12 +373,11 @@ an_id_with_another_key_is_another_peer(void **state)
     struct host host = {.security_options = &ring.options};
     host_open(&host);
     for (unsigned i = 0; i < 20; i++) {
-        struct raw raw = join_with(&ring, &host, i % 2 == 0 ? &ring.worker : &ring.other, "me");
-        raw_expect_ready(&raw);
+        const struct bus_cert *cert = i % 2 == 0 ? &ring.worker : &ring.other;
+        struct raw raw = join_until_answered(with_key(&ring, &host, cert, "me"));
         raw_close(&raw);
     }
-    struct raw last = join_with(&ring, &host, &ring.worker, "me");
-    raw_expect_ready(&last);
+    struct raw last = join_until_answered(with_key(&ring, &host, &ring.worker, "me"));
     while (host.process.peers_lost < 20) {
         host_call(&host, NULL);
     }
@@ -372,8 +395,8 @@ a_key_that_is_taken_away_ends_its_connections(void **state)
     ring_open(&ring);
     struct host host = {.security_options = &ring.options};
     host_open(&host);
-    struct raw raw = join_with(&ring, &host, &ring.worker, NULL);
-    struct raw other = join_with(&ring, &host, &ring.other, NULL);
+    struct raw raw = join_with(&ring, &host, &ring.worker);
+    struct raw other = join_with(&ring, &host, &ring.other);
     raw_expect_ready(&raw);
     raw_expect_ready(&other);
     host_expect(&host, "ready:worker ready:worker");
