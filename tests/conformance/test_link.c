@@ -307,6 +307,8 @@ a_link_may_be_closed_by_what_it_says(void **state)
         raw_expect_ready(&raw);
         raw_say_ready(&raw, "router");
         if (on_goodbye != 0) {
+            while (!is_up(&host)) {
+            }
             raw_close(&raw);
             host_expect(&host, "closed");
         } else {
