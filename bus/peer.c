@@ -397,6 +397,9 @@ peer_take(struct peer *peer, struct frames *frames)
     peer->heard_us = bus_loop_now_us(remote->loop);
     if (peer->is_late) {
         peer_tell_owner_late(peer, false);
+        if (remote->closed) {
+            return;
+        }
     }
     count_received(remote, header.len + body.len);
     if (!peer->has_version) {

@@ -228,11 +228,12 @@ look_after(struct peer *peer, uint64_t now_us)
         peer_leave(peer, "silent", true);
         return;
     }
-    if (peer->view.is_ready && !peer->is_late && silent_us > BUS_PEER_LATE_MS * US_PER_MS) {
-        peer_tell_owner_late(peer, true);
-    }
     if (peer->view.is_ready && now_us - peer->sent_us >= BUS_TICK_MS * US_PER_MS) {
         peer_say(peer, ENV_HEARTBEAT, NULL);
+    }
+    if (peer->announced && peer->view.is_ready && !peer->is_late &&
+        silent_us > BUS_PEER_LATE_MS * US_PER_MS) {
+        peer_tell_owner_late(peer, true); /* may close everything */
     }
 }
 

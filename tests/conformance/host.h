@@ -12,6 +12,7 @@ struct host {
     uint32_t kinds;
     size_t body_max;
     bool mute; /* sends nothing back */
+    bool hears_late;
 
     struct dyn_clock clock;
     atomic_uint_fast64_t ahead_us; /* of the system's clock */
@@ -84,6 +85,9 @@ host_heard(void *self, struct bus_peer *peer, struct env **env_p)
     CHECK(env->from == peer->addr && env->to == bus_actor_addr(host->me));
     host->last_peer = peer->addr;
     host->last_minor = peer->minor;
+    if (env->kind == ENV_HEARTBEAT && !host->hears_late) {
+        return;
+    }
     if (env->kind != ENV_CHUNK) {
         host_write(host, env_kind_name(env->kind),
                    env->kind == ENV_READY ? dyn_slice_str(bus_role_name(peer->role)) : env->reason);

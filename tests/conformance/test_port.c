@@ -85,6 +85,27 @@ a_silent_peer_is_lost_in_time_and_cut_off(void **state)
     host_close(&host);
 }
 
+/* Long before it is lost the owner knows that another one were better asked. */
+static void
+a_late_peer_is_said_to_be_late(void **state)
+{
+    struct host host = {.hears_late = true};
+    (void)state;
+    host_open(&host);
+    struct raw raw = raw_join(bus_port_endpoint(host.port));
+    for (unsigned i = 0; i < 3; i++) {
+        host_wait_ms(&host, BUS_PEER_LATE_MS + 300);
+        host_expect(&host, i == 0 ? "ready:worker heartbeat:late" : "heartbeat:late");
+        raw_say_chunk(&raw, i);
+        raw_expect_chunk(&raw, i);
+        host_expect(&host, "heartbeat");
+    }
+    host_wait_ms(&host, BUS_PEER_LOST_MS + 300);
+    host_expect(&host, "heartbeat:late goodbye:silent");
+    raw_close(&raw);
+    host_close(&host);
+}
+
 static void
 heartbeats_keep_both_alive(void **state)
 {
@@ -394,6 +415,7 @@ main(void)
         cmocka_unit_test(a_client_may_do_without_ready),
         cmocka_unit_test(what_was_sent_before_the_end_is_heard_first),
         cmocka_unit_test(a_silent_peer_is_lost_in_time_and_cut_off),
+        cmocka_unit_test(a_late_peer_is_said_to_be_late),
         cmocka_unit_test(heartbeats_keep_both_alive),
         cmocka_unit_test(a_process_that_stood_still_waits_once_more),
         cmocka_unit_test(who_breaks_the_rules_is_told_to_go),
