@@ -4,8 +4,8 @@
 #define CHAT_HEAD "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 #define CHAT      CHAT_HEAD "Content-Length: 2\r\n\r\n{}"
 
-#define LOST   "{\"answer\":\"of the lost one\"}"
-#define ANSWER "{\"answer\":\"of the other one, which is a bit longer\"}"
+static const char lost[] = "{\"answer\":\"of the lost one\"}";
+static const char whole[] = "{\"answer\":\"of the other one, which is a bit longer\"}";
 
 static void
 send_piece(struct world *world, const struct env *request, uint32_t sequence, const char *text, size_t len)
@@ -32,17 +32,17 @@ cut_and_start_over(struct world *world, struct caller *caller, size_t cut, bool 
     caller_send(caller, CHAT);
     struct env *request = router_take(world, ENV_REQUEST);
     size_t half = cut / 2;
-    send_piece(world, request, 0, LOST, half);
-    send_piece(world, request, 1, LOST + half, cut - half);
+    send_piece(world, request, 0, lost, half);
+    send_piece(world, request, 1, lost + half, cut - half);
     if (in_chunks) {
-        send_piece(world, request, 0, ANSWER, 10);
-        send_piece(world, request, 1, ANSWER + 10, 5);
+        send_piece(world, request, 0, whole, 10);
+        send_piece(world, request, 1, whole + 10, 5);
     }
-    const char *rest = in_chunks ? ANSWER + 15 : ANSWER;
+    const char *rest = in_chunks ? whole + 15 : whole;
     struct env *end = end_for(request, rest);
-    end->body_bytes = strlen(ANSWER);
+    end->body_bytes = strlen(whole);
     router_send(world, end);
-    assert_answered(caller, ANSWER);
+    assert_answered(caller, whole);
     env_free(&request);
 }
 
@@ -52,7 +52,7 @@ a_plain_answer_cut_at_every_byte_is_repaired(void **state)
     (void)state;
     struct world *world = world_start();
     struct caller caller = caller_connect(world);
-    for (size_t cut = 0; cut <= strlen(LOST); cut++) {
+    for (size_t cut = 0; cut <= strlen(lost); cut++) {
         cut_and_start_over(world, &caller, cut, true);
         cut_and_start_over(world, &caller, cut, false);
     }
