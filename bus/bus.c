@@ -53,6 +53,16 @@ bus_mailbox_bytes(const bus_t *bus, bus_addr_t addr)
     return actor ? waiting_bytes(actor) : 0;
 }
 
+size_t
+bus_kind_bytes(const bus_t *bus, const char *kind)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < bus->n_actors; i++) {
+        bytes += strcmp(bus->actors[i]->ops->kind, kind) == 0 ? waiting_bytes(bus->actors[i]) : 0;
+    }
+    return bytes;
+}
+
 /* An empty mailbox takes anything, else a body larger than the limit could never pass. */
 static bool
 has_room(const struct bus_actor *actor, size_t bytes)

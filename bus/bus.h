@@ -79,4 +79,6 @@ DYN_MUST_CHECK int bus_send_as(bus_actor_t *me, bus_addr_t from, bus_addr_t to, 
 
 /* Bytes waiting in an actor's mailbox, any thread. An envelope counts body + BUS_ENVELOPE_COST. */
 size_t bus_mailbox_bytes(const bus_t *bus, bus_addr_t addr);
+/* ... and in those of all actors of a kind that were there at the start. */
+size_t bus_kind_bytes(const bus_t *bus, const char *kind);
 enum { BUS_ENVELOPE_COST = 512 };

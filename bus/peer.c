@@ -202,6 +202,20 @@ peer_leave(struct peer *peer, const char *reason, bool tell)
     }
 }
 
+/* In the gauge of peers by role. */
+static void
+count_as(struct peer *peer, enum bus_role role)
+{
+    atomic_uint_fast64_t *peers = peer->remote->options.process->peers;
+    if (peer->counted_as != BUS_ROLE_NONE) {
+        (void)atomic_fetch_sub_explicit(&peers[peer->counted_as], 1, memory_order_relaxed);
+    }
+    if (role != BUS_ROLE_NONE) {
+        (void)atomic_fetch_add_explicit(&peers[role], 1, memory_order_relaxed);
+    }
+    peer->counted_as = role;
+}
+
 void
 peer_tell_owner_goodbye(struct peer *peer)
 {
@@ -211,6 +225,7 @@ peer_tell_owner_goodbye(struct peer *peer)
         return;
     }
     peer->announced = false;
+    count_as(peer, BUS_ROLE_NONE);
     struct env *env = env_new(ENV_GOODBYE);
     env->from = addr;
     env->to = bus_actor_addr(remote->owner);
@@ -287,7 +302,6 @@ announce(struct peer *peer)
     peer->view.addr = addr;
     peer->queued = &bus_place(remote->bus, addr)->remote_bytes;
     peer->announced = true;
-    (void)atomic_fetch_add_explicit(&remote->options.process->peers, 1, memory_order_relaxed);
     (void)atomic_fetch_add_explicit(&remote->options.process->peers_joined, 1, memory_order_relaxed);
     return 0;
 }
@@ -376,6 +390,9 @@ take_envelope(struct peer *peer, struct env **env_p)
     if (!peer->announced && announce(peer) != 0) {
         return;
     }
+    if (peer->counted_as != peer->view.role) {
+        count_as(peer, peer->view.role);
+    }
     if (kind == ENV_READY) {
         take_ready(peer, env_p);
     } else {
@@ -453,7 +470,7 @@ peer_free(struct peer *peer)
     dyn_list_remove(&peer->leave_link);
     if (peer->announced) {
         bus_remove_actor(peer->remote->owner, peer->view.addr);
-        (void)atomic_fetch_sub_explicit(&peer->remote->options.process->peers, 1, memory_order_relaxed);
+        count_as(peer, BUS_ROLE_NONE);
     }
     free(peer);
 }

@@ -30,6 +30,16 @@ bus_process_init(struct bus_process *process, struct bus_security *security)
     process->security = security;
 }
 
+uint64_t
+bus_process_peers(const struct bus_process *process)
+{
+    uint64_t n = 0;
+    for (size_t role = BUS_ROLE_NONE + 1; role < BUS_ROLE_COUNT; role++) {
+        n += atomic_load_explicit(&process->peers[role], memory_order_relaxed);
+    }
+    return n;
+}
+
 /* ---- sockets ---- */
 
 struct limits {

@@ -36,7 +36,7 @@ struct bus_process {
     struct bus_security *security; /* keys, who is allowed, `insecure`; never NULL */
     atomic_uint_fast64_t sent, received;             /* envelopes */
     atomic_uint_fast64_t sent_bytes, received_bytes; /* header and body */
-    atomic_uint_fast64_t peers; /* gauge: known right now */
+    atomic_uint_fast64_t peers[BUS_ROLE_COUNT]; /* gauge: known right now, by role */
     atomic_uint_fast64_t peers_joined;
     atomic_uint_fast64_t peers_lost;      /* not by GOODBYE */
     atomic_uint_fast64_t heartbeats_lost; /* of these, by silence */
@@ -45,6 +45,8 @@ struct bus_process {
     atomic_uint_fast64_t reconnects;
 };
 void bus_process_init(struct bus_process *process, struct bus_security *security);
+/* All that are known right now. Any thread. */
+uint64_t bus_process_peers(const struct bus_process *process);
 
 /* One peer, as its port or link knows it. Good during a callback. */
 struct bus_peer {

@@ -63,6 +63,7 @@ struct peer {
     bool has_version; /* view.minor is known */
     bool drains;      /* it said GOODBYE `drain` */
     bool is_late;     /* as the owner was told */
+    enum bus_role counted_as; /* in the process's gauge; BUS_ROLE_NONE: not yet */
     bool ended;       /* its connection is over; what it had sent may still come */
     uint64_t heard_us, sent_us;
     uint64_t listened_since_us, bytes_received; /* of the silence that began then */

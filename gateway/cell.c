@@ -1,9 +1,12 @@
 #include "gateway/cell.h"
 
+#include "actors/metrics/metrics.h"
 #include "actors/providers/worker.h"
 #include "core/log.h"
 #include "edge/edge.h"
+#include "gateway/measures.h"
 #include "gateway/probe.h"
+#include "gateway/version.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -138,7 +141,7 @@ add_ports(dynabus_t *gateway)
 
 /* ---- who asks, and who serves others: they drain first ---- */
 
-static void
+static bus_addr_t
 add_worker(dynabus_t *gateway, const struct gateway_cell *cell, unsigned number)
 {
     size_t n = upstreams_count(gateway->upstreams);
@@ -155,8 +158,9 @@ add_worker(dynabus_t *gateway, const struct gateway_cell *cell, unsigned number)
         .n_targets = n,
         .cell = number,
     };
-    (void)bus_add_actor(gateway->bus, cell->loop, &worker_actor_ops, worker_new(&options));
+    bus_addr_t worker = bus_add_actor(gateway->bus, cell->loop, &worker_actor_ops, worker_new(&options));
     free(targets);
+    return worker;
 }
 
 static bus_addr_t
@@ -180,10 +184,10 @@ add_askers(dynabus_t *gateway, unsigned number)
     struct gateway_cell *cell = &gateway->cells[number];
     bool is_joining = gateway->network.n_routers > 0;
     if (is_joining && gateway_has(gateway->roles, GATEWAY_ROLE_PROVIDER)) {
-        add_worker(gateway, cell, number);
+        cell->uplink = add_worker(gateway, cell, number);
     }
     if (is_joining && gateway_is_edge(gateway)) {
-        cell->router = add_owner(gateway, cell);
+        cell->router = cell->uplink = add_owner(gateway, cell);
     }
     if (cell->router != 0) {
         cell->caller = caller_new(cell->router, gateway->shared.admission.master_key);
@@ -205,6 +209,30 @@ add_askers(dynabus_t *gateway, unsigned number)
     }
 }
 
+/* This process's numbers for whoever counts the fleet: to the routers, or published at once. */
+static void
+add_teller(dynabus_t *gateway)
+{
+    struct gateway_common *common = &gateway->common;
+    bus_addr_t to = common->publisher != 0 ? common->publisher : gateway->cells[0].uplink;
+    if (to == 0) {
+        return;
+    }
+    struct node_source sources[] = {
+        metrics_of_process(&gateway->network.process),
+        metrics_of_publisher(&gateway->publisher_counts),
+        gateway_measures(gateway),
+    };
+    struct teller_options options = {
+        .process = &gateway->network.process,
+        .sources = sources,
+        .n_sources = DYN_ARRAY_LEN(sources),
+        .version = gateway_version,
+        .to = to,
+    };
+    (void)bus_add_actor(gateway->bus, common->loop, &metrics_teller_actor_ops, metrics_teller_new(&options));
+}
+
 int
 gateway_add_cells(dynabus_t *gateway, struct dyn_err *err)
 {
@@ -219,6 +247,7 @@ gateway_add_cells(dynabus_t *gateway, struct dyn_err *err)
     for (unsigned i = 0; i < gateway->n_cells; i++) {
         add_askers(gateway, i);
     }
+    add_teller(gateway);
     return 0;
 }
 

@@ -2,6 +2,7 @@
  * request does is the actors' business. */
 #include "gateway/gateway.h"
 
+#include "actors/metrics/metrics.h"
 #include "actors/providers/provider_config.h"
 #include "bus/publisher.h"
 #include "core/buf.h"
@@ -12,6 +13,7 @@
 #include "gateway/cores.h"
 #include "gateway/descriptors.h"
 #include "gateway/housekeeping.h"
+#include "gateway/measures.h"
 #include "gateway/upstreams.h"
 #include "gateway/version.h"
 
@@ -120,6 +122,32 @@ open_upstreams(dynabus_t *gateway, struct dyn_err *err)
     return 0;
 }
 
+/* Beside a router: what it counts. Else what the routers of the fleet publish. */
+static void
+add_metrics(dynabus_t *gateway)
+{
+    bool has_own = gateway_has(gateway->roles, GATEWAY_ROLE_ROUTER);
+    if (has_own) {
+        gateway->requests = request_metrics_new(gateway->n_cells);
+    }
+    struct node_source sources[] = {
+        metrics_of_process(&gateway->network.process),
+        metrics_of_publisher(&gateway->publisher_counts),
+        gateway_measures(gateway),
+    };
+    struct metrics_options options = {
+        .process = &gateway->network.process,
+        .requests = gateway->requests,
+        .sources = sources,
+        .n_sources = DYN_ARRAY_LEN(sources),
+        .version = gateway_version,
+        .routers = has_own ? NULL : gateway->network.routers,
+        .n_routers = has_own ? 0 : gateway->network.n_routers,
+    };
+    gateway->common.metrics =
+        bus_add_actor(gateway->bus, gateway->common.loop, &metrics_actor_ops, metrics_new(&options));
+}
+
 static void
 add_common(dynabus_t *gateway, const struct gateway_config *config)
 {
@@ -135,11 +163,15 @@ add_common(dynabus_t *gateway, const struct gateway_config *config)
             .process = &gateway->network.process,
             .endpoint = endpoint,
             .also = common->hooks,
+            .counts = &gateway->publisher_counts,
             .replay_bytes = (size_t)config->bus.replay,
         };
         common->publisher =
             bus_add_actor(gateway->bus, common->loop, &publisher_actor_ops, publisher_new(&options));
         atomic_store(&gateway->shared.wants_events, true);
+    }
+    if (gateway_has(gateway->roles, GATEWAY_ROLE_METRICS)) {
+        add_metrics(gateway);
     }
 }
 
@@ -190,6 +222,7 @@ gateway_free(dynabus_t *gateway)
         free(gateway->cells[i].targets);
     }
     free(gateway->cells);
+    request_metrics_free(&gateway->requests);
     upstreams_free(&gateway->upstreams);
     gateway_network_fini(&gateway->network);
     free(gateway->target_names);
@@ -362,7 +395,7 @@ bool
 dynabus_is_ready(const dynabus_t *gateway)
 {
     const struct gateway_network *network = &gateway->network;
-    return network->n_routers == 0 || atomic_load_explicit(&network->process.peers, memory_order_relaxed) > 0;
+    return network->n_routers == 0 || bus_process_peers(&network->process) > 0;
 }
 
 const char *

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "bus/bus.h"
+#include "bus/publisher.h"
 #include "dynabus.h"
 #include "edge/owner.h"
 #include "gateway/caller.h"
@@ -13,6 +14,7 @@
 #include "gateway/roles.h"
 #include "gateway/settings.h"
 #include "gateway/upstreams.h"
+#include "proto/request_metrics.h"
 #include "router/ports.h"
 #include "router/router.h"
 
@@ -22,6 +24,7 @@ struct gateway_cell {
     bus_loop_t *loop;
     struct route_target *targets; /* with the addresses of this cell's providers; those of others have none */
     bus_addr_t router;            /* of this cell, or the owner actor that stands for routers elsewhere; 0: none */
+    bus_addr_t uplink;            /* who sends EVENTs to the routers: owner or worker; 0: nobody */
     caller_t *caller;             /* NULL: nobody to ask */
     struct owner_counters owner_counters;
 };
@@ -50,6 +53,8 @@ struct dynabus {
     struct router_shared shared;
     struct gateway_common common;
     struct ports_counters ports_counters;
+    struct publisher_counts publisher_counts;
+    request_metrics_t *requests; /* counted by the routers; NULL: there are none */
     hooks_t *hooks;
     struct gateway_cell *cells;
     unsigned n_cells;

@@ -21,7 +21,7 @@ answer(struct probe *probe, const struct env *request, struct env *end)
 static struct env *
 state_of(const struct probe *probe, bool is_health)
 {
-    bool is_known = atomic_load_explicit(&probe->process->peers, memory_order_relaxed) > 0;
+    bool is_known = bus_process_peers(probe->process) > 0;
     struct env *end = env_new(ENV_END);
     struct dyn_slice text = is_health  ? DYN_SLICE("{\"status\":\"ok\",\"providers\":[]}")
                             : is_known ? DYN_SLICE("{\"status\":\"ready\"}")

@@ -471,11 +471,11 @@ http_call_sent(const http_call_t *call)
     return call->sent;
 }
 
-void
+bool
 http_call_pause(http_call_t *call)
 {
     if (call->wants_pause) {
-        return;
+        return false;
     }
     call->wants_pause = true;
     if (!call->is_paused && call->is_added) {
@@ -483,6 +483,7 @@ http_call_pause(http_call_t *call)
         (void)curl_easy_pause(call->easy, CURLPAUSE_RECV);
     }
     enter_phase(call, call->phase, 0);
+    return true;
 }
 
 void

@@ -106,7 +106,7 @@ http_call_t *http_call_start(http_origin_t *origin, const struct http_call_reque
  * out to be closed and libcurl took another. */
 unsigned http_call_sent(const http_call_t *call);
 /* No byte is read from the connection until resume, but for what libcurl holds already (its buffer). */
-void http_call_pause(http_call_t *call);
+bool http_call_pause(http_call_t *call); /* false: it was paused already */
 void http_call_resume(http_call_t *call);
 void http_call_clear_deadline(http_call_t *call);
 /* From now on; 0: none. */

@@ -19,6 +19,7 @@ struct provider_shared {
     atomic_uint_fast64_t cancelled;
     atomic_uint_fast64_t upstream_calls; /* how often request bytes were put on a connection */
     atomic_uint_fast64_t answer_bytes;
+    atomic_uint_fast64_t credit_stalls; /* upstreams paused because the receiver had granted no more */
 };
 
 /* Calls that go on without their router for a while, in case that another one asks for them (02-WORKER, When

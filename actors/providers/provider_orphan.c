@@ -85,7 +85,7 @@ provider_orphan_hold(struct provider_call *call)
         return true;
     }
     if (call->http != NULL && queued_bytes(call) >= call->credit.available) {
-        http_call_pause(call->http);
+        (void)http_call_pause(call->http);
     } else if (call->http != NULL) {
         http_call_resume(call->http);
     }

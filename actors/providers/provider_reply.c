@@ -262,7 +262,10 @@ provider_reply_flush(struct provider_call *call)
         return provider_orphan_hold(call);
     }
     if (call->http != NULL && waits) {
-        http_call_pause(call->http);
+        if (http_call_pause(call->http)) {
+            (void)atomic_fetch_add_explicit(&call->provider->options.shared->credit_stalls, 1,
+                                            memory_order_relaxed);
+        }
     } else if (call->http != NULL) {
         http_call_resume(call->http);
     }

@@ -1,0 +1,128 @@
+#include "gateway/measures.h"
+
+#include "edge/group.h"
+#include "gateway/gateway.h"
+
+static uint64_t
+get(const atomic_uint_fast64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+static void
+read_edges(const struct edge_group *group, uint64_t *values)
+{
+    const struct edge_counters *counters = &group->counters;
+    values[NODE_connections_new] += get(&counters->accepted);
+    values[NODE_connections_refused] += get(&counters->refused_connections);
+    values[NODE_connections_handed_over] += get(&counters->handed_over);
+    values[NODE_http_requests] += get(&counters->requests);
+    values[NODE_http_unreadable] += get(&counters->refused_requests);
+    values[NODE_clients_gone] += get(&counters->clients_gone);
+    values[NODE_late_answers] += get(&counters->late_envelopes);
+    for (unsigned i = 0; i < group->n_cells; i++) {
+        values[NODE_connections_open] +=
+            atomic_load_explicit(&group->cells[i].connections, memory_order_relaxed);
+    }
+}
+
+static void
+read_owner(const struct owner_counters *counters, uint64_t *values)
+{
+    values[NODE_owner_sent] += get(&counters->sent);
+    values[NODE_owner_sent_again] += get(&counters->sent_again);
+    values[NODE_owner_broken_off] += get(&counters->broken_off);
+    values[NODE_owner_unreachable] += get(&counters->unreachable);
+    values[NODE_owner_saturated] += get(&counters->saturated);
+    values[NODE_late_answers] += get(&counters->late_answers);
+}
+
+static void
+read_ports(const struct ports_counters *counters, uint64_t *values)
+{
+    values[NODE_ports_taken] += get(&counters->requests);
+    values[NODE_ports_refused] += get(&counters->refused_budget);
+    values[NODE_ports_cut] += get(&counters->chunks_lost);
+    values[NODE_events_dropped] += get(&counters->events_lost);
+    values[NODE_late_answers] += get(&counters->late);
+}
+
+static void
+read_upstreams(const upstreams_t *upstreams, uint64_t *values)
+{
+    for (size_t i = 0; i < upstreams_count(upstreams); i++) {
+        const struct provider_shared *shared = upstreams_shared(upstreams, i);
+        values[NODE_upstream_succeeded] += get(&shared->succeeded);
+        values[NODE_upstream_failed] += get(&shared->failed);
+        values[NODE_upstream_cancelled] += get(&shared->cancelled);
+        values[NODE_upstream_in_flight] += get(&shared->in_flight);
+        values[NODE_credit_stalls] += get(&shared->credit_stalls);
+    }
+}
+
+static void
+read_orphans(const struct provider_orphans *orphans, uint64_t *values)
+{
+    values[NODE_orphans_kept] += get(&orphans->kept);
+    values[NODE_orphans_attached] += get(&orphans->attached);
+    values[NODE_orphans_dropped] += get(&orphans->dropped);
+    values[NODE_orphan_bytes] += atomic_load_explicit(&orphans->bytes, memory_order_relaxed);
+}
+
+static void
+read_mailboxes(const bus_t *bus, uint64_t *values)
+{
+    static const struct {
+        const char *kind;
+        enum node_value value;
+    } kinds[] = {
+        {"edge", NODE_queue_edge},           {"owner", NODE_queue_owner},   {"ports", NODE_queue_ports},
+        {"router", NODE_queue_router},       {"provider", NODE_queue_provider}, {"worker", NODE_queue_worker},
+        {"publisher", NODE_queue_publisher}, {"hooks", NODE_queue_hooks},
+    };
+    for (size_t i = 0; i < DYN_ARRAY_LEN(kinds); i++) {
+        values[kinds[i].value] += bus_kind_bytes(bus, kinds[i].kind);
+    }
+}
+
+static void
+read_roles(const struct bus_process *process, uint64_t *values)
+{
+    static const enum node_value by_role[BUS_ROLE_COUNT] = {
+        [BUS_ROLE_CLIENT] = NODE_peers_client, [BUS_ROLE_EDGE] = NODE_peers_edge,
+        [BUS_ROLE_WORKER] = NODE_peers_worker, [BUS_ROLE_PLUGIN] = NODE_peers_plugin,
+        [BUS_ROLE_SUBSCRIBER] = NODE_peers_subscriber, [BUS_ROLE_ADMIN] = NODE_peers_admin,
+        [BUS_ROLE_ROUTER] = NODE_peers_router,
+    };
+    for (size_t role = BUS_ROLE_NONE + 1; role < BUS_ROLE_COUNT; role++) {
+        values[by_role[role]] += get(&process->peers[role]);
+    }
+}
+
+static void
+read_all(void *arg, struct node_values *out)
+{
+    dynabus_t *gateway = arg;
+    uint64_t *values = out->values;
+    if (gateway->edges != NULL) {
+        read_edges(gateway->edges, values);
+    }
+    for (unsigned i = 0; i < gateway->n_cells; i++) {
+        read_owner(&gateway->cells[i].owner_counters, values);
+    }
+    read_ports(&gateway->ports_counters, values);
+    read_upstreams(gateway->upstreams, values);
+    read_orphans(&gateway->orphans, values);
+    read_mailboxes(gateway->bus, values);
+    read_roles(&gateway->network.process, values);
+    values[NODE_events_dropped] += get(&gateway->shared.events_dropped);
+    values[NODE_late_answers] += get(&gateway->shared.late_answers);
+    values[NODE_requests_in_flight] +=
+        gateway->requests != NULL ? request_metrics_in_flight(gateway->requests) : 0;
+}
+
+struct node_source
+gateway_measures(struct dynabus *gateway)
+{
+    return (struct node_source){read_all, gateway};
+}
