@@ -21,6 +21,23 @@ static const struct http_header common_headers[] = {
     {DYN_SLICE_INIT("content-security-policy"), DYN_SLICE_INIT("default-src 'none'; frame-ancestors 'none'")},
     {DYN_SLICE_INIT("permissions-policy"), DYN_SLICE_INIT("camera=(), microphone=(), geolocation=()")},
 };
+enum { COMMON_HEADERS_MAX = DYN_ARRAY_LEN(common_headers) + 2 };
+
+/* Which page may read an answer is part of what a cache has to look at; no page may read one of --dev. */
+static size_t
+headers_of_all_answers(const struct edge_options *options, struct http_header out[COMMON_HEADERS_MAX])
+{
+    size_t n = DYN_ARRAY_LEN(common_headers);
+    memcpy(out, common_headers, sizeof common_headers);
+    if (!options->dev) {
+        out[n++] = (struct http_header){DYN_SLICE("vary"), DYN_SLICE("Origin")};
+    }
+    if (options->group->tls != NULL) {
+        out[n++] =
+            (struct http_header){DYN_SLICE("strict-transport-security"), DYN_SLICE("max-age=31536000")};
+    }
+    return n;
+}
 
 static void
 on_done(void *self, http_exchange_t *exchange, bool complete)
@@ -152,6 +169,7 @@ edge_start(void *self, bus_actor_t *me, struct dyn_err *err)
     size_t cells = group->n_cells;
     group->bodies.max = (size_t)config->max_body_memory; /* the same from every cell */
     size_t connections_max = ((size_t)config->max_connections + cells - 1) / cells;
+    struct http_header headers[COMMON_HEADERS_MAX];
     struct http_server_options options = {
         .head_timeout_ms = (uint32_t)config->client_timeouts.head_ms,
         .body_timeout_ms = (uint32_t)config->client_timeouts.body_ms,
@@ -160,8 +178,8 @@ edge_start(void *self, bus_actor_t *me, struct dyn_err *err)
         .write_timeout_ms = (uint32_t)config->client_timeouts.write_ms,
         .head_max = (uint32_t)config->max_header_bytes,
         .connections_max = (uint32_t)connections_max,
-        .answer_headers = common_headers,
-        .n_answer_headers = DYN_ARRAY_LEN(common_headers),
+        .answer_headers = headers,
+        .n_answer_headers = headers_of_all_answers(&edge->options, headers),
         .connections = &group->cells[edge->options.cell].connections,
         .bodies = &group->bodies,
         .tls = group->tls,

@@ -44,6 +44,7 @@ begin_headers(const struct edge_request *rq, struct answer_headers *headers)
 {
     headers->n = 0;
     add(headers, DYN_SLICE("x-request-id"), edge_trace_slice(rq));
+    add(headers, DYN_SLICE("access-control-allow-origin"), rq->origin);
 }
 
 /* Who answered, and what the upstream wants the client to know. */
@@ -518,6 +519,22 @@ edge_answer_json(struct edge_request *rq, unsigned status, struct dyn_slice json
     dyn_block_t *body = dyn_block_copy(ENV_BODY_HEADROOM, json);
     rq->has_begun = true;
     http_reply(rq->exchange, &answer, &body);
+}
+
+/* A browser asks whether a page may ask: before any credential, and of any path. */
+void
+edge_answer_preflight(struct edge_request *rq)
+{
+    struct answer_headers headers;
+    dyn_block_t *nothing = NULL;
+    begin_headers(rq, &headers);
+    if (rq->origin.data != NULL) {
+        headers.n += edge_cors_preflight(http_exchange_request(rq->exchange), http_exchange_arena(rq->exchange),
+                                         headers.items + headers.n);
+    }
+    struct http_answer answer = {.status = 204, .headers = headers.items, .n_headers = headers.n};
+    rq->has_begun = true;
+    http_reply(rq->exchange, &answer, &nothing);
 }
 
 static enum err_code

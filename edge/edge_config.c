@@ -135,6 +135,12 @@ static const struct config_key edge_keys[] = {
      .offset = offsetof(struct edge_config, tls),
      .section = &tls_section,
      .help = "HTTPS in place of HTTP."},
+    {.name = "cors_origins",
+     .type = CONFIG_STRING_LIST,
+     .offset = offsetof(struct edge_config, cors_origins),
+     .help = "Origins of web pages that may use the gateway from a browser, letter for letter "
+             "(https://chat.example). None by default; without this key the variable CORS_ORIGINS is read, a list "
+             "with commas."},
     {.name = NULL},
 };
 

@@ -31,6 +31,7 @@ struct edge_config {
     uint64_t             sse_keepalive_ms;
     struct edge_timeouts client_timeouts;
     struct edge_tls_config tls;
+    struct config_strings cors_origins;
 };
 
 extern const struct config_part edge_config_part;

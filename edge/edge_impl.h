@@ -38,6 +38,7 @@ struct edge_request {
     http_exchange_t         *exchange;
     const struct edge_route *route;
     char                     trace_id[EDGE_TRACE_ID_LEN];
+    struct dyn_slice         origin;      /* of a web page that may see the answer, else absent */
     struct dyn_slice         traceparent; /* valid, or absent */
 
     bool is_in_flight;  /* sent to the router, no END yet */
@@ -83,6 +84,7 @@ void edge_on_written(void *self, http_exchange_t *exchange, size_t bytes);
 void edge_fail(struct edge_request *rq, enum err_code code);
 /* An answer of the edge's own, with its line in the access log. `text` may be absent: the row's sentence. */
 void edge_answer_error(struct edge_request *rq, enum err_code code, struct dyn_slice text);
+void edge_answer_preflight(struct edge_request *rq);
 void edge_answer_json(struct edge_request *rq, unsigned status, struct dyn_slice json);
 /* http_server_ops.refused */
 void edge_on_refused(void *self, http_exchange_t *exchange, unsigned status, const char *why,

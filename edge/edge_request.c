@@ -71,6 +71,9 @@ new_request(struct edge *edge, http_exchange_t *exchange, const struct edge_head
     rq->exchange = exchange;
     rq->keepalive.fire = edge_on_keepalive;
     rq->traceparent = edge_trace_id(headers, rq->trace_id);
+    if (headers->origin.data != NULL && edge_cors_has(&edge->options.group->cors, headers->origin)) {
+        rq->origin = headers->origin;
+    }
     http_exchange_set_user(exchange, rq);
     edge->n_open++;
     edge_count(&edge->options.group->counters.requests);
@@ -89,6 +92,10 @@ answer_here(struct edge_request *rq, const struct http_request *request, const s
     }
     if (rq->edge->options.dev && !edge_is_local(request, headers)) {
         edge_answer_error(rq, ERR_FORBIDDEN_ORIGIN, absent);
+        return true;
+    }
+    if (headers->origin.data != NULL && dyn_slice_is(request->method, "OPTIONS")) {
+        edge_answer_preflight(rq);
         return true;
     }
     if (rq->edge->options.probes_only && match->is_api) {

@@ -67,6 +67,7 @@ edge_group_free(struct edge_group **group_p)
     if (group != NULL) {
         listen_close(&group->listeners);
         http_tls_free(&group->tls);
+        edge_cors_fini(&group->cors);
         free(group->cells);
         free(group);
     }

@@ -300,7 +300,11 @@ gateway_open_edges(dynabus_t *gateway, struct dyn_err *err)
     }
     gateway->edges = edge_group_new(gateway->n_cells);
     const struct edge_config *config = config_values(gateway->config, &edge_config_part);
-    if (edge_group_secure(gateway->edges, &config->tls, err) != 0 || open_listeners(gateway, err) != 0) {
+    if (!gateway->options.dev) { /* no page shall spend the keys of who tries it out */
+        edge_cors_init(&gateway->edges->cors, &config->cors_origins, gateway->env.cors_origins);
+    }
+    if (gateway_check_origins(&gateway->env, &gateway->edges->cors, err) != 0 ||
+        edge_group_secure(gateway->edges, &config->tls, err) != 0 || open_listeners(gateway, err) != 0) {
         return -1;
     }
     char url[LISTEN_URL_SIZE];

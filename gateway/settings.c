@@ -1,5 +1,7 @@
 #include "gateway/settings.h"
 
+#include "core/log.h"
+#include "edge/cors.h"
 #include "edge/listen.h"
 
 #include <stdio.h>
@@ -24,6 +26,7 @@ gateway_env_read(void)
         .allow_unauthenticated = non_empty("ALLOW_UNAUTHENTICATED_PROXY"),
         .environment = non_empty("GATEWAY_ENV"),
         .port = non_empty("PORT"),
+        .cors_origins = non_empty("CORS_ORIGINS"),
     };
 }
 
@@ -107,6 +110,27 @@ trimmed(const char *text)
     return slice;
 }
 
+static bool
+is_production(const struct gateway_env *env)
+{
+    return env->environment != NULL && strcasecmp(env->environment, "production") == 0;
+}
+
+int
+gateway_check_origins(const struct gateway_env *env, const struct edge_cors *cors, struct dyn_err *err)
+{
+    if (!edge_cors_has(cors, DYN_SLICE("*"))) {
+        return 0;
+    }
+    if (is_production(env)) {
+        return dyn_err_set(err, DYN_E_CONFIG,
+                           "GATEWAY_ENV=production refuses the origin '*': name those that may, "
+                           "https://chat.example, in `cors_origins` or CORS_ORIGINS");
+    }
+    dyn_log(DYN_LOG_WARN, "edge.cors", "the origin '*' matches no page: name each, https://chat.example");
+    return 0;
+}
+
 int
 gateway_choose_admission(const struct gateway_env *env, const char *listen, const char *bus,
                          struct admission *admission, const char **auth, struct dyn_err *err)
@@ -117,8 +141,7 @@ gateway_choose_admission(const struct gateway_env *env, const char *listen, cons
     }
     bool has_key = admission->master_key.len > 0;
     bool opened = env->allow_unauthenticated != NULL && strcasecmp(env->allow_unauthenticated, "true") == 0;
-    bool production = env->environment != NULL && strcasecmp(env->environment, "production") == 0;
-    if (opened && production) {
+    if (opened && is_production(env)) {
         return dyn_err_set(
             err, DYN_E_CONFIG,
             "GATEWAY_ENV=production refuses ALLOW_UNAUTHENTICATED_PROXY=true; unset one of them");

@@ -12,6 +12,7 @@ struct gateway_env {
     const char *allow_unauthenticated; /* ALLOW_UNAUTHENTICATED_PROXY */
     const char *environment;           /* GATEWAY_ENV */
     const char *port;                  /* PORT */
+    const char *cors_origins;          /* CORS_ORIGINS */
 };
 struct gateway_env gateway_env_read(void);
 
@@ -20,6 +21,10 @@ struct gateway_env gateway_env_read(void);
  * loopback. */
 int gateway_choose_listen(const struct dynabus_options *options, struct dyn_slice configured,
                           const struct gateway_env *env, char *out, size_t out_size, struct dyn_err *err);
+
+struct edge_cors;
+/* `*` is an origin that nobody has: a warning, and with GATEWAY_ENV=production -1. */
+int gateway_check_origins(const struct gateway_env *env, const struct edge_cors *cors, struct dyn_err *err);
 
 /* Who is let in. `listen` NULL: no HTTP, callers are this process; `bus` not NULL: clients of the bus come from
  * the network, there. -1 when the gateway would be open to the network without anybody having said so. *auth is a

@@ -160,6 +160,7 @@ def test_answers_streams_and_the_connection_is_kept(secure):
         for _ in range(3):
             answer = connection.chat(GOOD)
             assert answer.status == 200 and answer.json()["choices"][0]["message"]["content"] == "hello"
+            assert answer.header("strict-transport-security") == "max-age=31536000"
             events = sse_events(connection.chat(STREAM).body)
             assert events[-1] == b"[DONE]" and len(events) == 4
 
