@@ -235,6 +235,9 @@ route_step_reply(struct route_request *rq)
     }
     rq->inbound = NULL;
     end->status = end->status != 0 ? end->status : rq->status;
+    if (end->status == 0) { /* a worker that leaves it out means that all is well */
+        end->status = 200;
+    }
     return finish(rq, end);
 }
 

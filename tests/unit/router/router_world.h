@@ -7,11 +7,7 @@
 #include "proto/ready.h"
 #include "router/request.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
-
-#include <cmocka.h>
 
 #define CHAT "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}"
 #define CHAT_STREAM "{\"model\":\"m\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}"
@@ -122,7 +118,7 @@ start_actor(struct world *world, bus_addr_t addr)
 {
     struct bus_actor *actor = bus_find(world->bus, addr);
     struct dyn_err err;
-    assert_int_equal(actor->ops->start(actor->self, actor, &err), 0);
+    DYN_ASSERT(actor->ops->start(actor->self, actor, &err) == 0);
 }
 
 /* After the options are set. */
@@ -172,11 +168,11 @@ serve_here(struct world *world)
 static void
 say(struct world *world, enum who who, struct env *env)
 {
-    assert_int_equal(bus_send(world->peers[who].me, world->router, &env, NULL), 0);
+    DYN_ASSERT(bus_send(world->peers[who].me, world->router, &env, NULL) == 0);
     turn(world);
 }
 
-static struct env *
+static DYN_UNUSED struct env *
 request_of(const char *body)
 {
     struct env *request = env_new(ENV_REQUEST);
@@ -198,7 +194,7 @@ ask(struct world *world, enum who owner, const char *body)
     return id;
 }
 
-static struct env *
+static DYN_UNUSED struct env *
 ready_of(const char *name, const struct ready_target *targets, size_t n)
 {
     struct env *ready = env_new(ENV_READY);
@@ -212,7 +208,7 @@ ready_of(const char *name, const struct ready_target *targets, size_t n)
     return ready;
 }
 
-static const char *
+static DYN_UNUSED const char *
 name_of(enum who who)
 {
     static const char *const names[N_PEERS] = {[A] = "worker-a", [B] = "worker-b", [C] = "worker-c"};
@@ -255,7 +251,7 @@ chunk_of(const struct env *request, uint32_t sequence, struct dyn_slice bytes)
     return chunk;
 }
 
-static struct env *
+static DYN_UNUSED struct env *
 end_of(const struct env *request, const char *body)
 {
     struct env *end = env_about(ENV_END, request);
@@ -274,72 +270,6 @@ error_of(const struct env *request, enum err_code code, uint32_t calls)
     end->error = code;
     end->upstream_calls = calls;
     return end;
-}
-
-/* ---- hearing ---- */
-
-/* The next envelope that somebody got, kept until the test ends; NULL: none. */
-static struct env *
-heard(struct world *world, enum who who)
-{
-    struct dyn_list *link = dyn_list_pop(&world->peers[who].received);
-    return link != NULL ? DYN_CONTAINER_OF(link, struct env, link) : NULL;
-}
-
-static struct env *
-hear(struct world *world, enum who who, enum env_kind kind)
-{
-    struct env *env = heard(world, who);
-    if (env == NULL) {
-        fail_msg("peer %d got nothing, not even %s", (int)who, env_kind_name(kind));
-        abort(); /* not reached; the compiler cannot know */
-    }
-    assert_string_equal(env_kind_name(env->kind), env_kind_name(kind));
-    return env;
-}
-
-static DYN_UNUSED void
-hear_and_drop(struct world *world, enum who who, enum env_kind kind)
-{
-    struct env *env = hear(world, who, kind);
-    env_free(&env);
-}
-
-static void
-hear_nothing(struct world *world, enum who who)
-{
-    struct env *env = heard(world, who);
-    assert_string_equal(env != NULL ? env_kind_name(env->kind) : "nothing", "nothing");
-}
-
-/* The END with that body, and nothing behind it. */
-static DYN_UNUSED void
-hear_answer(struct world *world, enum who who, const char *body)
-{
-    struct env *end = hear(world, who, ENV_END);
-    assert_int_equal(end->outcome, ENV_OUTCOME_OK);
-    assert_true(dyn_slice_is(dyn_block_slice(end->body), body));
-    env_free(&end);
-    hear_nothing(world, who);
-}
-
-static DYN_UNUSED struct env *
-hear_error(struct world *world, enum who who, enum err_code code)
-{
-    struct env *end = hear(world, who, ENV_END);
-    assert_string_equal(err_row(end->error)->name, err_row(code)->name);
-    assert_int_equal(end->outcome, code == ERR_CLIENT_CLOSED ? ENV_OUTCOME_CANCELLED : ENV_OUTCOME_ERROR);
-    assert_int_equal(end->status, err_row(code)->http);
-    hear_nothing(world, who);
-    assert_int_equal(world->impl->requests.n, 0);
-    return end;
-}
-
-static DYN_UNUSED void
-fails_with(struct world *world, enum who who, enum err_code code)
-{
-    struct env *end = hear_error(world, who, code);
-    env_free(&end);
 }
 
 /* What the walker does when a strategy gives several targets. */

@@ -1,6 +1,6 @@
 /* Who may serve what: choosing among members, workers that come, change and go, and targets that they bring.
  */
-#include "tests/unit/router/router_world.h"
+#include "tests/unit/router/router_hear.h"
 
 #include <stdio.h>
 

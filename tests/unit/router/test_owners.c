@@ -1,6 +1,6 @@
 /* Owners in other processes: what they are told, what is theirs when they send again, what becomes of it when
  * they are gone. */
-#include "tests/unit/router/router_world.h"
+#include "tests/unit/router/router_hear.h"
 
 static struct world *
 with_workers(size_t n)

@@ -1,5 +1,5 @@
 /* Workers that are lost, drain, or are full: what the owner gets, what the next worker gets. */
-#include "tests/unit/router/router_world.h"
+#include "tests/unit/router/router_hear.h"
 
 static struct world *
 with_workers(size_t n)

@@ -1,5 +1,5 @@
 /* The walker over several targets: when it goes on, how long an attempt may take, what is told at the end. */
-#include "tests/unit/router/router_world.h"
+#include "tests/unit/router/router_hear.h"
 
 /* Target "one" is served here, "two" by worker A and "three" by worker B. */
 static struct world *
