@@ -1,5 +1,5 @@
-/* The worker actor between routers, which are ports of another bus, and provider actors that say what the test
- * tells them. */
+/* The worker actor between routers, which are ports of another bus, and provider actors that say what the
+ * test tells them. */
 #include "actors/providers/worker.h"
 
 #include "proto/ready.h"
@@ -135,7 +135,8 @@ router_ready(void *self, struct env *ready)
     ready->role = DYN_SLICE("router");
 }
 
-static const struct bus_remote_ops router_remote_ops = {.receive = router_receive_peer, .ready = router_ready};
+static const struct bus_remote_ops router_remote_ops = {.receive = router_receive_peer,
+                                                        .ready = router_ready};
 
 static int
 router_start(void *self, bus_actor_t *me, struct dyn_err *err)
