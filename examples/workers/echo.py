@@ -1,6 +1,6 @@
 """A worker that says again what it was told last, from proto/02-WORKER.md alone. `dynabus serve --dev` runs:
 `pip install -r requirements.txt`, `python echo.py`, and the model `echo` is served until Ctrl-C."""
-import argparse, json, os, signal, time
+import argparse, contextlib, json, os, signal, time
 import msgpack, zmq
 from zmq.auth import load_certificate
 
@@ -29,7 +29,7 @@ def begin(head, body):  # a call: what it has to say, and how much of that it ma
 
 class Connection:  # to a router, until that is lost or all is done
     def send(self, kind, body=None, **members):
-        header = msgpack.packb({"v": [1, 1], "kind": kind, **members})
+        header, self.sent = msgpack.packb({"v": [1, 1], "kind": kind, **members}), time.monotonic()
         self.socket.send_multipart([header, body] if body else [header])
 
     def go_on(self, call):  # as far as credit allows
@@ -59,22 +59,22 @@ class Connection:  # to a router, until that is lost or all is done
 
     def run(self):
         self.socket = s = zmq.Context.instance().socket(zmq.DEALER)  # each connection has one of its own
-        self.calls, draining, there, s.linger, s.reconnect_ivl = {}, False, True, 1000, -1
+        self.calls, draining, there, s.linger, s.reconnect_ivl, s.sndtimeo = {}, False, True, 1000, -1, 0
         if args.curve:
             (s.curve_publickey, s.curve_secretkey), (s.curve_serverkey, _) = map(load_certificate, args.curve)
         s.connect(args.router)
         heard, serves = time.monotonic(), {"targets": [{"name": args.model, "models": [args.model]}]}
         self.send("ready", msgpack.packb(serves), role="worker", worker=worker, node=worker, requests=64)
         while there and time.monotonic() - heard < 2 and not (draining and not self.calls):
-            draining = draining or (stop and not self.send("goodbye", worker=worker, reason="drain"))
-            if self.socket.poll(400):
+            draining = draining or bool(stop) and not self.send("goodbye", worker=worker, reason="drain")
+            if self.socket.poll(100):
                 frames, heard = self.socket.recv_multipart(), time.monotonic()
                 there = self.take(msgpack.unpackb(frames[0]), *frames[1:])
-            else:
+            if time.monotonic() - self.sent > 0.4:
                 self.send("heartbeat")
         self.send("goodbye", worker=worker, reason="close")
-        self.socket.close()
 
 while not stop:
-    Connection().run()
+    with contextlib.suppress(zmq.Again):  # by whoever sends where nobody is connected any more
+        Connection().run()
     time.sleep(0.2)

@@ -129,7 +129,7 @@ class Call:
 
     def answer(self):
         request = json.loads(self.body)
-        messages = request.pop("messages", None)
+        messages = request.pop("messages", None) if isinstance(request, dict) else None
         if not isinstance(messages, list) or not messages:
             raise ValueError("messages must be a list with something in it")
         model = request.pop("model", self.model)
@@ -203,8 +203,13 @@ class Connection:
 
     def send(self, kind, body=b"", **members):
         header = msgpack.packb({"v": [1, 1], "kind": kind, **members})
-        self.socket.send_multipart([header, body] if body else [header])
-        self.sent = time.monotonic()
+        if self.socket is None:
+            return
+        try:
+            self.socket.send_multipart([header, body] if body else [header], zmq.NOBLOCK)
+            self.sent = time.monotonic()
+        except zmq.Again:  # nobody is connected any more
+            self.lose()
 
     def post(self, kind, body=b"", **members):
         """From the thread of a call."""
@@ -322,8 +327,7 @@ class Worker:
     def drain(self):
         self.is_draining = True
         for connection in self.connections:
-            if connection.socket is not None:
-                connection.send("goodbye", worker=self.name, reason="drain")
+            connection.send("goodbye", worker=self.name, reason="drain")
 
     def turn(self):
         poller = zmq.Poller()
@@ -350,8 +354,8 @@ class Worker:
             if self.is_asked_to_stop and not self.is_draining:
                 self.drain()
         for connection in self.connections:
+            connection.send("goodbye", worker=self.name, reason="close")
             if connection.socket is not None:
-                connection.send("goodbye", worker=self.name, reason="close")
                 connection.socket.close()
         self.context.term()  # until all is sent, a second at most
 
