@@ -35,8 +35,9 @@ def free_base():
 class Fleet:
     """`routers` endpoints are in the configuration from the start; which of them run is up to the test."""
 
-    def __init__(self, directory, upstream_url, routers=2, wire="tcp", curve=False, **config):
+    def __init__(self, directory, upstream_url, routers=2, wire="tcp", curve=False, cells=1, **config):
         self.directory = directory
+        self.cells = cells
         self.sockets = tempfile.mkdtemp(prefix="dynabus-fleet-")  # names of Unix sockets have to be short
         if wire == "ipc":
             self.endpoints = [f"ipc://{self.sockets}/router-{i}" for i in range(routers)]
@@ -68,7 +69,7 @@ class Fleet:
     # ---- members ----
 
     def words(self, role, *arguments):
-        return ["serve", "--roles", role, "--config", self.config, "--cells", "1", *arguments]
+        return ["serve", "--roles", role, "--config", self.config, "--cells", self.cells, *arguments]
 
     def variables(self, role):
         variables = {"MASTER_KEY": MASTER_KEY, "LOG_FORMAT": "json", KEY_VARIABLE: UPSTREAM_KEY}
@@ -90,9 +91,9 @@ class Fleet:
     def provider(self):
         return self.add(Process(self.words("provider"), self.log_path("provider"), environment=self.variables("provider")))
 
-    def edge(self, *arguments):
+    def edge(self, *arguments, roles="edge"):
         port = free_port()
-        words = self.words("edge", "--listen", f"127.0.0.1:{port}", *arguments)
+        words = self.words(roles, "--listen", f"127.0.0.1:{port}", *arguments)
         return self.add(HttpProcess(words, port, self.log_path("edge"), "/readyz", environment=self.variables("edge")))
 
     def start(self):

@@ -101,6 +101,48 @@ def test_three_processes_are_one_gateway(new_fleet, upstream, wire, curve):
     assert_serves(new_fleet(wire=wire, curve=curve).start(), upstream)
 
 
+def ask_at_once(edge, count):
+    """Over connections of their own, so that all cells get some."""
+    with ThreadPoolExecutor(16) as pool:
+        bodies = [GOOD if number % 2 else STREAM for number in range(count)]
+        answers = list(pool.map(lambda body: chat(edge, body), bodies))
+    assert [answer.status for answer in answers] == [200] * count
+
+
+def test_processes_of_several_cells(new_fleet, upstream):
+    fleet = new_fleet(cells=2)
+    edge = fleet.start()
+    ask_at_once(edge, 60)
+    handler = Held()
+    upstream.reset_to(handler)
+    fleet.router(1)
+    until(lambda: len(edge.log_lines(event="owner.router.up")) >= 4, "each cell has found both")
+    with ThreadPoolExecutor(16) as pool:
+        asked = [pool.submit(chat, edge) for _ in range(16)]
+        upstream.wait_received(16)
+        fleet.first_router.kill()
+        until(lambda: len(edge.log_lines(event="owner.router.gone")) == 2, "noticed by each cell", LOST_SECONDS)
+        handler.go.set()
+        assert [answer.result().status for answer in asked] == [200] * 16
+
+
+def test_edge_and_router_in_one_process(new_fleet, upstream):
+    """The edge's cells hand requests to their own routers, and the ports are shared by them."""
+    fleet = new_fleet(cells=2)
+    provider = fleet.provider()
+    edge = fleet.edge("--bus", fleet.endpoints[0], roles="edge,router").wait_ready()
+    ask_at_once(edge, 60)
+    handler = Held()
+    upstream.reset_to(handler)
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(chat, edge) for _ in range(8)]
+        upstream.wait_received(8)
+        provider.kill()
+        fleet.provider()
+        handler.go.set()
+        assert [answer.result().status for answer in asked] == [200] * 8
+
+
 def test_large_bodies_arrive_whole(fleet, upstream):
     edge = fleet.start()
     asked = {**GOOD, "messages": [{"role": "user", "content": "abcdefgh" * 600_000}]}
