@@ -98,7 +98,7 @@ retry(struct bus_timer *timer)
     if (connect_link(link, &err) != 0) {
         dyn_log(DYN_LOG_WARN, "bus.connect", "a connection could not be begun",
                 DYN_LOG_STR("endpoint", link->remote.options.endpoint), DYN_LOG_STR("reason", err.text));
-        remote_close_socket(&link->remote);
+        remote_close_socket(&link->remote, false);
         retry_later(link);
     }
 }
@@ -110,9 +110,10 @@ gone(struct peer *peer)
     if (peer->view.is_ready) {
         link->delay_ms = BUS_RECONNECT_MIN_MS;
     }
+    bool is_connected = !peer->ended;
     link->peer = NULL;
     peer_free(peer);
-    remote_close_socket(&link->remote);
+    remote_close_socket(&link->remote, is_connected);
     bus_task_cancel(&link->remote.settle);
     retry_later(link);
 }
@@ -178,8 +179,9 @@ bus_link_close(bus_link_t **link_p)
     bus_link_t *link = *link_p;
     *link_p = NULL;
     if (link != NULL) {
+        bool is_connected = link->peer != NULL && link->peer->view.is_ready && !link->peer->ended;
         link->peer = NULL;
         bus_timer_fini(&link->retry);
-        remote_close(&link->remote, free_link);
+        remote_close(&link->remote, is_connected, free_link);
     }
 }

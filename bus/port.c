@@ -482,6 +482,6 @@ bus_port_close(bus_port_t **port_p)
     bus_port_t *port = *port_p;
     *port_p = NULL;
     if (port != NULL) {
-        remote_close(&port->remote, free_port);
+        remote_close(&port->remote, true, free_port);
     }
 }

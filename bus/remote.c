@@ -120,11 +120,15 @@ remote_watch_socket(struct remote *remote, int events, struct dyn_err *err)
 }
 
 void
-remote_close_socket(struct remote *remote)
+remote_close_socket(struct remote *remote, bool lingers)
 {
+    const int zero = 0;
     zmq_poll_stop(&remote->poll);
     monitor_stop(&remote->monitor);
     if (remote->socket != NULL) {
+        if (!lingers) {
+            (void)zmq_setsockopt(remote->socket, ZMQ_LINGER, &zero, sizeof zero);
+        }
         (void)zmq_close(remote->socket);
         remote->socket = NULL;
     }
@@ -351,12 +355,12 @@ free_peers(struct remote *remote)
 }
 
 void
-remote_close(struct remote *remote, void (*free_it)(void *remote))
+remote_close(struct remote *remote, bool lingers, void (*free_it)(void *remote))
 {
     remote->closed = true;
     free_peers(remote);
     tell_counts(remote);
-    remote_close_socket(remote);
+    remote_close_socket(remote, lingers);
     bus_task_cancel(&remote->say_goodbyes);
     bus_task_cancel(&remote->settle);
     bus_timer_fini(&remote->tick);

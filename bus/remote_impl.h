@@ -97,14 +97,14 @@ int remote_init(struct remote *remote, bus_actor_t *owner, const struct bus_remo
 int remote_open_socket(struct remote *remote, unsigned attempt, struct dyn_err *err);
 /* It is bound or connected: watches it. `events` are of its monitor. */
 int remote_watch_socket(struct remote *remote, int events, struct dyn_err *err);
-/* What was sent may still leave within BUS_LINGER_MS. */
-void remote_close_socket(struct remote *remote);
+/* `lingers`: what was sent may still leave within BUS_LINGER_MS. */
+void remote_close_socket(struct remote *remote, bool lingers);
 void remote_start_ticking(struct remote *remote);
 /* GOODBYE `drain` to all. */
 void remote_drain(struct remote *remote);
 /* Says GOODBYE `close` to all, frees them, closes the socket. The memory is freed later: it may be in use
  * further up the stack. */
-void remote_close(struct remote *remote, void (*free_it)(void *remote));
+void remote_close(struct remote *remote, bool lingers, void (*free_it)(void *remote));
 
 /* ---- peer.c ---- */
 

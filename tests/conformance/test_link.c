@@ -128,6 +128,26 @@ send_many(struct host *host)
     }
 }
 
+/* What a port says before it goes is heard, however much it is and however late this loop is. */
+static void
+the_last_words_of_a_port_are_heard(void **state)
+{
+    enum { TIMES = 20, CHUNKS = 500 };
+    (void)state;
+    for (unsigned i = 0; i < TIMES; i++) {
+        struct host host = {.mute = true};
+        struct raw raw = open_and_join(&host);
+        for (uint32_t k = 0; k < CHUNKS; k++) {
+            raw_say_chunk(&raw, k);
+        }
+        raw_say(&raw, ENV_END, NULL);
+        raw_close(&raw);
+        host_expect(&host, "end goodbye:lost");
+        host_expect_chunks(&host, CHUNKS);
+        host_close(&host);
+    }
+}
+
 /* What was on its way when the port died goes down with the connection. */
 static void
 nothing_queued_for_a_dead_port_reaches_its_successor(void **state)
@@ -355,6 +375,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_link_is_up_when_the_port_has_answered),
         cmocka_unit_test(a_lost_port_is_found_again_as_another_peer),
+        cmocka_unit_test(the_last_words_of_a_port_are_heard),
         cmocka_unit_test(nothing_queued_for_a_dead_port_reaches_its_successor),
         cmocka_unit_test(a_port_that_does_not_answer_is_tried_again),
         cmocka_unit_test(a_silent_port_is_lost),
