@@ -34,9 +34,10 @@ ROUTERS, PROVIDERS = 2, 4
 
 WAIT = "delay-200to2000"
 KINDS = [
-    Kind("short", f"mock-tokens-20-{WAIT}", 20, False, 4),
-    # 45 KiB in pieces: a provider may die in the middle of it.
-    Kind("long", f"mock-tokens-100-word-400-drip-10-piece-2000-{WAIT}", 100, False, 1),
+    Kind("short", f"mock-tokens-20-{WAIT}", 20, False, 8),
+    # 300 KB in pieces, several windows of credit: a process may die in the middle of it.
+    Kind("long", f"mock-tokens-300-word-1000-drip-10-piece-10000-{WAIT}", 300, False, 1),
+    Kind("upload", f"mock-tokens-20-{WAIT}", 20, False, 1, request_bytes=100_000),
     Kind("stream", f"mock-tokens-20-pace-20to60-{WAIT}", 20, True, 1),
 ]
 # So long that an upstream call of a dead edge would be seen.
@@ -49,6 +50,7 @@ def parse_options():
     parser.add_argument("seed", nargs="?", type=int, default=None)
     parser.add_argument("mode", nargs="?", default="kill", choices=sorted(MODES))
     parser.add_argument("--log-level", default="info", help="of the processes")
+    parser.add_argument("--cells", type=int, default=1, help="of each process")
     parser.add_argument("--one-process", action="store_true", help="whole gateways instead of roles; mode edge only")
     return parser.parse_args()
 
@@ -112,7 +114,8 @@ def main():
     directory = ROOT / "build/chaos" / options.mode
     shutil.rmtree(directory, ignore_errors=True)
     print(f"chaos: {options.seconds} s, seed {options.seed}, mode {options.mode}; logs in {directory.relative_to(ROOT)}")
-    fleet = Fleet(directory, network.Namespaces() if options.mode == "loss" else Network(), options.seed, options.log_level)
+    hosts = network.Namespaces() if options.mode == "loss" else Network()
+    fleet = Fleet(directory, hosts, options.seed, options.log_level, options.cells)
     try:
         run, total = asyncio.run(in_time(carry_out(options, fleet), options.seconds + START_AND_END_SECONDS))
     except Broken as problem:

@@ -178,6 +178,7 @@ class Kind:
     tokens: int
     stream: bool
     share: int
+    request_bytes: int = 120  # of the text
 
 
 class Load:
@@ -222,7 +223,7 @@ class Load:
                 "model": kind.model,
                 "stream": kind.stream,
                 "user": f"request-{number}",
-                "messages": [{"role": "user", "content": f"request {number} " + "words " * 20}],
+                "messages": [{"role": "user", "content": f"request {number} " + "words " * (kind.request_bytes // 6)}],
             }
         ).encode()
 

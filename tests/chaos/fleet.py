@@ -80,6 +80,7 @@ class Member:
         self.arguments = arguments
         self.environment = environment
         self.process = None
+        self.dying = None
         self.starts = 0
         self.ready = asyncio.Event()
         self.ready_at = None
@@ -123,6 +124,8 @@ class Member:
             await asyncio.sleep(0.01)
 
     async def start(self):
+        while self.dying is not None and self.dying.child.poll() is None:
+            await asyncio.sleep(0.01)
         process, ready = self.launch()
         self.process, self.is_stopped = process, False
         await self.wait_for(process, ready)
@@ -133,14 +136,14 @@ class Member:
     # ---- ending ----
 
     def kill(self):
-        """SIGKILL; it is reaped at once so that its port is free."""
+        """SIGKILL. It takes the kernel a moment to end it: start() waits for that, so that its port is free."""
         process, self.process = self.process, None
+        self.dying = process
         self.ready = asyncio.Event()
         self.since = time.monotonic()
         self.generation += 1
         process.killed = True
         process.child.kill()
-        process.child.wait()
 
     def pause(self):
         self.is_stopped = True
@@ -161,11 +164,12 @@ class Member:
 
 
 class Fleet:
-    def __init__(self, directory, network, seed, log_level="info"):
+    def __init__(self, directory, network, seed, log_level="info", cells=1):
         self.directory = Path(directory)
         self.network = network
         self.seed = seed
         self.log_level = log_level
+        self.cells = cells  # of each process
         self.sockets = tempfile.mkdtemp(prefix="dynabus-chaos-")  # names of Unix sockets have to be short
         self.processes = []  # (name, process), all that were ever started
         self.listeners = []
@@ -239,7 +243,7 @@ class Fleet:
             "CHAOS_UPSTREAM_KEY": "sk-chaos-upstream",
             "CHAOS_CERT": str(keys / cert),
         }
-        words = ["serve", "--roles", role, "--config", config, "--cells", "1", *arguments]
+        words = ["serve", "--roles", role, "--config", config, "--cells", self.cells, *arguments]
         return Member(self, role, index, words, environment)
 
     def prepare(self, edges, routers, providers, spare_routers=False):

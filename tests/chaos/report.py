@@ -113,8 +113,9 @@ class Sum:
         )  # fmt: skip
         late = [pair for pair in lags if pair[0] > LATE_SECONDS]
         if late:
-            at = ", ".join(f"{lag:.1f} s: {request.number}" for lag, request in late[:SLOWEST])
-            print(f"  answers that came over {LATE_SECONDS} s after the upstream's last byte: {len(late)}; at most {at}")
+            print(f"  answers that came over {LATE_SECONDS} s after the upstream's last byte: {len(late)}; at most:")
+            for lag, request in late[:SLOWEST]:
+                print(f"    {request.number}: {lag:.1f} s, came at {request.ended - self.run.began:.1f}")
 
     def show_slowest(self):
         slowest = sorted(self.load.requests.values(), key=lambda request: request.began - request.ended)
