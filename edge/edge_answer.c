@@ -152,6 +152,7 @@ write_block(struct edge_request *rq, dyn_block_t **block_p)
         return;
     }
     rq->is_mid_event = !ends_event(dyn_block_slice(*block_p));
+    rq->is_complete = rq->is_complete || rq->edge->dialect->is_stream_end(dyn_block_slice(*block_p));
     http_stream_write(rq->exchange, block_p);
 }
 
@@ -193,6 +194,10 @@ break_off(struct edge_request *rq, enum err_code code, struct dyn_slice message)
 {
     if (!rq->is_sse) { /* HTTP/1.0 has no chunks: there a close would be the end of a whole answer */
         http_abort(rq->exchange, http_exchange_request(rq->exchange)->minor == 0);
+        return;
+    }
+    if (rq->is_complete) { /* whoever sent it was lost before it could say so */
+        http_stream_end(rq->exchange);
         return;
     }
     struct dyn_buf text = DYN_BUF_INIT;
@@ -529,8 +534,8 @@ edge_answer_preflight(struct edge_request *rq)
     dyn_block_t *nothing = NULL;
     begin_headers(rq, &headers);
     if (rq->origin.data != NULL) {
-        headers.n += edge_cors_preflight(http_exchange_request(rq->exchange), http_exchange_arena(rq->exchange),
-                                         headers.items + headers.n);
+        headers.n += edge_cors_preflight(http_exchange_request(rq->exchange),
+                                         http_exchange_arena(rq->exchange), headers.items + headers.n);
     }
     struct http_answer answer = {.status = 204, .headers = headers.items, .n_headers = headers.n};
     rq->has_begun = true;

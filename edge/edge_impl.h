@@ -46,6 +46,7 @@ struct edge_request {
     bool is_sse;        /* ... of a stream */
     bool is_streaming;  /* the provider answers with a stream */
     bool is_mid_event;  /* what was written last does not end an event */
+    bool is_complete;   /* the end marker of the stream was written: its client has all of it */
     struct credit_receiver credit;
     size_t unpaid; /* bytes of CHUNKs not yet with the kernel: what credit is given back for */
 

@@ -57,6 +57,8 @@ struct dialect_ops {
                         struct dyn_slice param, struct dyn_slice upstream_code);
     /* An error inside a stream that has begun: one whole SSE event (behaviour: no end marker after it). */
     void (*write_stream_error)(struct dyn_buf *out, enum err_code code, struct dyn_slice message);
+    /* Whether a stream is whole with these bytes at its end: its end marker, as one event, is there. */
+    bool (*is_stream_end)(struct dyn_slice bytes);
 };
 
 /* NULL when there is no dialect of that name. */

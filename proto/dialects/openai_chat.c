@@ -170,6 +170,27 @@ write_stream_error(struct dyn_buf *out, enum err_code code, struct dyn_slice mes
     dyn_buf_add_slice(out, DYN_SLICE("\n\n"));
 }
 
+/* A line "data: [DONE]" with nothing behind it but line ends, of which there is one that ends the event. */
+static bool
+is_stream_end(struct dyn_slice bytes)
+{
+    static const struct dyn_slice marker = DYN_SLICE_INIT("[DONE]");
+    static const struct dyn_slice field = DYN_SLICE_INIT("data:");
+    size_t len = bytes.len;
+    while (len > 0 && (bytes.data[len - 1] == '\n' || bytes.data[len - 1] == '\r')) {
+        len--;
+    }
+    if (bytes.len - len < 2 || len < marker.len ||
+        memcmp(bytes.data + len - marker.len, marker.data, marker.len) != 0) {
+        return false;
+    }
+    len -= marker.len;
+    len -= len > 0 && bytes.data[len - 1] == ' ' ? 1 : 0;
+    return len >= field.len && memcmp(bytes.data + len - field.len, field.data, field.len) == 0 &&
+           (len == field.len || bytes.data[len - field.len - 1] == '\n' ||
+            bytes.data[len - field.len - 1] == '\r');
+}
+
 const struct dialect_ops dialect_openai_chat = {
     .name = "openai_chat",
     .path = "/chat/completions",
@@ -179,4 +200,5 @@ const struct dialect_ops dialect_openai_chat = {
     .read_event = openai_chat_read_event,
     .write_error = err_write_openai,
     .write_stream_error = write_stream_error,
+    .is_stream_end = is_stream_end,
 };

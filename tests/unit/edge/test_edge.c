@@ -348,6 +348,25 @@ a_stream_passes_through(void **state)
     world_stop(world);
 }
 
+/* Its provider is lost behind the last event and before its END: the client has everything, and is told
+ * nothing else. */
+static void
+a_stream_that_fails_behind_its_end_is_whole(void **state)
+{
+    (void)state;
+    struct world *world = world_start();
+    struct caller caller = caller_connect(world);
+    caller_send(&caller, CHAT);
+    struct env *request = router_take(world, ENV_REQUEST);
+    router_send(world, first_chunk_for(request, true, "data: 1\n\ndata: [DONE]\n\n"));
+    router_send(world, error_for(request, ERR_WORKER_LOST));
+    caller_wait(&caller, "data: [DONE]\n\n\r\n0\r\n\r\n");
+    assert_false(caller_has(&caller, "error"));
+    env_free(&request);
+    caller_close(&caller);
+    world_stop(world);
+}
+
 static void
 a_stream_that_fails_says_so(void **state)
 {
@@ -733,6 +752,7 @@ main(void)
         cmocka_unit_test(a_plain_answer_is_held_until_its_end),
         cmocka_unit_test(a_long_plain_answer_is_streamed),
         cmocka_unit_test(a_stream_passes_through),
+        cmocka_unit_test(a_stream_that_fails_behind_its_end_is_whole),
         cmocka_unit_test(a_stream_that_fails_says_so),
         cmocka_unit_test(silence_is_filled_with_comments),
         cmocka_unit_test(a_slow_client_stops_the_credit),

@@ -169,6 +169,34 @@ errors_are_written(void **state)
 }
 
 static void
+the_end_of_a_stream_is_known(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *bytes;
+        bool is_end;
+    } rows[] = {
+        {"data: [DONE]\n\n", true},
+        {"data:[DONE]\n\n", true},
+        {"data: [DONE]\r\n\r\n", true},
+        {"data: [DONE]\r\r", true},
+        {"data: {\"choices\":[]}\n\ndata: [DONE]\n\n", true},
+        {"", false},
+        {"\n\n", false},
+        {"[DONE]\n\n", false},
+        {"data: [DONE]", false},
+        {"data: [DONE]\n", false},
+        {"data: [DONE]\n\n: kept alive", false},
+        {"data: x [DONE]\n\n", false},
+        {"data: {\"content\":\"data: [DONE]\n\n", false},
+        {"event: data: [DONE]\n\n", false},
+    };
+    for (size_t i = 0; i < DYN_ARRAY_LEN(rows); i++) {
+        assert_int_equal(dialect_openai_chat.is_stream_end(dyn_slice_str(rows[i].bytes)), rows[i].is_end);
+    }
+}
+
+static void
 dialects_are_found_by_name(void **state)
 {
     (void)state;
@@ -186,6 +214,7 @@ main(void)
         cmocka_unit_test(a_spliced_request_needs_no_other_splice),
         cmocka_unit_test(a_long_body_is_kept),
         cmocka_unit_test(errors_are_written),
+        cmocka_unit_test(the_end_of_a_stream_is_known),
         cmocka_unit_test(dialects_are_found_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
