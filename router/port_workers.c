@@ -76,6 +76,7 @@ end_attempt(struct ports *ports, bus_addr_t worker, const struct env *chunk)
     struct env *cancel = env_about(ENV_CANCEL, chunk);
     end->outcome = ENV_OUTCOME_ERROR;
     end->error = ERR_SATURATED;
+    end->upstream_calls = 1; /* the CHUNK came from one */
     cancel->reason = DYN_SLICE("full");
     ports_count(&ports->options.counters->chunks_lost);
     if (bus_send_as(ports->me, worker, router_of_answer(ports, &chunk->id), &end, NULL) != 0) {

@@ -201,7 +201,8 @@ is_handed_back(const struct route_request *rq)
     if (!is_unwilling || rq->last_worker == 0 || rq->handed_back >= ROUTE_HANDED_BACK_MAX) {
         return false;
     }
-    return end->upstream_calls == 0 || route_redeliver_of(rq) == ROUTE_REDELIVER_ALWAYS;
+    bool is_untouched = end->upstream_calls == 0 && rq->next_sequence == 0;
+    return is_untouched || route_redeliver_of(rq) == ROUTE_REDELIVER_ALWAYS;
 }
 
 static enum route_step

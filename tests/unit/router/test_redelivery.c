@@ -1,4 +1,5 @@
 /* Workers that are lost, drain, or are full: what the owner gets, what the next worker gets. */
+#include "proto/event.h"
 #include "tests/unit/router/router_hear.h"
 
 static struct world *
@@ -287,6 +288,37 @@ a_request_is_not_sent_to_its_death_for_ever(void **state)
     world_free(world);
 }
 
+static void
+the_event_tells_of_calls_redeliveries_and_the_worker(void **state)
+{
+    (void)state;
+    struct world *world = world_new();
+    serve_here(world);
+    world->targets[0].addr = 0;
+    world->options.events = world->options.metrics;
+    atomic_store(&world->shared.wants_events, true);
+    world_start(world);
+    join_target(world, A, "one");
+    (void)ask(world, OWNER, CHAT);
+    hear_and_drop(world, A, ENV_REQUEST);
+    join_target(world, B, "one");
+    goodbye(world, A, "lost");
+    struct env *second = hear(world, B, ENV_REQUEST);
+    say(world, B, end_of(second, "hello"));
+    struct env *event = hear(world, METRICS, ENV_EVENT);
+    struct event_record record;
+    assert_int_equal(event_decode(dyn_block_slice(event->body), &record), 0);
+    assert_int_equal(record.upstream_calls, 2);
+    assert_int_equal(record.redelivered, 1);
+    assert_int_equal(record.attempts, 1);
+    assert_true(dyn_slice_is(record.worker, "worker-b"));
+    assert_false(record.model_listed);
+    hear_nothing(world, METRICS);
+    env_free(&event);
+    env_free(&second);
+    world_free(world);
+}
+
 /* ---- handed back ---- */
 
 static void
@@ -503,6 +535,7 @@ main(void)
         cmocka_unit_test(a_stream_without_content_has_not_begun),
         cmocka_unit_test(policy_says_whether_it_is_sent_again),
         cmocka_unit_test(a_request_is_not_sent_to_its_death_for_ever),
+        cmocka_unit_test(the_event_tells_of_calls_redeliveries_and_the_worker),
         cmocka_unit_test(what_a_draining_worker_refuses_goes_to_another),
         cmocka_unit_test(what_is_in_flight_at_a_draining_worker_is_its_own),
         cmocka_unit_test(a_late_worker_is_asked_when_there_is_no_other),
