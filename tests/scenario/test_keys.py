@@ -164,7 +164,7 @@ def test_a_key_that_belongs_to_another_role(fleet):
     port = free_port()
     impostor = fleet.add(HttpProcess(fleet.words("edge", "--listen", f"127.0.0.1:{port}"), port, fleet.log_path("edge"),
                                      "/readyz", environment=variables))
-    until(lambda: fleet.first_router.log_lines(event="bus.refused") or "role" in fleet.first_router.log(), "refused")
+    until(lambda: fleet.first_router.log_lines(event="bus.refused", reason="role"), "refused")
     until(lambda: impostor_status(port) == 503, "not ready")
     assert is_answered(edge)
     impostor.stop()
