@@ -1,10 +1,11 @@
-/* A provider actor between two routers that come and go and an upstream that answers when it is told to. The
- * test's thread says what happens, step by step; what happens on the loop is posted there. */
+/* Provider actors, one in each of two cells, between two routers that come and go and an upstream that
+ * answers when it is told to. The test's thread says what happens, step by step; what happens on the loop is
+ * posted there. */
 #pragma once
 
 #include "tests/unit/providers/scene.h"
 
-enum { STAGE_ROUTERS = 2 };
+enum { STAGE_ROUTERS = 2, STAGE_CELLS = 2 };
 
 struct stage;
 
@@ -23,13 +24,14 @@ struct stage_router {
 struct stage {
     struct upstream *upstream;
     bus_t *bus;
-    bus_loop_t *loop;
+    bus_loop_t *loop;  /* of the first cell and the routers */
     bus_actor_t *port; /* whose peers the routers are */
-    bus_addr_t provider;
+    bus_addr_t cells[STAGE_CELLS];
+    bus_addr_t provider; /* that is spoken to: the first cell's, until the test says otherwise */
     struct provider_target target;
     struct provider_shared shared;
     struct provider_orphans orphans;
-    http_client_t *client;
+    http_client_t *clients[STAGE_CELLS];
     char root[64];
     pthread_mutex_t lock; /* of what the routers have */
     struct stage_router routers[STAGE_ROUTERS];
@@ -204,12 +206,25 @@ stage_body(struct stage *stage, size_t router)
     return len;
 }
 
+static inline void
+stage_add_cell(struct stage *stage, size_t cell, bus_loop_t *loop)
+{
+    struct http_client_options http = {.connections_max = 0};
+    struct dyn_err err = {.text = ""};
+    stage->clients[cell] = http_client_new(loop, &http, &err);
+    assert_non_null(stage->clients[cell]);
+    struct provider_options provider = {.target = &stage->target,
+                                        .shared = &stage->shared,
+                                        .client = stage->clients[cell],
+                                        .orphans = stage->orphans.time_ms > 0 ? &stage->orphans : NULL};
+    stage->cells[cell] = bus_add_actor(stage->bus, loop, &provider_actor_ops, provider_new(&provider));
+}
+
 static inline struct stage *
 stage_new(serve_fn serve, uint32_t time_ms, size_t bytes_max)
 {
     struct stage *stage = dyn_zalloc(sizeof *stage);
     struct bus_options bus = {.inproc = stage_inproc};
-    struct http_client_options http = {.connections_max = 0};
     struct dyn_err err = {.text = ""};
     (void)pthread_mutex_init(&stage->lock, NULL);
     for (size_t i = 0; i < STAGE_ROUTERS; i++) {
@@ -231,12 +246,9 @@ stage_new(serve_fn serve, uint32_t time_ms, size_t bytes_max)
     stage->orphans.bytes_max = bytes_max;
     stage->bus = bus_new(&bus, &err);
     stage->loop = bus_add_loop(stage->bus, "stage");
-    stage->client = http_client_new(stage->loop, &http, &err);
-    struct provider_options provider = {.target = &stage->target,
-                                        .shared = &stage->shared,
-                                        .client = stage->client,
-                                        .orphans = time_ms > 0 ? &stage->orphans : NULL};
-    stage->provider = bus_add_actor(stage->bus, stage->loop, &provider_actor_ops, provider_new(&provider));
+    stage_add_cell(stage, 0, stage->loop);
+    stage_add_cell(stage, 1, bus_add_loop(stage->bus, "stage-1"));
+    stage->provider = stage->cells[0];
     (void)bus_add_actor(stage->bus, stage->loop, &stage_port_ops, stage);
     if (bus_start(stage->bus, &err) != 0) {
         fail_msg("%s", err.text);
@@ -251,8 +263,10 @@ stage_free(struct stage *stage)
     assert_int_equal(bus_stop(stage->bus, 5000), 0);
     assert_int_equal(atomic_load(&stage->shared.in_flight), 0);
     assert_int_equal(atomic_load(&stage->orphans.bytes), 0);
-    assert_int_equal(http_client_calls(stage->client), 0);
-    http_client_unref(&stage->client);
+    for (size_t i = 0; i < STAGE_CELLS; i++) {
+        assert_int_equal(http_client_calls(stage->clients[i]), 0);
+        http_client_unref(&stage->clients[i]);
+    }
     bus_free(&stage->bus);
     upstream_free(stage->upstream);
     for (size_t i = 0; i < STAGE_ROUTERS; i++) {

@@ -507,7 +507,7 @@ nobody_asked_in_time(void **state)
     stage_free(stage);
 }
 
-/* The sum over all of them counts: those that still fit stay. */
+/* The sum over all of them counts, in all cells: those that still fit stay. */
 static void
 orphans_hold_so_much_together(void **state)
 {
@@ -517,10 +517,14 @@ orphans_hold_so_much_together(void **state)
     struct env *asked[N];
     for (size_t i = 0; i < N; i++) {
         asked[i] = stage_request(CHAT);
+        stage->provider = stage->cells[i % STAGE_CELLS];
         stage_ask(stage, A, asked[i]);
     }
     STAGE_UNTIL(requests(stage) == N);
-    stage_lose(stage, A, true);
+    for (size_t i = 0; i < STAGE_CELLS; i++) {
+        stage->provider = stage->cells[i];
+        stage_step(stage, A, env_new(ENV_GOODBYE));
+    }
     STAGE_UNTIL(orphans_kept(stage) == N);
     STAGE_UNTIL(atomic_load(&stage->orphans.dropped) > 0);
     STAGE_UNTIL(atomic_load(&stage->orphans.bytes) <= 5 * 1024);
@@ -529,6 +533,7 @@ orphans_hold_so_much_together(void **state)
     STAGE_UNTIL(atomic_load(&stage->shared.in_flight) == left);
     for (size_t i = 0; i < N; i++) {
         struct env *next = again(asked[i], true);
+        stage->provider = stage->cells[i % STAGE_CELLS];
         stage_ask(stage, B, next);
         env_free(&next);
         env_free(&asked[i]);
