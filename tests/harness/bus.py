@@ -3,12 +3,13 @@
 import os
 import socket as sockets
 import threading
+import time
 
 import msgpack
 import zmq
 
 VERSION = [1, 1]
-WAIT_MS = 30_000  # against hanging
+WAIT_MS = 20_000  # against hanging
 
 
 def header(kind, **members):
@@ -61,6 +62,15 @@ class Client:
         members = {"id": new_id(), "surface": surface, "dialect": "openai_chat", "credit": 65536, **members}
         self.send("request", body, **members)
         return members["id"]
+
+    def until(self, kind):
+        """The next envelope of that kind; others are dropped. Heartbeats do not keep it waiting for ever."""
+        deadline = time.monotonic() + WAIT_MS / 1000
+        while time.monotonic() < deadline:
+            head, body = self.receive()
+            if head["kind"] == kind:
+                return head, body
+        raise AssertionError(f"no {kind}")
 
     def until_end(self, of):
         """All that comes about that request, END last; other envelopes are dropped."""
