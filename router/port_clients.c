@@ -233,7 +233,8 @@ believe(const struct bus_peer *peer, struct env *request)
         return;
     }
     request->peer = env_copy(request, peer->key_name.len > 0 ? peer->key_name : DYN_SLICE("bus"));
-    request->refuse = ERR_NONE;
+    /* A surface of a later version: the decoder's word, not the client's. */
+    request->refuse = request->surface == ENV_SURFACE_NONE ? ERR_NOT_FOUND : ERR_NONE;
     request->refuse_text = absent;
     request->error_param = absent;
     request->worker = absent;
