@@ -356,6 +356,19 @@ take_answer(struct event_source *source, struct env *end, struct dyn_err *err)
     return 0;
 }
 
+/* So that it does not count as a peer that was lost. */
+static void
+leave(bus_client_t **client_p)
+{
+    if (*client_p != NULL) {
+        struct env *goodbye = env_new(ENV_GOODBYE);
+        goodbye->reason = DYN_SLICE("close");
+        (void)!bus_client_send(*client_p, goodbye, NULL);
+        env_free(&goodbye);
+    }
+    bus_client_close(client_p);
+}
+
 static int
 ask_now(struct event_source *source, struct dyn_err *err)
 {
@@ -369,7 +382,7 @@ ask_now(struct event_source *source, struct dyn_err *err)
         result = take_answer(source, end, err);
     }
     env_free(&end);
-    bus_client_close(&client);
+    leave(&client);
     return result;
 }
 

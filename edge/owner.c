@@ -69,6 +69,19 @@ owner_from_peer(struct owner *owner, struct owner_router *router, bus_addr_t pee
 
 /* ---- envelopes of this process ---- */
 
+/* What this process tells of itself goes to every router: each publishes it to those who listen there. */
+static void
+tell_routers(struct owner *owner, const struct env *event)
+{
+    for (struct dyn_list *link = owner->routers.next; link != &owner->routers; link = link->next) {
+        const struct owner_router *router = DYN_CONTAINER_OF(link, struct owner_router, link);
+        struct env *copy = env_clone_event(event);
+        if (bus_send(owner->me, router->addr, &copy, NULL) != 0) {
+            env_free(&copy);
+        }
+    }
+}
+
 void
 owner_receive(void *self, struct env **env_p)
 {
@@ -76,6 +89,10 @@ owner_receive(void *self, struct env **env_p)
     struct env *env = *env_p;
     if (env->kind == ENV_REQUEST) {
         owner_take_request(owner, env_p);
+        return;
+    }
+    if (env->kind == ENV_EVENT) {
+        tell_routers(owner, env);
         return;
     }
     struct env_map_node *node = env_map_find(&owner->requests, &env->id);

@@ -72,13 +72,15 @@ add_providers(dynabus_t *gateway, struct gateway_cell *cell, struct dyn_err *err
 }
 
 static bus_addr_t
-add_router(dynabus_t *gateway, const struct gateway_cell *cell)
+add_router(dynabus_t *gateway, struct gateway_cell *cell, unsigned number)
 {
     const struct gateway_config *config = config_values(gateway->config, &gateway_config_part);
     const struct gateway_common *common = &gateway->common;
     struct router_options options = {
         .config = config_values(gateway->config, &router_config_part),
         .shared = &gateway->shared,
+        .counters = &cell->router_counters,
+        .counts = gateway->requests != NULL ? request_metrics_cell(gateway->requests, number) : NULL,
         .targets = cell->targets,
         .n_targets = upstreams_count(gateway->upstreams),
         .events = common->publisher != 0 ? common->publisher : common->hooks,
@@ -106,7 +108,7 @@ add_workings(dynabus_t *gateway, unsigned number, struct dyn_err *err)
         return -1;
     }
     if (gateway_has_router(gateway)) {
-        cell->router = add_router(gateway, cell);
+        cell->router = add_router(gateway, cell, number);
     }
     return 0;
 }

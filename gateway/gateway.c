@@ -156,6 +156,9 @@ add_common(dynabus_t *gateway, const struct gateway_config *config)
     common->loop = bus_add_loop(gateway->bus, "rest");
     (void)bus_add_actor(gateway->bus, common->loop, &housekeeping_actor_ops, housekeeping_new());
     common->hooks = bus_add_actor(gateway->bus, common->loop, &hooks_actor_ops, gateway->hooks);
+    if (gateway_has(gateway->roles, GATEWAY_ROLE_METRICS)) {
+        add_metrics(gateway);
+    }
     if (gateway->network.listens) {
         char endpoint[BUS_ENDPOINT_MAX];
         bus_endpoint_text(&gateway->network.base, BUS_ENDPOINT_EVENTS, endpoint);
@@ -163,15 +166,13 @@ add_common(dynabus_t *gateway, const struct gateway_config *config)
             .process = &gateway->network.process,
             .endpoint = endpoint,
             .also = common->hooks,
+            .metrics = common->metrics,
             .counts = &gateway->publisher_counts,
             .replay_bytes = (size_t)config->bus.replay,
         };
         common->publisher =
             bus_add_actor(gateway->bus, common->loop, &publisher_actor_ops, publisher_new(&options));
         atomic_store(&gateway->shared.wants_events, true);
-    }
-    if (gateway_has(gateway->roles, GATEWAY_ROLE_METRICS)) {
-        add_metrics(gateway);
     }
 }
 

@@ -27,6 +27,7 @@ struct gateway_cell {
     bus_addr_t uplink;            /* who sends EVENTs to the routers: owner or worker; 0: nobody */
     caller_t *caller;             /* NULL: nobody to ask */
     struct owner_counters owner_counters;
+    struct router_counters router_counters;
 };
 
 /* Actors that all cells have in common; 0: this process has none. */

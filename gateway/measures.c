@@ -37,6 +37,15 @@ read_owner(const struct owner_counters *counters, uint64_t *values)
     values[NODE_late_answers] += get(&counters->late_answers);
 }
 
+/* A worker joins the router of every cell. */
+static void
+read_router(const struct router_counters *counters, uint64_t *values)
+{
+    uint64_t workers = get(&counters->workers);
+    values[NODE_requests_in_flight] += get(&counters->requests_in_flight);
+    values[NODE_workers] = workers > values[NODE_workers] ? workers : values[NODE_workers];
+}
+
 static void
 read_ports(const struct ports_counters *counters, uint64_t *values)
 {
@@ -109,6 +118,7 @@ read_all(void *arg, struct node_values *out)
     }
     for (unsigned i = 0; i < gateway->n_cells; i++) {
         read_owner(&gateway->cells[i].owner_counters, values);
+        read_router(&gateway->cells[i].router_counters, values);
     }
     read_ports(&gateway->ports_counters, values);
     read_upstreams(gateway->upstreams, values);
@@ -117,8 +127,6 @@ read_all(void *arg, struct node_values *out)
     read_roles(&gateway->network.process, values);
     values[NODE_events_dropped] += get(&gateway->shared.events_dropped);
     values[NODE_late_answers] += get(&gateway->shared.late_answers);
-    values[NODE_requests_in_flight] +=
-        gateway->requests != NULL ? request_metrics_in_flight(gateway->requests) : 0;
 }
 
 struct node_source

@@ -139,6 +139,15 @@ env_clone_request(const struct env *request)
     return env;
 }
 
+struct env *
+env_clone_event(const struct env *event)
+{
+    struct env *env = env_about(ENV_EVENT, event);
+    env->topic = env_copy(env, event->topic);
+    env->body = event->body != NULL ? dyn_block_ref(event->body) : NULL;
+    return env;
+}
+
 struct env_id
 env_id_random(void)
 {

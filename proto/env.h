@@ -184,6 +184,9 @@ struct env *env_about(enum env_kind kind, const struct env *other) __attribute__
 /* A second REQUEST with the same fields and the same body (one more reference), except credential. */
 struct env *env_clone_request(const struct env *request) __attribute__((returns_nonnull));
 
+/* A second EVENT with the same topic and body. */
+struct env *env_clone_event(const struct env *event) __attribute__((returns_nonnull));
+
 struct env_id env_id_random(void);
 bool env_id_eq(const struct env_id *a, const struct env_id *b);
 const char *env_kind_name(enum env_kind kind);       /* "request"; "unknown" out of range */

@@ -282,22 +282,6 @@ status_of(const struct event_record *record)
 }
 
 void
-request_cell_begin(struct request_cell *cell)
-{
-    if (cell != NULL) {
-        add(&cell->begun, 1);
-    }
-}
-
-void
-request_cell_forget(struct request_cell *cell)
-{
-    if (cell != NULL) {
-        add(&cell->ended, 1);
-    }
-}
-
-void
 request_cell_count(struct request_cell *cell, const struct event_record *record)
 {
     if (cell == NULL) {
@@ -306,7 +290,6 @@ request_cell_count(struct request_cell *cell, const struct event_record *record)
     struct series *series = series_of(cell, record);
     struct key_series *key = key_series_of(cell, label_of(record->key_id, "none"));
     enum request_status status = status_of(record);
-    add(&cell->ended, 1);
     add(&series->requests[status], 1);
     add(&key->requests[status], 1);
     add(&key->tokens, record->tokens_in + record->tokens_out);

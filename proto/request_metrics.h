@@ -25,13 +25,8 @@ request_metrics_t *request_metrics_new(unsigned n_cells);
 void request_metrics_free(request_metrics_t **metrics_p); /* when no cell counts any more */
 struct request_cell *request_metrics_cell(request_metrics_t *metrics, unsigned cell);
 
-/* On the cell's loop: a request is taken, and has ended. NULL counts nothing. */
-void request_cell_begin(struct request_cell *cell);
+/* On the cell's loop: a request has ended, as its event tells. NULL counts nothing. */
 void request_cell_count(struct request_cell *cell, const struct event_record *record);
-/* One that was begun ends without being counted. */
-void request_cell_forget(struct request_cell *cell);
 
-/* Any thread. */
-uint64_t request_metrics_in_flight(const request_metrics_t *metrics);
-/* The samples of a family of source REQUEST, with its head. */
+/* The samples of a family of source REQUEST, with its head. Any thread. */
 void request_metrics_write(request_metrics_t *metrics, enum metric_family_id family, struct dyn_buf *out);

@@ -58,8 +58,6 @@ struct place {
 
 struct request_cell {
     request_metrics_t *metrics;
-    atomic_uint_fast64_t begun;
-    atomic_uint_fast64_t ended;
     atomic_uint_fast64_t upstream_calls;
     atomic_uint_fast64_t upstream_extra;
     atomic_uint_fast64_t redeliveries;

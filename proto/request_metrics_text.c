@@ -17,18 +17,6 @@ name_slice(const struct name *name)
     return dyn_slice(name->text, name->len);
 }
 
-uint64_t
-request_metrics_in_flight(const request_metrics_t *metrics)
-{
-    uint64_t begun = 0;
-    uint64_t ended = 0;
-    for (unsigned i = 0; i < metrics->n_cells; i++) {
-        ended += get(&metrics->cells[i]->ended);
-        begun += get(&metrics->cells[i]->begun);
-    }
-    return begun > ended ? begun - ended : 0; /* a cell that hears of requests by their events never began one */
-}
-
 /* Adds up a number that is at the same place of each cell's series. */
 static uint64_t
 sum_series(const request_metrics_t *metrics, unsigned pair, size_t offset)

@@ -77,14 +77,13 @@ record_of(const struct route_request *rq, const struct env *end, uint64_t now_us
 
 /* Publishing never waits: a full mailbox loses the event and counts it. */
 static void
-publish(const struct route_request *rq, const struct env *end, uint64_t now_us)
+publish(const struct route_request *rq, const struct event_record *record)
 {
     struct router *router = rq->router;
-    struct event_record record = record_of(rq, end, now_us);
     struct dyn_buf map = DYN_BUF_INIT;
-    event_encode(&record, &map);
+    event_encode(record, &map);
     struct env *event = env_about(ENV_EVENT, rq->request);
-    event->topic = record.failed ? DYN_SLICE(EVENT_REQUEST_FAILED) : DYN_SLICE(EVENT_REQUEST_COMPLETED);
+    event->topic = record->failed ? DYN_SLICE(EVENT_REQUEST_FAILED) : DYN_SLICE(EVENT_REQUEST_COMPLETED);
     event->body = dyn_block_copy(0, dyn_buf_slice(&map));
     dyn_buf_fini(&map);
     struct router_shared *shared = router->options.shared;
@@ -102,9 +101,13 @@ route_report(const struct route_request *rq, const struct env *end)
     struct router *router = rq->router;
     uint64_t now_us = dyn_mono_us(bus_loop_clock(router->loop));
     log_access(rq, end, now_us);
+    if (rq->request->surface != ENV_SURFACE_CHAT) {
+        return;
+    }
+    struct event_record record = record_of(rq, end, now_us);
+    request_cell_count(router->options.counts, &record);
     bool heard = atomic_load_explicit(&router->options.shared->wants_events, memory_order_relaxed);
-    bool is_traffic = rq->request->surface == ENV_SURFACE_CHAT;
-    if (heard && is_traffic && router->options.events != 0) {
-        publish(rq, end, now_us);
+    if (heard && router->options.events != 0) {
+        publish(rq, &record);
     }
 }

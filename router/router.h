@@ -8,6 +8,7 @@
 #pragma once
 
 #include "bus/bus.h"
+#include "proto/request_metrics.h"
 #include "router/admission.h"
 #include "router/router_config.h"
 #include "router/strategy.h"
@@ -36,6 +37,7 @@ struct router_options {
     const struct route_target *targets; /* in order of the configuration; outlive the router */
     size_t n_targets;
     bus_addr_t events;  /* who takes EVENTs; 0: nobody */
+    struct request_cell *counts; /* what ended requests are counted into, this cell's; NULL: nowhere */
     bus_addr_t metrics; /* who answers REQUESTs of the surface `metrics` once they are admitted; 0: nobody */
     uint64_t seed;      /* of the random source; 0: from the kernel */
 

@@ -19,6 +19,7 @@
 /* One connection to a router. */
 struct worker_peer {
     struct dyn_list link; /* worker->peers */
+    bus_addr_t addr;
     struct dyn_list calls;
     uint32_t n_calls;
     uint64_t bytes; /* of their requests */
@@ -208,6 +209,7 @@ meet(struct worker *worker, struct bus_peer *peer)
     struct worker_peer *mine = dyn_zalloc(sizeof *mine);
     dyn_list_init(&mine->link);
     dyn_list_init(&mine->calls);
+    mine->addr = peer->addr;
     dyn_list_append(&worker->peers, &mine->link);
     peer->user = mine;
 }
@@ -340,11 +342,19 @@ worker_start(void *self, bus_actor_t *me, struct dyn_err *err)
     return worker->links != NULL ? 0 : -1;
 }
 
-/* Everything comes over the links. */
+/* Work comes over the links. What this process tells of itself goes to every router: each publishes it to those who
+ * listen there. */
 static void
 worker_receive(void *self, struct env **env_p)
 {
-    (void)self;
+    struct worker *worker = self;
+    struct dyn_list *link = (*env_p)->kind == ENV_EVENT ? worker->peers.next : &worker->peers;
+    for (; link != &worker->peers; link = link->next) {
+        struct env *copy = env_clone_event(*env_p);
+        if (bus_send(worker->me, DYN_CONTAINER_OF(link, struct worker_peer, link)->addr, &copy, NULL) != 0) {
+            env_free(&copy);
+        }
+    }
     env_free(env_p);
 }
 

@@ -13,7 +13,6 @@ best_ns(struct request_cell *cell, const struct event_record *record)
     for (unsigned round = 0; round < ROUNDS; round++) {
         uint64_t start_us = dyn_mono_us(&dyn_clock_system);
         for (unsigned i = 0; i < COUNTS; i++) {
-            request_cell_begin(cell);
             request_cell_count(cell, record);
         }
         double ns = (double)(dyn_mono_us(&dyn_clock_system) - start_us) * 1e3 / COUNTS;

@@ -251,16 +251,11 @@ extra_calls_and_redeliveries_are_counted_apart(void **state)
         struct event_record record = good;
         record.upstream_calls = calls[i];
         record.redelivered = i;
-        request_cell_begin(cell);
         request_cell_count(cell, &record);
     }
-    request_cell_begin(cell);
-    request_cell_begin(cell);
-    request_cell_forget(cell);
     assert_true(shows(metrics, METRIC_UPSTREAM_CALLS, "gateway_upstream_calls_total 4"));
     assert_true(shows(metrics, METRIC_UPSTREAM_EXTRA, "gateway_upstream_calls_extra_total 2"));
     assert_true(shows(metrics, METRIC_REDELIVERIES, "gateway_redeliveries_total 3"));
-    assert_int_equal(request_metrics_in_flight(metrics), 1);
     request_metrics_free(&metrics);
 }
 
