@@ -191,12 +191,16 @@ add_askers(dynabus_t *gateway, unsigned number)
     if (is_joining && gateway_is_edge(gateway)) {
         cell->router = cell->uplink = add_owner(gateway, cell);
     }
-    if (cell->router != 0) {
+    if (gateway_is_edge(gateway) || gateway_has(gateway->roles, GATEWAY_ROLE_ROUTER)) {
         cell->caller = caller_new(cell->router, gateway->shared.admission.master_key);
         (void)bus_add_actor(gateway->bus, cell->loop, &caller_actor_ops, cell->caller);
     } else if (gateway->edges != NULL) {
-        cell->router =
-            bus_add_actor(gateway->bus, cell->loop, &probe_actor_ops, probe_new(&gateway->network.process));
+        struct probe_options probe = {
+            .process = &gateway->network.process,
+            .joins = gateway_has(gateway->roles, GATEWAY_ROLE_PROVIDER),
+            .router = cell->router,
+        };
+        cell->router = bus_add_actor(gateway->bus, cell->loop, &probe_actor_ops, probe_new(&probe));
     }
     if (gateway->edges != NULL) {
         struct edge_options edge = {
