@@ -80,8 +80,10 @@ static const struct {
     {ZMQ_RECONNECT_IVL, 100},
     {ZMQ_RECONNECT_IVL_MAX, 1000},
     {ZMQ_HANDSHAKE_IVL, 5000},
-    {ZMQ_HEARTBEAT_IVL, 1000}, /* a router that vanished is noticed */
-    {ZMQ_HEARTBEAT_TIMEOUT, 3000},
+    {ZMQ_TCP_KEEPALIVE, 1}, /* a router that vanished is noticed; socket_options.def says why not by ZMTP's PING */
+    {ZMQ_TCP_KEEPALIVE_IDLE, 1},
+    {ZMQ_TCP_KEEPALIVE_INTVL, 1},
+    {ZMQ_TCP_KEEPALIVE_CNT, 2},
 };
 
 static int

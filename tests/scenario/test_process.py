@@ -307,7 +307,8 @@ def test_a_handover_loses_no_connection(start_gateway, upstream):
         thread.start()
     try:
         for _ in range(3):
-            successor = start_gateway([target(upstream.url)], arguments=share, port=port)
+            successor = start_gateway([target(upstream.url)], wait=False, arguments=share, port=port)
+            successor.wait_until(lambda: "client auth" in successor.log(), "the successor to listen")
             gateway.signal(signal.SIGTERM)
             assert gateway.wait_exit() == 0
             gateway = successor
