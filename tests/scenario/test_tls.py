@@ -317,6 +317,36 @@ def test_bytes_come_one_at_a_time(secure, version):
     wire.socket.close()
 
 
+def test_a_handshake_that_the_client_takes_slowly(start_secure, upstream, authority):
+    """A chain of certificates that is longer than what the kernel takes at once."""
+    cert, key = authority.sign("long")
+    chain = cert.with_name("chain.pem")
+    chain.write_bytes(cert.read_bytes() + authority.cert.read_bytes() * 150)
+    gateway = start_secure([target(upstream.url)], files=(chain, key))
+    with Connection(gateway.port, receive_buffer=4096) as connection:
+        arriving, leaving = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = trusting(authority).wrap_bio(arriving, leaving, server_hostname="localhost")
+        with pytest.raises(ssl.SSLWantReadError):
+            tls.do_handshake()
+        connection.send(leaving.read())
+        time.sleep(0.3)  # nothing is read while the gateway writes
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                arriving.write(connection.socket.recv(2048))
+        tls.write(build_request("POST", "/v1/chat/completions", json.dumps(GOOD).encode()))
+        connection.send(leaving.read())
+        answer = b""
+        while not answer.endswith(b"}}"):
+            try:
+                answer += tls.read(65536)
+            except ssl.SSLWantReadError:
+                arriving.write(connection.socket.recv(2048))
+        assert answer.startswith(b"HTTP/1.1 200 ")
+
+
 def test_every_byte_is_a_record_of_its_own(secure):
     with secure.connect() as connection:
         for byte in build_request("POST", "/v1/chat/completions", json.dumps(GOOD).encode()):
