@@ -85,6 +85,7 @@ add_router(dynabus_t *gateway, struct gateway_cell *cell, unsigned number)
         .n_targets = upstreams_count(gateway->upstreams),
         .events = common->publisher != 0 ? common->publisher : common->hooks,
         .metrics = common->metrics,
+        .only_admits = !gateway_has(gateway->roles, GATEWAY_ROLE_ROUTER),
         .accepts_workers = gateway->network.listens,
         .accepts_new_targets = config->bus.workers.accept || gateway->options.dev,
         .worker_wait_ms = (uint32_t)config->bus.workers.wait_ms,

@@ -396,7 +396,8 @@ bool
 dynabus_is_ready(const dynabus_t *gateway)
 {
     const struct gateway_network *network = &gateway->network;
-    return network->n_routers == 0 || bus_process_peers(&network->process) > 0;
+    bool has_links = gateway_is_edge(gateway) || gateway_has(gateway->roles, GATEWAY_ROLE_PROVIDER);
+    return network->n_routers == 0 || !has_links || bus_process_peers(&network->process) > 0;
 }
 
 const char *

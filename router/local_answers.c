@@ -69,9 +69,10 @@ is_shown(const struct route_members *members, size_t target)
 }
 
 static bool
-is_any_routable(const struct route_members *members)
+is_any_routable(const struct router *router)
 {
-    bool is_routable = false;
+    const struct route_members *members = &router->members;
+    bool is_routable = router->options.only_admits;
     for (size_t i = 0; i < members->n_targets && !is_routable; i++) {
         is_routable = route_crew_is_there(&members->crews[i]);
     }
@@ -80,10 +81,11 @@ is_any_routable(const struct route_members *members)
 
 /* No breaker exists yet that could be open: who has a member is routable. */
 static void
-write_health(const struct route_members *members, struct dyn_buf *out)
+write_health(const struct router *router, struct dyn_buf *out)
 {
+    const struct route_members *members = &router->members;
     const char *comma = "";
-    dyn_buf_add_str(out, is_any_routable(members) ? "{\"status\":\"ok\"" : "{\"status\":\"no_providers\"");
+    dyn_buf_add_str(out, is_any_routable(router) ? "{\"status\":\"ok\"" : "{\"status\":\"no_providers\"");
     dyn_buf_add_str(out, ",\"providers\":[");
     for (size_t i = 0; i < members->n_targets; i++) {
         size_t there = members_there(&members->crews[i]);
@@ -115,10 +117,11 @@ count_configs(const struct route_members *members)
 }
 
 static void
-write_ready(const struct route_members *members, struct dyn_buf *out)
+write_ready(const struct router *router, struct dyn_buf *out)
 {
+    const struct route_members *members = &router->members;
     const char *comma = "";
-    if (!is_any_routable(members)) {
+    if (!is_any_routable(router)) {
         dyn_buf_add_str(out, "{\"status\":\"not_ready\",\"reason\":\"no routable targets\"}");
         return;
     }
@@ -165,8 +168,8 @@ route_local_answer(const struct route_request *rq)
         found = write_one_model(rq, &out);
     } else {
         bool is_health = rq->request->surface == ENV_SURFACE_HEALTH;
-        (is_health ? write_health : write_ready)(members, &out);
-        status = is_any_routable(members) ? 200 : 503;
+        (is_health ? write_health : write_ready)(rq->router, &out);
+        status = is_any_routable(rq->router) ? 200 : 503;
     }
     struct env *end = NULL;
     if (found) {

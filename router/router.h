@@ -41,6 +41,7 @@ struct router_options {
     bus_addr_t metrics; /* who answers REQUESTs of the surface `metrics` once they are admitted; 0: nobody */
     uint64_t seed;      /* of the random source; 0: from the kernel */
 
+    bool only_admits;         /* nothing is ever routed here (a process that only tells metrics) */
     bool accepts_workers;     /* READY of a worker makes it a member of its targets */
     bool accepts_new_targets; /* ... also of targets that `targets` does not name */
     uint32_t worker_wait_ms;  /* how long a request waits where a target has no member; 0: not at all */

@@ -25,11 +25,14 @@ static const struct route_target targets[] = {
     {.name = DYN_SLICE_INIT("any"), .provider = DYN_SLICE_INIT("openai-compatible"), .addr = 1},
 };
 
+static bool only_admits; /* the router under test */
+
 /* The END, or NULL; the caller frees it. */
 static struct env *
 answer_to(enum env_surface surface, const char *model, size_t n_targets)
 {
     static struct router router;
+    router.options.only_admits = only_admits;
     route_members_init(&router.members, targets, n_targets);
     struct route_request rq = {.router = &router, .model = dyn_slice_str(model)};
     rq.request = env_new(ENV_REQUEST);
@@ -105,6 +108,9 @@ ready_is_who_can_route(void **state)
            "{\"status\":\"ready\",\"targets\":[{\"name\":\"first\",\"routable\":true,\"members\":1},"
            "{\"name\":\"second\",\"routable\":true,\"members\":1}]}");
     expect(ENV_SURFACE_READY, NULL, 0, 503, "{\"status\":\"not_ready\",\"reason\":\"no routable targets\"}");
+    only_admits = true;
+    expect(ENV_SURFACE_READY, NULL, 0, 200, "{\"status\":\"ready\",\"targets\":[]}");
+    only_admits = false;
 }
 
 int
