@@ -10,8 +10,8 @@ enum { BUS_CLIENT_CONNECT_MS = 3000 }; /* the handshake of a router that is ther
 
 typedef struct bus_client bus_client_t;
 
-/* Connects to tcp://HOST:PORT or ipc://PATH and waits until the router has let it in. NULL with a sentence for
- * who typed the endpoint: there is nobody, the key is not accepted, or it would speak in the clear off
+/* Connects to tcp://HOST:PORT or ipc://PATH and waits until the router has let it in. NULL with a sentence
+ * for who typed the endpoint: there is nobody, the key is not accepted, or it would speak in the clear off
  * loopback. `security` is borrowed until bus_client_close(). */
 bus_client_t *bus_client_open(const char *endpoint, const bus_security_t *security, struct dyn_err *err);
 void bus_client_close(bus_client_t **client_p); /* what was sent may still leave for half a second */
