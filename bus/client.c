@@ -14,7 +14,8 @@
 
 enum {
     LINGER_MS = 500,
-    HEARTBEAT_MS = 1000, /* ZMTP's PING: a router that vanished is noticed. Safe only with RCVHWM 0 (socket_options.def) */
+    /* ZMTP's PING: a router that vanished is noticed. Safe only with RCVHWM 0 (socket_options.def). */
+    HEARTBEAT_MS = 1000,
     HEARTBEAT_LOST_MS = 3000,
     /* Never, as far as a command lives. Not -1: libzmq would drop what came last and was not read yet. */
     RECONNECT_MS = 24 * 60 * 60 * 1000,

@@ -163,6 +163,27 @@ def test_asking_again_of_the_page(dev):
     assert int(since) == len(numbers) + 1
 
 
+def test_tail_of_the_page(dev):
+    (command,) = [block for block in blocks("subscribe-to-events.md", "sh") if "dynabus tail" in block]
+    child = subprocess.Popen(["bash", "-c", "exec " + dev.here(command)], stdout=subprocess.PIPE, text=True,
+                             env=clean_environment({}))
+    lines = []
+    reader = threading.Thread(target=lambda: lines.append(child.stdout.readline()))
+    try:
+        reader.start()
+        deadline = time.monotonic() + SECONDS
+        while reader.is_alive() and time.monotonic() < deadline:  # until the subscription has arrived
+            assert chat(dev.port, "mock").status == 200
+            reader.join(0.05)
+        event = json.loads(lines[0])
+        assert event["topic"].startswith("gateway.") and event["sequence"] > 0
+    finally:
+        child.kill()
+        child.wait()
+        reader.join()
+        child.stdout.close()
+
+
 # ---- keys ----
 
 

@@ -345,6 +345,7 @@ run(struct chat *chat, const char *model, const char *text)
     const char *endpoint = getenv("DYNABUS_BUS");
     const int heartbeat_ms = 1000;
     const int linger_ms = 500;
+    const int no_limit = 0; /* credit bounds what comes */
     int result = -1;
     void *context = zmq_ctx_new();
     char *body = chat_body(model, text, chat->stream);
@@ -352,6 +353,7 @@ run(struct chat *chat, const char *model, const char *text)
     chat->socket = zmq_socket(context, ZMQ_DEALER);
     zmq_setsockopt(chat->socket, ZMQ_HEARTBEAT_IVL, &heartbeat_ms, sizeof heartbeat_ms);
     zmq_setsockopt(chat->socket, ZMQ_LINGER, &linger_ms, sizeof linger_ms);
+    zmq_setsockopt(chat->socket, ZMQ_RCVHWM, &no_limit, sizeof no_limit);
     if (body != NULL && chat->held != NULL && getrandom(chat->id, sizeof chat->id, 0) == sizeof chat->id &&
         zmq_connect(chat->socket, endpoint != NULL ? endpoint : "tcp://127.0.0.1:7400") == 0) {
         send_request(chat, body);

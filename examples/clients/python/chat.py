@@ -12,7 +12,7 @@ WINDOW = 65536  # bytes that may come before more is granted
 
 def main(mode, model, text):
     socket, request = zmq.Context.instance().socket(zmq.DEALER), os.urandom(16)
-    socket.linger, socket.heartbeat_ivl = 500, 1000
+    socket.linger, socket.heartbeat_ivl, socket.rcvhwm = 500, 1000, 0
     socket.connect(os.environ.get("DYNABUS_BUS", "tcp://127.0.0.1:7400"))
 
     def send(kind, *body, **members):
