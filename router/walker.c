@@ -50,10 +50,19 @@ next_target(struct route_request *rq)
     return true;
 }
 
+/* Who had it is not asked (any more): for all that is known it has called an upstream. */
+static void
+forget_known_worker(struct route_request *rq)
+{
+    rq->calls += rq->request->worker.len > 0;
+    rq->request->worker = dyn_slice(NULL, 0);
+}
+
 /* The last attempt's error says more than that nobody else was there. */
 static enum route_step
 out_of_targets(struct route_request *rq)
 {
+    forget_known_worker(rq);
     if (rq->failed != NULL) {
         rq->inbound = rq->failed;
         rq->failed = NULL;
@@ -79,9 +88,6 @@ known_worker(struct route_request *rq)
 {
     struct route_members *members = &rq->router->members;
     struct route_member *worker = route_members_named(members, rq->request->worker);
-    if (rq->request->worker.len == 0) {
-        return NULL;
-    }
     for (size_t i = 0; worker != NULL && i < rq->order.n; i++) {
         size_t target = rq->order.items[i];
         if ((worker->serves >> target) & 1) {
@@ -91,8 +97,6 @@ known_worker(struct route_request *rq)
             return worker;
         }
     }
-    rq->calls++;                              /* of who had it, for all that is known */
-    rq->request->worker = dyn_slice(NULL, 0); /* asked for once */
     return NULL;
 }
 
@@ -107,8 +111,8 @@ attach(struct route_request *rq)
     int failed = route_dispatch(rq, worker, NULL);
     rq->is_attached = false;
     if (failed != 0) {
-        rq->calls++;
         rq->avoid = worker->addr;
+        forget_known_worker(rq);
     }
     rq->request->worker = dyn_slice(NULL, 0);
     return failed == 0;
@@ -127,6 +131,7 @@ send_to_member(struct route_request *rq)
         struct route_member *member = crew->members[index];
         crew->turn = index + 1;
         if (route_dispatch(rq, member, &err) == 0) {
+            forget_known_worker(rq);
             break;
         }
         bool is_gone = err.code == DYN_E_GONE;

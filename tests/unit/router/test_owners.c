@@ -141,6 +141,27 @@ when_it_is_not_there_another_begins(void **state)
     world_free(world);
 }
 
+/* A router that has just begun: the worker finds it a moment later, and still has the call. */
+static void
+a_worker_that_joins_while_it_is_waited_for_goes_on(void **state)
+{
+    (void)state;
+    struct world *world = with_workers(0);
+    say(world, OWNER, sent_again("worker-b"));
+    hear_nothing(world, OWNER);
+    join_target(world, B, "one");
+    struct env *request = hear(world, B, ENV_REQUEST);
+    assert_true(request->attach);
+    assert_int_equal(request->epoch, 4);
+    say(world, B, end_of(request, "hello"));
+    hear_dispatched(world, "worker-b", 4, false);
+    struct env *end = hear(world, OWNER, ENV_END);
+    assert_int_equal(end->upstream_calls, 1);
+    env_free(&end);
+    env_free(&request);
+    world_free(world);
+}
+
 /* Nothing was heard of who has it: numbers of the lost router are not used again. */
 static void
 an_unknown_dispatch_is_left_behind(void **state)
@@ -562,6 +583,7 @@ main(void)
         cmocka_unit_test(a_worker_that_has_it_is_asked_to_go_on),
         cmocka_unit_test(it_is_asked_whatever_it_has_to_do),
         cmocka_unit_test(when_it_is_not_there_another_begins),
+        cmocka_unit_test(a_worker_that_joins_while_it_is_waited_for_goes_on),
         cmocka_unit_test(an_unknown_dispatch_is_left_behind),
         cmocka_unit_test(what_a_lost_owner_had_is_cancelled),
         cmocka_unit_test(an_owner_that_drains_keeps_what_it_has),
