@@ -16,8 +16,8 @@
 
 #define US_PER_MS 1000u
 
-/* Of a body that is on its way, within a second. ZMTP's pings, which only prove that libzmq's thread lives, are far
- * less. */
+/* Of a body that is on its way, within a second. Pings of a foreign libzmq, which only prove that its thread
+ * lives, are far less. */
 #define LISTEN_BYTES_MIN (16 * 1024u)
 
 void

@@ -1,12 +1,16 @@
 /* What a hop costs over each wire: two actors throw envelopes to each other, one at a time (the
  * loops sleep in between: latency) or 64 at a time (throughput). Wall time and CPU of the process,
- * each per hop. Then what the loop's own tools cost. Prints figures; nothing passes or fails by time. */
-#include "bus/bus.h"
+ * each per hop. Between processes the two are in two buses, one with a port, one with a link, and CPU is that of both,
+ * libzmq's threads included. Then what the loop's own tools cost. Prints figures; nothing passes or fails by time. */
+#include "bus/cert.h"
+#include "bus/remote.h"
+#include "core/log.h"
 
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 enum { WINDOW = 64, LOADED_HOPS = 400000, IDLE_HOPS = 20000, TOOL_ROUNDS = 1000000 };
 
@@ -153,16 +157,216 @@ measure(const struct bench *bench, enum env_kind kind, size_t body_bytes, unsign
     bus_free(&table.bus);
 }
 
+/* ---- between processes ---- */
+
+enum { REMOTE_HOPS = 100000, REMOTE_IDLE_HOPS = 10000 };
+
+struct remote_bench {
+    const char *name;
+    const char *endpoint;
+    bool curve;
+};
+
+/* One side: an actor with a port or a link, that throws back what its peer threw. */
+struct side {
+    struct table *table; /* of the link's side: it counts */
+    struct bus_process process;
+    struct bus_remote_options options;
+    bus_t *bus;
+    bus_actor_t *me;
+    bus_port_t *port;
+    bus_link_t *link;
+    unsigned throws;
+};
+
+static void
+side_heard(void *self, struct bus_peer *peer, struct env **env_p)
+{
+    struct side *side = self;
+    struct table *table = side->table;
+    if ((*env_p)->kind == ENV_GOODBYE) {
+        return;
+    }
+    if ((*env_p)->kind == ENV_READY) {
+        for (unsigned i = 0; i < side->throws; i++) {
+            struct env *env = realistic(table->kind, table->body_bytes);
+            DYN_ASSERT(bus_send(side->me, peer->addr, &env, NULL) == 0);
+        }
+        return;
+    }
+    if (side->link != NULL) {
+        if (table->hops_left == 0) {
+            return;
+        }
+        if (--table->hops_left == 0) {
+            finish(table);
+        }
+    }
+    DYN_ASSERT(bus_send(side->me, peer->addr, env_p, NULL) == 0);
+}
+
+static void
+side_ready(void *self, struct env *ready)
+{
+    (void)self;
+    ready->role = DYN_SLICE("edge");
+}
+
+static const struct bus_remote_ops side_ops = {.receive = side_heard, .ready = side_ready};
+
+static int
+side_start(void *self, bus_actor_t *me, struct dyn_err *err)
+{
+    struct side *side = self;
+    side->me = me;
+    if (side->options.roles != 0) {
+        side->port = bus_port_open(me, &side->options, err);
+    } else {
+        side->link = bus_link_open(me, &side->options, err);
+    }
+    return side->port != NULL || side->link != NULL ? 0 : -1;
+}
+
+static void
+side_receive(void *self, struct env **env_p)
+{
+    (void)self;
+    (void)env_p;
+}
+
+static void
+side_stop(void *self)
+{
+    struct side *side = self;
+    bus_port_close(&side->port);
+    bus_link_close(&side->link);
+}
+
+static const struct bus_actor_ops side_actor_ops = {
+    .kind = "side", .start = side_start, .receive = side_receive, .stop = side_stop};
+
+static void
+side_open(struct side *side, const char *endpoint, uint32_t roles, bus_security_t *security)
+{
+    struct dyn_err err;
+    bus_process_init(&side->process, security);
+    side->options = (struct bus_remote_options){.process = &side->process,
+                                                .endpoint = endpoint,
+                                                .roles = roles,
+                                                .kinds = UINT32_MAX,
+                                                .ops = &side_ops,
+                                                .self = side};
+    side->bus = bus_new(NULL, &err);
+    (void)bus_add_actor(side->bus, bus_add_loop(side->bus, "bench"), &side_actor_ops, side);
+    if (bus_start(side->bus, &err) != 0) {
+        fprintf(stderr, "bench_bus: %s\n", err.text);
+        exit(1);
+    }
+}
+
+static void
+side_close(struct side *side)
+{
+    (void)bus_stop(side->bus, 1000);
+    bus_free(&side->bus);
+}
+
+/* `keys`: of the port and of the link. */
+static void
+measure_remote(const struct remote_bench *bench, bus_security_t *const keys[2], enum env_kind kind,
+               size_t body_bytes, unsigned window, uint32_t hops, double *wall_us, double *spent_us)
+{
+    struct table table = {.kind = kind, .body_bytes = body_bytes, .hops_left = hops / 2};
+    struct side port = {.table = &table};
+    struct side link = {.table = &table, .throws = window};
+    (void)pthread_mutex_init(&table.lock, NULL);
+    (void)pthread_cond_init(&table.changed, NULL);
+    side_open(&port, bench->endpoint, 1u << BUS_ROLE_EDGE, keys[0]);
+    uint64_t cpu_before = cpu_us();
+    uint64_t before = dyn_mono_us(&dyn_clock_system);
+    side_open(&link, bus_port_endpoint(port.port), 0, keys[1]);
+    (void)pthread_mutex_lock(&table.lock);
+    while (!table.done) {
+        (void)pthread_cond_wait(&table.changed, &table.lock);
+    }
+    (void)pthread_mutex_unlock(&table.lock);
+    *wall_us = (double)(dyn_mono_us(&dyn_clock_system) - before) / hops;
+    *spent_us = (double)(cpu_us() - cpu_before) / hops;
+    side_close(&link);
+    side_close(&port);
+}
+
+/* A router and an edge that know each other, in a folder that is gone afterwards. */
+static void
+make_keys(bus_security_t *keys[2])
+{
+    char folder[] = "/tmp/dynabus-bench-XXXXXX";
+    char names[2][64];
+    char allowed[64];
+    char secret[80];
+    struct bus_cert cert;
+    struct dyn_err err;
+    DYN_ASSERT(mkdtemp(folder) != NULL);
+    (void)snprintf(names[0], sizeof names[0], "%s/router", folder);
+    (void)snprintf(names[1], sizeof names[1], "%s/edge", folder);
+    (void)snprintf(allowed, sizeof allowed, "%s", folder);
+    DYN_ASSERT(bus_cert_make(BUS_ROLE_ROUTER, "router", &cert, &err) == 0);
+    DYN_ASSERT(bus_cert_save(&cert, names[0], &err) == 0);
+    DYN_ASSERT(bus_cert_make(BUS_ROLE_EDGE, "edge", &cert, &err) == 0);
+    DYN_ASSERT(bus_cert_save(&cert, names[1], &err) == 0);
+    const char *router = names[0];
+    keys[0] = bus_security_new(&(struct bus_security_options){.cert = names[0], .allowed = allowed}, &err);
+    keys[1] = bus_security_new(
+        &(struct bus_security_options){.cert = names[1], .servers = &router, .n_servers = 1}, &err);
+    DYN_ASSERT(keys[0] != NULL && keys[1] != NULL);
+    for (size_t i = 0; i < 2; i++) {
+        (void)snprintf(secret, sizeof secret, "%s_secret", names[i]);
+        (void)unlink(secret);
+        (void)unlink(names[i]);
+    }
+    (void)rmdir(folder);
+}
+
+struct load {
+    const char *name;
+    enum env_kind kind;
+    size_t body_bytes;
+};
+
+static void
+measure_remotes(const struct load *loads, size_t n_loads)
+{
+    char ipc[64];
+    (void)snprintf(ipc, sizeof ipc, "ipc:///tmp/dynabus-bench-%d", (int)getpid());
+    const struct remote_bench benches[] = {
+        {"ipc", ipc, false}, {"tcp", "tcp://127.0.0.1:0", false}, {"tcp with CURVE", "tcp://127.0.0.1:0", true}};
+    bus_security_t *plain = bus_security_new(&(struct bus_security_options){.cert = NULL}, NULL);
+    bus_security_t *none[2] = {plain, plain};
+    bus_security_t *keys[2];
+    make_keys(keys);
+    for (size_t i = 0; i < DYN_ARRAY_LEN(benches); i++) {
+        for (size_t k = 0; k < n_loads; k++) {
+            double loaded, loaded_cpu, idle, idle_cpu;
+            bus_security_t *const *with = benches[i].curve ? keys : none;
+            measure_remote(&benches[i], with, loads[k].kind, loads[k].body_bytes, WINDOW, REMOTE_HOPS, &loaded,
+                           &loaded_cpu);
+            measure_remote(&benches[i], with, loads[k].kind, loads[k].body_bytes, 1, REMOTE_IDLE_HOPS, &idle,
+                           &idle_cpu);
+            printf("%-20s %-18s %14.3f %14.3f %14.3f %14.3f\n", benches[i].name, loads[k].name, loaded,
+                   loaded_cpu, idle, idle_cpu);
+        }
+    }
+    bus_security_free(&plain);
+    bus_security_free(&keys[0]);
+    bus_security_free(&keys[1]);
+}
+
 static void
 measure_wires(void)
 {
     static const struct bench benches[] = {
         {"local", false, false}, {"inproc, one loop", true, false}, {"inproc, two loops", false, true}};
-    static const struct {
-        const char *name;
-        enum env_kind kind;
-        size_t body_bytes;
-    } loads[] = {{"CREDIT, no body", ENV_CREDIT, 0},
+    static const struct load loads[] = {{"CREDIT, no body", ENV_CREDIT, 0},
                  {"CHUNK of 512 B", ENV_CHUNK, 512},
                  {"REQUEST of 64 KB", ENV_REQUEST, 65536}};
     printf("%-20s %-18s %14s %14s %14s %14s\n", "us per hop", "", "64 in flight", "its CPU", "1 in flight",
@@ -177,6 +381,7 @@ measure_wires(void)
                    loaded_cpu, idle, idle_cpu);
         }
     }
+    measure_remotes(loads, DYN_ARRAY_LEN(loads));
 }
 
 /* ---- the loop's tools ---- */
@@ -248,6 +453,7 @@ measure_loop(void)
 int
 main(void)
 {
+    dyn_log_configure(STDERR_FILENO, DYN_LOG_WARN, DYN_LOG_FORMAT_TEXT);
     measure_wires();
     measure_loop();
     return 0;

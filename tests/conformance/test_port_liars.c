@@ -3,6 +3,11 @@
 #include "tests/conformance/host.h"
 #include "tests/conformance/raw.h"
 
+#include <linux/sockios.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
 /* ---- routing ids ---- */
 
 static struct raw
@@ -137,6 +142,79 @@ who_never_reads_is_cut_when_its_queue_is_full(void **state)
     raw_close(&raw);
     raw_close(&good);
     host_close(&host);
+}
+
+/* The descriptor of its connection: no way to send a RST through libzmq. */
+static int
+descriptor_of(struct raw *raw, void *events)
+{
+    char event[6];
+    int fd = -1;
+    assert_int_equal(zmq_recv(events, event, sizeof event, 0), 6);
+    memcpy(&fd, event + 2, sizeof fd);
+    while (zmq_recv(events, event, sizeof event, ZMQ_DONTWAIT) >= 0) {
+    }
+    (void)raw;
+    return fd;
+}
+
+static struct gate stand_still;
+
+static void
+stand_still_until_told(struct host *host)
+{
+    (void)host;
+    gate_wait(&stand_still);
+}
+
+static void *
+make_it_stand_still(void *host)
+{
+    host_call(host, stand_still_until_told);
+    return NULL;
+}
+
+/* More than the queue of a connection would hold, then a broken connection, then the time of libzmq's next ping: with
+ * a limit on the queue and pings that would end the process. */
+static void
+a_flood_that_breaks_off_harms_nobody(void **state)
+{
+    enum { CHUNKS = 5000, PING_MS = 1200 };
+    const struct linger reset = {.l_onoff = 1, .l_linger = 0};
+    struct host host = {.mute = true};
+    pthread_t thread;
+    (void)state;
+    host_open(&host);
+    struct raw good = raw_join(bus_port_endpoint(host.port));
+    struct raw raw = {.context = zmq_ctx_new()};
+    void *events = zmq_socket(raw.context, ZMQ_PAIR);
+    raw.socket = zmq_socket(raw.context, ZMQ_DEALER);
+    assert_int_equal(zmq_socket_monitor(raw.socket, "inproc://raw", ZMQ_EVENT_CONNECTED), 0);
+    assert_int_equal(zmq_connect(events, "inproc://raw"), 0);
+    assert_int_equal(zmq_connect(raw.socket, bus_port_endpoint(host.port)), 0);
+    raw_set_int(&raw, ZMQ_LINGER, 0);
+    int fd = descriptor_of(&raw, events);
+    raw_say_ready(&raw, "worker");
+    raw_expect_ready(&raw);
+    gate_init(&stand_still, 1);
+    assert_int_equal(pthread_create(&thread, NULL, make_it_stand_still, &host), 0);
+    for (uint32_t i = 0; i < CHUNKS; i++) {
+        raw_say_chunk(&raw, i);
+    }
+    for (int queued = 1; queued > 0 && ioctl(fd, SIOCOUTQ, &queued) == 0;) { /* the kernel passes it on */
+    }
+    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    (void)zmq_close(events);
+    raw_close(&raw);
+    (void)poll(NULL, 0, PING_MS); /* libzmq has a clock of its own */
+    gate_open(&stand_still);
+    (void)pthread_join(thread, NULL);
+    raw_say_chunk(&good, 0);
+    while (host.process.peers_lost == 0) {
+        host_call(&host, NULL);
+    }
+    host_close(&host);
+    raw_close(&good);
 }
 
 static unsigned accepted;
@@ -424,6 +502,7 @@ main(void)
         cmocka_unit_test(an_id_that_comes_back_is_another_peer),
         cmocka_unit_test(peers_that_come_and_go_at_once_are_all_accounted_for),
         cmocka_unit_test(who_never_reads_is_cut_when_its_queue_is_full),
+        cmocka_unit_test(a_flood_that_breaks_off_harms_nobody),
         cmocka_unit_test(a_peers_mailbox_is_full_until_it_has_left),
         cmocka_unit_test(a_peer_can_be_told_to_go),
         cmocka_unit_test(goodbye_sent_to_a_peer_does_the_same),
