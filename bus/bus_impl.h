@@ -90,7 +90,8 @@ struct bus {
 struct bus_actor *bus_find(const bus_t *bus, bus_addr_t addr);
 /* The place with this address, whoever lives there now; NULL: there never was one. Any thread. */
 struct bus_actor *bus_place(const bus_t *bus, bus_addr_t addr);
-/* A place for a new actor, state GONE, with an address of its own. NULL: none left. On the loop, or before it runs. */
+/* A place for a new actor, state GONE, with an address of its own. NULL: none left. On the loop, or before
+ * it runs. */
 struct bus_actor *bus_place_take(struct bus_host *host);
 /* The actor that lived there has been stopped. */
 void bus_place_give_back(struct bus_actor *actor);

@@ -29,8 +29,8 @@ open_locked(bus_t *bus, struct dyn_err *err)
     /* inproc: one receiving end a loop, one sending end for each pair. */
     int sockets = (int)(bus->n_hosts * (bus->n_hosts + 1)) + REMOTE_SOCKETS;
     (void)zmq_ctx_set(bus->zmq, ZMQ_MAX_SOCKETS, sockets);
-    /* One thread carries about 1 GB/s, half of that with CURVE. It also keeps what the monitor says in the order
-     * in which it happened. */
+    /* One thread carries about 1 GB/s, half of that with CURVE. It also keeps what the monitor says in the
+     * order in which it happened. */
     (void)zmq_ctx_set(bus->zmq, ZMQ_IO_THREADS, 1);
     return 0;
 }

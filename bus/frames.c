@@ -9,7 +9,8 @@
 
 /* ---- sending ---- */
 
-/* A header on its way out: libzmq gives it back when it is written, and with it what the envelope counted for. */
+/* A header on its way out: libzmq gives it back when it is written, and with it what the envelope counted
+ * for. */
 struct outgoing {
     atomic_size_t *queued;
     size_t bytes;
@@ -55,8 +56,9 @@ header_frame(zmq_msg_t *frame, struct dyn_slice header, atomic_size_t *queued, s
 static int
 send_routing(void *socket, struct dyn_slice routing)
 {
-    return routing.len == 0 || zmq_send(socket, routing.data, routing.len, ZMQ_SNDMORE | ZMQ_DONTWAIT) >= 0 ? 0
-                                                                                                          : -1;
+    return routing.len == 0 || zmq_send(socket, routing.data, routing.len, ZMQ_SNDMORE | ZMQ_DONTWAIT) >= 0
+               ? 0
+               : -1;
 }
 
 int

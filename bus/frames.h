@@ -9,9 +9,10 @@
 
 /* ---- sending ---- */
 
-/* Sends an encoded header and the envelope's body, which is not copied: on success the envelope's reference has
- * gone to the message. `routing`: for a ROUTER socket, else absent. While it waits in libzmq `queued` is `bytes`
- * larger; NULL: nobody counts. 0, or -1 with errno (EAGAIN: the queue is full; EHOSTUNREACH: no such peer). */
+/* Sends an encoded header and the envelope's body, which is not copied: on success the envelope's
+ * reference has gone to the message. `routing`: for a ROUTER socket, else absent. While it waits in libzmq
+ * `queued` is `bytes` larger; NULL: nobody counts. 0, or -1 with errno (EAGAIN: the queue is full;
+ * EHOSTUNREACH: no such peer). */
 int frames_send(void *socket, struct dyn_slice routing, struct env *env, struct dyn_slice header,
                 atomic_size_t *queued, size_t bytes);
 
@@ -36,7 +37,8 @@ enum frames_verdict {
     FRAMES_BROKEN,        /* err says why */
 };
 
-/* Whatever came from whoever: makes an envelope of it, or says why not. Pure. `n` as in struct frames; `body_max`
- * is the largest body of a REQUEST. A body is copied once, into a block with ENV_BODY_HEADROOM in front. */
+/* Whatever came from whoever: makes an envelope of it, or says why not. Pure. `n` as in struct frames;
+ * `body_max` is the largest body of a REQUEST. A body is copied once, into a block with ENV_BODY_HEADROOM
+ * in front. */
 enum frames_verdict frames_read(struct dyn_slice header, struct dyn_slice body, unsigned n, size_t body_max,
                                 struct env **env_p, struct dyn_err *err);

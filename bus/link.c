@@ -1,6 +1,6 @@
-/* A link: a DEALER socket that connects to one port. Each connection has a socket and a peer of its own: what was
- * queued for a dead peer goes down with its socket, and no message of an old connection can be taken for one
- * of the new. libzmq's own reconnecting is off; this file does it, with a backoff. */
+/* A link: a DEALER socket that connects to one port. Each connection has a socket and a peer of its own:
+ * what was queued for a dead peer goes down with its socket, and no message of an old connection can be
+ * taken for one of the new. libzmq's own reconnecting is off; this file does it, with a backoff. */
 #include "bus/remote_impl.h"
 
 #include "core/log.h"
@@ -25,8 +25,9 @@ link_of(struct remote *remote)
 
 /* But for the first, whatever it is, the connection is over or never was. */
 enum {
-    EVENTS = ZMQ_EVENT_CONNECTED | ZMQ_EVENT_CLOSED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
-             ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH
+    EVENTS = ZMQ_EVENT_CONNECTED | ZMQ_EVENT_CLOSED | ZMQ_EVENT_DISCONNECTED |
+             ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
+             ZMQ_EVENT_HANDSHAKE_FAILED_AUTH
 };
 
 static void

@@ -89,7 +89,8 @@ monitor_start(struct monitor *monitor, bus_t *bus, bus_loop_t *loop, void *socke
     }
     monitor->watched = socket;
     monitor->poll.receive = receive;
-    if (connect_to_events(monitor, bus, endpoint, err) != 0 || zmq_poll_start(&monitor->poll, loop, err) != 0) {
+    if (connect_to_events(monitor, bus, endpoint, err) != 0 ||
+        zmq_poll_start(&monitor->poll, loop, err) != 0) {
         monitor_stop(monitor);
         return -1;
     }

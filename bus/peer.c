@@ -1,6 +1,6 @@
-/* A peer in another process: what it says, whether it may, what it is told, and how it leaves. The same on a port
- * and on a link. Not here: connections (port.c, link.c), silence (remote.c). Implements 01-ENVELOPE,
- * "Heartbeats and leaving" and "Versions", and the dialog of READY in 02-WORKER. */
+/* A peer in another process: what it says, whether it may, what it is told, and how it leaves. The same on
+ * a port and on a link. Not here: connections (port.c, link.c), silence (remote.c). Implements
+ * 01-ENVELOPE, "Heartbeats and leaving" and "Versions", and the dialog of READY in 02-WORKER. */
 #include "bus/remote_impl.h"
 
 #include "core/log.h"
@@ -45,8 +45,8 @@ write_encoded(struct peer *peer, struct env *env)
     if (peer->ended) { /* its routing id may be another's by now */
         return;
     }
-    if (remote->socket == NULL || frames_send(remote->socket, dyn_slice(peer->routing, peer->routing_len), env,
-                                              header, peer->queued, env->mailbox_bytes) != 0) {
+    if (remote->socket == NULL || frames_send(remote->socket, dyn_slice(peer->routing, peer->routing_len),
+                                              env, header, peer->queued, env->mailbox_bytes) != 0) {
         cannot_write(peer, remote->socket == NULL ? EHOSTUNREACH : errno);
         return;
     }
@@ -56,7 +56,8 @@ write_encoded(struct peer *peer, struct env *env)
     zmq_poll_touched(&remote->poll);
 }
 
-/* What a peer of an earlier version has no word for is answered in its name: whoever sent it waits for an end. */
+/* What a peer of an earlier version has no word for is answered in its name: whoever sent it waits for an
+ * end. */
 static void
 answer_unsayable(struct peer *peer, const struct env *env, const struct dyn_err *why)
 {
@@ -245,8 +246,8 @@ peer_refuse(struct peer *peer, const char *reason, const char *why)
 {
     dyn_log(DYN_LOG_WARN, "bus.refused", "a peer broke the protocol and is told to go",
             DYN_LOG_STR("reason", reason), DYN_LOG_STR("why", why),
-            DYN_LOG_STR("endpoint", peer->remote->options.endpoint),
-            DYN_LOG_STR("key", peer->key_name), DYN_LOG_STR("node", peer->node));
+            DYN_LOG_STR("endpoint", peer->remote->options.endpoint), DYN_LOG_STR("key", peer->key_name),
+            DYN_LOG_STR("node", peer->node));
     peer_leave(peer, reason, true);
 }
 

@@ -1,15 +1,17 @@
-/* A port: a ROUTER socket that peers connect to. Which message is whose is decided here; what it means in peer.c.
+/* A port: a ROUTER socket that peers connect to. Which message is whose is decided here; what it means in
+ * peer.c.
  *
- * A peer is known by its routing id, and that id is only as good as the connection it came over: a client may
- * choose it, and may choose it again over another connection with another key. libzmq attaches one
- * object of metadata (descriptor, key) to all messages of a connection; the peer holds on to it, so as long as the
- * peer is known no other connection has an object at that address. A message with a known id and another object
- * means that the old peer is gone.
+ * A peer is known by its routing id, and that id is only as good as the connection it came over: a client
+ * may choose it, and may choose it again over another connection with another key. libzmq attaches one
+ * object of metadata (descriptor, key) to all messages of a connection; the peer holds on to it, so as
+ * long as the peer is known no other connection has an object at that address. A message with a known id
+ * and another object means that the old peer is gone.
  *
- * The monitor tells which descriptor's connection has ended; the peer is lost when everything that it sent has
- * been read. The number may by then be another connection's: a connection can come, speak and end, and the next
- * one get its number, before this loop has turned once. Peers of which it cannot be said which of the
- * two they are on are suspects: for a while they get HEARTBEATs, and libzmq says which of them cannot be reached. */
+ * The monitor tells which descriptor's connection has ended; the peer is lost when everything that it sent
+ * has been read. The number may by then be another connection's: a connection can come, speak and end, and
+ * the next one get its number, before this loop has turned once. Peers of which it cannot be said which of
+ * the two they are on are suspects: for a while they get HEARTBEATs, and libzmq says which of them cannot
+ * be reached. */
 #include "bus/remote_impl.h"
 
 #include "core/rand.h"
@@ -28,8 +30,8 @@ enum {
 
 /* Of a descriptor. */
 struct connection {
-    bool open;         /* accepted, not yet ended */
-    bool haunted;      /* one ended that nobody was known on: it may have said something that is not read yet */
+    bool open;    /* accepted, not yet ended */
+    bool haunted; /* one ended that nobody was known on: it may have said something that is not read yet */
     struct peer *peer; /* that surely speaks over it; NULL: none yet, or suspects */
 };
 
@@ -64,7 +66,8 @@ connection_at(struct bus_port *port, int fd)
             n *= grow_by;
         }
         port->connections = dyn_realloc(port->connections, n * sizeof *port->connections);
-        memset(port->connections + port->n_connections, 0, (n - port->n_connections) * sizeof *port->connections);
+        memset(port->connections + port->n_connections, 0,
+               (n - port->n_connections) * sizeof *port->connections);
         port->n_connections = n;
     }
     return &port->connections[fd];
@@ -156,7 +159,8 @@ static struct peer *
 find_peer(struct bus_port *port, struct dyn_slice routing, uint64_t hash)
 {
     struct peer *peer = *bucket_of(port, hash);
-    while (peer != NULL && (peer->hash != hash || !dyn_slice_eq(routing, dyn_slice(peer->routing, peer->routing_len)))) {
+    while (peer != NULL &&
+           (peer->hash != hash || !dyn_slice_eq(routing, dyn_slice(peer->routing, peer->routing_len)))) {
         peer = peer->next;
     }
     return peer;
@@ -340,10 +344,10 @@ gone(struct peer *peer)
 
 /* ---- with each tick ---- */
 
-/* Ends the connection of a peer that was told to go and stays. The descriptor is libzmq's, which may close it at any
- * moment, and its number may be another file's right after. But it says DISCONNECTED before it closes. So a copy
- * is made, and only if the monitor has not heard of an end even after that, the copy is surely of this
- * connection: the other end of it is shut down, whatever libzmq does meanwhile. */
+/* Ends the connection of a peer that was told to go and stays. The descriptor is libzmq's, which may close
+ * it at any moment, and its number may be another file's right after. But it says DISCONNECTED before it
+ * closes. So a copy is made, and only if the monitor has not heard of an end even after that, the copy is
+ * surely of this connection: the other end of it is shut down, whatever libzmq does meanwhile. */
 static void
 cut_off(struct peer *peer)
 {

@@ -64,7 +64,7 @@ set_options(void *socket, enum option_of of, const struct limits *limits)
 {
     int failed = 0;
 #define OPTION(name, whose, type, value)                                                                     \
-    if (((whose) & of) != 0) {                                                                               \
+    if (((whose)&of) != 0) {                                                                                 \
         const type option_ = (value);                                                                        \
         failed |= zmq_setsockopt(socket, (name), &option_, sizeof option_);                                  \
     }
@@ -199,8 +199,8 @@ tell_counts(struct remote *remote)
     remote->sent = remote->sent_bytes = remote->received = remote->received_bytes = 0;
 }
 
-/* Bytes that came over its connection, whole frames or not; 0: cannot be told (ipc). The descriptor may have become
- * another's: then the monitor is about to say that the connection has ended. */
+/* Bytes that came over its connection, whole frames or not; 0: cannot be told (ipc). The descriptor may
+ * have become another's: then the monitor is about to say that the connection has ended. */
 static uint64_t
 bytes_received(const struct peer *peer)
 {
@@ -210,8 +210,8 @@ bytes_received(const struct peer *peer)
     return is_known ? info.tcpi_bytes_received : 0;
 }
 
-/* A large body on a slow line holds up what is behind it, HEARTBEATs too. So in the second half of a silence bytes are
- * looked for: they prove life as well. */
+/* A large body on a slow line holds up what is behind it, HEARTBEATs too. So in the second half of a
+ * silence bytes are looked for: they prove life as well. */
 static bool
 is_receiving(struct peer *peer)
 {
@@ -296,7 +296,8 @@ remote_check_endpoint(const bus_security_t *security, const char *endpoint_text,
     struct bus_endpoint endpoint;
     struct dyn_slice text = dyn_slice_str(endpoint_text);
     const char *colon = strrchr(text.data, ':');
-    bool has_port = strncmp(text.data, "tcp://", 6) == 0 && colon > text.data + 6 && strchr(colon, ']') == NULL;
+    bool has_port =
+        strncmp(text.data, "tcp://", 6) == 0 && colon > text.data + 6 && strchr(colon, ']') == NULL;
     text.len = has_port ? (size_t)(colon - text.data) : text.len;
     if (bus_endpoint_parse(text, &endpoint, err) != 0) {
         return -1;

@@ -1,14 +1,15 @@
 /* Peers in other processes, over ZeroMQ ipc and tcp. A peer is an actor like any other: it has an address,
- * bus_send() to it encodes and writes to its connection. What it sends comes to the `receive` of the port
- * or link that it is connected to, with its address in `from`; from there bus_send_as() hands it on.
+ * and a mailbox that is bounded in bytes until they have left this process; bus_send() to it encodes and
+ * writes to its connection. What it sends comes to the `receive` of the port or link that it is connected
+ * to, with its address in `from`; from there bus_send_as() hands it on.
  *
  *   port: binds a ROUTER socket; any number of peers come and go.       (bus/port.c)
  *   link: connects a DEALER socket to one peer, again and again.        (bus/link.c)
  *
  * Both say READY when they begin to speak, HEARTBEAT when they have nothing else to say, and know within
  * BUS_PEER_LOST_MS that a peer is gone; at once where its connection ends. A peer that breaks the protocol
- * gets GOODBYE with a reason, is counted, and is not listened to any more. Specified in proto/01-ENVELOPE.md
- * and 02-WORKER.md. All on the owner's loop. */
+ * gets GOODBYE with a reason, is counted, and is not listened to any more. Specified in
+ * proto/01-ENVELOPE.md and 02-WORKER.md. All on the owner's loop. */
 #pragma once
 
 #include "bus/bus.h"
@@ -28,8 +29,8 @@ enum {
     BUS_RECONNECT_MAX_MS = 1000,
 };
 
-/* What one process says of itself and counts on all its ports and links. Zero-initialised, then
- * bus_process_init(). */
+/* What one process says of itself and counts on all its ports and links; envelopes and bytes with a delay
+ * of up to half a heartbeat. Zero-initialised, then bus_process_init(). */
 struct bus_process {
     char node[33];        /* 32 hex digits, random: goes into READY */
     char config_hash[65]; /* hex, or "" */
@@ -51,7 +52,7 @@ uint64_t bus_process_peers(const struct bus_process *process);
 /* One peer, as its port or link knows it. Good during a callback. */
 struct bus_peer {
     bus_addr_t       addr;
-    enum bus_role    role;     /* what its key allows; without CURVE what it said in READY, else BUS_ROLE_CLIENT */
+    enum bus_role    role;     /* of its key; without CURVE as it said in READY, else BUS_ROLE_CLIENT */
     struct dyn_slice key;      /* its public key in Z85, or "" without CURVE: who it is */
     struct dyn_slice key_name; /* as the allowed key is named, or "" */
     struct dyn_slice node;     /* from its READY, or "" */
@@ -60,20 +61,25 @@ struct bus_peer {
     void            *user;     /* the owner's own, NULL at first */
 };
 
+/* From inside of `receive` the port or link may be closed. */
 struct bus_remote_ops {
     /* An envelope of a peer, in order. Takes what it keeps of *env_p, the rest is freed.
      *   READY     the peer speaks: says who it is (a link's peer: the port has answered, the link is up).
      *             A client may do without, its first envelope is another one then.
      *   GOODBYE   reason `drain`: send it nothing new, what is in flight goes on, it is still there.
      *             Any other reason: it is gone, its address answers DYN_E_GONE after this call. Exactly one
-     *             for each peer that anything was received of; made here when the connection is lost
-     *             (`lost`), the peer is silent (`silent`), or was told to go (`protocol`, `limit`, ..).
-     *   HEARTBEAT never the peer's own: made here, with reason `late` when a peer that said READY has been silent
-     *             for BUS_PEER_LATE_MS (ask another one if there is one), without a reason when it speaks again. */
+     *             for each peer that anything was received of, after everything that it had sent; made here
+     *             when the connection is lost (`lost`), the peer is silent (`silent`), or was told to go
+     *             (`protocol`, `version`, `role`, `limit`, or what bus_peer_cut() was given).
+     *   END       may be made here: ERR_INTERNAL for a REQUEST that the peer's version has no words for.
+     *   HEARTBEAT never the peer's own: made here, with reason `late` when a peer that said READY has been
+     *             silent for BUS_PEER_LATE_MS (ask another one if there is one), without a reason when it
+     *             speaks again. */
     void (*receive)(void *self, struct bus_peer *peer, struct env **env_p);
     /* May change an envelope on its way to the peer (another id, another credential). NULL: nothing. */
     void (*sending)(void *self, struct bus_peer *peer, struct env *env);
-    /* Fills READY for a new peer: role, worker, requests, request_bytes, body. node, config hash and version are set. */
+    /* Fills READY for a new peer: role, worker, requests, request_bytes, body. node, config hash and
+     * version are set. */
     void (*ready)(void *self, struct env *ready);
 };
 
@@ -81,20 +87,21 @@ struct bus_remote_options {
     struct bus_process *process;
     const char *endpoint;  /* tcp://host:port, ipc://path; a link's host is a number, never a name; copied */
     uint32_t    roles;     /* port: bits 1 << enum bus_role that may connect */
-    uint32_t    kinds;     /* bits 1 << enum env_kind that peers may send, beside READY, HEARTBEAT and GOODBYE */
+    uint32_t    kinds;     /* bits 1 << enum env_kind they may send, beside READY, HEARTBEAT, GOODBYE */
     size_t      body_max;  /* of a REQUEST, bytes; 0: ENV_BODY_MAX */
     const struct bus_remote_ops *ops;
     void       *self;
 };
 
 /* From the owner's start() on. -1 with err: the endpoint can't be parsed or bound, keys are missing, or it
- * would speak in the clear off loopback. Closed at latest in the owner's stop(). `endpoint` with port 0 or `*`:
- * bus_port_endpoint() says what it became. */
+ * would speak in the clear off loopback. Closed at latest in the owner's stop(). `endpoint` with port 0 or
+ * `*`: bus_port_endpoint() says what it became. */
 bus_port_t *bus_port_open(bus_actor_t *owner, const struct bus_remote_options *options, struct dyn_err *err);
 const char *bus_port_endpoint(const bus_port_t *port);
 /* GOODBYE `drain` to every peer; they stay. */
 void bus_port_drain(bus_port_t *port);
-/* GOODBYE `close` to every peer; no callback comes any more. What was sent still leaves within BUS_LINGER_MS. */
+/* GOODBYE `close` to every peer; no callback comes any more. What was sent still leaves within
+ * BUS_LINGER_MS. */
 void bus_port_close(bus_port_t **port_p);
 
 /* Connects at once and again whenever the peer is lost, each time as a new peer with a new address. */
@@ -106,7 +113,8 @@ const char *bus_link_endpoint(const bus_link_t *link);
 void bus_link_drain(bus_link_t *link); /* GOODBYE `drain` */
 void bus_link_close(bus_link_t **link_p);
 
-/* Tells a peer of a port or link to go: GOODBYE with the reason, then it is not listened to any more. Its
- * GOODBYE comes to `receive` before the end of the turn. Does nothing when it is gone. From any actor on the loop;
- * from other loops send ENV_GOODBYE to its address, which does the same. */
+/* Tells a peer of a port or link to go: GOODBYE with the reason, then it is not listened to any more, and
+ * its connection is ended if it stays for BUS_LINGER_MS. Its GOODBYE comes to `receive` before the end of
+ * the turn. Does nothing when it is gone. From any actor on the loop; from other loops send ENV_GOODBYE to
+ * its address, which does the same (but with reason `drain`, which the peer is just told). */
 void bus_peer_cut(bus_actor_t *me, bus_addr_t peer, const char *reason);

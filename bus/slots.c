@@ -1,7 +1,7 @@
-/* Who is where: the places of actors on a loop. A loop takes and gives back its own places; every thread may look
- * at them at any time, without a lock. So a page of places never moves and is never freed while the bus
- * lives, and a place that is used again gets another generation, hence another address. Not here: what lives
- * in a place (bus.c). */
+/* Who is where: the places of actors on a loop. A loop takes and gives back its own places; every thread
+ * may look at them at any time, without a lock. So a page of places never moves and is never freed while
+ * the bus lives, and a place that is used again gets another generation, hence another address. Not here:
+ * what lives in a place (bus.c). */
 #include "bus/bus_impl.h"
 
 #include <stdlib.h>

@@ -1,7 +1,8 @@
-/* What a hop costs over each wire: two actors throw envelopes to each other, one at a time (the
- * loops sleep in between: latency) or 64 at a time (throughput). Wall time and CPU of the process,
- * each per hop. Between processes the two are in two buses, one with a port, one with a link, and CPU is that of both,
- * libzmq's threads included. Then what the loop's own tools cost. Prints figures; nothing passes or fails by time. */
+/* What a hop costs over each wire: two actors throw envelopes to each other, one at a time (the loops
+ * sleep in between: latency) or 64 at a time (throughput). Wall time and CPU of the process, each per hop.
+ * Between processes the two are in two buses, one with a port, one with a link, and CPU is that of both,
+ * libzmq's threads included. Then what the loop's own tools cost. Prints figures; nothing passes or fails
+ * by time. */
 #include "bus/cert.h"
 #include "bus/remote.h"
 #include "core/log.h"
@@ -338,8 +339,9 @@ measure_remotes(const struct load *loads, size_t n_loads)
 {
     char ipc[64];
     (void)snprintf(ipc, sizeof ipc, "ipc:///tmp/dynabus-bench-%d", (int)getpid());
-    const struct remote_bench benches[] = {
-        {"ipc", ipc, false}, {"tcp", "tcp://127.0.0.1:0", false}, {"tcp with CURVE", "tcp://127.0.0.1:0", true}};
+    const struct remote_bench benches[] = {{"ipc", ipc, false},
+                                           {"tcp", "tcp://127.0.0.1:0", false},
+                                           {"tcp with CURVE", "tcp://127.0.0.1:0", true}};
     bus_security_t *plain = bus_security_new(&(struct bus_security_options){.cert = NULL}, NULL);
     bus_security_t *none[2] = {plain, plain};
     bus_security_t *keys[2];
@@ -348,8 +350,8 @@ measure_remotes(const struct load *loads, size_t n_loads)
         for (size_t k = 0; k < n_loads; k++) {
             double loaded, loaded_cpu, idle, idle_cpu;
             bus_security_t *const *with = benches[i].curve ? keys : none;
-            measure_remote(&benches[i], with, loads[k].kind, loads[k].body_bytes, WINDOW, REMOTE_HOPS, &loaded,
-                           &loaded_cpu);
+            measure_remote(&benches[i], with, loads[k].kind, loads[k].body_bytes, WINDOW, REMOTE_HOPS,
+                           &loaded, &loaded_cpu);
             measure_remote(&benches[i], with, loads[k].kind, loads[k].body_bytes, 1, REMOTE_IDLE_HOPS, &idle,
                            &idle_cpu);
             printf("%-20s %-18s %14.3f %14.3f %14.3f %14.3f\n", benches[i].name, loads[k].name, loaded,
@@ -367,8 +369,8 @@ measure_wires(void)
     static const struct bench benches[] = {
         {"local", false, false}, {"inproc, one loop", true, false}, {"inproc, two loops", false, true}};
     static const struct load loads[] = {{"CREDIT, no body", ENV_CREDIT, 0},
-                 {"CHUNK of 512 B", ENV_CHUNK, 512},
-                 {"REQUEST of 64 KB", ENV_REQUEST, 65536}};
+                                        {"CHUNK of 512 B", ENV_CHUNK, 512},
+                                        {"REQUEST of 64 KB", ENV_REQUEST, 65536}};
     printf("%-20s %-18s %14s %14s %14s %14s\n", "us per hop", "", "64 in flight", "its CPU", "1 in flight",
            "its CPU");
     for (size_t i = 0; i < DYN_ARRAY_LEN(benches); i++) {

@@ -1,6 +1,7 @@
-/* Two actors in two buses, as if they were in one: in each bus a forwarder stands for the actor that is in the
- * other, at the address that it has there. What is sent to a forwarder goes over the connection between the two, and
- * comes out of the other one's hands. So a test of a wire need not know that there is a network. */
+/* Two actors in two buses, as if they were in one: in each bus a forwarder stands for the actor that is in
+ * the other, at the address that it has there. What is sent to a forwarder goes over the connection
+ * between the two, and comes out of the other one's hands. So a test of a wire need not know that there is
+ * a network. */
 #pragma once
 
 #include "bus/remote.h"

@@ -1,5 +1,5 @@
-/* A gate that a test waits at until an actor on another thread opens it, and checks that are safe there (cmocka's
- * asserts are for the main thread). */
+/* A gate that a test waits at until an actor on another thread opens it, and checks that are safe there
+ * (cmocka's asserts are for the main thread). */
 #pragma once
 
 #include "core/base.h"

@@ -1,5 +1,5 @@
-/* One gateway with a port or a link, for tests that play its peer themselves: its owner writes down what it is
- * told, sends back every CHUNK, and its clock goes on when the test says so. */
+/* One gateway with a port or a link, for tests that play its peer themselves: its owner writes down what
+ * it is told, sends back every CHUNK, and its clock goes on when the test says so. */
 #pragma once
 
 #include "tests/conformance/wires.h"

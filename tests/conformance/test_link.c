@@ -1,5 +1,5 @@
-/* A link, and ports that are not ours: it comes up, is lost, comes back, and what was meant for one connection never
- * reaches another. */
+/* A link, and ports that are not ours: it comes up, is lost, comes back, and what was meant for one
+ * connection never reaches another. */
 #include "tests/conformance/host.h"
 #include "tests/conformance/raw.h"
 

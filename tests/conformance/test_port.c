@@ -1,5 +1,5 @@
-/* A port, and peers that are not ours: who joins and how it is known that one has left; what broken, lying and
- * greedy ones get. */
+/* A port, and peers that are not ours: who joins and how it is known that one has left; what broken, lying
+ * and greedy ones get. */
 #include "tests/conformance/host.h"
 #include "tests/conformance/raw.h"
 

@@ -1,5 +1,5 @@
-/* A port, and peers that lie about who they are or take more than they are given: routing ids of others, keys of
- * others, queues that nobody empties; and what the owner of the port does with them. */
+/* A port, and peers that lie about who they are or take more than they are given: routing ids of others,
+ * keys of others, queues that nobody empties; and what the owner of the port does with them. */
 #include "tests/conformance/host.h"
 #include "tests/conformance/raw.h"
 
@@ -44,7 +44,8 @@ who_takes_anothers_id_does_not_get_its_answers(void **state)
     host_close(&host);
 }
 
-/* An id that has just been another's: libzmq drops what comes with it until it has forgotten the other one. */
+/* An id that has just been another's: libzmq drops what comes with it until it has forgotten the other
+ * one. */
 static struct raw
 join_until_answered(struct raw_options options)
 {
@@ -62,7 +63,8 @@ join_until_answered(struct raw_options options)
     }
 }
 
-/* The same id again and again, over connections that mostly get the same descriptor: each time another peer. */
+/* The same id again and again, over connections that mostly get the same descriptor: each time another
+ * peer. */
 static void
 an_id_that_comes_back_is_another_peer(void **state)
 {
@@ -174,8 +176,8 @@ make_it_stand_still(void *host)
     return NULL;
 }
 
-/* More than the queue of a connection would hold, then a broken connection, then the time of libzmq's next ping: with
- * a limit on the queue and pings that would end the process. */
+/* More than the queue of a connection would hold, then a broken connection, then the time of libzmq's next
+ * ping: with a limit on the queue and pings that would end the process. */
 static void
 a_flood_that_breaks_off_harms_nobody(void **state)
 {
@@ -407,7 +409,8 @@ ring_open(struct ring *ring)
 }
 
 static struct raw_options
-with_key(const struct ring *ring, const struct host *host, const struct bus_cert *cert, const char *routing_id)
+with_key(const struct ring *ring, const struct host *host, const struct bus_cert *cert,
+         const char *routing_id)
 {
     return (struct raw_options){.connect = bus_port_endpoint(host->port),
                                 .routing_id = routing_id,

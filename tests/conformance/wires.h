@@ -1,5 +1,5 @@
-/* What the wire tests share: the wires they run over, two actors with one of them in between, and the table of
- * tests. */
+/* What the wire tests share: the wires they run over, two actors with one of them in between, and the
+ * table of tests. */
 #pragma once
 
 #include "tests/conformance/far.h"
@@ -98,7 +98,7 @@ run_over_all_wires(const struct wire_test *tests, size_t n_tests)
                                            .test_func = tests[k].run,
                                            .initial_state = (void *)(uintptr_t)&wires[i]};
         }
-        failed += n == 0 ? 0 : _cmocka_run_group_tests(wires[i].name, run, n, wire_keys_open, wire_keys_close);
+        failed += _cmocka_run_group_tests(wires[i].name, run, n, wire_keys_open, wire_keys_close);
     }
     return failed;
 }

@@ -1,5 +1,6 @@
-/* Whatever a peer sends as a message of several frames: a port makes an envelope of it or says why not, and an
- * envelope that it made can be sent on. Input: for each frame two bytes of length and so many bytes. */
+/* Whatever a peer sends as a message of several frames: a port makes an envelope of it or says why not,
+ * and an envelope that it made can be sent on. Input: for each frame two bytes of length and so many
+ * bytes. */
 #include "bus/frames.h"
 
 #include <stdlib.h>

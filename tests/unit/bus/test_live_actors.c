@@ -1,5 +1,6 @@
-/* Actors that come and go while the bus runs: their addresses, what waits for them, whose children they are. The
- * loop is turned by hand, but for the last test, in which another loop sends to them all the time. */
+/* Actors that come and go while the bus runs: their addresses, what waits for them, whose children they
+ * are. The loop is turned by hand, but for the last test, in which another loop sends to them all the
+ * time. */
 #include "bus/bus_impl.h"
 
 #include <setjmp.h>
