@@ -1,0 +1,205 @@
+"""Events as an operator sees them: `dynabus tail`, what it says of gaps and of a gateway that is not there, and a
+subscriber who never reads."""
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+import zmq
+
+from harness.bus import free_base
+from harness.gateway import target
+from harness.http import Connection, chat_once, request_once
+from harness.process import BINARY, FLAT_MEMORY, clean_environment, memory_bound
+
+SECONDS = 30  # against hanging
+CHAT = {"model": "test-model", "messages": [{"role": "user", "content": "Hello"}]}
+
+
+class Tail:
+    def __init__(self, *arguments, **environment):
+        self.child = subprocess.Popen([BINARY, "tail", *map(str, arguments)], env=clean_environment(environment),
+                                      stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.events = []
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+
+    def read(self):
+        for line in self.child.stdout:
+            self.events.append(json.loads(line))
+
+    def wait_for(self, n):
+        deadline = time.monotonic() + SECONDS
+        while len(self.events) < n:
+            assert time.monotonic() < deadline and self.child.poll() is None, self.events
+            time.sleep(0.02)
+        return self.events
+
+    def stop(self, number=signal.SIGINT):
+        self.child.send_signal(number)
+        assert self.child.wait(SECONDS) == 0
+        self.reader.join(SECONDS)
+        errors = self.child.stderr.read()
+        self.child.stderr.close()
+        return errors
+
+
+@pytest.fixture
+def tail():
+    started = []
+
+    def start(*arguments, **environment):
+        started.append(Tail(*arguments, **environment))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.child.poll() is None:
+            one.child.kill()
+            one.child.wait()
+
+
+def start_with_bus(start_gateway, upstream, base=None, **options):
+    base = base or free_base()
+    gateway = start_gateway([target(upstream.url)], config={"bus": {"listen": f"tcp://127.0.0.1:{base}"}}, **options)
+    gateway.bus, gateway.events = f"tcp://127.0.0.1:{base}", f"tcp://127.0.0.1:{base + 2}"
+    return gateway
+
+
+def ask(gateway, n=1):
+    for _ in range(n):
+        assert chat_once(gateway.port, CHAT).status == 200
+
+
+def test_tail_from_the_beginning_and_live(start_gateway, upstream, tail):
+    gateway = start_with_bus(start_gateway, upstream)
+    ask(gateway, 5)
+    assert chat_once(gateway.port, {"model": "unheard-of", "messages": []}).status in (400, 404)
+    here = tail("--bus", gateway.bus, "--since", "0", "gateway.request.")
+    here.wait_for(6)
+    ask(gateway, 3)
+    events = here.wait_for(9)
+    assert here.stop() == ""
+    assert [event["sequence"] for event in events] == sorted({event["sequence"] for event in events})
+    assert [event["topic_sequence"] for event in events if event["topic"] == "gateway.request.completed"] == list(range(1, 9))
+    assert events[0]["model"] == "test-model" and events[0]["status"] == 200 and events[0]["model_listed"] is True
+    failed = [event for event in events if event["topic"] == "gateway.request.failed"]
+    assert len(failed) == 1 and failed[0]["model_listed"] is False
+    assert len({event["node"] for event in events}) == 1 and len(events[0]["node"]) == 32
+
+    later = tail("--bus", gateway.bus, "--since", events[4]["sequence"], "gateway.request.completed")
+    assert [event["sequence"] for event in later.wait_for(4)] == [
+        event["sequence"] for event in events[4:] if event["topic"] == "gateway.request.completed"]
+    assert later.stop(signal.SIGTERM) == ""
+
+
+def test_tail_goes_on_when_the_gateway_is_there_again(start_gateway, upstream, tail):
+    base = free_base()
+    gateway = start_with_bus(start_gateway, upstream, base)
+    ask(gateway, 2)
+    here = tail("--bus", gateway.bus, "--since", "0", "gateway.request.")
+    here.wait_for(2)
+    gateway.stop()
+    again = start_with_bus(start_gateway, upstream, base)
+    ask(again, 3)
+    events = here.wait_for(5)
+    assert here.stop() == ""
+    assert [event["sequence"] for event in events[2:]] == [1, 2, 3]
+    assert events[1]["node"] != events[2]["node"]
+
+
+def test_tail_ends_when_nobody_reads_any_more(start_gateway, upstream):
+    gateway = start_with_bus(start_gateway, upstream)
+    ask(gateway)
+    for since in ([], ["--since", "0"]):
+        child = subprocess.Popen([BINARY, "tail", "--bus", gateway.bus, *since], env=clean_environment({}),
+                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        child.stdout.close()
+        assert child.wait(SECONDS) == 0
+        assert child.stderr.read() == ""
+        child.stderr.close()
+
+
+@pytest.mark.parametrize("arguments,words", [
+    (["--bus", "tcp://127.0.0.1:1"], "nobody publishes at tcp://127.0.0.1:1"),
+    (["--bus", "tcp://192.0.2.1:7400"], "not on this host"),
+    (["--bus", "nonsense"], "'nonsense' is not an endpoint"),
+    (["--since", "x"], "--since takes the number"),
+    (["one", "two"], "usage"),
+])
+def test_tail_says_what_is_wrong(arguments, words):
+    done = subprocess.run([BINARY, "tail", *arguments], env=clean_environment({}), capture_output=True, text=True,
+                          timeout=SECONDS)
+    assert done.returncode != 0 and words in done.stderr and done.stdout == "", done
+
+
+def test_events_again_need_a_key_where_requests_do(start_gateway, upstream, tail):
+    gateway = start_with_bus(start_gateway, upstream, environment={"MASTER_KEY": "the-master-key"})
+    headers = {"Authorization": "Bearer the-master-key"}
+    assert chat_once(gateway.port, CHAT, headers).status == 200
+    done = subprocess.run([BINARY, "tail", "--bus", gateway.bus, "--since", "0"], env=clean_environment({}),
+                          capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == 1 and "API key" in done.stderr, done
+    here = tail("--bus", gateway.bus, "--since", "0", "gateway.request.", MASTER_KEY="the-master-key")
+    assert here.wait_for(1)[0]["key_id"] == "master"
+    assert here.stop() == ""
+
+
+def test_a_subscriber_who_never_reads_costs_requests_and_memory_nothing(start_gateway, upstream):
+    """Many events, each to five who sleep: requests are answered as before, every event is published, and what the
+    gateway holds for them is bounded."""
+    gateway = start_with_bus(start_gateway, upstream, environment=FLAT_MEMORY)
+    ask(gateway, 50)
+    context = zmq.Context()
+    sleepers = []
+    for _ in range(5):
+        sleeper = context.socket(zmq.SUB)
+        sleeper.setsockopt(zmq.LINGER, 0)
+        sleeper.setsockopt(zmq.RCVHWM, 1)
+        sleeper.setsockopt(zmq.RCVBUF, 4096)
+        sleeper.setsockopt(zmq.SUBSCRIBE, b"")
+        sleeper.connect(gateway.events)
+        sleepers.append(sleeper)
+    time.sleep(0.3)
+    before = gateway.resident_bytes()
+    refused = {"model": "x" * 500, "messages": [{"role": "user", "content": "Hello"}]}
+    answered = [0] * 4
+
+    def hammer(index):
+        with Connection(gateway.port) as connection:
+            for _ in range(3000):
+                assert connection.chat(refused).status == 404
+                answered[index] += 1
+
+    threads = [threading.Thread(target=hammer, args=(index,)) for index in range(len(answered))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answered == [3000] * 4
+    ask(gateway)
+    # 4,096 events of about 1.5 KB wait for each of the five; they share the bytes of what they all wait for.
+    assert gateway.resident_bytes() - before < memory_bound(64 * 1024 * 1024)
+    page = metrics(gateway)
+    assert page["gateway_hook_events_dropped_total"] == {'{subject="queue"}': 0, '{subject="refused"}': 0}
+    assert page["gateway_events_published_total"][""] >= 12051
+    for sleeper in sleepers:
+        sleeper.close()
+    context.term()
+
+
+def metrics(gateway):
+    """{name: {labels: value}}"""
+    answer = request_once(gateway.port, "GET", "/metrics")
+    assert answer.status == 200
+    found = {}
+    for line in answer.body.decode().splitlines():
+        if not line.startswith("#"):
+            series, value = line.rsplit(" ", 1)
+            name, brace, labels = series.partition("{")
+            found.setdefault(name, {})[brace + labels] = float(value)
+    return found
