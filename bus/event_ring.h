@@ -1,5 +1,5 @@
-/* The last events, for who missed some: a queue of maps as they were published, bounded in bytes; the oldest go
- * first. Pure, no lock: its publisher's own. */
+/* The last events, for who missed some: a queue of maps as they were published, bounded in bytes; the
+ * oldest go first. Pure, no lock: its publisher's own. */
 #pragma once
 
 #include "core/block.h"
@@ -24,7 +24,8 @@ void event_ring_init(struct event_ring *ring, size_t limit_bytes); /* 0: nothing
 void event_ring_fini(struct event_ring *ring);
 /* Keeps a reference to the body, unless it alone is larger than the limit. Sequences rise by one. */
 void event_ring_push(struct event_ring *ring, uint64_t sequence, const char *topic, dyn_block_t *body);
-/* Appends the maps whose topic begins with `topic`, from sequence `since` on or from the oldest there is, while
- * they fit into `max` bytes, to *out. Returns the sequence to go on with: behind the last one looked at. */
+/* Appends the maps whose topic begins with `topic`, from sequence `since` on or from the oldest there is,
+ * while they fit into `max` bytes, to *out. Returns the sequence to go on with: behind the last one looked
+ * at. */
 uint64_t event_ring_read(const struct event_ring *ring, uint64_t since, struct dyn_slice topic, size_t max,
                          dyn_block_t **out);

@@ -1,7 +1,8 @@
 /* See event_source.h.
  *
- * What is asked for again comes first, what was published meanwhile waits in the socket; an event that shows a gap is
- * put aside until the gap was asked for. Both ways overlap: what has a number that was had already is left out. */
+ * What is asked for again comes first, what was published meanwhile waits in the socket; an event that shows
+ * a gap is put aside until the gap was asked for. Both ways overlap: what has a number that was had already
+ * is left out. */
 #include "bus/event_source.h"
 
 #include "bus/client.h"
@@ -12,10 +13,10 @@
 #include <stdlib.h>
 
 enum {
-    SETTLE_MS = 100,     /* from the handshake until the subscription has surely arrived */
+    SETTLE_MS = 100,      /* from the handshake until the subscription has surely arrived */
     LOOK_AGAIN_MS = 1000, /* once more, for what fell between */
-    RETRY_MS = 1000,     /* a router that could not be asked */
-    TRIES_MAX = 3,       /* then what is missing stays so */
+    RETRY_MS = 1000,      /* a router that could not be asked */
+    TRIES_MAX = 3,        /* then what is missing stays so */
     ANSWER_MS = 5000,
     DEAD_MS = 30 * 1000,
     TOPICS_MAX = 64, /* as a publisher has */
@@ -49,17 +50,17 @@ struct event_source {
     size_t n_topics;
 
     /* Asking again. */
-    bool begins;         /* what was asked for at the start has not come yet */
-    bool is_barred;      /* it was refused: never again */
-    unsigned failures;   /* in a row */
-    bool wants_old;      /* from `from` on, at `ask_at_ms` */
-    bool looks_again;    /* afterwards once more */
+    bool begins;       /* what was asked for at the start has not come yet */
+    bool is_barred;    /* it was refused: never again */
+    unsigned failures; /* in a row */
+    bool wants_old;    /* from `from` on, at `ask_at_ms` */
+    bool looks_again;  /* afterwards once more */
     uint64_t from;
     uint64_t ask_at_ms;
-    dyn_block_t *maps;   /* the answer that is being handed out, from `maps_at` on */
+    dyn_block_t *maps; /* the answer that is being handed out, from `maps_at` on */
     size_t maps_at;
 
-    dyn_block_t *aside;  /* the map of an event that waits until the gap before it was asked for */
+    dyn_block_t *aside;   /* the map of an event that waits until the gap before it was asked for */
     dyn_block_t *current; /* the map that was handed out last */
 };
 
@@ -80,7 +81,8 @@ static const struct {
     {ZMQ_RECONNECT_IVL, 100},
     {ZMQ_RECONNECT_IVL_MAX, 1000},
     {ZMQ_HANDSHAKE_IVL, 5000},
-    {ZMQ_TCP_KEEPALIVE, 1}, /* a router that vanished is noticed; socket_options.def says why not by ZMTP's PING */
+    {ZMQ_TCP_KEEPALIVE,
+     1}, /* a router that vanished is noticed; socket_options.def says why not by ZMTP's PING */
     {ZMQ_TCP_KEEPALIVE_IDLE, 1},
     {ZMQ_TCP_KEEPALIVE_INTVL, 1},
     {ZMQ_TCP_KEEPALIVE_CNT, 2},
@@ -132,7 +134,8 @@ open_sockets(struct event_source *source, struct dyn_err *err)
         return -1;
     }
     if (zmq_connect(source->socket, source->events) != 0) {
-        return dyn_err_set(err, DYN_E_IO, "cannot connect to %s: %s", source->events, zmq_strerror(zmq_errno()));
+        return dyn_err_set(err, DYN_E_IO, "cannot connect to %s: %s", source->events,
+                           zmq_strerror(zmq_errno()));
     }
     return 0;
 }
@@ -258,7 +261,8 @@ missed_before(struct event_source *source, const struct event_record *record)
 {
     const struct topic_count *count = count_of(source, record->topic);
     bool is_known = count != NULL && count->last > 0;
-    return is_known && record->topic_sequence > count->last + 1 ? record->topic_sequence - count->last - 1 : 0;
+    return is_known && record->topic_sequence > count->last + 1 ? record->topic_sequence - count->last - 1
+                                                                : 0;
 }
 
 /* Hands it out: takes the map. */
@@ -449,8 +453,8 @@ receive_map(struct event_source *source)
     return map;
 }
 
-/* Whether what lies before it is to be asked for first. A count that began before we heard of it is asked for from
- * its start; what a router that we never heard said before is not ours to miss. */
+/* Whether what lies before it is to be asked for first. A count that began before we heard of it is asked for
+ * from its start; what a router that we never heard said before is not ours to miss. */
 static bool
 wants_gap_filled(struct event_source *source, const struct event_record *record, bool is_new_count)
 {
@@ -500,8 +504,8 @@ hand_out_aside(struct event_source *source, struct subscriber_event *event)
     return 0;
 }
 
-/* What is published meanwhile waits in the socket: while what was asked for at the start, or what is missing before
- * an event, has not come. */
+/* What is published meanwhile waits in the socket: while what was asked for at the start, or what is missing
+ * before an event, has not come. */
 static bool
 holds_back(const struct event_source *source)
 {

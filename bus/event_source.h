@@ -1,5 +1,5 @@
-/* The events of one router, as a subscriber gets them: its SUB socket, the count of what comes, and asking for what
- * does not. Private to bus/subscriber.c. */
+/* The events of one router, as a subscriber gets them: its SUB socket, the count of what comes, and asking
+ * for what does not. Private to bus/subscriber.c. */
 #pragma once
 
 #include "bus/endpoint.h"

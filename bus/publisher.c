@@ -1,7 +1,7 @@
 /* See publisher.h.
  *
- * libzmq's PUB does the fan-out, and drops for a peer whose queue is full; who may listen at all is decided in the
- * handshake. An event's bytes exist once, however many subscribers, replays and hooks hold them. */
+ * libzmq's PUB does the fan-out, and drops for a peer whose queue is full; who may listen at all is decided
+ * in the handshake. An event's bytes exist once, however many subscribers, replays and hooks hold them. */
 #include "bus/publisher.h"
 
 #include "bus/context.h"
@@ -31,7 +31,8 @@ static const char *const own_topics[] = {EVENT_REQUEST_COMPLETED, EVENT_REQUEST_
      1u << BUS_ROLE_ROUTER)
 enum { KEYS_LOOK_MS = 500 }; /* how soon a key that was taken away hears nothing more */
 
-/* A frame from a subscriber: one byte and a topic; of CURVE's handshake: up to half a kilobyte and its metadata. */
+/* A frame from a subscriber: one byte and a topic; of CURVE's handshake: up to half a kilobyte and its
+ * metadata. */
 enum { TOPIC_MAX = 256, SUBSCRIBER_FRAME_MAX = 2048 };
 
 struct topic {
@@ -205,13 +206,15 @@ publish(struct publisher *publisher, struct env **env_p)
     send_event(publisher, env);
     event_ring_push(&publisher->ring, env->event_sequence, topic->name, env->body);
     count(&publisher->options.counts->published, 1);
-    atomic_store_explicit(&publisher->options.counts->replay_bytes, publisher->ring.bytes, memory_order_relaxed);
+    atomic_store_explicit(&publisher->options.counts->replay_bytes, publisher->ring.bytes,
+                          memory_order_relaxed);
     tell_listener(publisher, env_p);
 }
 
 /* ---- replay ---- */
 
-/* A PUB socket has nothing to receive, but applies subscriptions and lets go of dead peers when it is asked. */
+/* A PUB socket has nothing to receive, but applies subscriptions and lets go of dead peers when it is asked.
+ */
 static bool
 take_subscriptions(struct zmq_poll *poll)
 {
@@ -234,7 +237,8 @@ first_wanted(const struct publisher *publisher, const struct env *request)
 static void
 replay(struct publisher *publisher, const struct env *request)
 {
-    (void)take_subscriptions(&publisher->poll); /* who subscribes and then asks is not left with a hole between */
+    (void)take_subscriptions(
+        &publisher->poll); /* who subscribes and then asks is not left with a hole between */
     struct env *end = env_about(ENV_END, request);
     uint64_t since = first_wanted(publisher, request);
     end->body = dyn_block_new(0, 0);
@@ -274,13 +278,10 @@ static const struct {
     int option;
     int value;
 } socket_options[] = {
-    {ZMQ_SNDHWM, PUBLISHER_QUEUE},
-    {ZMQ_LINGER, BUS_LINGER_MS},
+    {ZMQ_SNDHWM, PUBLISHER_QUEUE}, {ZMQ_LINGER, BUS_LINGER_MS},
     {ZMQ_TCP_KEEPALIVE, 1}, /* a host that vanished holds its queue for half a minute; socket_options.def */
-    {ZMQ_TCP_KEEPALIVE_IDLE, 10},
-    {ZMQ_TCP_KEEPALIVE_INTVL, 10},
-    {ZMQ_TCP_KEEPALIVE_CNT, 2},
-    {ZMQ_TCP_MAXRT, 30000},
+    {ZMQ_TCP_KEEPALIVE_IDLE, 10},  {ZMQ_TCP_KEEPALIVE_INTVL, 10},
+    {ZMQ_TCP_KEEPALIVE_CNT, 2},    {ZMQ_TCP_MAXRT, 30000},
     {ZMQ_HANDSHAKE_IVL, 5000},
 };
 
@@ -326,8 +327,8 @@ close_socket(struct publisher *publisher)
     }
 }
 
-/* Nobody can be told to go from a PUB socket. So when keys were taken away it is made anew: who may still listen
- * connects again, and asks for what was told in between. */
+/* Nobody can be told to go from a PUB socket. So when keys were taken away it is made anew: who may still
+ * listen connects again, and asks for what was told in between. */
 static void
 look_at_keys(struct bus_timer *timer)
 {

@@ -1,23 +1,25 @@
-/* The publisher: the actor that tells the world. It takes EVENT envelopes of this process's actors (and of edges
- * and workers, that ports hand on), numbers them, sends them to every subscriber of its PUB socket, keeps the last
- * ones for who asks again, and hands those of requests to the hooks of the library's user. Specified in
- * proto/04-EVENTS.md.
+/* The publisher: the actor that tells the world. It takes EVENT envelopes of this process's actors (and of
+ * edges and workers, that ports hand on), numbers them, sends them to every subscriber of its PUB socket,
+ * keeps the last ones for who asks again, and hands those of requests to the hooks of the library's user.
+ * Specified in proto/04-EVENTS.md.
  *
- *   frames   topic | header of an EVENT with node, epoch and event_seq | map of the event with the members of kind P
- *   REQUEST  surface `events`: `since` the first sequence wanted (0: the oldest held), `topic` a prefix (absent: all),
- *            `node` whom `since` counts for (another's or absent: as is / the oldest held)
- *   END      body: maps one after the other, at most 1 MiB; `since`: what to ask for next; `event_seq`: the newest
- *            there is; `node`
+ *   frames   topic | header of an EVENT with node, epoch and event_seq | map of the event with the members of
+ *            kind P
+ *   REQUEST  surface `events`: `since` the first sequence wanted (0: the oldest held), `topic` a prefix
+ *            (absent: all), `node` whom `since` counts for (another's or absent: as is / the oldest held)
+ *   END      body: maps one after the other, at most 1 MiB; `since`: what to ask for next; `event_seq`: the
+ *            newest there is; `node`
  *
- * It waits for nobody: a subscriber that does not read loses what its queue of PUBLISHER_QUEUE events can't take, and
- * sees so by the numbers. One per process; any loop but a cell's. */
+ * It waits for nobody: a subscriber that does not read loses what its queue of PUBLISHER_QUEUE events
+ * can't take, and sees so by the numbers. One per process; any loop but a cell's. */
 #pragma once
 
 #include "bus/remote.h"
 
 enum {
     PUBLISHER_REPLAY_BYTES = 4 * 1024 * 1024, /* held for who asks again */
-    PUBLISHER_QUEUE = 4096,   /* events waiting for one subscriber; their bytes are shared by all who wait for them */
+    /* events waiting for one subscriber; their bytes are shared by all who wait for them */
+    PUBLISHER_QUEUE = 4096,
     PUBLISHER_TOPICS_MAX = 64, /* an event of one more topic is refused */
 };
 
@@ -34,7 +36,8 @@ struct publisher_options {
     struct bus_process *process; /* node and keys; outlives the publisher */
     const char *endpoint;        /* of the PUB socket, copied; NULL: nothing is bound */
     bus_addr_t  also;            /* who gets the events of requests too; 0: nobody */
-    bus_addr_t  metrics;         /* who gets what processes tell of themselves (gateway.node.counters); 0: nobody */
+    /* who gets what processes tell of themselves (gateway.node.counters); 0: nobody */
+    bus_addr_t  metrics;
     size_t      replay_bytes;    /* 0: PUBLISHER_REPLAY_BYTES */
     struct publisher_counts *counts; /* outlives it; NULL: not counted */
 };

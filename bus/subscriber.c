@@ -1,4 +1,5 @@
-/* See subscriber.h. Names and sockets of all routers; what happens with the events of one is event_source.c's. */
+/* See subscriber.h. Names and sockets of all routers; what happens with the events of one is
+ * event_source.c's. */
 #include "bus/subscriber.h"
 
 #include "bus/event_source.h"
@@ -243,7 +244,8 @@ wait_for_any(struct subscriber *subscriber, uint64_t until_ms)
 }
 
 int
-subscriber_next(subscriber_t *subscriber, uint32_t timeout_ms, struct subscriber_event *event, struct dyn_err *err)
+subscriber_next(subscriber_t *subscriber, uint32_t timeout_ms, struct subscriber_event *event,
+                struct dyn_err *err)
 {
     uint64_t end_ms = now_ms() + timeout_ms;
     for (;;) {

@@ -1,5 +1,5 @@
-/* dynabus tail: events as they happen (04-EVENTS), one JSON object a line. What is missing is said on standard error.
- * It uses nothing of the gateway but what any subscriber has. */
+/* dynabus tail: events as they happen (04-EVENTS), one JSON object a line. What is missing is said on
+ * standard error. It uses nothing of the gateway but what any subscriber has. */
 #include "bus/subscriber.h"
 #include "cli/cli.h"
 #include "core/buf.h"
@@ -16,8 +16,8 @@
 #include <unistd.h>
 
 enum {
-    LOOK_MS = 250,       /* how soon it sees that nobody reads any more */
-    NOBODY_MS = 3500,    /* a publisher that is there lets us in within a few milliseconds */
+    LOOK_MS = 250,    /* how soon it sees that nobody reads any more */
+    NOBODY_MS = 3500, /* a publisher that is there lets us in within a few milliseconds */
 };
 
 struct tail_options {
@@ -72,10 +72,10 @@ static int
 print_event(const struct subscriber_event *event, struct dyn_buf *line)
 {
     if (event->missed > 0) {
-        (void)fprintf(stderr, "dynabus tail: %llu events of %.*s were missed before sequence %llu of node %.*s\n",
-                      (unsigned long long)event->missed, (int)event->topic.len, event->topic.data,
-                      (unsigned long long)event->record.sequence, (int)event->record.node.len,
-                      event->record.node.data);
+        (void)fprintf(
+            stderr, "dynabus tail: %llu events of %.*s were missed before sequence %llu of node %.*s\n",
+            (unsigned long long)event->missed, (int)event->topic.len, event->topic.data,
+            (unsigned long long)event->record.sequence, (int)event->record.node.len, event->record.node.data);
     }
     struct mp_cursor cursor = mp_cursor(event->map);
     dyn_buf_clear(line);
@@ -94,7 +94,8 @@ why_nobody(const struct tail_options *options, const subscriber_t *subscriber, s
     if (refusal[0] != '\0') {
         return dyn_err_set(err, DYN_E_CONFIG, "%s", refusal);
     }
-    return dyn_err_set(err, DYN_E_GONE, "nobody publishes at %s; is the gateway running, and is its bus open there?",
+    return dyn_err_set(err, DYN_E_GONE,
+                       "nobody publishes at %s; is the gateway running, and is its bus open there?",
                        options->bus);
 }
 
@@ -183,9 +184,12 @@ parse(int argc, char **argv, struct tail_options *options)
 {
     enum { BUS = 1, SINCE, API_KEY, KEY, SERVER, INSECURE };
     static const struct option known[] = {
-        {"bus", required_argument, NULL, BUS},         {"since", required_argument, NULL, SINCE},
-        {"api-key", required_argument, NULL, API_KEY}, {"key", required_argument, NULL, KEY},
-        {"server", required_argument, NULL, SERVER},   {"insecure", no_argument, NULL, INSECURE},
+        {"bus", required_argument, NULL, BUS},
+        {"since", required_argument, NULL, SINCE},
+        {"api-key", required_argument, NULL, API_KEY},
+        {"key", required_argument, NULL, KEY},
+        {"server", required_argument, NULL, SERVER},
+        {"insecure", no_argument, NULL, INSECURE},
         {0},
     };
     for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;) {

@@ -1,5 +1,5 @@
-/* Where and as which an event was published, written behind the map that somebody else made: its bytes are copied
- * once and not encoded again. Anybody may have made it, so it is checked first. */
+/* Where and as which an event was published, written behind the map that somebody else made: its bytes are
+ * copied once and not encoded again. Anybody may have made it, so it is checked first. */
 #include "proto/event.h"
 #include "proto/mp.h"
 

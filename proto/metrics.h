@@ -59,8 +59,8 @@ struct node_source {
 
 /* "# HELP" and "# TYPE". */
 void metrics_text_head(struct dyn_buf *out, enum metric_family_id family);
-/* One sample: name and suffix ("_bucket", ""), labels as `name="value"` pairs of the family in its order; an absent
- * value ends them. `le` may be NULL. */
+/* One sample: name and suffix ("_bucket", ""), labels as `name="value"` pairs of the family in its order;
+ * an absent value ends them. `le` may be NULL. */
 void metrics_text_name(struct dyn_buf *out, enum metric_family_id family, const char *suffix,
                        const struct dyn_slice *values, const char *le);
 void metrics_text_uint(struct dyn_buf *out, uint64_t value); /* behind the name */

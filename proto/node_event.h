@@ -1,6 +1,6 @@
-/* What a process tells of itself now and then: the map of an EVENT with topic `gateway.node.counters`. From its
- * counters whoever answers `GET /metrics` makes those of a fleet. Between processes of one gateway only: its members
- * may change in a minor version; who reads ignores what it does not know. */
+/* What a process tells of itself now and then: the map of an EVENT with topic `gateway.node.counters`.
+ * From its counters whoever answers `GET /metrics` makes those of a fleet. Between processes of one
+ * gateway only: its members may change in a minor version; who reads ignores what it does not know. */
 #pragma once
 
 #include "core/block.h"

@@ -1,22 +1,22 @@
 /* See request_metrics.h.
  *
- * Which pair of provider and model has which number is one list for all cells, under a lock that a cell takes once for
- * each pair that it sees for the first time; so a page never shows a request twice or under another name than before.
- * Each cell keeps its own way from names to numbers, and its own figures. Cost of a count: one hash of the names and
- * some forty stores at most. */
+ * Which pair of provider and model has which number is one list for all cells, under a lock that a cell takes
+ * once for each pair that it sees for the first time; so a page never shows a request twice or under another
+ * name than before. Each cell keeps its own way from names to numbers, and its own figures. Cost of a count:
+ * one hash of the names and some forty stores at most. */
 #include "proto/request_metrics_impl.h"
 
 #include <stdlib.h>
 
 const uint64_t request_duration_ends[DURATION_ENDS] = {
-    5000,    10000,   25000,   50000,    100000,   250000,   500000,    1000000,
+    5000,    10000,   25000,    50000,    100000,   250000,    500000,    1000000,
     2500000, 5000000, 10000000, 30000000, 60000000, 120000000, 300000000, 600000000,
 };
 const uint64_t request_ttft_ends[TTFT_ENDS] = {
-    10000,   25000,   50000,   100000,   250000,   500000,
-    1000000, 2500000, 5000000, 10000000, 30000000, 60000000,
+    10000, 25000, 50000, 100000, 250000, 500000, 1000000, 2500000, 5000000, 10000000, 30000000, 60000000,
 };
-const uint64_t request_rate_ends[RATE_ENDS] = {1000, 5000, 10000, 20000, 50000, 100000, 200000, 500000, 1000000};
+const uint64_t request_rate_ends[RATE_ENDS] = {1000,   5000,   10000,  20000,  50000,
+                                               100000, 200000, 500000, 1000000};
 
 static void
 add(atomic_uint_fast64_t *counter, uint64_t more)
@@ -229,7 +229,8 @@ count_success(struct series *series, const struct event_record *record)
     }
     if (record->stream && record->tokens_out > 0 && record->latency_us > record->ttft_us) {
         uint64_t took_us = record->latency_us - record->ttft_us;
-        OBSERVE(&series->rate, request_rate_ends, (uint64_t)((double)record->tokens_out * 1e9 / (double)took_us));
+        OBSERVE(&series->rate, request_rate_ends,
+                (uint64_t)((double)record->tokens_out * 1e9 / (double)took_us));
     }
     add(&series->tokens_in, record->tokens_in);
     add(&series->tokens_out, record->tokens_out);
@@ -259,7 +260,9 @@ type_of(enum err_code code)
     if (code == ERR_WORKER_LOST || code == ERR_ROUTER_LOST) {
         return TYPE_LOST;
     }
-    return code == ERR_CLIENT_CLOSED ? TYPE_CANCELED : code == ERR_SATURATED ? TYPE_BACKPRESSURE : TYPE_PROVIDER;
+    return code == ERR_CLIENT_CLOSED ? TYPE_CANCELED
+           : code == ERR_SATURATED   ? TYPE_BACKPRESSURE
+                                     : TYPE_PROVIDER;
 }
 
 static void

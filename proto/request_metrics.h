@@ -1,10 +1,10 @@
-/* What is counted when a request ends. Each cell has figures of its own, written by its loop alone with plain
- * stores (no lock, no locked instruction, no allocation but for a pair of provider and model that it sees for the
- * first time) and added up by whoever reads, at any time.
+/* What is counted when a request ends. Each cell has figures of its own, written by its loop alone with
+ * plain stores (no lock, no locked instruction, no allocation but for a pair of provider and model that it
+ * sees for the first time) and added up by whoever reads, at any time.
  *
- * How many series there can be is decided here, not by clients: the name of a model becomes a label only when the
- * record says that it is listed (`model_listed`: GET /v1/models shows it), and at most REQUEST_SERIES_MAX pairs, as
- * many as REQUEST_PAGE_MAX holds, and REQUEST_KEYS_MAX keys are told apart. */
+ * How many series there can be is decided here, not by clients: the name of a model becomes a label only
+ * when the record says that it is listed (`model_listed`: GET /v1/models shows it), and at most
+ * REQUEST_SERIES_MAX pairs, as many as REQUEST_PAGE_MAX holds, and REQUEST_KEYS_MAX keys are told apart. */
 #pragma once
 
 #include "proto/event.h"
@@ -13,7 +13,8 @@
 enum {
     REQUEST_SERIES_MAX = 128,
     REQUEST_KEYS_MAX = 64,
-    REQUEST_PAGE_MAX = 900 * 1000, /* bytes of all pairs' samples: with the rest it is less than one END may carry */
+    /* bytes of all pairs' samples: with the rest it is less than one END may carry */
+    REQUEST_PAGE_MAX = 900 * 1000,
     REQUEST_LABEL_MAX = 96, /* bytes of a label's value; the rest of a longer name is cut off */
 };
 

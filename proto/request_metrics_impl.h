@@ -11,7 +11,8 @@ enum request_status { STATUS_SUCCESS, STATUS_ERROR, STATUS_REJECTED, STATUS_COUN
 
 enum error_type { TYPE_PROVIDER, TYPE_TIMEOUT, TYPE_CANCELED, TYPE_BACKPRESSURE, TYPE_LOST, TYPE_COUNT };
 
-/* Upper ends of buckets: microseconds, and thousandths of a token a second. Answers of large models take minutes. */
+/* Upper ends of buckets: microseconds, and thousandths of a token a second. Answers of large models take
+ * minutes. */
 enum { DURATION_ENDS = 16, TTFT_ENDS = 12, RATE_ENDS = 9, BUCKETS_MAX = DURATION_ENDS + 1 };
 extern const uint64_t request_duration_ends[DURATION_ENDS];
 extern const uint64_t request_ttft_ends[TTFT_ENDS];

@@ -2,8 +2,8 @@
 #include "proto/request_metrics_impl.h"
 
 static const char *const status_words[STATUS_COUNT] = {"success", "error", "rejected"};
-static const char *const type_words[TYPE_COUNT] = {"provider_error", "timeout", "client_canceled", "backpressure",
-                                                   "worker_lost"};
+static const char *const type_words[TYPE_COUNT] = {"provider_error", "timeout", "client_canceled",
+                                                   "backpressure", "worker_lost"};
 
 static uint64_t
 get(const atomic_uint_fast64_t *counter)
@@ -23,7 +23,8 @@ sum_series(const request_metrics_t *metrics, unsigned pair, size_t offset)
 {
     uint64_t sum = 0;
     for (unsigned i = 0; i < metrics->n_cells; i++) {
-        const char *series = (const char *)atomic_load_explicit(&metrics->cells[i]->series[pair], memory_order_acquire);
+        const char *series =
+            (const char *)atomic_load_explicit(&metrics->cells[i]->series[pair], memory_order_acquire);
         if (series != NULL) {
             sum += get((const atomic_uint_fast64_t *)(const void *)(series + offset));
         }
@@ -47,7 +48,8 @@ sum_cost(const request_metrics_t *metrics, unsigned pair)
 {
     double sum = 0;
     for (unsigned i = 0; i < metrics->n_cells; i++) {
-        const struct series *series = atomic_load_explicit(&metrics->cells[i]->series[pair], memory_order_acquire);
+        const struct series *series =
+            atomic_load_explicit(&metrics->cells[i]->series[pair], memory_order_acquire);
         uint64_t bits = series != NULL ? get(&series->cost) : 0;
         double cost;
         memcpy(&cost, &bits, sizeof cost);
@@ -182,7 +184,8 @@ write_provider_errors(const struct page *page, unsigned pair, unsigned n_pairs)
         size_t offset = offsetof(struct series, errors) + type * sizeof(atomic_uint_fast64_t);
         uint64_t sum = 0;
         for (unsigned i = pair; i < n_pairs; i++) {
-            sum += request_name_is(&metrics->pairs[i].provider, provider) ? sum_series(metrics, i, offset) : 0;
+            sum +=
+                request_name_is(&metrics->pairs[i].provider, provider) ? sum_series(metrics, i, offset) : 0;
         }
         write_count(page, (struct dyn_slice[]){provider, dyn_slice_str(type_words[type])}, sum);
     }

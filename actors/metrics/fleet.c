@@ -35,7 +35,8 @@ count_event(struct fleet *fleet, const struct subscriber_event *event)
         request_cell_count(fleet->requests, &event->record);
         uint64_t missed = atomic_load_explicit(&fleet->missed, memory_order_relaxed);
         atomic_store_explicit(&fleet->missed, missed + event->missed, memory_order_relaxed);
-    } else if (dyn_slice_is(event->topic, EVENT_NODE_COUNTERS) && node_report_decode(event->map, &report) == 0) {
+    } else if (dyn_slice_is(event->topic, EVENT_NODE_COUNTERS) &&
+               node_report_decode(event->map, &report) == 0) {
         nodes_heard(fleet->nodes, &report, dyn_mono_us(&dyn_clock_system));
     }
 }
@@ -51,7 +52,8 @@ run(void *arg)
         if (result > 0) {
             count_event(fleet, &event);
         } else if (result < 0) {
-            dyn_log(DYN_LOG_WARN, "metrics.replay", "what is missed stays uncounted", DYN_LOG_STR("reason", err.text));
+            dyn_log(DYN_LOG_WARN, "metrics.replay", "what is missed stays uncounted",
+                    DYN_LOG_STR("reason", err.text));
         }
     }
     return NULL;

@@ -1,6 +1,6 @@
-/* What the role `metrics` hears of a whole fleet: a thread that subscribes to the events of all routers, counts
- * requests from them and passes on what processes tell of themselves. It blocks where it likes (names, asking again);
- * nobody waits for it. */
+/* What the role `metrics` hears of a whole fleet: a thread that subscribes to the events of all routers,
+ * counts requests from them and passes on what processes tell of themselves. It blocks where it likes
+ * (names, asking again); nobody waits for it. */
 #pragma once
 
 #include "actors/metrics/nodes.h"

@@ -1,11 +1,14 @@
-/* The metrics actor: answers REQUESTs of the surface `metrics` with everything that proto/metrics.def lists, in
- * Prometheus' text format. It counts nothing itself: requests are counted where they end (proto/request_metrics.h),
- * processes tell their numbers (gateway.node.counters), and what this process has is read when somebody asks.
+/* The metrics actor: answers REQUESTs of the surface `metrics` with everything that proto/metrics.def
+ * lists, in Prometheus' text format. It counts nothing itself: requests are counted where they end
+ * (proto/request_metrics.h), processes tell their numbers (gateway.node.counters), and what this process
+ * has is read when somebody asks.
  *
- * Beside a router it shows that router's requests, this process, and those that are connected to it. Alone (role
- * `metrics`) it subscribes to the events of all routers and counts requests from them: a fleet on one page.
+ * Beside a router it shows that router's requests, this process, and those that are connected to it. Alone
+ * (role `metrics`) it subscribes to the events of all routers and counts requests from them: a fleet on
+ * one page.
  *
- * Who asks was admitted by the router. One per process; any loop but a cell's: a page costs up to some milliseconds. */
+ * Who asks was admitted by the router. One per process; any loop but a cell's: a page costs up to some
+ * milliseconds. */
 #pragma once
 
 #include "bus/publisher.h"
@@ -14,8 +17,9 @@
 
 struct metrics_options {
     struct bus_process *process; /* outlives it */
-    request_metrics_t  *requests; /* what this process's routers count into, outlives it; NULL: it makes its own and
-                                     counts what it hears from `routers` */
+    /* What this process's routers count into, outlives it; NULL: it makes its own and counts what it hears
+     * from `routers`. */
+    request_metrics_t  *requests;
     const struct node_source *sources; /* who knows numbers of this process; copied */
     size_t n_sources;
     const char *version; /* of the program; borrowed */

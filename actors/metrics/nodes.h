@@ -1,6 +1,6 @@
-/* What other processes have told of themselves: their last numbers, added up. A counter never goes back: when a
- * process is gone its counts stay, its gauges do not; when there are too many processes, the one silent for longest
- * is folded into a sum. Any thread. */
+/* What other processes have told of themselves: their last numbers, added up. A counter never goes back:
+ * when a process is gone its counts stay, its gauges do not; when there are too many processes, the one
+ * silent for longest is folded into a sum. Any thread. */
 #pragma once
 
 #include "proto/node_event.h"
@@ -22,4 +22,5 @@ struct nodes_view {
     unsigned other_configs; /* different hashes among them that are not `own_config` */
 };
 /* Adds their numbers to `values`. */
-struct nodes_view nodes_sum(nodes_t *nodes, struct dyn_slice own_config, uint64_t now_us, struct node_values *values);
+struct nodes_view nodes_sum(nodes_t *nodes, struct dyn_slice own_config, uint64_t now_us,
+                            struct node_values *values);

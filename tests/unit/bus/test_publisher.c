@@ -1,5 +1,5 @@
-/* The publisher between an actor that tells and libzmq's own SUB sockets: what arrives, how it is numbered, what can
- * be had again, and that a subscriber who does not read costs nobody anything. */
+/* The publisher between an actor that tells and libzmq's own SUB sockets: what arrives, how it is numbered,
+ * what can be had again, and that a subscriber who does not read costs nobody anything. */
 #include "bus/publisher.h"
 
 #include "core/rand.h"
@@ -318,7 +318,8 @@ count_maps(struct dyn_slice maps, uint64_t *first, uint64_t *last)
         const uint8_t *start = cursor.next;
         struct event_record record;
         mp_skip(&cursor);
-        assert_int_equal(event_decode(dyn_slice((const char *)start, (size_t)(cursor.next - start)), &record), 0);
+        assert_int_equal(event_decode(dyn_slice((const char *)start, (size_t)(cursor.next - start)), &record),
+                         0);
         *first = n == 0 ? record.sequence : *first;
         *last = record.sequence;
     }
@@ -341,9 +342,9 @@ what_was_told_can_be_had_again(void **state)
     } cases[] = {
         {0, NULL, NULL, 5, 1},
         {4, NULL, NULL, 2, 4},
-        {6, NULL, NULL, 0, 0},   /* nothing new */
+        {6, NULL, NULL, 0, 0}, /* nothing new */
         {1, "b", NULL, 2, 4},
-        {7, NULL, NULL, 5, 1},   /* not given out yet: of another life */
+        {7, NULL, NULL, 5, 1},    /* not given out yet: of another life */
         {4, NULL, "other", 5, 1}, /* counted by another process */
         {4, NULL, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 2, 4},
     };
@@ -432,7 +433,8 @@ hooks_get_the_events_of_requests(void **state)
     stage_free(stage);
 }
 
-/* 50,000 events pass one that sleeps: the other gets every one, and the sleeper's share of memory is its queue. */
+/* 50,000 events pass one that sleeps: the other gets every one, and the sleeper's share of memory is its
+ * queue. */
 static void
 one_that_does_not_read_costs_nobody_anything(void **state)
 {
@@ -485,7 +487,8 @@ subscribe_with(const struct stage *stage, const struct keys *keys, const char *n
     char file[64];
     struct dyn_err err;
     (void)snprintf(file, sizeof file, "%s.key", name);
-    const struct bus_security_options options = {.cert = keys_path(keys, file), .servers = &server, .n_servers = 1};
+    const struct bus_security_options options = {
+        .cert = keys_path(keys, file), .servers = &server, .n_servers = 1};
     bus_security_t *own = bus_security_new(&options, &err);
     assert_non_null(own);
     const int wait_ms = RECEIVE_MS;
@@ -526,7 +529,8 @@ last_heard(void *socket, uint64_t before)
     return before;
 }
 
-/* A client's key hears nothing, nor does who speaks in the clear; a subscriber's does until it is taken away. */
+/* A client's key hears nothing, nor does who speaks in the clear; a subscriber's does until it is taken away.
+ */
 static void
 only_keys_that_may_listen_hear_anything(void **state)
 {

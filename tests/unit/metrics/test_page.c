@@ -1,5 +1,6 @@
-/* The page of GET /metrics, read by a strict parser of the text format: every line is what the format allows, every
- * family is whole and told once, histograms add up; and what other processes tell is added the right way. */
+/* The page of GET /metrics, read by a strict parser of the text format: every line is what the format allows,
+ * every family is whole and told once, histograms add up; and what other processes tell is added the right
+ * way. */
 #include "actors/metrics/nodes.h"
 #include "actors/metrics/page.h"
 
@@ -280,7 +281,8 @@ static void
 a_report_comes_back_as_it_was(void **state)
 {
     (void)state;
-    struct node_report report = {.origin = dyn_slice_str(node_a), .config = DYN_SLICE("cafe"), .version = DYN_SLICE("1.2")};
+    struct node_report report = {
+        .origin = dyn_slice_str(node_a), .config = DYN_SLICE("cafe"), .version = DYN_SLICE("1.2")};
     for (size_t i = 0; i < NODE_VALUES; i++) {
         report.values.values[i] = i % 3 == 0 ? 0 : UINT64_MAX - i;
     }
@@ -292,13 +294,18 @@ a_report_comes_back_as_it_was(void **state)
     assert_memory_equal(&again.values, &report.values, sizeof report.values);
     dyn_block_unref(&map);
     /* Of a later version, and of nobody. */
-    assert_int_equal(node_report_decode(DYN_SLICE("\x83\xa6origin\xd9\x20"
-                                                  "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\xa1x\x91\x01\xa6values\x82\xa3new\x05"
-                                                  "\xaf" "heartbeats_lost\x07"),
-                                        &again),
-                     0);
+    assert_int_equal(
+        node_report_decode(DYN_SLICE("\x83\xa6origin\xd9\x20"
+                                     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\xa1x\x91\x01\xa6values\x82\xa3new\x05"
+                                     "\xaf"
+                                     "heartbeats_lost\x07"),
+                           &again),
+        0);
     assert_int_equal(again.values.values[NODE_heartbeats_lost], 7);
-    assert_int_equal(node_report_decode(DYN_SLICE("\x81\xa6origin\xa1" "a"), &again), -1);
+    assert_int_equal(node_report_decode(DYN_SLICE("\x81\xa6origin\xa1"
+                                                  "a"),
+                                        &again),
+                     -1);
     assert_int_equal(node_report_decode(DYN_SLICE("\x80"), &again), -1);
     assert_int_equal(node_report_decode(DYN_SLICE("\x01"), &again), -1);
     assert_int_equal(node_report_decode(dyn_slice(NULL, 0), &again), -1);

@@ -1,5 +1,5 @@
-/* The publisher's members behind the map of whoever made the event: its bytes stay as they were, its own claims to
- * be numbered do not, and what is no map is refused. */
+/* The publisher's members behind the map of whoever made the event: its bytes stay as they were, its own
+ * claims to be numbered do not, and what is no map is refused. */
 #include "proto/event.h"
 #include "proto/mp.h"
 
@@ -61,15 +61,26 @@ static void
 what_it_said_of_its_own_number_is_gone(void **state)
 {
     (void)state;
-    struct dyn_slice map = DYN_SLICE("\x84\xa1" "a\x01\xa8" "sequence\x92\x07\x08\xa4" "node\xa4" "liar"
-                                     "\xa1" "b\x81\xa4" "node\x03");
+    struct dyn_slice map = DYN_SLICE("\x84\xa1"
+                                     "a\x01\xa8"
+                                     "sequence\x92\x07\x08\xa4"
+                                     "node\xa4"
+                                     "liar"
+                                     "\xa1"
+                                     "b\x81\xa4"
+                                     "node\x03");
     dyn_block_t *body = NULL;
     (void)stamped(map, &body);
     struct mp_cursor cursor = mp_cursor(dyn_block_slice(body));
     struct mp_value value;
     assert_true(mp_next(&cursor, &value) && value.type == MP_MAP);
     assert_int_equal(value.number, 2 + 5);
-    assert_memory_equal(cursor.next, "\xa1" "a\x01\xa1" "b\x81\xa4" "node\x03", 12);
+    assert_memory_equal(cursor.next,
+                        "\xa1"
+                        "a\x01\xa1"
+                        "b\x81\xa4"
+                        "node\x03",
+                        12);
     dyn_block_unref(&body);
 }
 

@@ -1,5 +1,5 @@
-/* What is counted at the end of requests, read back from the page that it makes: series come from what is configured,
- * never from what clients write; cells add up; nothing is counted twice. */
+/* What is counted at the end of requests, read back from the page that it makes: series come from what is
+ * configured, never from what clients write; cells add up; nothing is counted twice. */
 #include "proto/request_metrics.h"
 
 #include "proto/env.h"
@@ -99,8 +99,9 @@ an_answer_is_counted_in_each_family(void **state)
         assert_true(shows(metrics, METRIC_DURATION, duration[i]));
     }
     /* An upper end belongs to its bucket. */
-    assert_true(shows(metrics, METRIC_TTFT,
-                      "gateway_time_to_first_token_seconds_bucket{provider=\"openai\",model=\"gpt-4o\",le=\"0.5\"} 2"));
+    assert_true(shows(
+        metrics, METRIC_TTFT,
+        "gateway_time_to_first_token_seconds_bucket{provider=\"openai\",model=\"gpt-4o\",le=\"0.5\"} 2"));
     assert_true(shows(metrics, METRIC_TOKEN_RATE,
                       "gateway_output_tokens_per_second_sum{provider=\"openai\",model=\"gpt-4o\"} 80"));
     assert_true(shows(metrics, METRIC_KEY_REQUESTS,
@@ -131,8 +132,8 @@ a_failure_is_told_from_a_refusal(void **state)
         const char *code;
         uint64_t attempts;
     } failures[] = {
-        {"upstream_error", 2},    {"upstream_timeout", 1}, {"client_closed", 1},  {"gateway_saturated", 1},
-        {"worker_lost", 1},       {"invalid_request", 0},  {"missing_api_key", 0}, {"from_a_later_version", 1},
+        {"upstream_error", 2}, {"upstream_timeout", 1}, {"client_closed", 1},   {"gateway_saturated", 1},
+        {"worker_lost", 1},    {"invalid_request", 0},  {"missing_api_key", 0}, {"from_a_later_version", 1},
     };
     for (size_t i = 0; i < DYN_ARRAY_LEN(failures); i++) {
         struct event_record record = failure(failures[i].code, failures[i].attempts);
@@ -146,7 +147,8 @@ a_failure_is_told_from_a_refusal(void **state)
                                         "backpressure\"} 1", "worker_lost\"} 1"};
     for (size_t i = 0; i < DYN_ARRAY_LEN(types); i++) {
         char line[128];
-        (void)snprintf(line, sizeof line, "gateway_provider_errors_total{provider=\"openai\",error_type=\"%s", types[i]);
+        (void)snprintf(line, sizeof line, "gateway_provider_errors_total{provider=\"openai\",error_type=\"%s",
+                       types[i]);
         assert_true(shows(metrics, METRIC_PROVIDER_ERRORS, line));
     }
     assert_true(shows(metrics, METRIC_ERRORS, "gateway_request_errors_total{code=\"missing_api_key\"} 1"));
@@ -178,13 +180,14 @@ a_hundred_thousand_invented_models_add_no_series(void **state)
         request_cell_count(request_metrics_cell(metrics, i % 2), &record);
     }
     assert_int_equal(lines_of_all(metrics), before);
-    assert_true(shows(metrics, METRIC_REQUESTS,
-                      "gateway_requests_total{provider=\"openai\",model=\"other\",status=\"success\"} 100001"));
+    assert_true(
+        shows(metrics, METRIC_REQUESTS,
+              "gateway_requests_total{provider=\"openai\",model=\"other\",status=\"success\"} 100001"));
     request_metrics_free(&metrics);
 }
 
-/* Even where everything is listed and the names are as long and as ill-chosen as can be, a page has a bound that the
- * answer to one request can hold, and every request is on it. */
+/* Even where everything is listed and the names are as long and as ill-chosen as can be, a page has a bound
+ * that the answer to one request can hold, and every request is on it. */
 static void
 too_many_of_anything_fold_into_other(void **state)
 {
