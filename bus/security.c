@@ -50,7 +50,7 @@ struct bus_security {
     atomic_uint_fast64_t generation;
     atomic_uint_fast64_t refused;
 
-    pthread_mutex_t lock;
+    pthread_mutex_t *lock;  /* of its own: who only asks takes it too */
     struct key_table table; /* under the lock */
 };
 
@@ -58,7 +58,7 @@ struct bus_security {
 
 static const char *const role_names[BUS_ROLE_COUNT] = {
     [BUS_ROLE_NONE] = "none",
-#define ROLE(name, word, about) [BUS_ROLE_##name] = word,
+#define ROLE(name, word, about) [BUS_ROLE_##name] = (word),
 #include "bus/roles.def"
 #undef ROLE
 };
@@ -285,7 +285,8 @@ bus_security_t *
 bus_security_new(const struct bus_security_options *options, struct dyn_err *err)
 {
     bus_security_t *security = dyn_zalloc(sizeof *security);
-    (void)pthread_mutex_init(&security->lock, NULL);
+    security->lock = dyn_zalloc(sizeof *security->lock);
+    (void)pthread_mutex_init(security->lock, NULL);
     security->insecure = options->insecure;
     security->allowed = options->allowed != NULL ? dyn_strdup(options->allowed) : NULL;
     if (load_all(security, options, err) != 0) {
@@ -306,7 +307,8 @@ bus_security_free(bus_security_t **security_p)
     free_table(&security->table);
     free(security->servers);
     free(security->allowed);
-    (void)pthread_mutex_destroy(&security->lock);
+    (void)pthread_mutex_destroy(security->lock);
+    free(security->lock);
     free(security);
 }
 
@@ -318,10 +320,10 @@ bus_security_reload(bus_security_t *security, struct dyn_err *err)
         free_table(&table);
         return -1;
     }
-    (void)pthread_mutex_lock(&security->lock);
+    (void)pthread_mutex_lock(security->lock);
     struct key_table old = security->table;
     security->table = table;
-    (void)pthread_mutex_unlock(&security->lock);
+    (void)pthread_mutex_unlock(security->lock);
     free_table(&old);
     (void)atomic_fetch_add(&security->generation, 1);
     return 0;
@@ -365,13 +367,6 @@ bus_security_own_key(const bus_security_t *security)
     return security->own.public_key;
 }
 
-/* The lock is no part of what a reader may not change. */
-static pthread_mutex_t *
-lock_of(const bus_security_t *security)
-{
-    return (pthread_mutex_t *)(uintptr_t)&security->lock;
-}
-
 enum bus_role
 bus_security_allows(const bus_security_t *security, struct dyn_slice key, char *name, size_t name_size)
 {
@@ -379,7 +374,7 @@ bus_security_allows(const bus_security_t *security, struct dyn_slice key, char *
     if (name != NULL && name_size > 0) {
         name[0] = '\0';
     }
-    (void)pthread_mutex_lock(lock_of(security));
+    (void)pthread_mutex_lock(security->lock);
     const struct allowed_key *found = find_key(&security->table, key);
     if (found != NULL) {
         role = found->role;
@@ -387,7 +382,7 @@ bus_security_allows(const bus_security_t *security, struct dyn_slice key, char *
             (void)snprintf(name, name_size, "%s", found->name);
         }
     }
-    (void)pthread_mutex_unlock(lock_of(security));
+    (void)pthread_mutex_unlock(security->lock);
     return role;
 }
 
