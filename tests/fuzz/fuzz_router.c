@@ -62,6 +62,9 @@ static void
 keep_work(struct play *play, enum who who, struct env *env)
 {
     size_t at = play->n_work++ % REQUESTS_MAX;
+    if (play->work[at] != NULL && play->worker[at] == HERE) { /* a provider of this process always ends */
+        say(play->world, HERE, error_of(play->work[at], ERR_UPSTREAM_INVALID, 1));
+    }
     env_free(&play->work[at]);
     play->work[at] = env;
     play->worker[at] = who;
