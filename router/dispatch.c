@@ -210,6 +210,10 @@ void
 route_cancel_attempt(struct route_request *rq, enum err_code why, const char *reason)
 {
     struct router *router = rq->router;
+    if (rq->cancelled_for == ERR_UPSTREAM_TIMEOUT) {
+        rq->cancelled_for = why; /* the attempt is being ended; now no other one shall follow it */
+        return;
+    }
     if (rq->cancelled_for != ERR_NONE) {
         return;
     }

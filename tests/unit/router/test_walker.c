@@ -243,6 +243,58 @@ an_attempt_that_ran_out_of_time_says_so(void **state)
     world_free(world);
 }
 
+/* While an attempt that took too long is being ended, its CANCEL not answered yet. */
+static struct world *
+with_a_late_attempt(struct env_id *id, struct env **late)
+{
+    struct world *world = with_targets(2);
+    *id = ask(world, OWNER, CHAT);
+    *late = hear(world, HERE, ENV_REQUEST);
+    pass_ms(world, TIMEOUT_MS / 2);
+    hear_and_drop(world, HERE, ENV_CANCEL);
+    return world;
+}
+
+/* The provider answers its CANCEL, and nobody else is asked. */
+static void
+nobody_else_is_asked(struct world *world, struct env **late_p)
+{
+    say(world, HERE, error_of(*late_p, ERR_CLIENT_CLOSED, 1));
+    env_free(late_p);
+    hear_nothing(world, A);
+    assert_int_equal(world->impl->requests.n, 0);
+}
+
+static void
+a_late_attempt_is_not_followed_when_the_client_leaves(void **state)
+{
+    (void)state;
+    struct env_id id;
+    struct env *late;
+    struct world *world = with_a_late_attempt(&id, &late);
+    struct env *cancel = env_new(ENV_CANCEL);
+    cancel->id = id;
+    say(world, OWNER, cancel);
+    nobody_else_is_asked(world, &late);
+    struct env *end = hear_error(world, OWNER, ERR_CLIENT_CLOSED);
+    assert_int_equal(end->outcome, ENV_OUTCOME_CANCELLED);
+    assert_int_equal(end->upstream_calls, 1);
+    env_free(&end);
+    world_free(world);
+}
+
+static void
+a_late_attempt_is_not_followed_when_the_owner_is_lost(void **state)
+{
+    (void)state;
+    struct env_id id;
+    struct env *late;
+    struct world *world = with_a_late_attempt(&id, &late);
+    goodbye(world, OWNER, "lost");
+    nobody_else_is_asked(world, &late);
+    world_free(world);
+}
+
 static void
 no_attempt_has_less_than_a_second(void **state)
 {
@@ -353,6 +405,8 @@ main(void)
         cmocka_unit_test(single_stays_with_its_target),
         cmocka_unit_test(an_attempt_has_its_share_of_the_time),
         cmocka_unit_test(an_attempt_that_ran_out_of_time_says_so),
+        cmocka_unit_test(a_late_attempt_is_not_followed_when_the_client_leaves),
+        cmocka_unit_test(a_late_attempt_is_not_followed_when_the_owner_is_lost),
         cmocka_unit_test(no_attempt_has_less_than_a_second),
         cmocka_unit_test(a_begun_stream_has_all_the_time),
         cmocka_unit_test(a_target_may_be_served_here_and_elsewhere),
