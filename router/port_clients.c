@@ -198,6 +198,16 @@ is_within(const struct ports_client *client, const struct budget *budget, size_t
     return is_idle || (client->n_requests < budget->requests && client->bytes + bytes <= budget->bytes);
 }
 
+static void
+tell_to_go(struct ports *ports, bus_addr_t peer, const char *reason)
+{
+    struct env *goodbye = env_new(ENV_GOODBYE);
+    goodbye->reason = dyn_slice_str(reason);
+    if (bus_send(ports->me, peer, &goodbye, NULL) != 0) {
+        env_free(&goodbye); /* it is gone already */
+    }
+}
+
 /* Who goes on as if no budget had been told, is told to go: at twice the budget. */
 static void
 refuse_for_budget(struct ports_client *client, const struct budget *budget, const struct env *request)
@@ -210,11 +220,7 @@ refuse_for_budget(struct ports_client *client, const struct budget *budget, cons
         refuse(ports, client->addr, request, ERR_SATURATED, NULL);
         return;
     }
-    struct env *goodbye = env_new(ENV_GOODBYE);
-    goodbye->reason = DYN_SLICE("limit");
-    if (bus_send(ports->me, client->addr, &goodbye, NULL) != 0) {
-        env_free(&goodbye);
-    }
+    tell_to_go(ports, client->addr, "limit");
 }
 
 /* ---- REQUEST ---- */
@@ -360,6 +366,8 @@ on_client(void *self, struct bus_peer *peer, struct env **env_p)
         take_about(client, env_p);
     } else if (env->kind == ENV_EVENT && peer->role == BUS_ROLE_EDGE) {
         ports_publish(ports, peer->addr, env_p);
+    } else if (env->kind == ENV_EVENT) {
+        tell_to_go(ports, peer->addr, "role");
     } else if (env->kind == ENV_GOODBYE && !dyn_slice_is(env->reason, "drain")) {
         client_gone(client, peer, env_p);
     }

@@ -354,6 +354,7 @@ events_of_edges_and_workers_are_published(void **state)
     hub = hub_new(BUS_ROLE_CLIENT, NULL);
     client_says(hub, 0, about(ENV_EVENT, 0));
     extra_has_nothing(&hub->publisher);
+    assert_slice_is(client_gets(hub, 0, ENV_GOODBYE)->reason, "role");
     hub_free(hub);
 }
 
