@@ -20,6 +20,7 @@ struct bus_endpoint {
  * is wrong. */
 int bus_endpoint_parse(struct dyn_slice text, struct bus_endpoint *endpoint, struct dyn_err *err);
 /* The text of a part of the bus whose base is `base`. */
-void bus_endpoint_text(const struct bus_endpoint *base, enum bus_endpoint_part part, char out[BUS_ENDPOINT_MAX]);
+void bus_endpoint_text(const struct bus_endpoint *base, enum bus_endpoint_part part,
+                       char out[BUS_ENDPOINT_MAX]);
 /* ipc, 127.0.0.0/8, ::1, localhost: plain text does not leave this host. */
 bool bus_endpoint_is_local(const struct bus_endpoint *endpoint);

@@ -41,6 +41,10 @@ struct key_table {
     size_t cap;
 };
 
+struct key_lock {
+    pthread_mutex_t mutex;
+};
+
 struct bus_security {
     struct bus_cert own; /* public_key "" without CURVE */
     char (*servers)[BUS_KEY_TEXT];
@@ -50,7 +54,7 @@ struct bus_security {
     atomic_uint_fast64_t generation;
     atomic_uint_fast64_t refused;
 
-    pthread_mutex_t *lock;  /* of its own: who only asks takes it too */
+    struct key_lock *lock;  /* of its own: who only asks takes it too */
     struct key_table table; /* under the lock */
 };
 
@@ -285,8 +289,8 @@ bus_security_t *
 bus_security_new(const struct bus_security_options *options, struct dyn_err *err)
 {
     bus_security_t *security = dyn_zalloc(sizeof *security);
-    security->lock = dyn_zalloc(sizeof *security->lock);
-    (void)pthread_mutex_init(security->lock, NULL);
+    security->lock = dyn_zalloc(sizeof(struct key_lock));
+    (void)pthread_mutex_init(&security->lock->mutex, NULL);
     security->insecure = options->insecure;
     security->allowed = options->allowed != NULL ? dyn_strdup(options->allowed) : NULL;
     if (load_all(security, options, err) != 0) {
@@ -307,7 +311,7 @@ bus_security_free(bus_security_t **security_p)
     free_table(&security->table);
     free(security->servers);
     free(security->allowed);
-    (void)pthread_mutex_destroy(security->lock);
+    (void)pthread_mutex_destroy(&security->lock->mutex);
     free(security->lock);
     free(security);
 }
@@ -320,10 +324,10 @@ bus_security_reload(bus_security_t *security, struct dyn_err *err)
         free_table(&table);
         return -1;
     }
-    (void)pthread_mutex_lock(security->lock);
+    (void)pthread_mutex_lock(&security->lock->mutex);
     struct key_table old = security->table;
     security->table = table;
-    (void)pthread_mutex_unlock(security->lock);
+    (void)pthread_mutex_unlock(&security->lock->mutex);
     free_table(&old);
     (void)atomic_fetch_add(&security->generation, 1);
     return 0;
@@ -374,7 +378,7 @@ bus_security_allows(const bus_security_t *security, struct dyn_slice key, char *
     if (name != NULL && name_size > 0) {
         name[0] = '\0';
     }
-    (void)pthread_mutex_lock(security->lock);
+    (void)pthread_mutex_lock(&security->lock->mutex);
     const struct allowed_key *found = find_key(&security->table, key);
     if (found != NULL) {
         role = found->role;
@@ -382,7 +386,7 @@ bus_security_allows(const bus_security_t *security, struct dyn_slice key, char *
             (void)snprintf(name, name_size, "%s", found->name);
         }
     }
-    (void)pthread_mutex_unlock(security->lock);
+    (void)pthread_mutex_unlock(&security->lock->mutex);
     return role;
 }
 

@@ -139,8 +139,8 @@ static const struct config_key edge_keys[] = {
      .type = CONFIG_STRING_LIST,
      .offset = offsetof(struct edge_config, cors_origins),
      .help = "Origins of web pages that may use the gateway from a browser, letter for letter "
-             "(https://chat.example). None by default; without this key the variable CORS_ORIGINS is read, a list "
-             "with commas."},
+             "(https://chat.example). None by default; without this key the variable CORS_ORIGINS is read, a "
+             "list with commas."},
     {.name = NULL},
 };
 

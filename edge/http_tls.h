@@ -14,7 +14,7 @@ typedef struct http_tls http_tls_t;
 struct http_tls_options {
     const char *cert;      /* PEM: the certificate, then those between it and its root */
     const char *key;       /* PEM, not encrypted */
-    const char *client_ca; /* PEM: whoever connects needs a certificate of one of these; NULL: nobody is asked */
+    const char *client_ca; /* PEM: who connects needs a certificate of one of these; NULL: nobody is asked */
     bool only_1_3;         /* else 1.2 is taken too */
 };
 
@@ -24,8 +24,8 @@ http_tls_t *http_tls_new(const struct http_tls_options *options, struct dyn_err 
 void http_tls_free(http_tls_t **tls_p); /* connections may go on */
 /* New connections get what the files hold now; -1 with err, and they get what they got before. */
 int http_tls_reload(http_tls_t *tls, struct dyn_err *err);
-/* Looks whether a file has changed since they were last read, and reads them again then: what came of it is in
- * the log. Warns once a day when the certificate is about to end. A few stat(2). */
+/* Looks whether a file has changed since they were last read, and reads them again then: what came of it is
+ * in the log. Warns once a day when the certificate is about to end. A few stat(2). */
 void http_tls_tick(http_tls_t *tls);
 /* Whole days until the certificate ends; negative when it has. */
 int http_tls_days_left(http_tls_t *tls);
@@ -43,8 +43,8 @@ enum http_tls_event {
 /* `fd` is borrowed, for writing. */
 struct http_tls_conn *http_tls_accept(http_tls_t *tls, int fd);
 void http_tls_conn_free(struct http_tls_conn **conn_p);
-/* Bytes that were received; borrowed until the event MORE, END, or the end of this callback, whatever is left is
- * kept then. */
+/* Bytes that were received; borrowed until http_tls_conn_next() says something else than OPENED or BYTES:
+ * what is not used by then is kept. */
 void http_tls_conn_feed(struct http_tls_conn *conn, struct dyn_slice wire);
 /* *plain is good until the next call for any connection of the thread. */
 enum http_tls_event http_tls_conn_next(struct http_tls_conn *conn, struct dyn_slice *plain);
