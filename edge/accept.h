@@ -28,8 +28,9 @@ struct edge_acceptor {
 
 void edge_acceptor_start(struct edge_acceptor *acceptor, struct edge_group *group, unsigned cell,
                          bus_loop_t *loop, http_server_t *server, size_t connections_max);
-/* New connections go to a process that shares the port, where there is one. Takes what is queued or still on its way
- * here, and closes the sockets after EDGE_LEAVE_MS. Connections may still be handed over by other cells. */
+/* New connections go to a process that shares the port, where there is one. Takes what is queued or still
+ * on its way here, and closes the sockets after EDGE_LEAVE_MS. Connections may still be handed over by
+ * other cells. */
 enum { EDGE_LEAVE_MS = 100 }; /* a handshake that began before takes a round trip to end */
 void edge_acceptor_drain(struct edge_acceptor *acceptor);
 void edge_acceptor_stop(struct edge_acceptor *acceptor);

@@ -12,7 +12,7 @@ struct edge_options {
     struct edge_group        *group; /* outlives the bus: handed-over connections are closed with it */
     unsigned                  cell;  /* which of the group's cells, from 0 */
     bool                      dev;   /* refuse what a web page could send: foreign Host or Origin */
-    bool                      probes_only; /* nothing below /v1: for a process that is no edge and is only looked at */
+    bool                      probes_only; /* nothing below /v1: the process is no edge of the gateway */
 };
 
 /* Copies the options. Give both to bus_add_actor(). */

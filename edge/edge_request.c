@@ -99,7 +99,8 @@ answer_here(struct edge_request *rq, const struct http_request *request, const s
         return true;
     }
     if (rq->edge->options.probes_only && match->is_api) {
-        edge_answer_error(rq, ERR_NOT_FOUND, DYN_SLICE("this process is no edge: it answers probes and metrics only"));
+        edge_answer_error(rq, ERR_NOT_FOUND,
+                          DYN_SLICE("this process is no edge: it answers probes and metrics only"));
         return true;
     }
     if (match->refuse != ERR_NONE && !match->is_api) {

@@ -22,9 +22,9 @@ struct listeners {
 int  listen_open(struct dyn_slice address, unsigned n_cells, bool share, struct listeners *listeners,
                  struct dyn_err *err);
 void listen_close(struct listeners *listeners);
-/* For a handover: new connections go to the process that shares the port and came after this one, which has
- * `n_cells` sockets in the group; when there is none nothing changes. A closed listener's queue is lost with it, so
- * a process that leaves first stops getting more. */
+/* For a handover: new connections go to the process that shares the port and came after this one, which
+ * has `n_cells` sockets in the group; when there is none nothing changes. A closed listener's queue is
+ * lost with it, so a process that leaves first stops getting more. */
 void listen_steer_away(int fd, unsigned n_cells);
 
 /* "http://127.0.0.1:8080" of a listener's text: what a client on this machine types, so loopback stands for

@@ -9,17 +9,20 @@ static const struct config_key curve_keys[] = {
     {.name = "cert",
      .type = CONFIG_STRING,
      .offset = offsetof(struct gateway_curve_config, cert),
-     .help = "Certificate of this process (`dynabus keys new` makes one): the public file, with NAME_secret beside "
+     .help = "Certificate of this process (`dynabus keys new` makes one): the public file, with NAME_secret "
+             "beside "
              "it. All processes of a role share one."},
     {.name = "allowed",
      .type = CONFIG_STRING,
      .offset = offsetof(struct gateway_curve_config, allowed),
-     .help = "Folder of the public certificates that a router lets in, each with its role. Read again on SIGHUP."},
+     .help = "Folder of the public certificates that a router lets in, each with its role. Read again on "
+             "SIGHUP."},
     {.name = "servers",
      .type = CONFIG_STRING_LIST,
      .offset = offsetof(struct gateway_curve_config, servers),
-     .help = "Public keys of routers that are trusted: files, or the key itself (40 characters of Z85). Several "
-             "while keys are rotated."},
+     .help =
+         "Public keys of routers that are trusted: files, or the key itself (40 characters of Z85). Several "
+         "while keys are rotated."},
     {.name = NULL},
 };
 
@@ -34,7 +37,8 @@ static const struct config_key workers_keys[] = {
      .type = CONFIG_BOOL,
      .offset = offsetof(struct gateway_workers_config, accept),
      .default_text = "false",
-     .help = "Whether a worker may bring a target that `targets` does not name. It is asked only for models that no "
+     .help = "Whether a worker may bring a target that `targets` does not name. It is asked only for models "
+             "that no "
              "configured target serves."},
     {.name = "wait",
      .type = CONFIG_DURATION,
@@ -49,7 +53,8 @@ static const struct config_key workers_keys[] = {
      .default_text = "10s",
      .min = 0,
      .max = 600.0 * 1000,
-     .help = "How long a provider goes on with a call whose router was lost, so that another router can take it over."},
+     .help = "How long a provider goes on with a call whose router was lost, so that another router can take "
+             "it over."},
     {.name = "orphan_memory",
      .type = CONFIG_SIZE,
      .offset = offsetof(struct gateway_workers_config, orphan_memory),
@@ -76,19 +81,22 @@ static const struct config_key bus_keys[] = {
     {.name = "listen",
      .type = CONFIG_STRING,
      .offset = offsetof(struct gateway_bus_config, listen),
-     .help = "Where a router's bus is: `tcp://HOST:PORT` takes clients at PORT, workers at PORT+1 and publishes events "
+     .help = "Where a router's bus is: `tcp://HOST:PORT` takes clients at PORT, workers at PORT+1 and "
+             "publishes events "
              "at PORT+2; `ipc:///path` does the same with files. Not set: the bus stays inside the process."},
     {.name = "routers",
      .type = CONFIG_STRING_LIST,
      .offset = offsetof(struct gateway_bus_config, routers),
-     .help = "What routers listen on, for processes without one. A name that stands for several addresses means "
-             "several routers; it is looked up again every few seconds."},
+     .help =
+         "What routers listen on, for processes without one. A name that stands for several addresses means "
+         "several routers; it is looked up again every few seconds."},
     {.name = "insecure",
      .type = CONFIG_BOOL,
      .offset = offsetof(struct gateway_bus_config, insecure),
      .default_text = "false",
-     .help = "Lets the bus leave this host without encryption or keys. Everybody who reaches it may be a worker "
-             "then. Warns at every start."},
+     .help =
+         "Lets the bus leave this host without encryption or keys. Everybody who reaches it may be a worker "
+         "then. Warns at every start."},
     {.name = "curve",
      .type = CONFIG_SECTION,
      .offset = offsetof(struct gateway_bus_config, curve),
@@ -132,8 +140,9 @@ gateway_bus_check(struct gateway_bus_config *bus, struct config_problems *proble
     }
     bool has_curve = bus->curve.cert.len > 0;
     if (!has_curve && (bus->curve.allowed.len > 0 || bus->curve.servers.n > 0)) {
-        config_problem_add(problems, bus->mark, false,
-                           "'bus.curve' needs 'cert': without a certificate of its own a process can't use keys; "
-                           "`dynabus keys new` makes one");
+        config_problem_add(
+            problems, bus->mark, false,
+            "'bus.curve' needs 'cert': without a certificate of its own a process can't use keys; "
+            "`dynabus keys new` makes one");
     }
 }

@@ -12,7 +12,8 @@ void gateway_warn(const config_t *config);
  * Does nothing without HTTP. */
 int gateway_open_edges(dynabus_t *gateway, struct dyn_err *err);
 void gateway_close_edges(dynabus_t *gateway);
-/* Adds the loops and actors of all cells to the bus, and the ports between what they drain before and after. */
+/* Adds the loops and actors of all cells to the bus, and the ports between what they drain before and
+ * after. */
 int gateway_add_cells(dynabus_t *gateway, struct dyn_err *err);
 
 /* What the roles of the process come to. */

@@ -53,8 +53,8 @@ load_config(dynabus_t *gateway, struct dyn_buf *why)
     return 0;
 }
 
-/* One where there is neither HTTP to take in nor upstreams to call: routing is little work, and one loop saves
- * the way between two. */
+/* One where there is neither HTTP to take in nor upstreams to call: routing is little work, and one loop
+ * saves the way between two. */
 static unsigned
 count_cells(const dynabus_t *gateway, const struct gateway_config *config)
 {
@@ -176,8 +176,8 @@ add_common(dynabus_t *gateway, const struct gateway_config *config)
     }
 }
 
-/* What is added first is drained and stopped last: housekeeping, hooks, publisher, then of all cells providers and
- * routers, the ports, and those who ask: owners, callers, edges. */
+/* What is added first is drained and stopped last: housekeeping, hooks, publisher, then of all cells
+ * providers and routers, the ports, and those who ask: owners, callers, edges. */
 static int
 build(dynabus_t *gateway, struct dyn_err *err)
 {

@@ -23,7 +23,7 @@
 struct gateway_cell {
     bus_loop_t *loop;
     struct route_target *targets; /* with the addresses of this cell's providers; those of others have none */
-    bus_addr_t router;            /* of this cell, or the owner actor that stands for routers elsewhere; 0: none */
+    bus_addr_t router;            /* of this cell, or the owner that stands for routers elsewhere; 0: none */
     bus_addr_t uplink;            /* who sends EVENTs to the routers: owner or worker; 0: nobody */
     caller_t *caller;             /* NULL: nobody to ask */
     struct owner_counters owner_counters;

@@ -85,7 +85,7 @@ read_mailboxes(const bus_t *bus, uint64_t *values)
         const char *kind;
         enum node_value value;
     } kinds[] = {
-        {"edge", NODE_queue_edge},           {"owner", NODE_queue_owner},   {"ports", NODE_queue_ports},
+        {"edge", NODE_queue_edge},           {"owner", NODE_queue_owner},       {"ports", NODE_queue_ports},
         {"router", NODE_queue_router},       {"provider", NODE_queue_provider}, {"worker", NODE_queue_worker},
         {"publisher", NODE_queue_publisher}, {"hooks", NODE_queue_hooks},
     };
@@ -98,8 +98,8 @@ static void
 read_roles(const struct bus_process *process, uint64_t *values)
 {
     static const enum node_value by_role[BUS_ROLE_COUNT] = {
-        [BUS_ROLE_CLIENT] = NODE_peers_client, [BUS_ROLE_EDGE] = NODE_peers_edge,
-        [BUS_ROLE_WORKER] = NODE_peers_worker, [BUS_ROLE_PLUGIN] = NODE_peers_plugin,
+        [BUS_ROLE_CLIENT] = NODE_peers_client,         [BUS_ROLE_EDGE] = NODE_peers_edge,
+        [BUS_ROLE_WORKER] = NODE_peers_worker,         [BUS_ROLE_PLUGIN] = NODE_peers_plugin,
         [BUS_ROLE_SUBSCRIBER] = NODE_peers_subscriber, [BUS_ROLE_ADMIN] = NODE_peers_admin,
         [BUS_ROLE_ROUTER] = NODE_peers_router,
     };

@@ -9,7 +9,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* The ports of a base endpoint, and how many other bases --dev tries: enough for what one person runs at once. */
+/* The ports of a base endpoint, and how many other bases --dev tries: enough for what one person runs at
+ * once. */
 enum { PORTS_OF_A_BASE = 3, DEV_BASE_TRIES = 100 };
 
 /* ---- --dev: fixed loopback ports, or the next free ones ---- */
@@ -74,7 +75,8 @@ listen_for_dev(struct gateway_network *network, struct dyn_err *err)
             return 0;
         }
     }
-    return dyn_err_set(err, DYN_E_FULL, "no three free ports in a row for the bus from %d on", BUS_PORT_DEFAULT);
+    return dyn_err_set(err, DYN_E_FULL, "no three free ports in a row for the bus from %d on",
+                       BUS_PORT_DEFAULT);
 }
 
 /* ---- what the roles need ---- */
@@ -103,10 +105,11 @@ plan_listening(struct gateway_network *network, const struct dynabus_options *op
     if (!is_whole) {
         char names[64];
         gateway_roles_text(roles, names, sizeof names);
-        return dyn_err_set(err, DYN_E_CONFIG,
-                           "a process that is only %s is reached over the bus alone; say where: `bus.listen` in the "
-                           "configuration, or --bus tcp://HOST:%d",
-                           names, BUS_PORT_DEFAULT);
+        return dyn_err_set(
+            err, DYN_E_CONFIG,
+            "a process that is only %s is reached over the bus alone; say where: `bus.listen` in the "
+            "configuration, or --bus tcp://HOST:%d",
+            names, BUS_PORT_DEFAULT);
     }
     return 0;
 }

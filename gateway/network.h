@@ -1,5 +1,5 @@
-/* The bus of a process towards others: where it listens or what it connects to, its keys, its name. Worked out of
- * options and configuration before anything runs; outlives the bus. */
+/* The bus of a process towards others: where it listens or what it connects to, its keys, its name. Worked
+ * out of options and configuration before anything runs; outlives the bus. */
 #pragma once
 
 #include "bus/links.h"

@@ -24,9 +24,10 @@ state_of(const struct probe *probe, bool is_health)
 {
     bool is_ready = !probe->options.joins || bus_process_peers(probe->options.process) > 0;
     struct env *end = env_new(ENV_END);
-    struct dyn_slice text = is_health  ? DYN_SLICE("{\"status\":\"ok\",\"providers\":[]}")
-                            : is_ready ? DYN_SLICE("{\"status\":\"ready\"}")
-                                       : DYN_SLICE("{\"status\":\"not_ready\",\"reason\":\"no router is connected\"}");
+    struct dyn_slice text =
+        is_health  ? DYN_SLICE("{\"status\":\"ok\",\"providers\":[]}")
+        : is_ready ? DYN_SLICE("{\"status\":\"ready\"}")
+                   : DYN_SLICE("{\"status\":\"not_ready\",\"reason\":\"no router is connected\"}");
     end->outcome = ENV_OUTCOME_OK;
     end->status = is_health || is_ready ? 200 : 503;
     end->body = dyn_block_copy(ENV_BODY_HEADROOM, text);

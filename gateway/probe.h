@@ -1,6 +1,6 @@
-/* The probe actor: what the small HTTP listener of a process asks that is no edge of the gateway. It answers readiness
- * and health itself, hands questions for the metrics to the router of the process, which admits them, and passes the
- * answer back. Everything else is not found there. One per cell. */
+/* The probe actor: what the small HTTP listener of a process asks that is no edge of the gateway. It
+ * answers readiness and health itself, hands questions for the metrics to the router of the process, which
+ * admits them, and passes the answer back. Everything else is not found there. One per cell. */
 #pragma once
 
 #include "bus/remote.h"

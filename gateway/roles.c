@@ -1,6 +1,5 @@
 #include "gateway/roles.h"
 
-
 #include <stdio.h>
 #include <string.h>
 
@@ -35,9 +34,10 @@ add_role(struct dyn_slice word, gateway_roles_t *roles, struct dyn_err *err)
             return 0;
         }
     }
-    return dyn_err_set(err, DYN_E_CONFIG,
-                       "--roles: '%.*s' is no role; there are edge, router, provider, plugin, metrics and ledger",
-                       (int)(word.len < 40 ? word.len : 40), word.data);
+    return dyn_err_set(
+        err, DYN_E_CONFIG,
+        "--roles: '%.*s' is no role; there are edge, router, provider, plugin, metrics and ledger",
+        (int)(word.len < 40 ? word.len : 40), word.data);
 }
 
 int
@@ -63,8 +63,8 @@ gateway_roles_parse(const char *text, gateway_roles_t *roles, struct dyn_err *er
     }
     char names[64];
     gateway_roles_text(*roles, names, sizeof names);
-    return dyn_err_set(err, DYN_E_CONFIG, "--roles: this version has nothing to do for a process that is only %s",
-                       names);
+    return dyn_err_set(err, DYN_E_CONFIG,
+                       "--roles: this version has nothing to do for a process that is only %s", names);
 }
 
 void

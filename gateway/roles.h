@@ -1,4 +1,5 @@
-/* The roles of a process (`--roles`): which parts of a gateway it hosts; the rest it joins over the bus. Pure. */
+/* The roles of a process (`--roles`): which parts of a gateway it hosts; the rest it joins over the bus.
+ * Pure. */
 #pragma once
 
 #include "core/err.h"

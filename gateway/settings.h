@@ -26,8 +26,8 @@ struct edge_cors;
 /* `*` is an origin that nobody has: a warning, and with GATEWAY_ENV=production -1. */
 int gateway_check_origins(const struct gateway_env *env, const struct edge_cors *cors, struct dyn_err *err);
 
-/* Who is let in. `listen` NULL: no HTTP, callers are this process; `bus` not NULL: clients of the bus come from
- * the network, there. -1 when the gateway would be open to the network without anybody having said so. *auth is a
- * word for people, static. */
+/* Who is let in. `listen` NULL: no HTTP, callers are this process; `bus` not NULL: clients of the bus come
+ * from the network, there. -1 when the gateway would be open to the network without anybody having said
+ * so. *auth is a word for people, static. */
 int gateway_choose_admission(const struct gateway_env *env, const char *listen, const char *bus,
                              struct admission *admission, const char **auth, struct dyn_err *err);

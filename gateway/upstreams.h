@@ -8,15 +8,16 @@
 typedef struct upstreams upstreams_t;
 
 struct upstreams_options {
-    bool dev;          /* puts the bundled mock in front and starts it, and takes the environment's in any case */
-    bool routes_only;  /* nothing is called from here: no credential is needed or read, the environment adds none */
+    bool dev;          /* starts the bundled mock and puts it in front; takes the environment's in any case */
+    bool routes_only;  /* nothing is called from here: no credential is read, the environment adds none */
     bool may_be_none;  /* workers may bring their own */
     const char *names; /* of those wanted, comma separated; NULL: all */
 };
 
 /* Targets of the configuration; without any there, one for each provider whose key is in the environment.
  * NULL with a sentence when there is no target at all. */
-upstreams_t *upstreams_new(const config_t *config, const struct upstreams_options *options, struct dyn_err *err);
+upstreams_t *upstreams_new(const config_t *config, const struct upstreams_options *options,
+                           struct dyn_err *err);
 /* After the bus is gone. NULL is accepted. */
 void upstreams_free(upstreams_t **upstreams_p);
 

@@ -47,8 +47,8 @@ struct dynabus_options {
     unsigned    port_tries;  /* with serve_http: how many next ports to try when one is in use */
     const char *roles;       /* "edge,router": parts of a gateway that this process hosts; NULL: all */
     const char *targets;     /* "a,b": those of the configured targets that this process calls; NULL: all */
-    const char *bus;         /* base endpoint of the bus, tcp://HOST:PORT or ipc:///path: where a router listens,
-                                else where one is; NULL: as the config says */
+    const char *bus;         /* base endpoint of the bus, tcp://HOST:PORT or ipc:///path: where a router
+                                listens, else where one is; NULL: as the config says */
 };
 #define DYNABUS_OPTIONS_INIT \
     {sizeof(struct dynabus_options), NULL, NULL, NULL, false, false, false, false, 0, 0, NULL, NULL, NULL}
@@ -153,7 +153,8 @@ DYNABUS_API const char *dynabus_url(const dynabus_t *gateway);
 DYNABUS_API bool dynabus_is_ready(const dynabus_t *gateway);
 /* Target names in order, comma separated. Borrowed. */
 DYNABUS_API const char *dynabus_targets(const dynabus_t *gateway);
-/* "tcp://127.0.0.1:7400" where the bus listens or what it connects to; "" when it does not leave the process. Borrowed. */
+/* "tcp://127.0.0.1:7400" where the bus listens or what it connects to; "" when it does not leave the
+ * process. Borrowed. */
 DYNABUS_API const char *dynabus_bus(const dynabus_t *gateway);
 /* "edge, router, provider, ...". Borrowed. */
 DYNABUS_API const char *dynabus_roles(const dynabus_t *gateway);

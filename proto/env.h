@@ -109,7 +109,7 @@ struct env {
     struct dyn_slice redeliver;   /* REQUEST: `always`, `unsent`, `never`; absent: the target's */
     bool             track;       /* owner -> router: tell by DISPATCHED which worker has it */
     bool             attach;      /* router -> worker: go on with the call of this id if you have it */
-    uint32_t         worker_attempt; /* DISPATCHED to the owner, REQUEST sent again by it: where `worker` has it */
+    uint32_t         worker_attempt; /* DISPATCHED to the owner, REQUEST sent again: where `worker` has it */
     uint32_t         worker_epoch;
     uint64_t         since;       /* REQUEST of the surface `events`: the first sequence number wanted */
 
@@ -158,7 +158,7 @@ struct env {
     struct dyn_slice node;        /* the process, 32 hex digits, random */
     struct dyn_slice role;        /* what the peer says it is; its key must allow it */
     struct dyn_slice config_hash;
-    uint32_t         requests;      /* REQUESTs in flight that it takes over this connection; 0: its default */
+    uint32_t         requests;      /* REQUESTs in flight that it takes here; 0: its default */
     uint64_t         request_bytes; /* ... and bytes of their bodies */
 
     /* EVENT */

@@ -21,7 +21,8 @@ enum {
 DYN_MUST_CHECK int env_encode(const struct env *env, struct dyn_buf *out, struct dyn_err *err);
 /* The same for a peer that speaks an earlier minor version (READY has told): what that did not know is left
  * out, an error that it did not know is INTERNAL. A surface that it did not know is DYN_E_INVALID. */
-DYN_MUST_CHECK int env_encode_for(const struct env *env, unsigned minor, struct dyn_buf *out, struct dyn_err *err);
+DYN_MUST_CHECK int env_encode_for(const struct env *env, unsigned minor, struct dyn_buf *out,
+                                  struct dyn_err *err);
 
 /* Makes an envelope without a body of a header that may come from anyone. 0 with *env_p; 1 when it is of
  * a kind that only a later minor version knows: to be counted and dropped; -1 with err (DYN_E_LIMIT,

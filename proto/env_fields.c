@@ -4,7 +4,7 @@
 #define FIXSTR 0xa0
 
 const struct env_field env_fields[ENV_N_FIELDS] = {
-#define FIELD(key, member, type, max, since)                                                                        \
+#define FIELD(key, member, type, max, since)                                                                 \
     {DYN_SLICE_INIT(key),                                                                                    \
      ENV_FIELD_##type,                                                                                       \
      offsetof(struct env, member),                                                                           \

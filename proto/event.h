@@ -40,8 +40,9 @@ enum {
     EVENT_MAX = 64 * 1024,        /* bytes of an event's map as it is published */
     EVENT_STAMPED_VALUES = 4096,  /* keys and values in it */
 };
-/* Makes *body_p of the map, as it is, with the stamp's members behind its own; those of the same names that it
- * had are gone. -1 with err (DYN_E_INVALID, DYN_E_LIMIT) when it is no sound map with text keys, or too large. */
+/* Makes *body_p of the map, as it is, with the stamp's members behind its own; those of the same names
+ * that it had are gone. -1 with err (DYN_E_INVALID, DYN_E_LIMIT) when it is no sound map with text keys,
+ * or too large. */
 DYN_MUST_CHECK int event_stamp(struct dyn_slice map, const struct event_stamp *stamp, dyn_block_t **body_p,
                                struct dyn_err *err);
 

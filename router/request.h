@@ -154,9 +154,9 @@ enum route_step route_ask_metrics(struct route_request *rq);
 int route_dispatch(struct route_request *rq, struct route_member *member, struct dyn_err *err);
 /* Nobody works on it any more. */
 void route_dispatch_is_over(struct route_request *rq);
-/* Ends the attempt in flight with CANCEL; its END comes later, and what the owner is told then is `why`. One that
- * is being ended for its time alone is followed by no other any more; else does nothing when it was cancelled
- * already. Nothing in flight: fails at once, and `rq` may be gone. */
+/* Ends the attempt in flight with CANCEL; its END comes later, and what the owner is told then is `why`.
+ * One that is being ended for its time alone is followed by no other any more; else does nothing when it
+ * was cancelled already. Nothing in flight: fails at once, and `rq` may be gone. */
 void route_cancel_attempt(struct route_request *rq, enum err_code why, const char *reason);
 /* The owner granted more. */
 void route_take_credit(struct route_request *rq, struct env **credit_p);

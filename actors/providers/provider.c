@@ -283,7 +283,8 @@ provider_drain(void *self, uint64_t deadline_us)
     uint64_t margin_ms = left_ms / 4 < DRAIN_MARGIN_MS ? left_ms / 4 : DRAIN_MARGIN_MS;
     provider->is_draining = true;
     bus_timer_arm(provider->loop, &provider->drain, left_ms - margin_ms);
-    provider_orphan_drop_all(provider); /* routers send nothing to a worker that drains, so nobody asks for them */
+    provider_orphan_drop_all(
+        provider); /* routers send nothing to a worker that drains, so nobody asks for them */
     provider_call_gone(provider);
 }
 

@@ -195,8 +195,7 @@ pass_on(struct worker *worker, const struct bus_peer *peer, struct env **env_p)
     const struct env *env = *env_p;
     const struct worker_call *call = find(worker, &env->id);
     if (call != NULL && call->peer == peer->user && call->attempt == env->attempt &&
-        call->epoch == env->epoch &&
-        bus_send_as(worker->me, peer->addr, call->provider, env_p, NULL) != 0) {
+        call->epoch == env->epoch && bus_send_as(worker->me, peer->addr, call->provider, env_p, NULL) != 0) {
         env_free(env_p);
     }
 }
@@ -342,8 +341,8 @@ worker_start(void *self, bus_actor_t *me, struct dyn_err *err)
     return worker->links != NULL ? 0 : -1;
 }
 
-/* Work comes over the links. What this process tells of itself goes to every router: each publishes it to those who
- * listen there. */
+/* Work comes over the links. What this process tells of itself goes to every router: each publishes it to
+ * those who listen there. */
 static void
 worker_receive(void *self, struct env **env_p)
 {

@@ -1,5 +1,5 @@
-/* Maps that anybody may publish: what the publisher makes of them is a sound map with its own numbers, a process's
- * report is read or refused, and as JSON they end up as one line. */
+/* Maps that anybody may publish: what the publisher makes of them is a sound map with its own numbers, a
+ * process's report is read or refused, and as JSON they end up as one line. */
 #include "proto/event.h"
 #include "proto/mp_json.h"
 #include "proto/node_event.h"
@@ -11,7 +11,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void
 check_stamped(struct dyn_slice map)
 {
-    const struct event_stamp stamp = {.topic = DYN_SLICE("a.b"), .node = DYN_SLICE("n"), .epoch = 1, .sequence = 7};
+    const struct event_stamp stamp = {
+        .topic = DYN_SLICE("a.b"), .node = DYN_SLICE("n"), .epoch = 1, .sequence = 7};
     dyn_block_t *body = NULL;
     struct event_record record;
     if (event_stamp(map, &stamp, &body, NULL) != 0) {

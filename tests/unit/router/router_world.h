@@ -1,5 +1,5 @@
-/* A router among owners and workers that the test plays, on one loop that the test turns and with a clock that
- * the test sets: what happens, happens in the order in which it is written down. */
+/* A router among owners and workers that the test plays, on one loop that the test turns and with a clock
+ * that the test sets: what happens, happens in the order in which it is written down. */
 #pragma once
 
 #include "bus/bus_impl.h"
