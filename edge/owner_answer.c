@@ -36,6 +36,7 @@ note_passed(struct owner_request *rq, struct env *chunk)
     if (chunk->sequence == 0) {
         name_sendings(rq, chunk);
     }
+    rq->has_chunks = true;
     rq->window = rq->window > len ? rq->window - len : 0; /* the asker looks for what is beyond it */
     rq->passed += len;
     if (rq->passed > (rq->is_stream ? 0 : ENV_HELD_ANSWER_MAX)) {
@@ -92,6 +93,29 @@ is_handed_back(const struct owner_request *rq, const struct env *end)
     return is_refused && !rq->has_begun && !rq->is_cancelled && rq->router->is_draining;
 }
 
+/* The asker holds the beginning of an answer whose router was lost, and this one has no bytes at all. A CHUNK
+ * with the first number says that the former is to be forgotten. */
+static void
+start_over(const struct owner_request *rq, const struct env *end)
+{
+    struct env *first = env_about(ENV_CHUNK, end);
+    first->status = end->status;
+    first->content_type = env_copy(first, end->content_type);
+    for (size_t i = 0; i < end->n_headers; i++) {
+        env_add_header(first, end->headers[i].name, end->headers[i].value);
+    }
+    if (bus_send(rq->owner->me, rq->asker, &first, NULL) != 0) {
+        env_free(&first);
+    }
+}
+
+static bool
+is_empty_after_another(const struct owner_request *rq, const struct env *end)
+{
+    bool is_empty = end->outcome == ENV_OUTCOME_OK && env_body_len(end) == 0 && !rq->has_chunks;
+    return is_empty && rq->passed > 0 && !rq->has_begun && !rq->is_cancelled;
+}
+
 static void
 pass_end(struct owner_request *rq, struct env **env_p)
 {
@@ -101,6 +125,9 @@ pass_end(struct owner_request *rq, struct env **env_p)
         owner_detach(rq);
         owner_send_again(rq);
         return;
+    }
+    if (is_empty_after_another(rq, end)) {
+        start_over(rq, end);
     }
     name_sendings(rq, end);
     if (bus_send(owner->me, rq->asker, env_p, NULL) != 0) {

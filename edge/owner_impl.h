@@ -63,11 +63,13 @@ struct owner_request {
     bool has_begun;
     bool is_stream;
     uint64_t passed;          /* bytes of the answer that the asker has, since it last started */
+    bool has_chunks;          /* some came of the last sending */
     bool was_dispatched;      /* a router has said who works on it: */
     uint32_t worker_attempt;
     uint32_t worker_epoch;
     uint8_t worker_len;
     char worker[OWNER_WORKER_MAX];
+    uint64_t waits_until_us;   /* for a router, however often one came and had no room; 0: it was sent */
     struct bus_timer patience; /* while it waits */
 };
 

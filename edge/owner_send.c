@@ -156,6 +156,8 @@ send_over(struct owner_request *rq, struct owner_router *router)
     }
     owner_count(&owner->options.counters->sent);
     rq->sendings++;
+    rq->waits_until_us = 0;
+    rq->has_chunks = false;
     attach(rq, router);
     return 0;
 }
@@ -219,13 +221,14 @@ wait_for_router(struct owner_request *rq)
         refuse_for_lack(rq);
         return;
     }
-    uint64_t wait_ms = OWNER_WAIT_MS;
-    if (rq->expires_us != 0 && ms_until(owner, rq->expires_us) < wait_ms) {
-        wait_ms = ms_until(owner, rq->expires_us);
+    if (rq->waits_until_us == 0) {
+        rq->waits_until_us = bus_loop_now_us(owner->loop) + OWNER_WAIT_MS * UINT64_C(1000);
     }
+    bool ends_before = rq->expires_us != 0 && rq->expires_us < rq->waits_until_us;
     owner->waiting_bytes += bytes;
     dyn_list_append(&owner->waiting, &rq->link);
-    bus_timer_arm(owner->loop, &rq->patience, wait_ms);
+    bus_timer_arm(owner->loop, &rq->patience,
+                  ms_until(owner, ends_before ? rq->expires_us : rq->waits_until_us));
 }
 
 void
@@ -238,6 +241,10 @@ owner_send_waiting(struct owner *owner)
         struct owner_request *rq = DYN_CONTAINER_OF(again.next, struct owner_request, link);
         bool any_up;
         owner_detach(rq);
+        if (is_expired(rq)) { /* what is left of its time would be 0, which means that there is no limit */
+            owner_refuse(rq, ERR_GATEWAY_TIMEOUT);
+            continue;
+        }
         if (!send_now(rq, &any_up)) {
             wait_for_router(rq);
             break;

@@ -358,6 +358,49 @@ a_request_waits_for_a_router(void **state)
     hub_free(hub);
 }
 
+/* Routers that come, and have no room left, do not prolong it. */
+static void
+it_waits_no_longer_for_routers_that_come(void **state)
+{
+    (void)state;
+    struct hub *hub = hub_new();
+    edge_asks(hub, 1);
+    edge_asks(hub, 2);
+    stage_advance(&hub->stage, OWNER_WAIT_MS - 500);
+    router_joins_with(hub, 0, 1, 0);
+    assert_int_equal(extra_take(&hub->routers[0], ENV_REQUEST)->id.bytes[0], 1);
+    stage_advance(&hub->stage, 501);
+    assert_ended_with(hub, ERR_SATURATED);
+    assert_int_equal(hub->owner.waiting_bytes, 0);
+    hub_free(hub);
+}
+
+/* Before the timer is looked at. */
+static void
+a_router_joins_too_late(void *arg)
+{
+    struct hub *hub = arg;
+    struct env *ready = env_new(ENV_READY);
+    hub->known[0] = owner_from_peer(&hub->owner, NULL, hub->routers[0].addr, &ready);
+    env_free(&ready);
+}
+
+/* A deadline of 0 would mean none. */
+static void
+what_is_over_is_not_sent(void **state)
+{
+    (void)state;
+    struct hub *hub = hub_new();
+    struct env *request = request_of(1, 10);
+    request->deadline_ms = 1;
+    edge_sends(hub, request);
+    (void)atomic_fetch_add(&hub->stage.now_us, 1000);
+    stage_do(&hub->stage, a_router_joins_too_late, hub);
+    extra_has_nothing(&hub->routers[0]);
+    assert_ended_with(hub, ERR_GATEWAY_TIMEOUT);
+    hub_free(hub);
+}
+
 static void
 it_does_not_wait_for_ever(void **state)
 {
@@ -535,6 +578,28 @@ a_lost_router_s_request_goes_to_another(void **state)
     assert_int_equal(extra_take(&hub->edge, ENV_END)->redelivered, 1);
     assert_int_equal(count_of(&hub->owner.options.counters->sent_again), 1);
     dyn_block_unref(&body);
+    hub_free(hub);
+}
+
+/* What the edge holds is of the sending before: an answer without any bytes is no reason to show it. */
+static void
+an_empty_answer_is_not_what_came_before(void **state)
+{
+    (void)state;
+    struct hub *hub = hub_new();
+    router_joins(hub, 0);
+    router_joins(hub, 1);
+    edge_asks(hub, 1);
+    struct env *sent = extra_take(&hub->routers[0], ENV_REQUEST);
+    router_says(hub, 0, chunk_of(sent, 0, false, 100));
+    assert_int_equal(env_body_len(extra_take(&hub->edge, ENV_CHUNK)), 100);
+    router_says_goodbye(hub, 0, "lost");
+    struct env *again = extra_take(&hub->routers[1], ENV_REQUEST);
+    router_says(hub, 1, end_of(again, ERR_NONE));
+    struct env *first = extra_take(&hub->edge, ENV_CHUNK); /* forget what came */
+    assert_int_equal(first->sequence, 0);
+    assert_int_equal(env_body_len(first), 0);
+    assert_int_equal(extra_take(&hub->edge, ENV_END)->outcome, ENV_OUTCOME_OK);
     hub_free(hub);
 }
 
@@ -773,6 +838,8 @@ main(void)
         cmocka_unit_test(what_a_draining_router_hands_back_goes_elsewhere),
         cmocka_unit_test(a_late_router_is_asked_when_there_is_no_other),
         cmocka_unit_test(a_request_waits_for_a_router),
+        cmocka_unit_test(it_waits_no_longer_for_routers_that_come),
+        cmocka_unit_test(what_is_over_is_not_sent),
         cmocka_unit_test(it_does_not_wait_for_ever),
         cmocka_unit_test(what_waits_is_bounded_in_bytes),
         cmocka_unit_test(probes_are_answered_when_no_router_is_there),
@@ -780,6 +847,7 @@ main(void)
         cmocka_unit_test(a_full_mailbox_is_not_the_end),
         cmocka_unit_test(what_is_sent_again_waits_for_room),
         cmocka_unit_test(a_lost_router_s_request_goes_to_another),
+        cmocka_unit_test(an_empty_answer_is_not_what_came_before),
         cmocka_unit_test(answers_of_another_router_are_not_believed),
         cmocka_unit_test(a_stream_that_has_begun_ends_with_an_error),
         cmocka_unit_test(an_answer_that_has_begun_does_not_start_over),
