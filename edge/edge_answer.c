@@ -362,7 +362,7 @@ edge_on_chunk(struct edge_request *rq, struct env **env_p)
 }
 
 /* The answer is in the END alone, so what is held came of another attempt (01-ENVELOPE, "When an answer has
- * begun"). Providers of ours may put its last bytes there, too, and then say how many it has in all. */
+ * begun"). A worker may put its last bytes there, too, if it says how many the answer has in all. */
 static bool
 is_whole(const struct env *end)
 {

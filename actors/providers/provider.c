@@ -188,15 +188,18 @@ judge(const struct provider *provider, const struct env *request)
 }
 
 /* The same attempt and epoch from the same router again is a repeat of what is in work, a lower one was
- * overtaken on its way. From another router the same ones are news: two that have lost each other's trace. */
+ * overtaken on its way. Of two routers the one that the owner turned to last has the higher epoch, and may
+ * not know how many attempts the other made; the same epoch is news: they have lost each other's trace. */
 static bool
 is_stale(const struct provider_call *former, const struct env *request)
 {
+    if (request->from != former->reply_to) {
+        return request->epoch < former->epoch;
+    }
     if (request->attempt != former->attempt) {
         return request->attempt < former->attempt;
     }
-    return request->epoch < former->epoch ||
-           (request->epoch == former->epoch && request->from == former->reply_to);
+    return request->epoch <= former->epoch;
 }
 
 /* 02-WORKER, Attach: a later REQUEST goes on with the former call where it may, else takes its place, and
@@ -232,7 +235,7 @@ provider_receive(void *self, struct env **env_p)
     } else if (env->kind == ENV_CANCEL && call != NULL) {
         provider_call_cancelled(call);
     } else if (env->kind == ENV_CREDIT && call != NULL) {
-        credit_sender_grant(&call->credit, env->credit);
+        provider_call_granted(call, env->credit);
         (void)provider_reply_flush(call);
     } else if (env->kind == ENV_GOODBYE) {
         provider_orphan_all_of(provider, env->from);

@@ -35,11 +35,27 @@ provider_call_log(const struct provider_call *call, enum err_code code, const ch
 /* ---- whose it is ---- */
 
 /* The receiver grants again when it has passed on half a window, so that much is always to be had. */
+static uint32_t
+half_of(uint32_t bytes)
+{
+    uint32_t half = bytes / 2;
+    return half == 0 ? 1 : half < ENV_CHUNK_MAX ? half : (uint32_t)ENV_CHUNK_MAX;
+}
+
 uint32_t
 provider_call_piece_max(const struct env *request)
 {
-    uint32_t half = (request->credit ? request->credit : (uint32_t)ENV_WINDOW_FIRST) / 2;
-    return half == 0 ? 1 : half < ENV_CHUNK_MAX ? half : (uint32_t)ENV_CHUNK_MAX;
+    return half_of(request->credit ? request->credit : (uint32_t)ENV_WINDOW_FIRST);
+}
+
+/* A request that is sent again comes with what was left of its window, and that may be next to nothing; what
+ * is granted later shows how large the window is. */
+void
+provider_call_granted(struct provider_call *call, uint32_t bytes)
+{
+    uint32_t piece = half_of(bytes);
+    call->piece_max = piece > call->piece_max ? piece : call->piece_max;
+    credit_sender_grant(&call->credit, bytes);
 }
 
 void

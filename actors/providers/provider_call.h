@@ -95,6 +95,8 @@ extern const struct http_call_ops provider_call_ops;
 void provider_call_belongs(struct provider_call *call, const struct env *request);
 /* Bytes of a CHUNK that any grant of the sender covers in the end. */
 uint32_t provider_call_piece_max(const struct env *request);
+/* CREDIT came. */
+void provider_call_granted(struct provider_call *call, uint32_t bytes);
 void provider_call_free(struct provider_call *call);
 /* Makes END and, when nothing waits for credit, sends it and frees the call: do not touch it after. The
  * upstream call, if there still is one, is cancelled (`let_go`: what is left of it may still come).

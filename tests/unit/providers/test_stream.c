@@ -194,6 +194,7 @@ assert_long_answer(struct scene *scene)
     assert_true(scene->end->usage.known);
     assert_int_equal(scene->end->usage.total_tokens, 3);
     assert_int_equal(scene->end->body_bytes, strlen(long_answer));
+    assert_int_equal(env_body_len(scene->end), 0); /* behind CHUNKs it has none */
     assert_false(scene_first(scene)->stream);
     assert_int_equal(scene_first(scene)->status, 200);
     assert_true(dyn_slice_is(scene_first(scene)->content_type, "application/json"));
@@ -251,6 +252,23 @@ never_beyond_credit(struct scene *scene, struct env *env)
     }
 }
 
+/* The first CHUNK opens the whole window again. */
+static void
+grants_a_window(struct scene *scene, struct env *env)
+{
+    size_t *open = scene->user;
+    size_t len = env_body_len(env);
+    if (env->kind != ENV_CHUNK) {
+        return;
+    }
+    CHECK(len <= *open);
+    *open -= len;
+    if (*open <= ENV_WINDOW_FIRST / 2) {
+        owner_grant(scene, env, ENV_WINDOW_FIRST - *open);
+        *open = ENV_WINDOW_FIRST;
+    }
+}
+
 /* An event longer than a CHUNK may be, and a window smaller than any event. */
 static void
 long_events_are_cut_to_fit_the_credit(void **state)
@@ -274,6 +292,25 @@ long_events_are_cut_to_fit_the_credit(void **state)
         assert_true(scene->max_chunk <= ENV_CHUNK_MAX);
         scene_free(scene);
     }
+}
+
+/* A redelivered request comes with what is left of its window, which may be next to nothing. */
+static void
+pieces_grow_with_what_is_granted(void **state)
+{
+    (void)state;
+    struct scene *scene = scene_new(answers_at_length);
+    size_t open = 2;
+    scene->grants = false;
+    scene->user = &open;
+    scene->on_envelope = grants_a_window;
+    scene_request(scene, CHAT)->credit = 2;
+    scene_play(scene);
+    assert_int_equal(scene->end->outcome, ENV_OUTCOME_OK);
+    assert_string_equal(dyn_buf_cstr(&scene->body), long_answer);
+    assert_true(scene->n_chunks < 100 + ENV_CHUNK_MAX);
+    assert_true(scene->max_chunk > SMALL_WINDOW);
+    scene_free(scene);
 }
 
 enum { FLOOD_BYTES = 96 * 1024 * 1024 };
@@ -612,6 +649,7 @@ main(void)
         cmocka_unit_test(a_long_answer_comes_in_chunks),
         cmocka_unit_test(a_full_mailbox_is_waited_for),
         cmocka_unit_test(long_events_are_cut_to_fit_the_credit),
+        cmocka_unit_test(pieces_grow_with_what_is_granted),
         cmocka_unit_test(a_slow_receiver_stops_the_upstream),
         cmocka_unit_test(pausing_loses_nothing),
         cmocka_unit_test(a_thousand_cancels_leave_nothing),
