@@ -17,8 +17,8 @@ enum {
     ROUTE_LOSSES_MAX = 5,
     ROUTE_HANDED_BACK_MAX = 16, /* by workers that drain or are full: more are no fleet but a loop */
 };
-/* A router whose process was lost may have gone further than its owner heard. Where the owner does not know
- * who had the request, its epochs are left behind by a multiple of how often the owner sent. */
+/* A router whose process was lost may have gone further than its owner heard. Its epochs are left behind by a
+ * multiple of how often the owner sent; within one sending they never fall, whatever the attempt. */
 enum { EPOCH_SHIFT = 16 };
 
 /* ---- where it goes ---- */
@@ -29,7 +29,10 @@ route_walk_begin(struct route_request *rq)
     const struct env *request = rq->request;
     bool is_known = request->worker_attempt > 0;
     rq->attempt = is_known ? request->worker_attempt : 1;
-    rq->epoch = is_known ? request->worker_epoch + 1 : request->epoch << EPOCH_SHIFT;
+    rq->epoch = request->epoch << EPOCH_SHIFT;
+    if (is_known && rq->epoch <= request->worker_epoch) {
+        rq->epoch = request->worker_epoch + 1;
+    }
 }
 
 static bool
@@ -41,7 +44,6 @@ next_target(struct route_request *rq)
     }
     if (was_tried) {
         rq->attempt++;
-        rq->epoch = rq->request->epoch << EPOCH_SHIFT;
     }
     rq->target = &rq->router->members.targets[rq->order.items[rq->next_target++]];
     rq->is_at_target = true;

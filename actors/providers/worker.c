@@ -146,14 +146,18 @@ has_room(const struct worker *worker, const struct worker_peer *peer, const stru
            peer->bytes + env_body_len(request) <= worker->options.request_bytes_max;
 }
 
-/* The same call over the same connection again, or one that has been overtaken (02-WORKER, Attach). */
+/* The same call over the same connection again, or one that has been overtaken (02-WORKER, Attach). Over
+ * another one the epoch alone tells: the router that the owner turned to may not know of all attempts. */
 static bool
 is_stale(const struct worker_call *former, const struct worker_peer *peer, const struct env *request)
 {
+    if (former->peer != peer) {
+        return request->epoch < former->epoch;
+    }
     if (request->attempt != former->attempt) {
         return request->attempt < former->attempt;
     }
-    return request->epoch < former->epoch || (request->epoch == former->epoch && former->peer == peer);
+    return request->epoch <= former->epoch;
 }
 
 static void

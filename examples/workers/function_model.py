@@ -236,8 +236,10 @@ class Connection:
     def request(self, head, body):
         former = self.worker.find(head["id"])
         order = (head.get("attempt", 0), head.get("epoch", 0))
-        if former is not None and former.order >= order:
+        if former is not None and former.connection is self and former.order >= order:
             return  # a repeat
+        if former is not None and former.order[1] > order[1]:
+            return  # of a router that its owner has left: the next one's epochs are higher
         if former is not None:  # its router lost it: begun anew, nobody waits for the former one's END
             former.connection.calls.pop(head["id"]).stop()
         names = {key: head[key] for key in ("id", "attempt", "epoch") if key in head}

@@ -454,6 +454,32 @@ the_same_epoch_of_another_router_is_news(void **state)
     stage_free(stage);
 }
 
+/* The owner turned to a router that knows less: the lost one was at another attempt already. */
+static void
+a_later_sending_counts_more_than_an_attempt(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_new(answers_when_told, LONG_MS, MUCH);
+    struct env *request = stage_request(CHAT);
+    struct env *next = again(request, true);
+    next->epoch = 65536;
+    request->attempt = 2;
+    request->epoch = 3;
+    stage_ask(stage, A, request);
+    STAGE_UNTIL(requests(stage) == 1);
+    stage_ask(stage, B, next);
+    STAGE_UNTIL(requests(stage) == 2);
+    stage_ask(stage, A, request); /* on its way for long */
+    stage_go(stage);
+    STAGE_UNTIL(stage_ends(stage, B) == 1);
+    assert_int_equal(stage->routers[B].end->outcome, ENV_OUTCOME_OK);
+    assert_int_equal(stage_ends(stage, A), 0);
+    assert_int_equal(requests(stage), 2);
+    env_free(&request);
+    env_free(&next);
+    stage_free(stage);
+}
+
 /* What is held was cut for larger grants than the next router gives: it would never fit. */
 static void
 a_smaller_window_begins_anew(void **state)
@@ -681,6 +707,7 @@ main(void)
         cmocka_unit_test(what_is_not_there_is_an_ordinary_request),
         cmocka_unit_test(repeats_are_ignored),
         cmocka_unit_test(the_same_epoch_of_another_router_is_news),
+        cmocka_unit_test(a_later_sending_counts_more_than_an_attempt),
         cmocka_unit_test(a_smaller_window_begins_anew),
         cmocka_unit_test(nobody_asked_in_time),
         cmocka_unit_test(orphans_hold_so_much_together),
