@@ -198,8 +198,8 @@ take_chunk(struct call *call, const struct env *chunk)
     }
 }
 
-/* The answer is in the END alone, whatever came before it (01-ENVELOPE). Providers of ours may put its last
- * bytes there, too, and then say how many it has in all. */
+/* The answer is in the END alone, whatever came before it (01-ENVELOPE). A worker may put its last bytes
+ * there, too, if it says how many the answer has in all. */
 static bool
 is_whole(const struct env *end)
 {

@@ -71,7 +71,7 @@ struct route_joining {
 };
 /* A READY: takes it and makes its sender a member; again: says anew what it serves. NULL, or the word of the
  * GOODBYE with which it is refused, and *why in a sentence; one that was a member still is then. Who had the
- * same name before must be gone. */
+ * same name before has to go once this one has joined. */
 const char *route_members_join(struct route_members *members, struct env **ready_p,
                                const struct route_joining *joining, struct dyn_err *why);
 /* The worker is gone, and freed. */

@@ -90,14 +90,13 @@ compare_configs(struct router *router, const struct env *ready)
     }
 }
 
-/* Restarted under a fixed name, or connected anew before the loss of the former connection was noticed. */
-static void
-replace_namesake(struct router *router, const struct env *ready)
+/* Restarted under a fixed name, or connected anew before the loss of the former connection was noticed. 0:
+ * there is none. */
+static bus_addr_t
+namesake_of(const struct router *router, const struct env *ready)
 {
     const struct route_member *former = route_members_named(&router->members, ready->worker);
-    if (former != NULL && former->addr != ready->from) {
-        route_peer_cut(router, former->addr, "close");
-    }
+    return former != NULL && former->addr != ready->from ? former->addr : 0;
 }
 
 void
@@ -111,7 +110,7 @@ route_peer_ready(struct router *router, struct env **ready_p)
     struct route_joining joining = {.accepts_new_targets = router->options.accepts_new_targets};
     joining.busy = joining.accepts_new_targets ? busy_targets(router) : 0;
     compare_configs(router, *ready_p);
-    replace_namesake(router, *ready_p);
+    bus_addr_t former = namesake_of(router, *ready_p);
     struct dyn_err why;
     const char *refusal = route_members_join(&router->members, ready_p, &joining, &why);
     if (refusal != NULL) {
@@ -119,6 +118,9 @@ route_peer_ready(struct router *router, struct env **ready_p)
                 DYN_LOG_STR("reason", refusal), DYN_LOG_STR("why", why.text));
         route_peer_cut(router, addr, refusal);
         return;
+    }
+    if (former != 0) {
+        route_peer_cut(router, former, "close");
     }
     const struct route_member *worker = route_members_find(&router->members, addr);
     log_worker(DYN_LOG_INFO, "router.worker.joined", "a worker joined", worker, dyn_slice(NULL, 0));

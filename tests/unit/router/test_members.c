@@ -367,6 +367,25 @@ a_name_belongs_to_the_last_connection(void **state)
     world_free(world);
 }
 
+/* Who is told to go takes nobody's place. */
+static void
+a_name_is_kept_from_who_may_not_join(void **state)
+{
+    (void)state;
+    struct world *world = open_world();
+    offer(world, A, "one", "x");
+    struct ready_target said = {.name = DYN_SLICE("one"), .any_model = true};
+    struct env *ready = ready_of("worker-a", &said, 1);
+    dyn_block_unref(&ready->body);
+    ready->body = dyn_block_copy(0, DYN_SLICE("nonsense"));
+    say(world, B, ready);
+    told_to_go(world, B, "protocol");
+    assert_int_equal(world->impl->members.n_workers, 1);
+    say(world, OWNER, request_for("configured"));
+    hear_and_drop(world, A, ENV_REQUEST);
+    world_free(world);
+}
+
 static void
 all_at_budget_is_said_with_a_time(void **state)
 {
@@ -507,6 +526,7 @@ main(void)
         cmocka_unit_test(too_many_targets_are_refused),
         cmocka_unit_test(a_router_that_has_just_begun_waits_for_new_targets),
         cmocka_unit_test(a_name_belongs_to_the_last_connection),
+        cmocka_unit_test(a_name_is_kept_from_who_may_not_join),
         cmocka_unit_test(all_at_budget_is_said_with_a_time),
         cmocka_unit_test(garbage_is_told_to_go),
         cmocka_unit_test(a_worker_without_a_name_is_refused),
