@@ -473,6 +473,7 @@ peer_free(struct peer *peer)
         bus_remove_actor(peer->remote->owner, peer->view.addr);
         count_as(peer, BUS_ROLE_NONE);
     }
+    (void)zmq_msg_close(&peer->pin);
     free(peer);
 }
 
