@@ -677,7 +677,7 @@ draining_ends_what_does_not(void **state)
     caller_wait(&stream, "data: 1\n\n");
     caller_send(&plain, CHAT);
     struct env *second = router_take(world, ENV_REQUEST);
-    assert_int_equal(world_drain(world, 1500), 0);
+    assert_int_equal(world_drain(world, 2500), 0);
     caller_wait_end(&stream);
     caller_wait_end(&plain);
     caller_assert_has(&stream, "\"code\":\"gateway_draining\"");
