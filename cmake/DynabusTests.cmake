@@ -52,5 +52,5 @@ function(dyn_pytest name file)
     add_test(NAME ${name}
              COMMAND "${DYNABUS_VENV}/bin/python" -m pytest -q -p harness.fixtures -p no:cacheprovider "${file}")
     set_tests_properties(${name} PROPERTIES LABELS "${T_LABELS}" TIMEOUT 300
-        ENVIRONMENT "PYTHONPATH=${CMAKE_SOURCE_DIR}/tests;PYTHONDONTWRITEBYTECODE=1;DYNABUS_BINARY=$<TARGET_FILE:dynabus>;LSAN_OPTIONS=print_suppressions=0:suppressions=${CMAKE_SOURCE_DIR}/tests/lsan.supp;${T_ENVIRONMENT}")
+        ENVIRONMENT "PYTHONPATH=${CMAKE_SOURCE_DIR}/tests;PYTHONDONTWRITEBYTECODE=1;DYNABUS_BINARY=$<TARGET_FILE:dynabus>;${T_ENVIRONMENT}")
 endfunction()
