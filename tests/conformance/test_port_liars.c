@@ -386,20 +386,40 @@ close_the_port(struct host *host)
     bus_port_close(&host->port);
 }
 
-static void
-a_port_that_closes_says_goodbye(void **state)
+/* Whether a peer heard the last word of a port. */
+static bool
+hears_a_port_close(void)
 {
     struct host host = {0};
-    (void)state;
     host_open(&host);
     struct raw raw = raw_join(bus_port_endpoint(host.port));
     host_expect(&host, "ready:worker");
     host_call(&host, close_the_port);
-    raw_expect_goodbye(&raw, "close");
+    struct env *env = raw_receive(&raw, BUS_LINGER_MS * 2);
+    while (env != NULL && env->kind == ENV_HEARTBEAT) {
+        env_free(&env);
+        env = raw_receive(&raw, BUS_LINGER_MS * 2);
+    }
+    bool is_heard = env != NULL;
+    assert_true(!is_heard || (env->kind == ENV_GOODBYE && dyn_slice_is(env->reason, "close")));
+    env_free(&env);
     host_call(&host, expect_the_last_is_gone);
     host_expect(&host, ""); /* no callback comes any more */
     raw_close(&raw);
     host_close(&host);
+    return is_heard;
+}
+
+/* What a busy machine does not read within BUS_LINGER_MS is lost with the connection: it is tried again. */
+static void
+a_port_that_closes_says_goodbye(void **state)
+{
+    (void)state;
+    bool is_heard = false;
+    for (unsigned tries = 0; tries < 5 && !is_heard; tries++) {
+        is_heard = hears_a_port_close();
+    }
+    assert_true(is_heard);
 }
 
 /* ---- keys ---- */

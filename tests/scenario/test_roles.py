@@ -251,6 +251,8 @@ def test_a_router_is_killed_before_the_answer(fleet, upstream, body):
         second_router(fleet, edge)
         fleet.first_router.kill()
         until(lambda: edge.log_lines(event="owner.router.gone"), "noticed", LOST_SECONDS)
+        # What leaves towards a router that is not known to be dead yet is lost, and asked for again.
+        until(lambda: fleet.first_provider.log_lines(event="worker.router_gone"), "noticed there", LOST_SECONDS)
         handler.go.set()
         answer = asked.result()
     assert answer.status == 200
