@@ -2,12 +2,12 @@
  * nothing of the gateway but the codec of envelopes. */
 #include "bus/client.h"
 #include "bus/credit.h"
+#include "cli/bus_options.h"
 #include "cli/cli.h"
 #include "core/buf.h"
 #include "core/json_scan.h"
 #include "proto/sse.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -18,15 +18,11 @@ enum {
 };
 
 struct ask_options {
-    const char *bus;
+    struct bus_options bus;
     const char *model;
     const char *text;
-    const char *api_key; /* NULL: none */
-    const char *key;     /* CURVE certificate; NULL: plain text */
-    const char *server;
     bool stream;
     bool json;
-    bool insecure;
 };
 
 struct ask {
@@ -146,8 +142,8 @@ send_request(struct ask *ask, struct dyn_err *err)
     request->stream = options->stream;
     request->dialect = DYN_SLICE("openai_chat");
     request->credit = ENV_WINDOW_FIRST;
-    if (options->api_key != NULL) {
-        request->credential = dyn_slice_str(options->api_key);
+    if (options->bus.api_key != NULL) {
+        request->credential = dyn_slice_str(options->bus.api_key);
     }
     request->body = chat_body(options);
     int result = bus_client_send(ask->client, request, err);
@@ -265,18 +261,6 @@ ask_and_wait(struct ask *ask, struct dyn_err *err)
 
 /* ---- the command ---- */
 
-static bus_security_t *
-open_security(const struct ask_options *options, struct dyn_err *err)
-{
-    const struct bus_security_options security = {
-        .cert = options->key,
-        .servers = &options->server,
-        .n_servers = options->server != NULL ? 1 : 0,
-        .insecure = options->insecure,
-    };
-    return bus_security_new(&security, err);
-}
-
 static int
 run(const struct ask_options *options, struct dyn_err *err)
 {
@@ -287,8 +271,8 @@ run(const struct ask_options *options, struct dyn_err *err)
         .ended_line = true,
     };
     int result = -1;
-    bus_security_t *security = open_security(options, err);
-    ask.client = security != NULL ? bus_client_open(options->bus, security, err) : NULL;
+    bus_security_t *security = bus_options_security(&options->bus, err);
+    ask.client = security != NULL ? bus_client_open(options->bus.bus, security, err) : NULL;
     if (ask.client != NULL) {
         credit_receiver_init(&ask.credit, ENV_WINDOW_FIRST);
         sse_reader_init(&ask.events, SSE_EVENT_MAX);
@@ -304,54 +288,26 @@ run(const struct ask_options *options, struct dyn_err *err)
     return result;
 }
 
-static const char *
-from_environment(void)
-{
-    const char *key = getenv("DYNABUS_API_KEY");
-    if (key == NULL || *key == '\0') {
-        key = getenv("MASTER_KEY");
-    }
-    return key != NULL && *key != '\0' ? key : NULL;
-}
-
 static int
 parse(int argc, char **argv, struct ask_options *options)
 {
-    enum { BUS = 1, STREAM, JSON, API_KEY, KEY, SERVER, INSECURE };
+    enum { STREAM = BUS_OPTION_END, JSON };
     static const struct option known[] = {
-        {"bus", required_argument, NULL, BUS},     {"stream", no_argument, NULL, STREAM},
-        {"json", no_argument, NULL, JSON},         {"api-key", required_argument, NULL, API_KEY},
-        {"key", required_argument, NULL, KEY},     {"server", required_argument, NULL, SERVER},
-        {"insecure", no_argument, NULL, INSECURE}, {0},
+        BUS_OPTION_ROWS,
+        {"stream", no_argument, NULL, STREAM},
+        {"json", no_argument, NULL, JSON},
+        {0},
     };
     for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;) {
-        switch (option) {
-        case BUS:
-            options->bus = optarg;
-            break;
-        case STREAM:
+        if (option == STREAM) {
             options->stream = true;
-            break;
-        case JSON:
+        } else if (option == JSON) {
             options->json = true;
-            break;
-        case API_KEY:
-            options->api_key = optarg;
-            break;
-        case KEY:
-            options->key = optarg;
-            break;
-        case SERVER:
-            options->server = optarg;
-            break;
-        case INSECURE:
-            options->insecure = true;
-            break;
-        default:
+        } else if (!bus_options_take(&options->bus, option, optarg)) {
             return -1;
         }
     }
-    if (argc - optind != 2 || (options->key == NULL) != (options->server == NULL)) {
+    if (argc - optind != 2 || !bus_options_are_whole(&options->bus)) {
         return -1;
     }
     options->model = argv[optind];
@@ -362,7 +318,7 @@ parse(int argc, char **argv, struct ask_options *options)
 int
 cli_ask(int argc, char **argv)
 {
-    struct ask_options options = {.bus = "tcp://127.0.0.1:7400", .api_key = from_environment()};
+    struct ask_options options = {.bus = bus_options_default()};
     struct dyn_err err = {.code = DYN_OK};
     if (parse(argc, argv, &options) != 0) {
         return cli_wrong_usage("ask");

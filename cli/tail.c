@@ -1,12 +1,12 @@
 /* dynabus tail: events as they happen (04-EVENTS), one JSON object a line. What is missing is said on
  * standard error. It uses nothing of the gateway but what any subscriber has. */
 #include "bus/subscriber.h"
+#include "cli/bus_options.h"
 #include "cli/cli.h"
 #include "core/buf.h"
 #include "proto/mp_json.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -21,14 +21,10 @@ enum {
 };
 
 struct tail_options {
-    const char *bus;
+    struct bus_options bus;
     const char *topic;
-    const char *api_key;
-    const char *key; /* CURVE certificate; NULL: plain text */
-    const char *server;
     bool replays;
     uint64_t since;
-    bool insecure;
 };
 
 static volatile sig_atomic_t ended;
@@ -96,7 +92,7 @@ why_nobody(const struct tail_options *options, const subscriber_t *subscriber, s
     }
     return dyn_err_set(err, DYN_E_GONE,
                        "nobody publishes at %s; is the gateway running, and is its bus open there?",
-                       options->bus);
+                       options->bus.bus);
 }
 
 static int
@@ -129,31 +125,19 @@ follow(const struct tail_options *options, subscriber_t *subscriber, struct dyn_
     return result < 0 ? -1 : 0;
 }
 
-static bus_security_t *
-open_security(const struct tail_options *options, struct dyn_err *err)
-{
-    const struct bus_security_options security = {
-        .cert = options->key,
-        .servers = &options->server,
-        .n_servers = options->server != NULL ? 1 : 0,
-        .insecure = options->insecure,
-    };
-    return bus_security_new(&security, err);
-}
-
 static int
 run(const struct tail_options *options, struct dyn_err *err)
 {
-    bus_security_t *security = open_security(options, err);
+    bus_security_t *security = bus_options_security(&options->bus, err);
     if (security == NULL) {
         return -1;
     }
     const struct subscriber_options wanted = {
-        .routers = &options->bus,
+        .routers = &options->bus.bus,
         .n_routers = 1,
         .security = security,
         .topic = options->topic,
-        .credential = options->api_key,
+        .credential = options->bus.api_key,
         .replays = options->replays,
         .fills = options->replays,
         .since = options->since,
@@ -182,63 +166,32 @@ parse_since(const char *text, struct tail_options *options)
 static int
 parse(int argc, char **argv, struct tail_options *options)
 {
-    enum { BUS = 1, SINCE, API_KEY, KEY, SERVER, INSECURE };
+    enum { SINCE = BUS_OPTION_END };
     static const struct option known[] = {
-        {"bus", required_argument, NULL, BUS},
+        BUS_OPTION_ROWS,
         {"since", required_argument, NULL, SINCE},
-        {"api-key", required_argument, NULL, API_KEY},
-        {"key", required_argument, NULL, KEY},
-        {"server", required_argument, NULL, SERVER},
-        {"insecure", no_argument, NULL, INSECURE},
         {0},
     };
     for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;) {
-        switch (option) {
-        case BUS:
-            options->bus = optarg;
-            break;
-        case SINCE:
+        if (option == SINCE) {
             if (parse_since(optarg, options) != 0) {
                 return -1;
             }
-            break;
-        case API_KEY:
-            options->api_key = optarg;
-            break;
-        case KEY:
-            options->key = optarg;
-            break;
-        case SERVER:
-            options->server = optarg;
-            break;
-        case INSECURE:
-            options->insecure = true;
-            break;
-        default:
+        } else if (!bus_options_take(&options->bus, option, optarg)) {
             return -1;
         }
     }
-    if (argc - optind > 1 || (options->key == NULL) != (options->server == NULL)) {
+    if (argc - optind > 1 || !bus_options_are_whole(&options->bus)) {
         return -1;
     }
     options->topic = optind < argc ? argv[optind] : NULL;
     return 0;
 }
 
-static const char *
-from_environment(void)
-{
-    const char *key = getenv("DYNABUS_API_KEY");
-    if (key == NULL || *key == '\0') {
-        key = getenv("MASTER_KEY");
-    }
-    return key != NULL && *key != '\0' ? key : NULL;
-}
-
 int
 cli_tail(int argc, char **argv)
 {
-    struct tail_options options = {.bus = "tcp://127.0.0.1:7400", .api_key = from_environment()};
+    struct tail_options options = {.bus = bus_options_default()};
     struct dyn_err err = {.code = DYN_OK};
     if (parse(argc, argv, &options) != 0) {
         return cli_wrong_usage("tail");
