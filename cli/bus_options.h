@@ -1,4 +1,4 @@
-/* The options of commands that join the bus as a client: `--bus`, `--api-key`, `--key`, `--server`, `--insecure`. */
+/* The options of commands that join the bus as a client: --bus, --api-key, --key, --server, --insecure. */
 #pragma once
 
 #include "bus/security.h"
@@ -14,7 +14,14 @@ struct bus_options {
 };
 
 /* Rows for getopt_long() and what they return; a command's own options begin at BUS_OPTION_END. */
-enum { BUS_OPTION_BUS = 1, BUS_OPTION_API_KEY, BUS_OPTION_KEY, BUS_OPTION_SERVER, BUS_OPTION_INSECURE, BUS_OPTION_END };
+enum {
+    BUS_OPTION_BUS = 1,
+    BUS_OPTION_API_KEY,
+    BUS_OPTION_KEY,
+    BUS_OPTION_SERVER,
+    BUS_OPTION_INSECURE,
+    BUS_OPTION_END,
+};
 /* clang-format off */
 #define BUS_OPTION_ROWS                                           \
     {"bus", required_argument, NULL, BUS_OPTION_BUS},             \
