@@ -87,6 +87,9 @@ write_env(struct peer *peer, struct env *env)
         answer_unsayable(peer, env, &err);
         return;
     }
+    if (env->kind == ENV_HEARTBEAT && minor < ENV_HEALTH_SINCE) {
+        dyn_block_unref(&env->body);
+    }
     write_encoded(peer, env);
 }
 

@@ -23,9 +23,16 @@ static const char *const kind_names[ENV_KIND_COUNT] = {
 };
 
 static const char *const surface_names[ENV_SURFACE_COUNT] = {
-    [ENV_SURFACE_NONE] = "none",   [ENV_SURFACE_CHAT] = "chat",     [ENV_SURFACE_MODELS] = "models",
-    [ENV_SURFACE_MODEL] = "model", [ENV_SURFACE_HEALTH] = "health", [ENV_SURFACE_READY] = "ready",
-    [ENV_SURFACE_METRICS] = "metrics", [ENV_SURFACE_EVENTS] = "events",
+    [ENV_SURFACE_NONE] = "none",
+    [ENV_SURFACE_CHAT] = "chat",
+    [ENV_SURFACE_MODELS] = "models",
+    [ENV_SURFACE_MODEL] = "model",
+    [ENV_SURFACE_HEALTH] = "health",
+    [ENV_SURFACE_READY] = "ready",
+    [ENV_SURFACE_METRICS] = "metrics",
+    [ENV_SURFACE_EVENTS] = "events",
+    [ENV_SURFACE_EMBEDDINGS] = "embeddings",
+    [ENV_SURFACE_EXPLAIN] = "explain",
 };
 
 const char *

@@ -43,6 +43,8 @@ enum env_surface {
     ENV_SURFACE_READY,    /* GET /readyz; not admitted, open */
     ENV_SURFACE_METRICS,  /* GET /metrics; answered by the metrics actor, admitted by the router */
     ENV_SURFACE_EVENTS,   /* events again from `since` on (04-EVENTS); answered by the router's process */
+    ENV_SURFACE_EMBEDDINGS, /* POST /v1/embeddings */
+    ENV_SURFACE_EXPLAIN,  /* POST /admin/explain; answered by the router, calls nobody */
     ENV_SURFACE_COUNT
 };
 
@@ -74,6 +76,9 @@ struct env_usage {
     uint64_t total_tokens;
     uint64_t cached_tokens;
     uint64_t reasoning_tokens;
+    uint64_t cache_write_tokens; /* of the prompt: written to the provider's cache */
+    uint64_t audio_in_tokens;    /* of the prompt */
+    uint64_t audio_out_tokens;   /* of the completion */
 };
 
 struct env {
@@ -86,6 +91,7 @@ struct env {
     struct env_id id;
     uint32_t      attempt; /* 1.. from the router on; 0 between owner and router */
     uint32_t      epoch;   /* which dispatch of this attempt (redelivery) */
+    uint16_t      minor;   /* of the version that its header was written in; made here: 0 */
 
     /* REQUEST */
     enum env_surface surface;
@@ -127,7 +133,9 @@ struct env {
     /* first CHUNK, END */
     uint16_t          status; /* HTTP status of the answer; in END also when the first CHUNK said it */
     struct dyn_slice  content_type;
-    struct env_header *headers; /* in the arena: answer headers for the client */
+    /* In the arena: answer headers for the client. In a REQUEST of an owner those of the client's headers
+     * that decide where it goes; they end at the router (not cloned). */
+    struct env_header *headers;
     size_t            n_headers;
 
     /* END */
@@ -136,7 +144,11 @@ struct env {
     struct dyn_slice error_text;  /* what the caller may read; absent: the row's sentence */
     struct dyn_slice error_param; /* field of the request that is wrong */
     struct dyn_slice upstream_code; /* the provider's own error code, when its text may be shown */
-    uint32_t         retry_after_s; /* 0: unknown */
+    uint32_t         retry_after_s; /* for the caller; 0: unknown */
+    uint32_t         retry_ms; /* after so long another try at this target makes sense; 0: unknown */
+    uint32_t         creds;    /* credentials of the target that are not set aside now */
+    struct dyn_slice degraded; /* what was lost between two dialects: a comma list */
+    struct dyn_slice warnings; /* what was done to the request that its caller should know */
     struct env_usage usage;
     uint32_t         upstream_calls; /* how often bytes of this request reached an upstream */
     uint64_t         upstream_us;   /* time spent waiting for upstreams until the first byte */
@@ -154,12 +166,15 @@ struct env {
     bool             sent;   /* DISPATCHED from a worker: bytes of the request have reached an upstream */
     struct dyn_slice reason; /* CANCEL, GOODBYE: a word for logs and counters */
 
-    /* READY (02-WORKER); its body is a map with what a worker serves */
+    /* READY (02-WORKER); its body is a map with what a worker serves. A worker's HEARTBEAT may have a body,
+     * too: the health of its targets (proto/health.h) */
     struct dyn_slice node;        /* the process, 32 hex digits, random */
     struct dyn_slice role;        /* what the peer says it is; its key must allow it */
     struct dyn_slice config_hash;
     uint32_t         requests;      /* REQUESTs in flight that it takes here; 0: its default */
     uint64_t         request_bytes; /* ... and bytes of their bodies */
+
+    uint64_t         config_version; /* CONFIG, ACK: which configuration; its digest is config_hash */
 
     /* EVENT */
     struct dyn_slice topic;

@@ -8,19 +8,21 @@
 
 enum {
     ENV_VERSION_MAJOR = 1,
-    ENV_VERSION_MINOR = 1,
+    ENV_VERSION_MINOR = 2,
+    ENV_HEALTH_SINCE = 2, /* minor version from which on a HEARTBEAT may have a body */
     ENV_HEADER_MAX = 128 * 1024,    /* bytes of a header */
     ENV_MEMBERS_MAX = 64,           /* of its map, known or not */
     ENV_VALUES_MAX = 1024,          /* values in it, keys and nested ones counted */
     ENV_BODY_MAX = 128 * 1024 * 1024, /* bytes of a REQUEST's body */
-    ENV_MAP_BODY_MAX = 1024 * 1024,   /* of the map that READY or EVENT carries */
+    ENV_MAP_BODY_MAX = 1024 * 1024,   /* of the map that READY, EVENT or HEARTBEAT carries */
 };
 
 /* Appends the header. Texts are cut at their limits, bytes that are not UTF-8 become '?', headers that
  * would pass the limit are left out. -1 when even so it would be longer than ENV_HEADER_MAX. */
 DYN_MUST_CHECK int env_encode(const struct env *env, struct dyn_buf *out, struct dyn_err *err);
 /* The same for a peer that speaks an earlier minor version (READY has told): what that did not know is left
- * out, an error that it did not know is INTERNAL. A surface that it did not know is DYN_E_INVALID. */
+ * out, an error that it did not know is the one of its version that comes nearest. A surface that it did not
+ * know is DYN_E_INVALID. The body of a HEARTBEAT is the sender's to leave out (ENV_HEALTH_SINCE). */
 DYN_MUST_CHECK int env_encode_for(const struct env *env, unsigned minor, struct dyn_buf *out,
                                   struct dyn_err *err);
 

@@ -454,6 +454,7 @@ env_decode(struct dyn_slice header, struct env **env_p, struct dyn_err *err)
         return d.is_newer ? 1 : dyn_err_set(err, DYN_E_INVALID, "an unknown kind");
     }
     d.env = env_new(kind);
+    d.env->minor = (uint16_t)preamble.minor;
     if (take_members(&d) != 0) {
         env_free(&d.env);
         return -1;
@@ -477,9 +478,9 @@ env_header_version(struct dyn_slice header, unsigned *major, unsigned *minor)
 }
 
 static size_t
-body_max(enum env_kind kind)
+body_max(const struct env *env)
 {
-    switch (kind) {
+    switch (env->kind) {
     case ENV_CHUNK:
         return ENV_CHUNK_MAX;
     case ENV_END:
@@ -490,9 +491,10 @@ body_max(enum env_kind kind)
     case ENV_CANCEL:
     case ENV_CREDIT:
     case ENV_DISPATCHED:
-    case ENV_HEARTBEAT:
     case ENV_GOODBYE:
         return 0;
+    case ENV_HEARTBEAT:
+        return env->minor >= ENV_HEALTH_SINCE ? ENV_MAP_BODY_MAX : 0;
     case ENV_REQUEST:
     case ENV_ASK:
     case ENV_VOTE:
@@ -508,8 +510,8 @@ int
 env_take_body(struct env *env, dyn_block_t **body_p, struct dyn_err *err)
 {
     DYN_ASSERT(env->body == NULL);
-    if (*body_p != NULL && (*body_p)->len > body_max(env->kind)) {
-        return dyn_err_set(err, DYN_E_LIMIT, "a body of more than %zu bytes in %s", body_max(env->kind),
+    if (*body_p != NULL && (*body_p)->len > body_max(env)) {
+        return dyn_err_set(err, DYN_E_LIMIT, "a body of more than %zu bytes in %s", body_max(env),
                            env_kind_name(env->kind));
     }
     env->body = *body_p;

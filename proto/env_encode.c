@@ -122,16 +122,22 @@ usage_count(const struct env_usage *usage, size_t i)
     return *(const uint64_t *)(const void *)((const char *)usage + env_usage_fields[i].offset);
 }
 
+static bool
+usage_is_told(const struct env_usage *usage, size_t i, unsigned minor)
+{
+    return env_usage_fields[i].since <= minor && usage_count(usage, i) != 0;
+}
+
 static void
-pack_usage(msgpack_packer *packer, const struct env_usage *usage)
+pack_usage(msgpack_packer *packer, const struct env_usage *usage, unsigned minor)
 {
     size_t n = usage->estimated ? 1 : 0;
     for (size_t i = 0; i < ENV_N_USAGE_FIELDS; i++) {
-        n += usage_count(usage, i) != 0;
+        n += usage_is_told(usage, i, minor);
     }
     (void)msgpack_pack_map(packer, n);
     for (size_t i = 0; i < ENV_N_USAGE_FIELDS; i++) {
-        if (usage_count(usage, i) != 0) {
+        if (usage_is_told(usage, i, minor)) {
             pack_key(packer, env_usage_fields[i].key);
             (void)msgpack_pack_uint64(packer, usage_count(usage, i));
         }
@@ -149,13 +155,41 @@ has_id(const struct env_id *id)
     return memcmp(id, &none, sizeof none) != 0;
 }
 
-/* The last words of version 1.0. */
-enum { SURFACE_1_0 = ENV_SURFACE_READY, ERROR_1_0 = ERR_DRAINING };
+/* The last words of earlier versions. */
+enum { SURFACE_1_0 = ENV_SURFACE_READY, SURFACE_1_1 = ENV_SURFACE_EVENTS };
+enum { ERROR_1_0 = ERR_DRAINING };
 
+static unsigned
+surface_since(enum env_surface surface)
+{
+    if (surface <= (enum env_surface)SURFACE_1_0) {
+        return 0;
+    }
+    return surface <= (enum env_surface)SURFACE_1_1 ? 1 : 2;
+}
+
+/* The error as a peer of that version knows it. */
 static enum err_code
 known_error(enum err_code code, unsigned minor)
 {
-    return minor == 0 && code > (enum err_code)ERROR_1_0 ? ERR_INTERNAL : code;
+    static const struct {
+        enum err_code code;
+        enum err_code before;
+    } since_1_2[] = {
+        {ERR_PROVIDER_SATURATED, ERR_SATURATED},
+        {ERR_UNSUPPORTED_PARAMETER, ERR_INVALID_REQUEST},
+        {ERR_OVERRIDE_NOT_ALLOWED, ERR_INVALID_REQUEST},
+        {ERR_NO_PRICE, ERR_MODEL_NOT_FOUND},
+    };
+    if (code <= (enum err_code)ERROR_1_0 || minor >= 2) {
+        return code;
+    }
+    for (size_t i = 0; i < DYN_ARRAY_LEN(since_1_2); i++) {
+        if (since_1_2[i].code == code) {
+            return since_1_2[i].before;
+        }
+    }
+    return minor == 0 ? ERR_INTERNAL : code;
 }
 
 static bool
@@ -230,7 +264,7 @@ pack_field(msgpack_packer *packer, const struct env *env, const struct env_field
         pack_headers(packer, env);
         return;
     case ENV_FIELD_USAGE:
-        pack_usage(packer, &env->usage);
+        pack_usage(packer, &env->usage, minor);
         return;
     }
 }
@@ -265,7 +299,7 @@ variable_bytes(const struct env *env, const struct env_field *field)
 int
 env_encode_for(const struct env *env, unsigned minor, struct dyn_buf *out, struct dyn_err *err)
 {
-    if (minor == 0 && env->surface > (enum env_surface)SURFACE_1_0) {
+    if (surface_since(env->surface) > minor) {
         return dyn_err_set(err, DYN_E_INVALID, "the peer's version knows no surface '%s'",
                            env_surface_name(env->surface));
     }

@@ -16,11 +16,14 @@ const struct env_field env_fields[ENV_N_FIELDS] = {
 };
 
 const struct env_usage_field env_usage_fields[ENV_N_USAGE_FIELDS] = {
-    {DYN_SLICE_INIT("in"), offsetof(struct env_usage, prompt_tokens)},
-    {DYN_SLICE_INIT("out"), offsetof(struct env_usage, completion_tokens)},
-    {DYN_SLICE_INIT("total"), offsetof(struct env_usage, total_tokens)},
-    {DYN_SLICE_INIT("cached"), offsetof(struct env_usage, cached_tokens)},
-    {DYN_SLICE_INIT("reasoned"), offsetof(struct env_usage, reasoning_tokens)},
+    {DYN_SLICE_INIT("in"), offsetof(struct env_usage, prompt_tokens), 0},
+    {DYN_SLICE_INIT("out"), offsetof(struct env_usage, completion_tokens), 0},
+    {DYN_SLICE_INIT("total"), offsetof(struct env_usage, total_tokens), 0},
+    {DYN_SLICE_INIT("cached"), offsetof(struct env_usage, cached_tokens), 0},
+    {DYN_SLICE_INIT("reasoned"), offsetof(struct env_usage, reasoning_tokens), 0},
+    {DYN_SLICE_INIT("written"), offsetof(struct env_usage, cache_write_tokens), 2},
+    {DYN_SLICE_INIT("audio_in"), offsetof(struct env_usage, audio_in_tokens), 2},
+    {DYN_SLICE_INIT("audio_out"), offsetof(struct env_usage, audio_out_tokens), 2},
 };
 
 static const char *const outcome_names[] = {

@@ -44,8 +44,9 @@ extern const struct env_field env_fields[ENV_N_FIELDS];
 struct env_usage_field {
     struct dyn_slice key;
     size_t           offset; /* in struct env_usage */
+    unsigned         since;  /* minor version */
 };
-enum { ENV_N_USAGE_FIELDS = 5 };
+enum { ENV_N_USAGE_FIELDS = 8 };
 extern const struct env_usage_field env_usage_fields[ENV_N_USAGE_FIELDS];
 
 /* One answer header, and all together, in bytes: what an HTTP client takes. */

@@ -10,13 +10,14 @@ import pytest
 
 PROTO = Path(__file__).resolve().parents[2] / "proto"
 VECTORS = PROTO / "vectors"
-MINOR = 1  # of this version
+MINOR = 2  # of this version
 BYTES = {"id", "cred", "idem_key", "type"}  # shown in hex
 DEPTH_MAX, MEMBERS_MAX, VALUES_MAX, UNKNOWN_MAX = 8, 64, 1024, 16
 # Members of the map in a worker's READY, and their limits (02-WORKER).
 TEXT_MAX = {"name": 256, "provider": 128, "dialect": 64}
 MODEL_MAX, MODELS_MAX, TARGETS_MAX = 1024, 4096, 64
-SURFACES = ("none", "chat", "models", "model", "health", "ready", "metrics", "events")
+SURFACES = ("none", "chat", "models", "model", "health", "ready", "metrics", "events",
+            "embeddings", "explain")
 NEWER = {"error": "INTERNAL", "outcome": "error"}  # what an unknown word of a later minor version becomes
 
 
@@ -57,7 +58,7 @@ def shown(key, value):
     if key == "headers":
         return [[name, as_bytes(text).hex()] for name, text in value]
     if key == "usage":
-        known = {"in", "out", "total", "cached", "reasoned", "est"}
+        known = {"in", "out", "total", "cached", "reasoned", "written", "audio_in", "audio_out", "est"}
         return {k: shown(None, v) for k, v in value[1] if k in known}
     return str(value) if isinstance(value, int) and value > 2**53 else value
 
@@ -175,7 +176,7 @@ def test_refused(vector):
     else:
         assert error == "invalid"
         assert not passes_a_limit(pairs)
-        assert version is None or version in ([1, 0], [1, 1]) or not (
+        assert version is None or version in ([1, 0], [1, 1], [1, 2]) or not (
             isinstance(version, list) and len(version) == 2
             and all(type(number) is int and 0 <= number <= 65535 for number in version)
         )
@@ -187,9 +188,9 @@ def test_refused(vector):
 @pytest.mark.parametrize("vector", cases("bodies.json"))
 def test_bodies(vector):
     """That the sizes are those of the table in 01-ENVELOPE."""
-    _, members = members_of(bytes.fromhex(vector["header"]))
+    (_, minor), members = members_of(bytes.fromhex(vector["header"]))
     assert members["kind"] == vector["kind"]
-    limits = {"chunk": 32768, "end": 2**20, "ready": 2**20, "event": 2**20, "request": 2**27}
+    limits = {"heartbeat": 2**20 if minor >= 2 else 0, "chunk": 32768, "end": 2**20, "ready": 2**20, "event": 2**20, "request": 2**27}
     limit = limits.get(vector["kind"], 0)
     assert ("error" in vector) == (vector["body_bytes"] > limit)
 

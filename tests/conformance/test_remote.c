@@ -1,4 +1,5 @@
 /* Ports, links and peers between two gateways: who joins, what passes, who leaves and how that is known. */
+#include "proto/env_codec.h"
 #include "tests/conformance/wires.h"
 
 enum { ECHOES = 1000, NEVER_WAITED_MS = 20000 };
@@ -53,7 +54,7 @@ link_receive(void *self, struct bus_peer *peer, struct env **env_p)
     struct end *end = self;
     struct env *env = *env_p;
     if (env->kind == ENV_READY) {
-        CHECK(bus_link_is_up(end->link) && peer->minor == 1);
+        CHECK(bus_link_is_up(end->link) && peer->minor == ENV_VERSION_MINOR);
     } else if (env->kind == ENV_GOODBYE) {
         end_goodbye(end, env);
         return;

@@ -83,7 +83,7 @@ fill(struct env *env, const struct env_field *field, unsigned number)
         env_add_header(env, DYN_SLICE("x-odd"), DYN_SLICE("\xff\x00\x01"));
         return;
     case ENV_FIELD_USAGE:
-        env->usage = (struct env_usage){true, true, 11, 7, 18, 4, 3};
+        env->usage = (struct env_usage){true, true, 11, 7, 18, 4, 3, 2, 5, 6};
         return;
     }
 }
@@ -172,7 +172,7 @@ absent_members_stay_absent(void **state)
     struct env *env = env_new(ENV_HEARTBEAT);
     struct dyn_buf header = DYN_BUF_INIT;
     encode_ok(env, &header);
-    static const char expected[] = "\x82\xa1v\x92\x01\x01\xa4kind\xa9heartbeat";
+    static const char expected[] = "\x82\xa1v\x92\x01\x02\xa4kind\xa9heartbeat";
     assert_int_equal(header.len, sizeof expected - 1);
     assert_memory_equal(header.data, expected, header.len);
     struct env *back = decode_or_fail(dyn_buf_slice(&header));

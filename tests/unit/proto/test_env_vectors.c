@@ -241,13 +241,41 @@ headers_of_every_kind(void **state)
     }
 }
 
-/* What a peer of 1.0 is sent instead: it can be read, says 1.0, and has nothing that 1.0 did not know. */
-static void
-headers_for_an_earlier_version(void **state)
+/* As the document has it: what is said instead to a peer of that version. */
+static enum err_code
+error_said(enum err_code code, unsigned minor)
 {
-    (void)state;
+    if (minor < 2 && code == ERR_PROVIDER_SATURATED) {
+        return ERR_SATURATED;
+    }
+    if (minor < 2 && (code == ERR_UNSUPPORTED_PARAMETER || code == ERR_OVERRIDE_NOT_ALLOWED)) {
+        return ERR_INVALID_REQUEST;
+    }
+    if (minor < 2 && code == ERR_NO_PRICE) {
+        return ERR_MODEL_NOT_FOUND;
+    }
+    return minor < 1 && code > ERR_DRAINING ? ERR_INTERNAL : code;
+}
+
+static void
+expect_nothing_later(const struct env *seen, unsigned minor)
+{
+    if (minor < 1) {
+        assert_true(seen->role.data == NULL && seen->node.data == NULL && !seen->track);
+    }
+    assert_true(seen->retry_ms == 0 && seen->creds == 0 && seen->config_version == 0);
+    assert_true(seen->degraded.data == NULL && seen->warnings.data == NULL);
+    assert_int_equal(seen->usage.cache_write_tokens, 0);
+    assert_int_equal(seen->usage.audio_in_tokens + seen->usage.audio_out_tokens, 0);
+}
+
+/* Headers of version `from` for a peer of `to`: how many can't be said to it. What it is sent can be read,
+ * says its version, and has nothing that came later. */
+static size_t
+write_for_earlier(unsigned from, unsigned to)
+{
     size_t n_refused = 0;
-    struct cJSON *vectors = load(1, "kinds.json");
+    struct cJSON *vectors = load(from, "kinds.json");
     const struct cJSON *vector;
     cJSON_ArrayForEach(vector, vectors)
     {
@@ -256,24 +284,32 @@ headers_for_an_earlier_version(void **state)
         struct dyn_buf again = DYN_BUF_INIT;
         unsigned major = 9;
         unsigned minor = 9;
-        if (env_encode_for(env, 0, &again, NULL) != 0) {
-            assert_true(env->surface == ENV_SURFACE_METRICS || env->surface == ENV_SURFACE_EVENTS);
+        if (env_encode_for(env, to, &again, NULL) != 0) {
+            assert_true(env->surface >= (to == 0 ? ENV_SURFACE_METRICS : ENV_SURFACE_EMBEDDINGS));
             n_refused++;
         } else {
             assert_int_equal(env_header_version(dyn_buf_slice(&again), &major, &minor), 0);
-            assert_int_equal(minor, 0);
+            assert_int_equal(minor, to);
             assert_int_equal(env_decode(dyn_buf_slice(&again), &seen, NULL), 0);
             assert_int_equal(seen->kind, env->kind);
-            assert_true(seen->role.data == NULL && seen->node.data == NULL && !seen->track);
-            bool is_new_error = env->error > ERR_DRAINING;
-            assert_int_equal(seen->error, is_new_error ? ERR_INTERNAL : env->error);
+            expect_nothing_later(seen, to);
+            assert_int_equal(seen->error, error_said(env->error, to));
         }
         dyn_buf_fini(&again);
         env_free(&seen);
         env_free(&env);
     }
-    assert_int_equal(n_refused, 3);
     json_tree_free(&vectors);
+    return n_refused;
+}
+
+static void
+headers_for_an_earlier_version(void **state)
+{
+    (void)state;
+    assert_int_equal(write_for_earlier(1, 0), 3);
+    assert_int_equal(write_for_earlier(2, 0), 5);
+    assert_int_equal(write_for_earlier(2, 1), 2);
 }
 
 static void
@@ -355,10 +391,9 @@ block_of(size_t bytes)
 }
 
 static void
-bodies_have_limits(void **state)
+bodies_of_version(unsigned minor)
 {
-    (void)state;
-    struct cJSON *vectors = load(BODIES_SINCE, "bodies.json");
+    struct cJSON *vectors = load(minor, "bodies.json");
     const struct cJSON *vector;
     cJSON_ArrayForEach(vector, vectors)
     {
@@ -384,6 +419,15 @@ bodies_have_limits(void **state)
         env_free(&env);
     }
     json_tree_free(&vectors);
+}
+
+static void
+bodies_have_limits(void **state)
+{
+    (void)state;
+    for (unsigned minor = BODIES_SINCE; minor < MINORS; minor++) {
+        bodies_of_version(minor);
+    }
 }
 
 static const char *

@@ -255,7 +255,8 @@ struct answer_case {
     "{\"id\":\"x\",\"choices\":[{\"index\":0,\"message\":{\"content\":\"hi\"}}],\"usage\":" usage "}"
 #define FOLDED(cached, reason)                                                                               \
     {                                                                                                        \
-        true, false, 11, 7, 18, cached, reason                                                               \
+        .known = true, .prompt_tokens = 11, .completion_tokens = 7, .total_tokens = 18,                      \
+        .cached_tokens = (cached), .reasoning_tokens = (reason)                                              \
     }
 #define COUNTS "\"prompt_tokens\":11,\"completion_tokens\":7,\"total_tokens\":18"
 
@@ -304,7 +305,7 @@ static const struct answer_case answers[] = {
     {"{\"usage\":{" COUNTS "},\"choices\":[\"\\u00\"]}", -1, {0}},
     {ANSWER("{\"prompt_tokens\":1e300,\"completion_tokens\":7,\"total_tokens\":18}"),
      0,
-     {true, false, (uint64_t)1 << 53, 7, 18, 0, 0}},
+     {.known = true, .prompt_tokens = (uint64_t)1 << 53, .completion_tokens = 7, .total_tokens = 18}},
 };
 
 static bool
