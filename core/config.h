@@ -27,6 +27,7 @@ enum config_type {
     CONFIG_DURATION,     /* uint64_t milliseconds, min..max: 250ms, 1.5s, 2m, 1h, 1m30s */
     CONFIG_ENUM,         /* int: index in `names` */
     CONFIG_STRING_LIST,  /* struct config_strings */
+    CONFIG_SECRET_LIST,  /* the same; each as CONFIG_SECRET */
     CONFIG_INT_LIST,     /* struct config_ints, min..max for each */
     CONFIG_STRING_MAP,   /* struct config_map */
     CONFIG_SECTION,      /* the struct of `section` in place */
@@ -78,6 +79,7 @@ struct config_key {
     const struct config_section *section;
     size_t set_offset; /* of a bool told whether the key was written, or 0 */
     bool every_role;   /* references in it are resolved also where the part's are not (`resolve`) */
+    bool is_repeated;  /* another part has it too and says what it means: not in the reference page */
     const char *help;  /* one or two sentences for the reference page */
 };
 
@@ -122,6 +124,9 @@ void config_problem_add(struct config_problems *problems, struct config_mark mar
 /* For a check(): where the value of that field stands, by the field's address in the filled struct
  * (&values->port, &list->items[3]); the place of the section around it when it was not written. */
 struct config_mark config_mark_of(const struct config_problems *problems, const void *field);
+/* For a check() of a text that may be a duration, or something else. The error is the end of a sentence
+ * that begins with the key ("must be a duration, ..."). */
+int config_read_duration(struct dyn_slice text, uint64_t *out_ms, struct dyn_err *err);
 
 /* References in strings, secrets, lists and maps: ${NAME} is a variable, ${file:PATH} the content of a
  * file without its last line end, a relative path counted from the folder of the configuration file.

@@ -12,6 +12,12 @@ is_scalar(const struct config_node *node)
     return node->kind == CONFIG_NODE_PLAIN || node->kind == CONFIG_NODE_QUOTED;
 }
 
+static bool
+is_list(enum config_type type)
+{
+    return type == CONFIG_STRING_LIST || type == CONFIG_SECRET_LIST || type == CONFIG_INT_LIST;
+}
+
 static void
 add_problem(struct config_fill *fill, const struct config_node *node, const struct config_place *place,
             const char *text)
@@ -24,7 +30,7 @@ config_wrong_kind(struct config_fill *fill, const struct config_key *key, const 
                   const struct config_place *place)
 {
     const char *expected = "a single value";
-    if (key->type == CONFIG_STRING_LIST || key->type == CONFIG_INT_LIST || key->type == CONFIG_SECTION_LIST) {
+    if (is_list(key->type) || key->type == CONFIG_SECTION_LIST) {
         expected = "a list";
     } else if (key->type == CONFIG_STRING_MAP || key->type == CONFIG_SECTION) {
         expected = "keys and values";
@@ -60,6 +66,16 @@ read_text(struct config_fill *fill, bool resolves, const struct config_node *nod
 }
 
 static void
+warn_of_literal(struct config_fill *fill, const struct config_node *node, const struct config_place *place)
+{
+    if (node->text.len > 0 && !config_refs_any(node->text) && !fill->is_default) {
+        config_problem_add(fill->problems, node->mark, true,
+                           "'%s' holds a secret in plain text; refer to it with ${NAME} or ${file:PATH}",
+                           config_place_text(place).text);
+    }
+}
+
+static void
 assign_text(struct config_fill *fill, const struct config_key *key, bool resolves, char *field,
             const struct config_node *node, const struct config_place *place)
 {
@@ -68,11 +84,8 @@ assign_text(struct config_fill *fill, const struct config_key *key, bool resolve
         return;
     }
     memcpy(field, &text, sizeof text);
-    if (key->type == CONFIG_SECRET && node->text.len > 0 && !config_refs_any(node->text) &&
-        !fill->is_default) {
-        config_problem_add(fill->problems, node->mark, true,
-                           "'%s' holds a secret in plain text; refer to it with ${NAME} or ${file:PATH}",
-                           config_place_text(place).text);
+    if (key->type == CONFIG_SECRET) {
+        warn_of_literal(fill, node, place);
     }
 }
 
@@ -181,8 +194,8 @@ assign_scalar(struct config_fill *fill, const struct config_key *key, bool resol
 }
 
 static void
-assign_strings(struct config_fill *fill, bool resolves, char *field, const struct config_node *node,
-               const struct config_place *place)
+assign_strings(struct config_fill *fill, const struct config_key *key, bool resolves, char *field,
+               const struct config_node *node, const struct config_place *place)
 {
     struct config_strings list = {arena_zalloc(fill->arena, node->n * sizeof *list.items), 0};
     size_t index = 0;
@@ -195,6 +208,9 @@ assign_strings(struct config_fill *fill, bool resolves, char *field, const struc
         } else if (read_text(fill, resolves, item, &at, &list.items[list.n]) == 0) {
             config_mark_record(fill->problems, &list.items[list.n], sizeof *list.items, item->mark);
             list.n++;
+            if (key->type == CONFIG_SECRET_LIST) {
+                warn_of_literal(fill, item, &at);
+            }
         }
     }
     memcpy(field, &list, sizeof list);
@@ -249,13 +265,12 @@ config_assign(struct config_fill *fill, const struct config_key *key, bool part_
 {
     char *field = base + key->offset;
     bool resolves = part_resolves || key->every_role;
-    bool is_list = key->type == CONFIG_STRING_LIST || key->type == CONFIG_INT_LIST;
-    if (!is_list && key->type != CONFIG_STRING_MAP) {
+    if (!is_list(key->type) && key->type != CONFIG_STRING_MAP) {
         assign_scalar(fill, key, resolves, field, node, place);
-    } else if (node->kind != (is_list ? CONFIG_NODE_LIST : CONFIG_NODE_MAP)) {
+    } else if (node->kind != (is_list(key->type) ? CONFIG_NODE_LIST : CONFIG_NODE_MAP)) {
         config_wrong_kind(fill, key, node, place);
-    } else if (key->type == CONFIG_STRING_LIST) {
-        assign_strings(fill, resolves, field, node, place);
+    } else if (key->type == CONFIG_STRING_LIST || key->type == CONFIG_SECRET_LIST) {
+        assign_strings(fill, key, resolves, field, node, place);
     } else if (key->type == CONFIG_INT_LIST) {
         assign_ints(fill, key, field, node, place);
     } else {

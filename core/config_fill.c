@@ -72,6 +72,7 @@ field_size(const struct config_key *key)
     case CONFIG_ENUM:
         return sizeof(int);
     case CONFIG_STRING_LIST:
+    case CONFIG_SECRET_LIST:
         return sizeof(struct config_strings);
     case CONFIG_INT_LIST:
         return sizeof(struct config_ints);
@@ -382,8 +383,9 @@ static struct config_node *
 default_node(struct config_fill *fill, const struct config_key *key)
 {
     char first = key->default_text[0];
-    bool is_text = key->type != CONFIG_STRING_LIST && key->type != CONFIG_INT_LIST &&
-                   key->type != CONFIG_STRING_MAP && first != '"' && first != '\'';
+    bool is_text = key->type != CONFIG_STRING_LIST && key->type != CONFIG_SECRET_LIST &&
+                   key->type != CONFIG_INT_LIST && key->type != CONFIG_STRING_MAP && first != '"' &&
+                   first != '\'';
     struct config_tree tree = {.arena = fill->arena, .problems = fill->problems};
     tree.text = dyn_slice_str(key->default_text);
     if (!is_text) {

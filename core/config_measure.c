@@ -173,6 +173,7 @@ duration_fault(enum measure_fault fault, struct dyn_slice text, struct dyn_err *
                        config_name(text, SHOWN_BYTES).text);
 }
 
+/* As Go writes durations: decimal numbers with units, the larger first or not. In whole milliseconds. */
 int
 config_read_duration(struct dyn_slice text, uint64_t *out_ms, struct dyn_err *err)
 {

@@ -34,6 +34,8 @@ type_name(enum config_type type)
         return "name";
     case CONFIG_STRING_LIST:
         return "list of texts";
+    case CONFIG_SECRET_LIST:
+        return "list of secrets";
     case CONFIG_INT_LIST:
         return "list of integers";
     case CONFIG_STRING_MAP:
@@ -139,7 +141,9 @@ add_rows(struct dyn_buf *out, const struct config_section *section, const struct
         if (key->type == CONFIG_UNSUPPORTED) {
             continue;
         }
-        add_row(out, level, key);
+        if (!key->is_repeated) {
+            add_row(out, level, key);
+        }
         struct level below = {level, key->name, key->type == CONFIG_SECTION_LIST,
                               level ? level->depth + 1 : 1};
         if (section_of(key) != NULL && below.depth < NESTING_MAX) {

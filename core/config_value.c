@@ -254,6 +254,7 @@ config_type_wants(enum config_type type)
     case CONFIG_ENUM:
         return "one of its names";
     case CONFIG_STRING_LIST:
+    case CONFIG_SECRET_LIST:
         return "a list of texts, like [a, b]";
     case CONFIG_INT_LIST:
         return "a list of whole numbers, like [1, 2]";

@@ -9,8 +9,6 @@ int config_read_bool(struct dyn_slice text, bool *out, struct dyn_err *err);
 int config_read_int(struct dyn_slice text, int64_t *out, struct dyn_err *err);
 int config_read_number(struct dyn_slice text, double *out, struct dyn_err *err);
 int config_read_size(struct dyn_slice text, uint64_t *out, struct dyn_err *err);
-/* As Go writes durations: decimal numbers with units, the larger first or not. In whole milliseconds. */
-int config_read_duration(struct dyn_slice text, uint64_t *out_ms, struct dyn_err *err);
 int config_read_enum(struct dyn_slice text, const struct config_key *key, int *out, struct dyn_err *err);
 
 /* Whether the key's limits hold for a value of its type (read as a double: limits are small). */

@@ -16,6 +16,7 @@
 #include "gateway/measures.h"
 #include "gateway/upstreams.h"
 #include "gateway/version.h"
+#include "router/models_config.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,7 @@ static const struct config_part *const parts_without_upstreams[] = {
     &gateway_config_part,
     &edge_config_part,
     &router_config_part,
+    &models_config_part,
 };
 
 static int

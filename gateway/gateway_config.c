@@ -2,6 +2,18 @@
 
 #include "dynabus.h"
 
+static const struct config_key reload_keys[] = {
+    {.name = "watch",
+     .type = CONFIG_BOOL,
+     .offset = offsetof(struct gateway_reload_config, watch),
+     .default_text = "true",
+     .help = "Whether a change of the file is taken up by itself. SIGHUP always does it."},
+    {.name = NULL},
+};
+
+static const struct config_section reload_section = {
+    .keys = reload_keys, .size = sizeof(struct gateway_reload_config), .mark_offset = SIZE_MAX};
+
 static const struct config_key gateway_keys[] = {
     {.name = "apiVersion",
      .type = CONFIG_STRING,
@@ -29,6 +41,11 @@ static const struct config_key gateway_keys[] = {
      .min = 0,
      .max = 3600.0 * 1000,
      .help = "After SIGTERM: how long running requests may go on before they are cut off."},
+    {.name = "reload",
+     .type = CONFIG_SECTION,
+     .offset = offsetof(struct gateway_config, reload),
+     .section = &reload_section,
+     .help = "How a new configuration is taken up."},
     {.name = NULL},
 };
 

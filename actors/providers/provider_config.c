@@ -11,14 +11,16 @@
 #include <errno.h>
 #include <unistd.h>
 
-#define TIMEOUT_MAX_MS (24.0 * 3600 * 1000)
-#define NAME_MAX_BYTES 64u
-#define HEADER_MAX     1024u
+#define TIMEOUT_MAX_MS    (24.0 * 3600 * 1000)
+#define BREAKER_COUNT_MAX 1e6
+#define BREAKER_FAILURES  5
+#define BREAKER_OPEN_MS   (30u * 1000)
+#define CONCURRENCY_MAX   10000
+#define QUEUE_DEFAULT     "1000"
+#define QUEUE_SIZE        1000
+#define NAME_MAX_BYTES    64u
+#define HEADER_MAX        1024u
 
-#define UNSUPPORTED(key, text)                                                                               \
-    {                                                                                                        \
-        .name = (key), .type = CONFIG_UNSUPPORTED, .help = (text)                                            \
-    }
 #define TIMEOUT(key, field, text)                                                                            \
     {                                                                                                        \
         .name = (key), .type = CONFIG_DURATION, .offset = offsetof(struct provider_timeouts_config, field),  \
@@ -225,6 +227,20 @@ check_target(const struct provider_config *config, size_t index, struct config_p
     }
 }
 
+/* Zero means the default, as an unwritten value does in Go. */
+static void
+fill_zeros(struct provider_target_config *target)
+{
+    struct provider_breaker_config *breaker = &target->breaker;
+    breaker->failure_threshold =
+        breaker->failure_threshold > 0 ? breaker->failure_threshold : BREAKER_FAILURES;
+    breaker->success_threshold = breaker->success_threshold > 0 ? breaker->success_threshold : 1;
+    breaker->max_probes = breaker->max_probes > 0 ? breaker->max_probes : 1;
+    breaker->open_ms = breaker->open_ms > 0 ? breaker->open_ms : BREAKER_OPEN_MS;
+    struct provider_concurrency_config *concurrency = &target->concurrency;
+    concurrency->queue_size = concurrency->queue_size > 0 ? concurrency->queue_size : QUEUE_SIZE;
+}
+
 static void
 check_upstream(const struct provider_upstream_config *upstream, struct config_problems *problems)
 {
@@ -244,8 +260,10 @@ static void
 check(void *values, struct config_problems *problems)
 {
     const struct provider_config *config = values;
+    struct provider_target_config *targets = config->targets.items;
     for (size_t i = 0; i < config->targets.n; i++) {
         check_target(config, i, problems);
+        fill_zeros(&targets[i]);
     }
     check_upstream(&config->upstream, problems);
 }
@@ -254,6 +272,9 @@ check(void *values, struct config_problems *problems)
 
 /* The names are the order of enum provider_redeliver. */
 static const char *const redeliver_names[] = {"always", "unsent", "never", NULL};
+static const char *const scope_names[] = {"process", NULL};
+static const char *const scope_names_to_come[] = {"fleet", NULL};
+static const char *const on_unsupported_names[] = {"warn", "drop", "reject", NULL};
 static const char *const stream_usage_names[] = {"default", "ask", "never", NULL};
 
 static const struct config_key timeouts_keys[] = {
@@ -267,6 +288,80 @@ static const struct config_key timeouts_keys[] = {
 
 static const struct config_section timeouts_section = {
     .keys = timeouts_keys, .size = sizeof(struct provider_timeouts_config), .mark_offset = SIZE_MAX};
+
+static const struct config_key breaker_keys[] = {
+    {.name = "failure_threshold",
+     .type = CONFIG_INT,
+     .offset = offsetof(struct provider_breaker_config, failure_threshold),
+     .default_text = "5",
+     .min = 0,
+     .max = BREAKER_COUNT_MAX,
+     .help = "So many failures in a row open it. What a client does wrong, a refused key and 429 are none."},
+    {.name = "success_threshold",
+     .type = CONFIG_INT,
+     .offset = offsetof(struct provider_breaker_config, success_threshold),
+     .default_text = "1",
+     .min = 0,
+     .max = BREAKER_COUNT_MAX,
+     .help = "So many probes that succeed close it again."},
+    {.name = "max_half_threshold",
+     .type = CONFIG_INT,
+     .offset = offsetof(struct provider_breaker_config, max_probes),
+     .default_text = "1",
+     .min = 0,
+     .max = BREAKER_COUNT_MAX,
+     .help = "So many probes may be under way at the same time."},
+    {.name = "timeout",
+     .type = CONFIG_DURATION,
+     .offset = offsetof(struct provider_breaker_config, open_ms),
+     .default_text = "30s",
+     .min = 0,
+     .max = TIMEOUT_MAX_MS,
+     .help = "How long it stays open before a request goes through as a probe. `0`: the default, as for the "
+             "other keys here."},
+    {.name = NULL},
+};
+
+static const struct config_section breaker_section = {
+    .keys = breaker_keys, .size = sizeof(struct provider_breaker_config), .mark_offset = SIZE_MAX};
+
+static const struct config_key concurrency_keys[] = {
+    {.name = "max_concurrency",
+     .type = CONFIG_INT,
+     .offset = offsetof(struct provider_concurrency_config, max_concurrency),
+     .required = true,
+     .min = 1,
+     .max = CONCURRENCY_MAX,
+     .help = "So many requests at the same time."},
+    {.name = "queue_size",
+     .type = CONFIG_INT,
+     .offset = offsetof(struct provider_concurrency_config, queue_size),
+     .default_text = QUEUE_DEFAULT,
+     .min = 0,
+     .max = CONCURRENCY_MAX,
+     .help = "So many more wait; those beyond them are refused at once. `0`: the default."},
+    {.name = "queue_timeout",
+     .type = CONFIG_DURATION,
+     .offset = offsetof(struct provider_concurrency_config, queue_timeout_ms),
+     .default_text = "0",
+     .min = 0,
+     .max = TIMEOUT_MAX_MS,
+     .help = "How long one may wait. `0`: as long as the request may take."},
+    {.name = "scope",
+     .type = CONFIG_ENUM,
+     .offset = offsetof(struct provider_concurrency_config, scope),
+     .default_text = "process",
+     .names = scope_names,
+     .unsupported_names = scope_names_to_come,
+     .help = "What the number is for: each provider process."},
+    {.name = NULL},
+};
+
+static const struct config_section concurrency_section = {
+    .keys = concurrency_keys,
+    .size = sizeof(struct provider_concurrency_config),
+    .mark_offset = offsetof(struct provider_concurrency_config, mark),
+};
 
 static const struct config_key target_keys[] = {
     {.name = "virtual_key",
@@ -295,6 +390,11 @@ static const struct config_key target_keys[] = {
      .type = CONFIG_SECRET,
      .offset = offsetof(struct provider_target_config, api_key),
      .help = "The credential for the provider. Default: the provider's variable."},
+    {.name = "api_keys",
+     .type = CONFIG_SECRET_LIST,
+     .offset = offsetof(struct provider_target_config, api_keys),
+     .help = "Several credentials for the provider, used in turn; one that is refused or out of quota is set "
+             "aside. Instead of `api_key`."},
     {.name = "models",
      .type = CONFIG_STRING_LIST,
      .offset = offsetof(struct provider_target_config, models),
@@ -328,10 +428,18 @@ static const struct config_key target_keys[] = {
      .help = "Whether a request is sent again when the process that worked on it is lost before the answer "
              "has begun: `always`, `unsent` (only if no byte of it had reached the provider) or `never`. The "
              "request header `x-dynabus-redeliver` says so for one request."},
-    UNSUPPORTED("weight", "Share of the `loadbalance` strategy."),
-    UNSUPPORTED("retry", "Retries on the same target."),
-    UNSUPPORTED("circuit_breaker", "When to stop asking a target that fails."),
-    UNSUPPORTED("concurrency", "Requests to a target at the same time."),
+    {.name = "circuit_breaker",
+     .type = CONFIG_SECTION,
+     .offset = offsetof(struct provider_target_config, breaker),
+     .section = &breaker_section,
+     .set_offset = offsetof(struct provider_target_config, has_breaker),
+     .help = "When a target that fails is left alone for a while. Without this section never."},
+    {.name = "concurrency",
+     .type = CONFIG_SECTION,
+     .offset = offsetof(struct provider_target_config, concurrency),
+     .section = &concurrency_section,
+     .set_offset = offsetof(struct provider_target_config, has_concurrency),
+     .help = "How many requests the target gets at the same time. Without this section any number."},
     {.name = NULL},
 };
 
@@ -362,6 +470,24 @@ static const struct config_key upstream_keys[] = {
 static const struct config_section upstream_section = {
     .keys = upstream_keys, .size = sizeof(struct provider_upstream_config), .mark_offset = SIZE_MAX};
 
+static const struct config_key compatibility_keys[] = {
+    {.name = "on_unsupported_param",
+     .type = CONFIG_ENUM,
+     .offset = offsetof(struct provider_compatibility_config, on_unsupported_param),
+     .default_text = "warn",
+     .names = on_unsupported_names,
+     .help = "What is done with a parameter that the provider does not take: `warn` sends it where the "
+             "provider's language has a place for it and says so, `drop` leaves it out, `reject` refuses the "
+             "request."},
+    {.name = NULL},
+};
+
+static const struct config_section compatibility_section = {
+    .keys = compatibility_keys,
+    .size = sizeof(struct provider_compatibility_config),
+    .mark_offset = SIZE_MAX,
+};
+
 static const struct config_key provider_keys[] = {
     {.name = "targets",
      .type = CONFIG_SECTION_LIST,
@@ -373,6 +499,11 @@ static const struct config_key provider_keys[] = {
      .offset = offsetof(struct provider_config, upstream),
      .section = &upstream_section,
      .help = "What is the same for all connections to providers."},
+    {.name = "compatibility",
+     .type = CONFIG_SECTION,
+     .offset = offsetof(struct provider_config, compatibility),
+     .section = &compatibility_section,
+     .help = "Where providers differ."},
     {.name = NULL},
 };
 

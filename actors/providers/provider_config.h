@@ -11,6 +11,24 @@ struct provider_timeouts_config {
     uint64_t idle_ms;
 };
 
+/* What was written as 0 is the default here. */
+struct provider_breaker_config {
+    int64_t failure_threshold;
+    int64_t success_threshold;
+    int64_t max_probes; /* `max_half_threshold` */
+    uint64_t open_ms;   /* `timeout` */
+};
+
+enum provider_scope { PROVIDER_SCOPE_PROCESS };
+
+struct provider_concurrency_config {
+    struct config_mark mark;
+    int64_t max_concurrency;
+    int64_t queue_size;
+    uint64_t queue_timeout_ms; /* 0: as long as the request may take */
+    int scope;                 /* enum provider_scope */
+};
+
 enum provider_stream_usage { PROVIDER_USAGE_ROW, PROVIDER_USAGE_ASK, PROVIDER_USAGE_NEVER };
 
 struct provider_target_config {
@@ -20,12 +38,17 @@ struct provider_target_config {
     struct dyn_slice provider;
     struct dyn_slice base_url;
     struct dyn_slice api_key;
+    struct config_strings api_keys; /* in order; api_key is not written then */
     struct config_strings models;
     struct config_map upstream_model;
     struct config_map headers;
     struct provider_timeouts_config timeouts;
     int stream_usage; /* enum provider_stream_usage */
     int redeliver;    /* enum provider_redeliver */
+    bool has_breaker; /* the section is there; without it a target has none */
+    struct provider_breaker_config breaker;
+    bool has_concurrency;
+    struct provider_concurrency_config concurrency;
 };
 
 struct provider_upstream_config {
@@ -34,9 +57,21 @@ struct provider_upstream_config {
     struct dyn_slice no_proxy;
 };
 
+/* What is done with a parameter that the provider's dialect or row says it does not take. */
+enum provider_on_unsupported {
+    PROVIDER_UNSUPPORTED_WARN,
+    PROVIDER_UNSUPPORTED_DROP,
+    PROVIDER_UNSUPPORTED_REJECT
+};
+
+struct provider_compatibility_config {
+    int on_unsupported_param; /* enum provider_on_unsupported */
+};
+
 struct provider_config {
     struct config_list targets; /* of struct provider_target_config */
     struct provider_upstream_config upstream;
+    struct provider_compatibility_config compatibility;
 };
 
 /* A process without the role `provider` has no credentials: it loads the file without resolving this part

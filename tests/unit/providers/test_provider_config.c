@@ -166,8 +166,10 @@ problems_say_what_to_change(void **state)
                    "is no name of a header");
     assert_problem("targets:\n  - {provider: mock, base_url: \"http://a\", headers: {X-A: \"a\\nb\"}}\n",
                    "printable bytes");
-    assert_problem("targets:\n  - {virtual_key: mock, base_url: \"http://a\", weight: 3}\n",
-                   "not supported in this version");
+    assert_problem(
+        "targets:\n  - {virtual_key: mock, base_url: \"http://a\", concurrency: {max_concurrency: 1, "
+        "scope: fleet}}\n",
+        "not supported in this version");
     assert_problem("targets:\n  - {provider: mock, base_url: \"http://a\", timeout: {idle: 1s}}\n",
                    "timeouts");
     assert_problem("upstream: {ca_file: /nowhere/ca.pem}\n", "'/nowhere/ca.pem' cannot be read");

@@ -1,0 +1,116 @@
+/* Keys of the models. The names of prices are those of the catalogue's own format. */
+#include "router/models_config.h"
+
+#define TIMEOUT_MAX_MS (24.0 * 3600 * 1000)
+#define REFRESH_MIN_MS (60.0 * 1000)
+#define REFRESH_MAX_MS (30 * 24.0 * 3600 * 1000)
+/* Asking every provider for its list more often would be noticed there. */
+#define DISCOVERY_MIN_MS (60u * 1000)
+#define PRICE_MAX        1e6 /* USD; more is a slip of the unit, and must fit 64 bits as 10^-12 USD */
+
+#define PRICE(key, field, text)                                                                              \
+    {                                                                                                        \
+        .name = (key), .type = CONFIG_NUMBER, .offset = offsetof(struct model_price_config, field),          \
+        .min = 0, .max = PRICE_MAX, .set_offset = offsetof(struct model_price_config, has_##field),          \
+        .help = (text)                                                                                       \
+    }
+
+static const struct config_key price_keys[] = {
+    {.name = "provider",
+     .type = CONFIG_STRING,
+     .offset = offsetof(struct model_price_config, provider),
+     .required = true,
+     .help = "The id of the provider that asks this price, or the name of one target."},
+    {.name = "model",
+     .type = CONFIG_STRING,
+     .offset = offsetof(struct model_price_config, model),
+     .required = true,
+     .help = "The model, as the provider calls it."},
+    PRICE("input_per_m_tokens", input, "USD per million tokens of input."),
+    PRICE("output_per_m_tokens", output, "USD per million tokens of output."),
+    PRICE("cache_read_per_m_tokens", cache_read, "USD per million tokens read from the provider's cache."),
+    PRICE("cache_write_per_m_tokens", cache_write, "USD per million tokens written to it."),
+    PRICE("reasoning_per_m_tokens", reasoning, "USD per million tokens of reasoning. Default: as output."),
+    PRICE("embedding_per_m_tokens", embedding, "USD per million tokens that are embedded."),
+    PRICE("audio_input_per_m_tokens", audio_input, "USD per million tokens of audio that is heard."),
+    PRICE("audio_output_per_m_tokens", audio_output, "USD per million tokens of audio that is spoken."),
+    PRICE("image_per_tile", image, "USD for one image."),
+    {.name = NULL},
+};
+
+static const struct config_section price_section = {
+    .keys = price_keys,
+    .size = sizeof(struct model_price_config),
+    .mark_offset = offsetof(struct model_price_config, mark),
+};
+
+static const struct config_key models_keys[] = {
+    {.name = "catalog_url",
+     .type = CONFIG_STRING,
+     .offset = offsetof(struct models_config, catalog_url),
+     .help = "Where a newer catalogue of models is fetched from. Default: FERRO_MODEL_CATALOG_URL, else "
+             "nothing is fetched."},
+    {.name = "catalog_timeout",
+     .type = CONFIG_DURATION,
+     .offset = offsetof(struct models_config, catalog_timeout_ms),
+     .default_text = "10s",
+     .min = 0,
+     .max = TIMEOUT_MAX_MS,
+     .set_offset = offsetof(struct models_config, has_catalog_timeout),
+     .help = "How long that may take; `0`: only the built-in catalogue is used. FERRO_MODEL_CATALOG_TIMEOUT "
+             "where the file says nothing."},
+    {.name = "catalog_refresh",
+     .type = CONFIG_DURATION,
+     .offset = offsetof(struct models_config, catalog_refresh_ms),
+     .default_text = "24h",
+     .min = REFRESH_MIN_MS,
+     .max = REFRESH_MAX_MS,
+     .help = "How often it is fetched again."},
+    {.name = "discovery_interval",
+     .type = CONFIG_DURATION,
+     .offset = offsetof(struct models_config, discovery_interval_ms),
+     .default_text = "0",
+     .min = 0,
+     .max = REFRESH_MAX_MS,
+     .set_offset = offsetof(struct models_config, has_discovery_interval),
+     .help = "How often providers are asked which models they have, at least `1m`; `0`: never. "
+             "FERRO_MODEL_DISCOVERY_INTERVAL where the file says nothing."},
+    {.name = "prices",
+     .type = CONFIG_SECTION_LIST,
+     .offset = offsetof(struct models_config, prices),
+     .section = &price_section,
+     .help = "Prices that prevail over the catalogue's."},
+    {.name = NULL},
+};
+
+static const struct config_section models_section = {
+    .keys = models_keys,
+    .size = sizeof(struct models_config),
+    .mark_offset = offsetof(struct models_config, mark),
+};
+
+static const struct config_key file_keys[] = {
+    {.name = "models",
+     .type = CONFIG_SECTION,
+     .offset = offsetof(struct models_config_file, models),
+     .section = &models_section,
+     .help = "The catalogue of models and their prices."},
+    {.name = NULL},
+};
+
+static void
+check(void *values, struct config_problems *problems)
+{
+    const struct models_config *models = &((struct models_config_file *)values)->models;
+    uint64_t interval_ms = models->discovery_interval_ms;
+    if (interval_ms > 0 && interval_ms < DISCOVERY_MIN_MS) {
+        config_problem_add(problems, config_mark_of(problems, &models->discovery_interval_ms), false,
+                           "'models.discovery_interval' is at least 1m, or 0 for never");
+    }
+}
+
+const struct config_part models_config_part = {
+    .folder = "models",
+    .section = {.keys = file_keys, .size = sizeof(struct models_config_file), .mark_offset = SIZE_MAX},
+    .check = check,
+};
