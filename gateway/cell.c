@@ -64,8 +64,7 @@ add_providers(dynabus_t *gateway, struct gateway_cell *cell, struct dyn_err *err
             .client = client,
             .orphans = gateway->network.n_routers > 0 ? &gateway->orphans : NULL,
         };
-        cell->targets[i].addr =
-            bus_add_actor(gateway->bus, cell->loop, &provider_actor_ops, provider_new(&options));
+        cell->addrs[i] = bus_add_actor(gateway->bus, cell->loop, &provider_actor_ops, provider_new(&options));
     }
     http_client_unref(&client);
     return 0;
@@ -77,12 +76,11 @@ add_router(dynabus_t *gateway, struct gateway_cell *cell, unsigned number)
     const struct gateway_config *config = config_values(gateway->config, &gateway_config_part);
     const struct gateway_common *common = &gateway->common;
     struct router_options options = {
-        .config = config_values(gateway->config, &router_config_part),
+        .plan = gateway->plan,
+        .addrs = cell->addrs,
         .shared = &gateway->shared,
         .counters = &cell->router_counters,
         .counts = gateway->requests != NULL ? request_metrics_cell(gateway->requests, number) : NULL,
-        .targets = cell->targets,
-        .n_targets = upstreams_count(gateway->upstreams),
         .events = common->publisher != 0 ? common->publisher : common->hooks,
         .metrics = common->metrics,
         .only_admits = !gateway_has(gateway->roles, GATEWAY_ROLE_ROUTER),
@@ -101,10 +99,7 @@ add_workings(dynabus_t *gateway, unsigned number, struct dyn_err *err)
     char name[16];
     (void)snprintf(name, sizeof name, "cell-%u", number);
     cell->loop = bus_add_loop(gateway->bus, name);
-    cell->targets = dyn_zalloc((n > 0 ? n : 1) * sizeof *cell->targets);
-    for (size_t i = 0; i < n; i++) {
-        cell->targets[i] = upstreams_route_target(gateway->upstreams, i);
-    }
+    cell->addrs = dyn_zalloc((n + 1) * sizeof *cell->addrs);
     if (gateway_has(gateway->roles, GATEWAY_ROLE_PROVIDER) && add_providers(gateway, cell, err) != 0) {
         return -1;
     }
@@ -150,7 +145,7 @@ add_worker(dynabus_t *gateway, const struct gateway_cell *cell, unsigned number)
     size_t n = upstreams_count(gateway->upstreams);
     struct worker_target *targets = dyn_zalloc(n * sizeof *targets);
     for (size_t i = 0; i < n; i++) {
-        targets[i] = (struct worker_target){upstreams_target(gateway->upstreams, i), cell->targets[i].addr};
+        targets[i] = (struct worker_target){upstreams_target(gateway->upstreams, i), cell->addrs[i]};
     }
     struct worker_options options = {
         .process = &gateway->network.process,

@@ -124,6 +124,21 @@ open_upstreams(dynabus_t *gateway, struct dyn_err *err)
     return 0;
 }
 
+/* What the routers of all cells decide by. */
+static int
+compile_plan(dynabus_t *gateway, struct dyn_err *err)
+{
+    size_t n = upstreams_count(gateway->upstreams);
+    struct route_target *targets = dyn_zalloc((n + 1) * sizeof *targets);
+    for (size_t i = 0; i < n; i++) {
+        targets[i] = upstreams_route_target(gateway->upstreams, i);
+    }
+    gateway->plan =
+        route_plan_new(config_values(gateway->config, &router_config_part), targets, n, NULL, err);
+    free(targets);
+    return gateway->plan != NULL ? 0 : -1;
+}
+
 /* Beside a router: what it counts. Else what the routers of the fleet publish. */
 static void
 add_metrics(dynabus_t *gateway)
@@ -187,7 +202,8 @@ build(dynabus_t *gateway, struct dyn_err *err)
     gateway_roles_text(gateway->roles, gateway->roles_text, sizeof gateway->roles_text);
     gateway->n_cells = count_cells(gateway, config);
     if (plan_network(gateway, config, err) != 0 || settle(gateway, err) != 0 ||
-        descriptors_check(gateway->n_cells, err) != 0 || open_upstreams(gateway, err) != 0) {
+        descriptors_check(gateway->n_cells, err) != 0 || open_upstreams(gateway, err) != 0 ||
+        compile_plan(gateway, err) != 0) {
         return -1;
     }
     struct bus_options bus = {.inproc = config->bus.local == GATEWAY_BUS_INPROC};
@@ -222,10 +238,11 @@ gateway_free(dynabus_t *gateway)
     bus_free(&gateway->bus);
     gateway_close_edges(gateway);
     for (unsigned i = 0; gateway->cells != NULL && i < gateway->n_cells; i++) {
-        free(gateway->cells[i].targets);
+        free(gateway->cells[i].addrs);
     }
     free(gateway->cells);
     request_metrics_free(&gateway->requests);
+    route_plan_unref(&gateway->plan);
     upstreams_free(&gateway->upstreams);
     gateway_network_fini(&gateway->network);
     free(gateway->target_names);

@@ -22,10 +22,10 @@
 
 struct gateway_cell {
     bus_loop_t *loop;
-    struct route_target *targets; /* with the addresses of this cell's providers; those of others have none */
-    bus_addr_t router;            /* of this cell, or the owner that stands for routers elsewhere; 0: none */
-    bus_addr_t uplink;            /* who sends EVENTs to the routers: owner or worker; 0: nobody */
-    caller_t *caller;             /* NULL: nobody to ask */
+    bus_addr_t *addrs; /* of this cell's providers, in the order of the targets; 0: of others */
+    bus_addr_t router; /* of this cell, or the owner that stands for routers elsewhere; 0: none */
+    bus_addr_t uplink; /* who sends EVENTs to the routers: owner or worker; 0: nobody */
+    caller_t *caller;  /* NULL: nobody to ask */
     struct owner_counters owner_counters;
     struct router_counters router_counters;
 };
@@ -59,11 +59,12 @@ struct dynabus {
     hooks_t *hooks;
     struct gateway_cell *cells;
     unsigned n_cells;
-    atomic_uint next_cell; /* that dynabus_route() takes */
+    atomic_uint next_cell;  /* that dynabus_route() takes */
     pthread_rwlock_t users; /* read: a call of the library's user is under way; write: closing is set */
     bool closing;           /* under `users` */
 
-    upstreams_t *upstreams;   /* targets and what their actors share; NULL: neither routed nor called here */
+    struct route_plan *plan; /* what the routers of all cells decide by */
+    upstreams_t *upstreams;  /* targets and what their actors share; NULL: neither routed nor called here */
     struct provider_orphans orphans;
     struct edge_group *edges; /* listeners; NULL without HTTP */
     char *url;

@@ -25,7 +25,7 @@ void upstreams_free(upstreams_t **upstreams_p);
 size_t upstreams_count(const upstreams_t *upstreams);
 const struct provider_target *upstreams_target(const upstreams_t *upstreams, size_t index);
 struct provider_shared *upstreams_shared(const upstreams_t *upstreams, size_t index);
-/* The target as a router sees it; its address is still to be filled in. */
+/* The target as a router sees it. */
 struct route_target upstreams_route_target(const upstreams_t *upstreams, size_t index);
 /* Names in order, comma separated. The caller frees it. */
 char *upstreams_names(const upstreams_t *upstreams);

@@ -1,3 +1,4 @@
+/* Who may get a prompt at all; see strategy.h. */
 #include "router/strategy.h"
 
 static bool
@@ -23,24 +24,25 @@ takes_any(const struct route_target *target)
     return target->takes_any || (lists_none && !target->is_announced);
 }
 
-uint64_t
+struct route_set
 route_candidates(const struct route_target *targets, size_t n_targets, struct dyn_slice model)
 {
     enum { CONFIGURED, ANNOUNCED };
-    uint64_t declared[2] = {0, 0};
-    uint64_t any[2] = {0, 0};
+    struct route_set declared[2] = {{{0}}, {{0}}};
+    struct route_set any[2] = {{{0}}, {{0}}};
     for (size_t i = 0; i < n_targets; i++) {
         int origin = targets[i].is_announced ? ANNOUNCED : CONFIGURED;
         if (declares(&targets[i], model)) {
-            declared[origin] |= UINT64_C(1) << i;
+            route_set_add(&declared[origin], i);
         } else if (takes_any(&targets[i])) {
-            any[origin] |= UINT64_C(1) << i;
+            route_set_add(&any[origin], i);
         }
     }
-    const uint64_t in_turn[] = {declared[CONFIGURED], declared[ANNOUNCED], any[CONFIGURED], any[ANNOUNCED]};
-    uint64_t found = 0;
-    for (size_t i = 0; i < DYN_ARRAY_LEN(in_turn) && found == 0; i++) {
-        found = in_turn[i];
+    const struct route_set *in_turn[] = {&declared[CONFIGURED], &declared[ANNOUNCED], &any[CONFIGURED],
+                                         &any[ANNOUNCED]};
+    size_t i = 0;
+    while (i + 1 < DYN_ARRAY_LEN(in_turn) && route_set_is_empty(in_turn[i])) {
+        i++;
     }
-    return found;
+    return *in_turn[i];
 }

@@ -56,7 +56,7 @@ route_arm(struct route_request *rq)
 uint32_t
 route_attempts_max(const struct route_request *rq)
 {
-    uint32_t configured = (uint32_t)rq->router->options.config->max_attempts;
+    uint32_t configured = rq->plan->max_attempts;
     uint32_t asked = rq->request->attempts_left;
     return asked > 0 && asked < configured ? asked : configured;
 }
@@ -134,9 +134,11 @@ dispatch_envelope(struct route_request *rq, uint64_t now_us)
     attempt->credit = rq->window < UINT32_MAX ? (uint32_t)rq->window : UINT32_MAX;
     attempt->deadline_ms = (uint32_t)((until_us - now_us + 999) / 1000); /* 0 would mean none */
     if (rq->target != NULL) {
-        /* A configured name outlives the envelope's journey in this process. */
-        attempt->target = rq->target->is_announced ? env_copy(attempt, rq->target->name) : rq->target->name;
+        attempt->target = env_copy(attempt, rq->target->name);
         attempt->model = env_copy(attempt, rq->model);
+        if (!dyn_slice_eq(rq->model, rq->asked_model)) { /* the body has the alias */
+            attempt->upstream_model = attempt->model;
+        }
         attempt->facts = &rq->facts; /* kept until the attempt's END */
         attempt->redeliver =
             route_redeliver_of(rq) == ROUTE_REDELIVER_UNSENT ? DYN_SLICE("unsent") : dyn_slice(NULL, 0);

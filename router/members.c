@@ -88,7 +88,7 @@ gather_crew(struct route_members *members, size_t target)
         crew->members[crew->n++] = &members->here[target];
     }
     for (size_t i = 0; i < members->n_workers; i++) {
-        if ((members->workers[i]->serves >> target) & 1) {
+        if (route_set_has(&members->workers[i]->serves, target)) {
             crew->members[crew->n++] = members->workers[i];
         }
     }
@@ -143,12 +143,9 @@ gather_models(struct route_members *members, size_t target)
 }
 
 static void
-gather(struct route_members *members, uint64_t targets)
+gather(struct route_members *members, const struct route_set *targets)
 {
-    for (size_t i = 0; i < members->n_targets; i++) {
-        if (((targets >> i) & 1) == 0) {
-            continue;
-        }
+    for (ROUTE_SET_EACH(i, targets)) {
         gather_crew(members, i);
         if (members->crews[i].by_model) {
             gather_models(members, i);
@@ -204,10 +201,10 @@ find_target(const struct route_members *members, struct dyn_slice name)
 
 /* A place for one more: behind the others, or of one that nobody serves or means any more. */
 static size_t
-free_place(const struct route_members *members, uint64_t busy)
+free_place(const struct route_members *members, const struct route_set *busy)
 {
     for (size_t i = members->n_configured; i < members->n_targets; i++) {
-        if (members->crews[i].n == 0 && ((busy >> i) & 1) == 0) {
+        if (members->crews[i].n == 0 && !route_set_has(busy, i)) {
             return i;
         }
     }
@@ -215,7 +212,7 @@ free_place(const struct route_members *members, uint64_t busy)
 }
 
 static size_t
-add_target(struct route_members *members, const struct ready_target *said, uint64_t busy)
+add_target(struct route_members *members, const struct ready_target *said, const struct route_set *busy)
 {
     size_t place = free_place(members, busy);
     if (place == ROUTE_TARGETS_MAX) {
@@ -238,9 +235,10 @@ add_target(struct route_members *members, const struct ready_target *said, uint6
 /* Which targets the worker is a member of; the word of refusal when there are none, or no room. */
 static const char *
 place_targets(struct route_members *members, const struct ready *said, const struct route_joining *joining,
-              uint64_t *serves)
+              struct route_set *serves)
 {
-    *serves = 0;
+    struct route_set busy = joining->busy;
+    *serves = (struct route_set){{0}};
     for (size_t i = 0; i < said->n_targets; i++) {
         const struct ready_target *announced = &said->targets[i];
         size_t at = find_target(members, announced->name);
@@ -251,13 +249,14 @@ place_targets(struct route_members *members, const struct ready *said, const str
                     DYN_LOG_SLICE("target", announced->name));
             continue;
         }
-        at = is_new ? add_target(members, announced, joining->busy | *serves) : at;
+        at = is_new ? add_target(members, announced, &busy) : at;
         if (at == ROUTE_TARGETS_MAX) {
             return "limit";
         }
-        *serves |= UINT64_C(1) << at;
+        route_set_add(serves, at);
+        route_set_add(&busy, at);
     }
-    return *serves != 0 ? NULL : "role";
+    return route_set_is_empty(serves) ? "role" : NULL;
 }
 
 /* ---- joining and leaving ---- */
@@ -326,24 +325,26 @@ add_worker(struct route_members *members, bus_addr_t addr)
 
 /* It serves now what it said, and nothing else. */
 static void
-take_said(struct route_members *members, struct env *ready, const struct ready *said, uint64_t serves)
+take_said(struct route_members *members, struct env *ready, const struct ready *said,
+          const struct route_set *serves)
 {
     struct route_member *worker = route_members_find(members, ready->from);
     worker = worker != NULL ? worker : add_worker(members, ready->from);
-    uint64_t touched = worker->serves | serves;
+    struct route_set touched = worker->serves;
+    route_set_add_all(&touched, serves);
     struct env *former = worker->ready;
     forget_said(members, worker);
     worker->ready = ready;
     worker->said = *said;
     worker->n_models = count_models(said);
-    worker->serves = serves;
+    worker->serves = *serves;
     worker->name = ready->worker;
     worker->is_draining = false;
     worker->requests_max = ready->requests;
     worker->bytes_max = ready->request_bytes;
     members->announced_bytes += env_body_len(ready);
     members->announced_models += worker->n_models;
-    gather(members, touched);
+    gather(members, &touched);
     env_free(&former); /* no target shows its models any more */
 }
 
@@ -353,7 +354,7 @@ route_members_join(struct route_members *members, struct env **ready_p, const st
 {
     struct env *ready = *ready_p;
     struct ready said;
-    uint64_t serves = 0;
+    struct route_set serves;
     if (ready->worker.len == 0) {
         (void)dyn_err_set(why, DYN_E_INVALID, "READY: 'worker' is missing");
         return "protocol";
@@ -371,7 +372,7 @@ route_members_join(struct route_members *members, struct env **ready_p, const st
         return refusal;
     }
     *ready_p = NULL;
-    take_said(members, ready, &said, serves);
+    take_said(members, ready, &said, &serves);
     return NULL;
 }
 
@@ -386,21 +387,21 @@ route_members_leave(struct route_members *members, struct route_member *worker)
     memmove(&members->workers[at], &members->workers[at + 1],
             (members->n_workers - at) * sizeof(struct route_member *));
     forget_said(members, worker);
-    gather(members, worker->serves);
+    gather(members, &worker->serves);
     env_free(&worker->ready);
     free(worker);
 }
 
 void
-route_members_init(struct route_members *members, const struct route_target *targets, size_t n_targets)
+route_members_init(struct route_members *members, const struct route_target *targets, const bus_addr_t *addrs,
+                   size_t n_targets)
 {
     DYN_ASSERT(n_targets <= ROUTE_TARGETS_MAX);
     *members = (struct route_members){.n_targets = n_targets, .n_configured = n_targets};
-    members->configured = targets;
     members->here = dyn_zalloc((n_targets + 1) * sizeof *members->here);
     for (size_t i = 0; i < n_targets; i++) {
         members->targets[i] = targets[i];
-        members->here[i].addr = targets[i].addr;
+        members->here[i].addr = addrs != NULL ? addrs[i] : 0;
         members->crews[i].by_model = targets[i].n_models == 0 && targets[i].prefix.len == 0;
         gather_crew(members, i);
     }

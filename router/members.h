@@ -20,14 +20,14 @@ struct route_member {
     bool is_draining;
     bool is_late; /* not heard of for a while: only when there is nobody else */
     uint32_t in_flight;
-    uint64_t bytes; /* bodies of what is in flight */
+    uint64_t bytes;        /* bodies of what is in flight */
     uint32_t requests_max; /* 0: any number */
     uint64_t bytes_max;    /* 0: any; an idle one takes a body of any size */
 
     /* Of a worker. */
     struct dyn_slice name; /* unique in the fleet */
-    uint64_t serves;       /* bits: targets */
-    struct env *ready;     /* what it said; all its names lie there */
+    struct route_set serves;
+    struct env *ready; /* what it said; all its names lie there */
     struct ready said;
     size_t n_models; /* in `said`, all targets together */
 };
@@ -36,10 +36,10 @@ struct route_member {
 struct route_crew {
     struct route_member **members;
     size_t n;
-    size_t turn; /* who is looked at first the next time */
+    size_t turn;              /* who is looked at first the next time */
     struct dyn_slice *models; /* those that workers gave the target; sorted, each once */
-    char *name;     /* of an announced target */
-    char *provider; /* the same */
+    char *name;               /* of an announced target */
+    char *provider;           /* the same */
     bool by_model; /* the target has no models of its own: a member serves those that it announced */
 };
 
@@ -48,16 +48,17 @@ struct route_members {
     struct route_crew crews[ROUTE_TARGETS_MAX];     /* of the target with the same index */
     size_t n_targets;
     size_t n_configured;
-    const struct route_target *configured; /* as the options have them */
-    struct route_member *here;             /* n_configured; addr 0: there is none */
-    struct route_member **workers;         /* in the order in which they joined */
+    struct route_member *here;     /* n_configured; addr 0: there is none */
+    struct route_member **workers; /* in the order in which they joined */
     size_t n_workers;
     size_t announced_bytes;
     size_t announced_models;
 };
 
-/* `targets` outlive it. */
-void route_members_init(struct route_members *members, const struct route_target *targets, size_t n_targets);
+/* What is borrowed in `targets` outlives it. `addrs`: the provider actor of each on this loop, 0: none; NULL:
+ * no target has one. */
+void route_members_init(struct route_members *members, const struct route_target *targets,
+                        const bus_addr_t *addrs, size_t n_targets);
 void route_members_fini(struct route_members *members);
 
 /* NULL when that address is no worker's. */
@@ -67,7 +68,7 @@ struct route_member *route_members_named(const struct route_members *members, st
 
 struct route_joining {
     bool accepts_new_targets;
-    uint64_t busy; /* announced targets that requests in flight may mean: their places are not given away */
+    struct route_set busy; /* announced targets that requests in flight may mean: their places are kept */
 };
 /* A READY: takes it and makes its sender a member; again: says anew what it serves. NULL, or the word of the
  * GOODBYE with which it is refused, and *why in a sentence; one that was a member still is then. Who had the

@@ -10,7 +10,7 @@ log_worker(enum dyn_log_level level, const char *event, const char *text, const 
            struct dyn_slice reason)
 {
     dyn_log(level, event, text, DYN_LOG_SLICE("worker", worker->name), DYN_LOG_SLICE("reason", reason),
-            DYN_LOG_UINT("targets", (unsigned)__builtin_popcountll(worker->serves)),
+            DYN_LOG_UINT("targets", route_set_count(&worker->serves)),
             DYN_LOG_UINT("in_flight", worker->in_flight));
 }
 
@@ -42,15 +42,15 @@ lose(struct router *router, struct route_member *worker, struct dyn_slice reason
 
 /* Those whose target got a member, and those whose model nobody served until now. */
 static void
-wake(struct router *router, uint64_t targets)
+wake(struct router *router, const struct route_set *targets)
 {
     struct dyn_list waiting;
     dyn_list_init(&waiting);
     dyn_list_splice(&waiting, &router->parked);
     for (struct dyn_list *link; (link = dyn_list_pop(&waiting)) != NULL;) {
         struct route_request *rq = DYN_CONTAINER_OF(link, struct route_request, parked_link);
-        bool concerns =
-            rq->step == ROUTE_STEP_RESOLVE || ((targets >> (rq->target - router->members.targets)) & 1) != 0;
+        bool concerns = rq->step == ROUTE_STEP_RESOLVE ||
+                        route_set_has(targets, (size_t)(rq->target - router->members.targets));
         if (concerns) {
             route_run(rq);
         } else {
@@ -60,14 +60,14 @@ wake(struct router *router, uint64_t targets)
 }
 
 /* Announced targets that requests in flight were promised. */
-static uint64_t
+static struct route_set
 busy_targets(const struct router *router)
 {
-    uint64_t busy = 0;
+    struct route_set busy = {{0}};
     for (size_t i = 0; i < router->requests.n_buckets; i++) {
         struct env_map_node *node = router->requests.buckets[i];
         for (; node != NULL; node = node->next) {
-            busy |= DYN_CONTAINER_OF(node, struct route_request, node)->candidates;
+            route_set_add_all(&busy, &DYN_CONTAINER_OF(node, struct route_request, node)->candidates);
         }
     }
     return busy;
@@ -108,7 +108,9 @@ route_peer_ready(struct router *router, struct env **ready_p)
         return;
     }
     struct route_joining joining = {.accepts_new_targets = router->options.accepts_new_targets};
-    joining.busy = joining.accepts_new_targets ? busy_targets(router) : 0;
+    if (joining.accepts_new_targets) {
+        joining.busy = busy_targets(router);
+    }
     compare_configs(router, *ready_p);
     bus_addr_t former = namesake_of(router, *ready_p);
     struct dyn_err why;
@@ -125,7 +127,7 @@ route_peer_ready(struct router *router, struct env **ready_p)
     const struct route_member *worker = route_members_find(&router->members, addr);
     log_worker(DYN_LOG_INFO, "router.worker.joined", "a worker joined", worker, dyn_slice(NULL, 0));
     route_show(&router->options.counters->workers, router->members.n_workers);
-    wake(router, worker->serves);
+    wake(router, &worker->serves);
 }
 
 /* ---- owners ---- */

@@ -4,6 +4,7 @@
 #include "bus/bus.h"
 #include "proto/dialects/dialect.h"
 #include "proto/env_map.h"
+#include "router/decide.h"
 #include "router/members.h"
 #include "router/router.h"
 
@@ -28,8 +29,8 @@ struct router {
     struct dyn_list parked; /* requests that wait for a member of their target */
     struct dyn_list spare;  /* requests to use again, at most ROUTE_SPARE_MAX */
     size_t n_spare;
-    const struct route_strategy_ops *strategy;
     struct dyn_rng rng;
+    struct route_target_view seen[ROUTE_TARGETS_MAX]; /* of the decision of the moment */
     struct route_member metrics; /* who answers the surface `metrics`, in the form of a member */
     uint64_t started_us;
     bool has_warned_of_configs;
@@ -45,6 +46,7 @@ struct route_request {
     struct dyn_list link;     /* in `spare`, or in the list of a sweep */
     struct dyn_list parked_link;
     struct router *router;
+    struct route_plan *plan; /* that it began under */
     enum route_step step;
 
     struct env *request;   /* kept, with its body, until the answer has begun */
@@ -53,7 +55,8 @@ struct route_request {
     struct dyn_slice key_id;
     const struct dialect_ops *dialect;
     struct dialect_request facts; /* borrows from request */
-    struct dyn_slice model;
+    struct dyn_slice asked_model; /* as the client wrote it */
+    struct dyn_slice model;       /* an alias is replaced */
     bool is_probe; /* health and readiness: no admission, no log, no event */
 
     uint64_t started_us;
@@ -62,7 +65,7 @@ struct route_request {
     uint64_t parked_until_us;  /* 0: it does not wait for a member */
     struct bus_timer timer;    /* of whichever comes first, or of the grace after a CANCEL */
 
-    uint64_t candidates; /* bits */
+    struct route_set candidates;
     struct route_order order;
     size_t next_target;                /* index in order */
     const struct route_target *target; /* of the attempt in flight or the last one */

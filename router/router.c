@@ -61,6 +61,7 @@ begin(struct router *router, struct route_request *rq, struct env **request_p)
     struct bus_timer timer = rq->timer;
     struct env_map_node node = rq->node;
     *rq = (struct route_request){.router = router, .timer = timer, .node = node};
+    rq->plan = route_plan_ref(router->options.plan);
     *request_p = NULL;
     dyn_list_init(&rq->link);
     dyn_list_init(&rq->parked_link);
@@ -77,6 +78,7 @@ let_go(struct route_request *rq)
     env_free(&rq->request);
     env_free(&rq->inbound);
     env_free(&rq->failed);
+    route_plan_unref(&rq->plan);
     bus_timer_disarm(&rq->timer);
 }
 
@@ -284,14 +286,15 @@ router_new(const struct router_options *options)
 {
     struct router *router = dyn_zalloc(sizeof *router);
     router->options = *options;
+    router->options.plan = route_plan_ref(options->plan);
+    router->options.addrs = NULL;
     if (router->options.counters == NULL) {
         router->options.counters = &router->own_counters;
     }
-    route_members_init(&router->members, options->targets, options->n_targets);
+    route_members_init(&router->members, options->plan->targets, options->addrs, options->plan->n_targets);
     router->metrics.addr = options->metrics;
     router->grace_ms = ROUTE_CANCEL_GRACE_MS;
     router->drain.fire = cut_drain;
-    router->strategy = &route_strategy_single;
     env_map_init(&router->requests);
     dyn_list_init(&router->parked);
     dyn_list_init(&router->spare);
@@ -328,6 +331,7 @@ router_stop(void *self)
     bus_timer_fini(&router->drain);
     env_map_fini(&router->requests);
     route_members_fini(&router->members);
+    route_plan_unref(&router->options.plan);
     free(router);
 }
 

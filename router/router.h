@@ -10,8 +10,7 @@
 #include "bus/bus.h"
 #include "proto/request_metrics.h"
 #include "router/admission.h"
-#include "router/router_config.h"
-#include "router/strategy.h"
+#include "router/plan.h"
 
 #include <stdatomic.h>
 
@@ -31,13 +30,13 @@ struct router_counters {
 };
 
 struct router_options {
-    const struct router_config *config;
+    struct route_plan *plan; /* the router takes a reference of its own */
+    const bus_addr_t *addrs; /* the provider actor of each of its targets on this loop, 0: none; NULL: nobody
+                              * has one. Copied */
     struct router_shared *shared;
     struct router_counters *counters; /* outlive the router; NULL: its own */
-    const struct route_target *targets; /* in order of the configuration; outlive the router */
-    size_t n_targets;
-    bus_addr_t events;  /* who takes EVENTs; 0: nobody */
-    struct request_cell *counts; /* what ended requests are counted into, this cell's; NULL: nowhere */
+    bus_addr_t events;                /* who takes EVENTs; 0: nobody */
+    struct request_cell *counts;      /* what ended requests are counted into, this cell's; NULL: nowhere */
     bus_addr_t metrics; /* who answers REQUESTs of the surface `metrics` once they are admitted; 0: nobody */
     uint64_t seed;      /* of the random source; 0: from the kernel */
 

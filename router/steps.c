@@ -66,7 +66,7 @@ static void
 arm_deadline(struct route_request *rq)
 {
     struct router *router = rq->router;
-    uint64_t limit_ms = router->options.config->request_timeout_ms;
+    uint64_t limit_ms = rq->plan->request_timeout_ms;
     uint64_t asked_ms = rq->request->deadline_ms;
     uint64_t timeout_ms = asked_ms > 0 && asked_ms < limit_ms ? asked_ms : limit_ms;
     rq->deadline_us = bus_loop_now_us(router->loop) + timeout_ms * 1000;
@@ -104,7 +104,8 @@ route_step_read(struct route_request *rq)
         return route_fail(rq, ERR_INVALID_REQUEST, "the envelope and the body name different models",
                           "model");
     }
-    rq->model = env_copy(request, rq->facts.model); /* the body may go before the request does */
+    rq->asked_model = env_copy(request, rq->facts.model); /* the body may go before the request does */
+    rq->model = rq->asked_model;
     arm_deadline(rq);
     if (rq->facts.stream && !request->track) { /* who tracks hears it with each dispatch */
         tell_owner_of_stream(rq);
@@ -128,11 +129,12 @@ route_step_resolve(struct route_request *rq)
     const struct route_members *members = &rq->router->members;
     uint64_t until_us;
     route_unpark(rq);
+    rq->model = route_plan_model(rq->plan, rq->asked_model);
     rq->candidates = route_candidates(members->targets, members->n_targets, rq->model);
-    if (rq->candidates == 0 && may_still_join(rq, &until_us)) {
+    if (route_set_is_empty(&rq->candidates) && may_still_join(rq, &until_us)) {
         return route_park(rq, until_us);
     }
-    if (rq->candidates == 0) {
+    if (route_set_is_empty(&rq->candidates)) {
         char text[200];
         (void)snprintf(text, sizeof text,
                        "no target serves the model '%.*s'; GET /v1/models lists what is served",
@@ -146,10 +148,27 @@ enum route_step
 route_step_pick(struct route_request *rq)
 {
     struct router *router = rq->router;
-    struct route_facts facts = {rq->request->surface, rq->model, rq->facts.stream};
-    struct route_view view = {router->members.targets, router->members.n_targets, rq->candidates};
-    rq->order.n = 0;
-    router->strategy->order(&facts, &view, &router->rng, &rq->order);
+    struct route_facts facts = {
+        .surface = rq->request->surface,
+        .model = rq->model,
+        .asked_model = rq->asked_model,
+        .stream = rq->facts.stream,
+        .key_id = rq->key_id,
+        .max_output_tokens = rq->facts.max_output_tokens,
+    };
+    struct route_view view = {
+        .plan = rq->plan,
+        .targets = router->members.targets,
+        .n_targets = router->members.n_targets,
+        .candidates = rq->candidates,
+        .seen = router->seen,
+        .now_ms = bus_loop_now_us(router->loop) / 1000,
+    };
+    struct route_decision decision;
+    if (route_decide(rq->plan, &facts, &view, &router->rng, &decision) != 0) {
+        return route_fail(rq, decision.refused, NULL, "model");
+    }
+    rq->order = decision.order;
     route_walk_begin(rq);
     return ROUTE_STEP_SEND;
 }
@@ -161,13 +180,6 @@ route_step_metrics(struct route_request *rq)
     return route_ask_metrics(rq);
 }
 
-/* A configured name outlives the envelope's journey in this process; an announced one may not. */
-static struct dyn_slice
-shown_name(const struct route_request *rq, struct env *env, struct dyn_slice name)
-{
-    return rq->target->is_announced ? env_copy(env, name) : name;
-}
-
 void
 route_name_answerer(const struct route_request *rq, struct env *env)
 {
@@ -176,8 +188,8 @@ route_name_answerer(const struct route_request *rq, struct env *env)
     env->attempts = 0;
     if (rq->target != NULL) {
         env->attempts = rq->attempts;
-        env->provider = shown_name(rq, env, rq->target->provider);
-        env->target = shown_name(rq, env, rq->target->name);
+        env->provider = env_copy(env, rq->target->provider);
+        env->target = env_copy(env, rq->target->name);
     }
 }
 

@@ -92,7 +92,7 @@ known_worker(struct route_request *rq)
     struct route_member *worker = route_members_named(members, rq->request->worker);
     for (size_t i = 0; worker != NULL && i < rq->order.n; i++) {
         size_t target = rq->order.items[i];
-        if ((worker->serves >> target) & 1) {
+        if (route_set_has(&worker->serves, target)) {
             rq->next_target = i + 1;
             rq->target = &members->targets[target];
             rq->is_at_target = true;

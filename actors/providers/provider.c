@@ -79,17 +79,20 @@ refuse(struct provider *provider, const struct env *request, enum err_code code,
     }
 }
 
-/* What the target calls the model; absent: the same. */
+/* What the target calls the model; absent: the same as the body does. Of an alias, which is what the body
+ * has, both fields have what it stands for. */
 static struct dyn_slice
 upstream_model(const struct provider_target *target, const struct env *request)
 {
     struct dyn_slice named = request->upstream_model;
-    for (size_t i = 0; i < target->n_renames && named.len == 0; i++) {
+    bool is_alias = named.len > 0 && dyn_slice_eq(named, request->model);
+    for (size_t i = 0; i < target->n_renames && (named.len == 0 || is_alias); i++) {
         if (dyn_slice_eq(target->renames[i].model, request->model)) {
             named = target->renames[i].upstream;
+            break;
         }
     }
-    return dyn_slice_eq(named, request->model) ? dyn_slice(NULL, 0) : named;
+    return !is_alias && dyn_slice_eq(named, request->model) ? dyn_slice(NULL, 0) : named;
 }
 
 /* The body to send, one reference: the client's own, unless something must be spliced into it. NULL with

@@ -2,16 +2,16 @@
 #include "router/strategy.h"
 
 static void
-single_order(const struct route_facts *facts, const struct route_view *view, struct dyn_rng *rng,
-             struct route_order *order)
+single_order(const void *state, const struct route_facts *facts, const struct route_view *view,
+             struct dyn_rng *rng, struct route_order *order)
 {
+    (void)state;
     (void)facts;
     (void)rng;
-    for (size_t i = 0; i < view->n_targets; i++) {
-        if (route_is_candidate(view, i)) {
-            route_order_push(order, i);
-            return;
-        }
+    size_t first = route_set_next(&view->candidates, 0);
+    order->is_named = true;
+    if (first < ROUTE_TARGETS_MAX) {
+        route_order_push(order, first);
     }
 }
 

@@ -9,7 +9,7 @@
 
 #include <stdlib.h>
 
-#define CHAT "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}"
+#define CHAT        "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}"
 #define CHAT_STREAM "{\"model\":\"m\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}"
 
 enum { WAIT_MS = 2000, TIMEOUT_MS = 60000, START_US = 1000000 };
@@ -33,6 +33,8 @@ struct world {
     struct router_config config;
     struct route_target targets[3]; /* "one", "two", "three": all serve everything */
     size_t n_targets;
+    bus_addr_t addrs[3];                       /* 0: nobody of this process */
+    const struct route_strategy_ops *strategy; /* NULL: as the configuration has it */
     struct router_options options;
 };
 
@@ -100,13 +102,12 @@ world_new(void)
     world->shared.admission.open = true;
     world->config = (struct router_config){.request_timeout_ms = TIMEOUT_MS, .max_attempts = 5};
     for (size_t i = 0; i < DYN_ARRAY_LEN(world->targets); i++) {
-        world->targets[i] = (struct route_target){.name = dyn_slice_str(names[i]),
-                                                  .provider = DYN_SLICE("openai")};
+        world->targets[i] =
+            (struct route_target){.name = dyn_slice_str(names[i]), .provider = DYN_SLICE("openai")};
     }
     world->n_targets = 1;
-    world->options = (struct router_options){.config = &world->config,
-                                             .shared = &world->shared,
-                                             .targets = world->targets,
+    world->options = (struct router_options){.shared = &world->shared,
+                                             .addrs = world->addrs,
                                              .seed = 1,
                                              .accepts_workers = true,
                                              .worker_wait_ms = WAIT_MS};
@@ -134,8 +135,11 @@ world_start(struct world *world)
         world->peers[i].addr = bus_add_actor(world->bus, world->loop, &peer_ops, &world->peers[i]);
         start_actor(world, world->peers[i].addr);
     }
-    world->options.n_targets = world->n_targets;
+    struct route_plan *plan = route_plan_new(&world->config, world->targets, world->n_targets, NULL, &err);
+    plan->strategy = world->strategy != NULL ? world->strategy : plan->strategy;
+    world->options.plan = plan;
     world->impl = router_new(&world->options);
+    route_plan_unref(&plan);
     world->router = bus_add_actor(world->bus, world->loop, &router_actor_ops, world->impl);
     start_actor(world, world->router);
 }
@@ -158,7 +162,7 @@ serve_here(struct world *world)
         dyn_list_init(&peers[i].received);
         peers[i].addr = bus_add_actor(bus, loop, &peer_ops, &peers[i]);
     }
-    world->targets[0].addr = peers[HERE].addr;
+    world->addrs[0] = peers[HERE].addr;
     world->options.metrics = peers[METRICS].addr;
     bus_free(&bus);
 }
@@ -274,21 +278,22 @@ error_of(const struct env *request, enum err_code code, uint32_t calls)
 
 /* What the walker does when a strategy gives several targets. */
 static void
-order_all(const struct route_facts *facts, const struct route_view *view, struct dyn_rng *rng,
-          struct route_order *order)
+order_all(const void *state, const struct route_facts *facts, const struct route_view *view,
+          struct dyn_rng *rng, struct route_order *order)
 {
+    (void)state;
     (void)facts;
     (void)rng;
-    for (size_t i = 0; i < view->n_targets; i++) {
-        if (route_is_candidate(view, i)) {
-            route_order_push(order, i);
-        }
-    }
+    route_order_push_rest(order, view);
 }
 
+/* Before or after the world starts. */
 static DYN_UNUSED void
 walk_all_targets(struct world *world)
 {
     static const struct route_strategy_ops all = {.name = "all", .order = order_all};
-    world->impl->strategy = &all;
+    world->strategy = &all;
+    if (world->impl != NULL) {
+        world->impl->options.plan->strategy = &all;
+    }
 }

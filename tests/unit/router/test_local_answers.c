@@ -14,16 +14,16 @@ static const struct dyn_slice second_models[] = {DYN_SLICE_INIT("gpt"), DYN_SLIC
 static const struct route_target targets[] = {
     {.name = DYN_SLICE_INIT("first"),
      .provider = DYN_SLICE_INIT("openai"),
-     .addr = 1,
      .models = first_models,
      .n_models = 2},
     {.name = DYN_SLICE_INIT("second"),
      .provider = DYN_SLICE_INIT("mock"),
-     .addr = 1,
      .models = second_models,
      .n_models = 2},
-    {.name = DYN_SLICE_INIT("any"), .provider = DYN_SLICE_INIT("openai-compatible"), .addr = 1},
+    {.name = DYN_SLICE_INIT("any"), .provider = DYN_SLICE_INIT("openai-compatible")},
 };
+
+static const bus_addr_t addrs[] = {1, 1, 1};
 
 static bool only_admits; /* the router under test */
 
@@ -33,7 +33,7 @@ answer_to(enum env_surface surface, const char *model, size_t n_targets)
 {
     static struct router router;
     router.options.only_admits = only_admits;
-    route_members_init(&router.members, targets, n_targets);
+    route_members_init(&router.members, targets, addrs, n_targets);
     struct route_request rq = {.router = &router, .model = dyn_slice_str(model)};
     rq.request = env_new(ENV_REQUEST);
     rq.request->surface = surface;

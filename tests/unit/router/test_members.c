@@ -305,18 +305,23 @@ the_place_of_a_target_that_is_waited_for_is_kept(void **state)
 static void
 too_many_targets_are_refused(void **state)
 {
+    enum { EACH = 51 }; /* one is configured already: five times so many fit beside it */
     (void)state;
     struct world *world = open_world();
-    char names[ROUTE_TARGETS_MAX][16];
-    struct ready_target said[ROUTE_TARGETS_MAX];
-    for (unsigned i = 0; i < ROUTE_TARGETS_MAX; i++) {
+    char names[6 * EACH][16];
+    struct ready_target said[6 * EACH];
+    for (unsigned i = 0; i < 6 * EACH; i++) {
         (void)snprintf(names[i], sizeof names[i], "t%u", i);
         said[i] = (struct ready_target){.name = dyn_slice_str(names[i]), .any_model = true};
     }
-    say(world, A, ready_of("worker-a", said, ROUTE_TARGETS_MAX)); /* one is configured already */
-    told_to_go(world, A, "limit");
-    say(world, A, ready_of("worker-a", said, ROUTE_TARGETS_MAX - 1));
-    hear_nothing(world, A);
+    for (unsigned i = 0; i < 5; i++) {
+        char worker[16];
+        (void)snprintf(worker, sizeof worker, "worker-%u", i);
+        say(world, (enum who)(OWNER + i), ready_of(worker, said + (size_t)i * EACH, EACH));
+        hear_nothing(world, (enum who)(OWNER + i));
+    }
+    say(world, HERE, ready_of("worker-5", said + (size_t)5 * EACH, 1));
+    told_to_go(world, HERE, "limit");
     world_free(world);
 }
 

@@ -294,7 +294,7 @@ the_event_tells_of_calls_redeliveries_and_the_worker(void **state)
     (void)state;
     struct world *world = world_new();
     serve_here(world);
-    world->targets[0].addr = 0;
+    world->addrs[0] = 0;
     world->options.events = world->options.metrics;
     atomic_store(&world->shared.wants_events, true);
     world_start(world);

@@ -144,13 +144,11 @@ play(struct scene *scene, bool inproc)
         scene->target.models = &other;
         scene->target.n_models = 1;
     }
-    scene->target.addr = bus_add_actor(scene->bus, loop, &provider_ops, &scene->provider);
-    struct router_options router = {.config = &scene->config,
-                                    .shared = &scene->shared,
-                                    .targets = &scene->target,
-                                    .n_targets = 1,
-                                    .seed = 1};
+    bus_addr_t addr = bus_add_actor(scene->bus, loop, &provider_ops, &scene->provider);
+    struct route_plan *plan = route_plan_new(&scene->config, &scene->target, 1, NULL, &err);
+    struct router_options router = {.plan = plan, .shared = &scene->shared, .addrs = &addr, .seed = 1};
     scene->router = bus_add_actor(scene->bus, loop, &router_actor_ops, router_new(&router));
+    route_plan_unref(&plan);
     (void)bus_add_actor(scene->bus, loop, &owner_ops, &scene->owner);
     assert_int_equal(bus_start(scene->bus, &err), 0);
     gate_wait(&scene->ended);

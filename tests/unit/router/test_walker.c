@@ -109,7 +109,7 @@ the_budget_ends_the_walk(void **state)
     for (unsigned by_request = 0; by_request < 2; by_request++) {
         struct world *world = with_targets(3);
         struct env *request = request_of(CHAT);
-        world->config.max_attempts = by_request ? 5 : 2;
+        world->impl->options.plan->max_attempts = by_request ? 5 : 2;
         request->attempts_left = by_request ? 2 : 0;
         say(world, OWNER, request);
         struct env *first = hear(world, HERE, ENV_REQUEST);
@@ -132,7 +132,7 @@ a_lost_worker_uses_up_no_attempt(void **state)
 {
     (void)state;
     struct world *world = with_targets(3);
-    world->config.max_attempts = 2;
+    world->impl->options.plan->max_attempts = 2;
     (void)ask(world, OWNER, CHAT);
     struct env *first = hear(world, HERE, ENV_REQUEST);
     say(world, HERE, error_of(first, ERR_UPSTREAM_ERROR, 1));
@@ -178,7 +178,7 @@ single_stays_with_its_target(void **state)
 {
     (void)state;
     struct world *world = with_targets(2);
-    world->impl->strategy = &route_strategy_single;
+    world->impl->options.plan->strategy = &route_strategy_single;
     (void)ask(world, OWNER, CHAT);
     struct env *first = hear(world, HERE, ENV_REQUEST);
     assert_int_equal(first->deadline_ms, TIMEOUT_MS);
@@ -231,7 +231,7 @@ an_attempt_that_ran_out_of_time_says_so(void **state)
 {
     (void)state;
     struct world *world = with_targets(2);
-    world->config.max_attempts = 2;
+    world->impl->options.plan->max_attempts = 2;
     (void)ask(world, OWNER, CHAT);
     hear_and_drop(world, HERE, ENV_REQUEST);
     goodbye(world, A, "lost");

@@ -1,0 +1,52 @@
+/* A configuration, compiled for the router: targets, aliases, the strategy with what it made of its
+ * configuration, and the policy of attempts. Immutable, with counted references; all cells of a process
+ * share one, and a reload makes another. A request keeps the one that it began under until it ends. Copies
+ * what it needs: neither the configuration nor the targets have to outlive route_plan_new(). */
+#pragma once
+
+#include "core/arena.h"
+#include "core/err.h"
+#include "router/strategy.h"
+
+#include <stdatomic.h>
+
+/* Prices, limits and capabilities of models (models/). */
+typedef struct catalogue catalogue_t;
+
+struct route_alias {
+    struct dyn_slice name;
+    struct dyn_slice model;
+};
+
+/* Open for reading. */
+struct route_plan {
+    atomic_uint refs;
+    struct arena arena;           /* everything below that is not of the strategy's state */
+    struct route_target *targets; /* in the order of the configuration */
+    size_t n_targets;
+    const catalogue_t *catalogue; /* NULL: there is none. Outlives the plan */
+
+    struct route_alias *aliases; /* a table that is searched by hash; names absent where it is free */
+    size_t n_alias_slots;        /* a power of two, or 0 */
+
+    const struct route_strategy_ops *strategy;
+    struct route_compiled compiled;
+    uint32_t needs; /* ROUTE_NEEDS, of all that decides */
+
+    uint64_t request_timeout_ms;
+    uint32_t max_attempts;
+};
+
+/* One reference. `targets` as the gateway made them; what the router's part of the configuration says about
+ * each is added by name. NULL with a sentence. */
+struct route_plan *route_plan_new(const struct router_config *config, const struct route_target *targets,
+                                  size_t n_targets, const catalogue_t *catalogue, struct dyn_err *err);
+struct route_plan *route_plan_ref(struct route_plan *plan) __attribute__((returns_nonnull));
+/* NULL is accepted. */
+void route_plan_unref(struct route_plan **plan_p);
+
+/* What the name stands for, or itself. Looked up once: an alias of an alias is none. */
+struct dyn_slice route_plan_model(const struct route_plan *plan, struct dyn_slice name);
+
+/* The number of the target of that name, or n_targets. */
+size_t route_plan_target(const struct route_plan *plan, struct dyn_slice name);
