@@ -117,7 +117,8 @@ upstream_body(struct provider_call *call, struct env *request, struct dialect_pr
         facts = &own;
     }
     call->withholds_usage = asks_usage && !facts->wants_usage;
-    dyn_block_t *spliced = provider->dialect->splice_request(body, facts, model, asks_usage);
+    const struct dialect_splice splice = {.model = model, .ask_usage = asks_usage};
+    dyn_block_t *spliced = provider->dialect->splice_request(body, facts, &splice);
     return spliced != NULL ? spliced : dyn_block_ref(request->body);
 }
 

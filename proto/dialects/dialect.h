@@ -7,6 +7,21 @@
 #include "proto/env.h"
 #include "proto/sse.h"
 
+/* Bits of dialect_request.params: DIALECT_PARAM_TEMPERATURE, ... (params.def). */
+enum dialect_param {
+#define DIALECT_PARAM(name, key) DIALECT_PARAM_BIT_##name,
+#include "proto/dialects/params.def"
+#undef DIALECT_PARAM
+    DIALECT_PARAM_COUNT,
+#define DIALECT_PARAM(name, key) DIALECT_PARAM_##name = 1 << DIALECT_PARAM_BIT_##name,
+#include "proto/dialects/params.def"
+#undef DIALECT_PARAM
+};
+_Static_assert(DIALECT_PARAM_COUNT <= 31, "a bit each");
+
+/* "max_tokens" of the parameter of that number. */
+const char *dialect_param_name(unsigned number);
+
 /* What one scan of a request found out. Offsets are into the body that was scanned. */
 struct dialect_request {
     struct dyn_slice  model;       /* decoded; borrowed from body or arena */
@@ -17,6 +32,15 @@ struct dialect_request {
     size_t            object_start;   /* offset behind the outer '{': where a member can be put first */
     bool              is_empty_object;
     uint64_t          max_output_tokens; /* 0: not given */
+    uint32_t          params;            /* DIALECT_PARAM_*: given, and not null */
+};
+
+/* What a body for an upstream of the same dialect has otherwise than the client's. */
+struct dialect_splice {
+    struct dyn_slice        model;     /* instead of the client's; absent: the same */
+    bool                    ask_usage; /* on streams */
+    const struct json_edit *more;      /* of other members; ascending, not overlapping */
+    size_t                  n_more;
 };
 
 struct dialect_problem {
@@ -42,11 +66,10 @@ struct dialect_ops {
     /* Validates a request body and fills *request in one pass. -1 with a problem that names the field. */
     int (*read_request)(struct dyn_slice body, struct arena *arena, struct dialect_request *request,
                         struct dialect_problem *problem);
-    /* The body for an upstream of the same dialect: `model` replaces the client's unless absent;
-     * usage is asked for on streams when `ask_usage`. Returns NULL when nothing has to change, else
-     * a new block. */
+    /* The body for an upstream of the same dialect. Returns NULL when nothing has to change, else a new
+     * block. */
     dyn_block_t *(*splice_request)(struct dyn_slice body, const struct dialect_request *request,
-                                   struct dyn_slice model, bool ask_usage);
+                                   const struct dialect_splice *splice);
     /* Reads usage from a whole plain answer. -1: not an answer of this dialect (garbage). */
     int (*read_answer)(struct dyn_slice body, struct env_usage *usage);
     /* Classifies one event of a stream. -1: garbage. Once for each chunk: what is plainly an ordinary one is

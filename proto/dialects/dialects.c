@@ -15,3 +15,15 @@ dialect_find(struct dyn_slice name)
     }
     return NULL;
 }
+
+const char *
+dialect_param_name(unsigned number)
+{
+    static const char *const names[] = {
+#define DIALECT_PARAM(name, key) key,
+#include "proto/dialects/params.def"
+#undef DIALECT_PARAM
+    };
+    DYN_ASSERT(number < DYN_ARRAY_LEN(names));
+    return names[number];
+}

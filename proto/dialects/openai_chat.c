@@ -1,6 +1,6 @@
 /* The OpenAI chat dialect, both sides: bytes go through untouched but for two splices in the request
- * (the model's name, and usage asked for on streams). Requests are read in openai_chat_request.c, events
- * of a stream in openai_chat_event.c. */
+ * (the model's name, and usage asked for on streams), and those that the caller brings. Requests are read in
+ * openai_chat_request.c, events of a stream in openai_chat_event.c. */
 #include "proto/dialects/openai_chat.h"
 
 #include "core/buf.h"
@@ -9,20 +9,22 @@
 
 #include <stdlib.h>
 
-/* Model, stream_options; and nothing else is ever changed. */
-#define EDITS_MAX 2u
+/* Model, stream_options; and nothing else is ever changed of our own accord. */
+#define EDITS_OWN  2u
+#define EDITS_ROOM 16u /* without an allocation */
 
 struct edits {
-    struct json_edit items[EDITS_MAX];
+    struct json_edit *items;
     size_t n;
 };
 
-/* Keeps the edits in the order of the text. */
+/* Keeps the edits in the order of the text; what only inserts stands before what removes from there on. */
 static void
 add_edit(struct edits *edits, struct json_edit edit)
 {
     size_t at = edits->n++;
-    while (at > 0 && edits->items[at - 1].offset > edit.offset) {
+    while (at > 0 && (edits->items[at - 1].offset > edit.offset ||
+                      (edits->items[at - 1].offset == edit.offset && edit.remove == 0))) {
         edits->items[at] = edits->items[at - 1];
         at--;
     }
@@ -88,15 +90,20 @@ edit_stream_options(struct edits *edits, struct dyn_slice body, const struct dia
 
 dyn_block_t *
 openai_chat_splice_request(struct dyn_slice body, const struct dialect_request *request,
-                           struct dyn_slice model, bool ask_usage)
+                           const struct dialect_splice *splice)
 {
-    struct edits edits = {.n = 0};
+    struct json_edit room[EDITS_ROOM];
+    bool has_room = splice->n_more + EDITS_OWN <= EDITS_ROOM;
+    struct edits edits = {has_room ? room : dyn_alloc((splice->n_more + EDITS_OWN) * sizeof *room), 0};
     struct dyn_buf escaped = DYN_BUF_INIT;
     dyn_block_t *block = NULL;
-    if (model.data != NULL && !dyn_slice_eq(model, request->model)) {
-        edit_model(&edits, body, request->model_value, model, &escaped);
+    for (size_t i = 0; i < splice->n_more; i++) {
+        edits.items[edits.n++] = splice->more[i];
     }
-    if (ask_usage && request->stream && !request->wants_usage) {
+    if (splice->model.data != NULL && !dyn_slice_eq(splice->model, request->model)) {
+        edit_model(&edits, body, request->model_value, splice->model, &escaped);
+    }
+    if (splice->ask_usage && request->stream && !request->wants_usage) {
         edit_stream_options(&edits, body, request);
     }
     if (edits.n > 0) {
@@ -106,6 +113,9 @@ openai_chat_splice_request(struct dyn_slice body, const struct dialect_request *
         block->len = size;
     }
     dyn_buf_fini(&escaped);
+    if (!has_room) {
+        free(edits.items);
+    }
     return block;
 }
 

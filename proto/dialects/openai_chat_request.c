@@ -29,6 +29,7 @@ struct rule {
     double min;
     double max;
     bool required; /* null is a value then, not absence */
+    uint32_t param; /* its bit, for what not every provider takes; 0: none */
 };
 
 int
@@ -264,34 +265,37 @@ check_messages(struct reading *r, const struct rule *rule, struct json_value val
 
 /* Members that clients send often stand first: the table is searched from the top. */
 static const struct rule rules[] = {
-    {DYN_SLICE_INIT("model"), check_model, 0, 0, true},
-    {DYN_SLICE_INIT("messages"), check_messages, 0, 0, true},
-    {DYN_SLICE_INIT("stream"), check_stream, 0, 0, false},
-    {DYN_SLICE_INIT("stream_options"), check_stream_options, 0, 0, false},
-    {DYN_SLICE_INIT("temperature"), check_number, 0, 2, false},
-    {DYN_SLICE_INIT("max_tokens"), check_token_limit, 1, 0, false},
-    {DYN_SLICE_INIT("max_completion_tokens"), check_token_limit, 1, 0, false},
-    {DYN_SLICE_INIT("top_p"), check_number, 0, 1, false},
-    {DYN_SLICE_INIT("tools"), check_tools, 0, 0, false},
-    {DYN_SLICE_INIT("tool_choice"), check_string_or_object, 0, 0, false},
-    {DYN_SLICE_INIT("parallel_tool_calls"), check_bool, 0, 0, false},
-    {DYN_SLICE_INIT("response_format"), check_object, 0, 0, false},
-    {DYN_SLICE_INIT("stop"), check_string_or_strings, 0, 0, false},
-    {DYN_SLICE_INIT("n"), check_integer, 1, 0, false},
-    {DYN_SLICE_INIT("seed"), check_integer, -HUGE_VAL, 0, false},
-    {DYN_SLICE_INIT("presence_penalty"), check_number, -2, 2, false},
-    {DYN_SLICE_INIT("frequency_penalty"), check_number, -2, 2, false},
-    {DYN_SLICE_INIT("logit_bias"), check_object, 0, 0, false},
-    {DYN_SLICE_INIT("logprobs"), check_logprobs, 0, 0, false},
-    {DYN_SLICE_INIT("top_logprobs"), check_integer, -1, 0, false}, /* -1: all, in vLLM */
-    {DYN_SLICE_INIT("user"), check_string, 0, 0, false},
-    {DYN_SLICE_INIT("metadata"), check_object, 0, 0, false},
-    {DYN_SLICE_INIT("store"), check_bool, 0, 0, false},
-    {DYN_SLICE_INIT("reasoning_effort"), check_scalar, 0, 0, false},
-    {DYN_SLICE_INIT("service_tier"), check_string, 0, 0, false},
-    {DYN_SLICE_INIT("modalities"), check_strings, 0, 0, false},
-    {DYN_SLICE_INIT("functions"), check_objects, 0, 0, false},
-    {DYN_SLICE_INIT("function_call"), check_string_or_object, 0, 0, false},
+    {DYN_SLICE_INIT("model"), check_model, 0, 0, true, 0},
+    {DYN_SLICE_INIT("messages"), check_messages, 0, 0, true, 0},
+    {DYN_SLICE_INIT("stream"), check_stream, 0, 0, false, 0},
+    {DYN_SLICE_INIT("stream_options"), check_stream_options, 0, 0, false, 0},
+    {DYN_SLICE_INIT("temperature"), check_number, 0, 2, false, DIALECT_PARAM_TEMPERATURE},
+    {DYN_SLICE_INIT("max_tokens"), check_token_limit, 1, 0, false, DIALECT_PARAM_MAX_TOKENS},
+    {DYN_SLICE_INIT("max_completion_tokens"), check_token_limit, 1, 0, false,
+     DIALECT_PARAM_MAX_COMPLETION_TOKENS},
+    {DYN_SLICE_INIT("top_p"), check_number, 0, 1, false, DIALECT_PARAM_TOP_P},
+    {DYN_SLICE_INIT("tools"), check_tools, 0, 0, false, DIALECT_PARAM_TOOLS},
+    {DYN_SLICE_INIT("tool_choice"), check_string_or_object, 0, 0, false, DIALECT_PARAM_TOOL_CHOICE},
+    {DYN_SLICE_INIT("parallel_tool_calls"), check_bool, 0, 0, false,
+     DIALECT_PARAM_PARALLEL_TOOL_CALLS},
+    {DYN_SLICE_INIT("response_format"), check_object, 0, 0, false, DIALECT_PARAM_RESPONSE_FORMAT},
+    {DYN_SLICE_INIT("stop"), check_string_or_strings, 0, 0, false, DIALECT_PARAM_STOP},
+    {DYN_SLICE_INIT("n"), check_integer, 1, 0, false, DIALECT_PARAM_N},
+    {DYN_SLICE_INIT("seed"), check_integer, -HUGE_VAL, 0, false, DIALECT_PARAM_SEED},
+    {DYN_SLICE_INIT("presence_penalty"), check_number, -2, 2, false, DIALECT_PARAM_PRESENCE_PENALTY},
+    {DYN_SLICE_INIT("frequency_penalty"), check_number, -2, 2, false, DIALECT_PARAM_FREQUENCY_PENALTY},
+    {DYN_SLICE_INIT("logit_bias"), check_object, 0, 0, false, DIALECT_PARAM_LOGIT_BIAS},
+    {DYN_SLICE_INIT("logprobs"), check_logprobs, 0, 0, false, DIALECT_PARAM_LOGPROBS},
+    {DYN_SLICE_INIT("top_logprobs"), check_integer, -1 /* all, in vLLM */, 0, false,
+     DIALECT_PARAM_TOP_LOGPROBS},
+    {DYN_SLICE_INIT("user"), check_string, 0, 0, false, DIALECT_PARAM_USER},
+    {DYN_SLICE_INIT("metadata"), check_object, 0, 0, false, 0},
+    {DYN_SLICE_INIT("store"), check_bool, 0, 0, false, 0},
+    {DYN_SLICE_INIT("reasoning_effort"), check_scalar, 0, 0, false, 0},
+    {DYN_SLICE_INIT("service_tier"), check_string, 0, 0, false, 0},
+    {DYN_SLICE_INIT("modalities"), check_strings, 0, 0, false, 0},
+    {DYN_SLICE_INIT("functions"), check_objects, 0, 0, false, 0},
+    {DYN_SLICE_INIT("function_call"), check_string_or_object, 0, 0, false, 0},
 };
 
 static int
@@ -305,6 +309,9 @@ read_member(void *self, const struct json_member *member)
             bool is_absent = member->value.type == JSON_NULL && !rule->required;
             if (is_absent && rule->check == check_stream_options) {
                 r->request->stream_options = member->value; /* a splice replaces the null */
+            }
+            if (!is_absent) {
+                r->request->params |= rule->param;
             }
             return is_absent ? GO_ON : rule->check(r, rule, member->value);
         }

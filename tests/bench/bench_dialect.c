@@ -38,7 +38,8 @@ run_read_request(struct job *job)
 static void
 run_splice(struct job *job)
 {
-    dyn_block_t *block = chat->splice_request(job->text, &job->request, DYN_SLICE("another/model"), true);
+    const struct dialect_splice splice = {.model = DYN_SLICE("another/model"), .ask_usage = true};
+    dyn_block_t *block = chat->splice_request(job->text, &job->request, &splice);
     sink += block->len;
     dyn_block_unref(&block);
 }

@@ -45,7 +45,8 @@ expect_spliced(struct dyn_slice body, const struct dialect_request *request, str
     struct dialect_problem problem;
     struct json_value before;
     struct json_value after;
-    dyn_block_t *spliced = chat->splice_request(body, request, model, ask);
+    const struct dialect_splice splice = {.model = model, .ask_usage = ask};
+    dyn_block_t *spliced = chat->splice_request(body, request, &splice);
     if (spliced == NULL) {
         DYN_ASSERT(dyn_slice_eq(request->model, model));
         DYN_ASSERT(!ask || !request->stream || request->wants_usage);
@@ -63,7 +64,7 @@ expect_spliced(struct dyn_slice body, const struct dialect_request *request, str
     if (request->stream_options.raw.data != NULL && request->stream_options.type == JSON_OBJECT) {
         expect_same_but(request->stream_options, again.stream_options, "include_usage", "include_usage");
     }
-    DYN_ASSERT(chat->splice_request(text, &again, model, ask) == NULL);
+    DYN_ASSERT(chat->splice_request(text, &again, &splice) == NULL);
     arena_fini(&arena);
     dyn_block_unref(&spliced);
 }

@@ -131,7 +131,8 @@ describe_request(struct dyn_slice body, struct dyn_buf *out)
                      request.model.data, request.stream ? " stream" : "",
                      request.wants_usage ? " wants_usage" : "",
                      (unsigned long long)request.max_output_tokens);
-        dyn_block_t *spliced = chat->splice_request(body, &request, upstream_model, true);
+        const struct dialect_splice splice = {.model = upstream_model, .ask_usage = true};
+        dyn_block_t *spliced = chat->splice_request(body, &request, &splice);
         dyn_buf_add_slice(out, spliced != NULL ? dyn_block_slice(spliced) : body);
         dyn_buf_add_char(out, '\n');
         dyn_block_unref(&spliced);

@@ -89,7 +89,8 @@ splice(struct dyn_slice body, struct dyn_slice model, bool ask_usage)
         print_error("%s: %s\n", body.data, problem.message);
     }
     assert_int_equal(result, 0);
-    dyn_block_t *block = dialect_openai_chat.splice_request(body, &request, model, ask_usage);
+    const struct dialect_splice splice = {.model = model, .ask_usage = ask_usage};
+    dyn_block_t *block = dialect_openai_chat.splice_request(body, &request, &splice);
     arena_fini(&arena);
     return block;
 }
