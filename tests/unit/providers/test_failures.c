@@ -108,7 +108,7 @@ play_failure(const struct failure *failure)
     current = failure;
     struct scene *scene = scene_new(plays_current);
     if (failure->then == WAITS) { /* only the time that shall pass is short: the machine may be busy */
-        bool is_silent = failure->error == ERR_UPSTREAM_TIMEOUT;
+        bool is_silent = failure->says[0] == '\0';
         scene->target.first_byte_ms = is_silent ? 40 : 20000;
         scene->target.idle_ms = is_silent ? 20000 : 40;
     }
