@@ -178,9 +178,8 @@ health_view_of(const health_board_t *board, uint64_t model_key, uint64_t now_us,
         .samples = latency.samples,
     };
     uint64_t back_at_us = atomic_load_explicit(&board->back_at_us, memory_order_relaxed);
-    if (view->creds_aside > 0 && now_us >= back_at_us) { /* the soonest is back, and nobody has looked yet */
-        view->creds_aside--;
-    }
+    bool is_back = back_at_us != 0 && now_us >= back_at_us; /* the soonest, and nobody has looked yet */
+    view->creds_aside -= is_back && view->creds_aside > 0 ? 1 : 0;
     if (view->state == HEALTH_OPEN) {
         view->retry_ms = ms_until(atomic_load_explicit(&board->open_until_us, memory_order_relaxed), now_us);
     } else if (view->creds > 0 && view->creds_aside >= view->creds) {

@@ -71,6 +71,7 @@ const char *health_state_name(enum health_state state); /* "closed", "half_open"
 
 void health_board_set_breaker(health_board_t *board, enum health_state state, uint64_t open_until_us);
 void health_board_set_limit(health_board_t *board, uint32_t limit);
+/* back_at_us: when the first is back, all being aside; 0: they are not. */
 void health_board_set_creds(health_board_t *board, uint32_t creds, uint32_t aside, uint64_t back_at_us);
 void health_board_add_in_flight(health_board_t *board, int32_t difference);
 void health_board_set_load(health_board_t *board, uint32_t in_flight, uint32_t queued);

@@ -25,7 +25,7 @@ struct health_board {
     atomic_uint creds;
     atomic_uint creds_aside;
     atomic_uint_fast64_t open_until_us;
-    atomic_uint_fast64_t back_at_us; /* when the soonest of the credentials set aside is back */
+    atomic_uint_fast64_t back_at_us; /* all credentials are aside: when the first is back; else 0 */
     struct health_slot slots[HEALTH_MODELS_MAX + 1]; /* the last is shared */
 };
 

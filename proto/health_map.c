@@ -272,9 +272,8 @@ take_said(health_board_t *board, const struct said *said, uint64_t now_us)
     health_board_set_breaker(board, said->state, said->state == HEALTH_OPEN ? then_us : 0);
     health_board_set_limit(board, said->limit);
     health_board_set_load(board, said->in_flight, said->queued);
-    /* When one of several is back is not said: the next map tells. */
     bool is_all = said->creds > 0 && said->aside >= said->creds && said->state != HEALTH_OPEN;
-    health_board_set_creds(board, said->creds, said->aside, is_all ? then_us : UINT64_MAX);
+    health_board_set_creds(board, said->creds, said->aside, is_all && said->retry_ms > 0 ? then_us : 0);
     if (said->models.next != NULL) {
         take_models(board, said->models, now_us);
     }

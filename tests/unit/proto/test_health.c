@@ -41,7 +41,7 @@ all_credentials_aside_say_when_to_come_back(void **state)
 {
     (void)state;
     health_board_t *board = health_board_new();
-    health_board_set_creds(board, 2, 1, 4 * SECOND);
+    health_board_set_creds(board, 2, 1, 0);
     assert_int_equal(view_at(board, NULL, SECOND).creds_aside, 1);
     assert_int_equal(view_at(board, NULL, SECOND).retry_ms, 0);
     health_board_set_creds(board, 2, 2, 4 * SECOND);
@@ -141,7 +141,7 @@ a_board_comes_over_with_the_time_that_is_left(void **state)
     health_board_set_breaker(here, HEALTH_OPEN, 7 * SECOND);
     health_board_set_limit(here, 10);
     health_board_set_load(here, 9, 4);
-    health_board_set_creds(here, 3, 1, 6 * SECOND);
+    health_board_set_creds(here, 3, 1, 0);
     health_board_set_latency(here, health_board_slot(here, DYN_SLICE("gpt")), &latency, 5 * SECOND);
     health_map_encode(items, 2, 5 * SECOND, 0, &map);
     assert_int_equal(decode(dyn_buf_slice(&map), 900 * SECOND, there), 0);
