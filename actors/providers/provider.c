@@ -3,9 +3,11 @@
 #include "actors/providers/provider.h"
 
 #include "actors/providers/provider_call.h"
+#include "actors/providers/provider_params.h"
 
 #include "core/log.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define REQUEST_HEADERS_MAX 2u
@@ -92,19 +94,50 @@ upstream_model(const struct provider_target *target, const struct env *request)
             break;
         }
     }
+    struct dyn_slice model = named.len > 0 ? named : request->model;
+    struct dyn_slice prefix = dyn_slice_str(target->row->model_prefix);
+    if (prefix.len > 0 && model.len > prefix.len && memcmp(model.data, prefix.data, prefix.len) == 0) {
+        return dyn_slice(model.data + prefix.len, model.len - prefix.len);
+    }
     return !is_alias && dyn_slice_eq(named, request->model) ? dyn_slice(NULL, 0) : named;
 }
 
+/* The request has parameters that the provider does not take. -1 with a problem that names both, where that
+ * is to be refused. */
+static int
+judge_params(struct provider_call *call, uint32_t unsupported, struct dialect_problem *problem)
+{
+    const struct provider_target *target = call->provider->options.target;
+    bool is_refused = target->on_unsupported == PROVIDER_UNSUPPORTED_REJECT;
+    struct dyn_buf names = DYN_BUF_INIT;
+    provider_params_names(&names, unsupported);
+    if (is_refused) {
+        (void)snprintf(problem->message, sizeof problem->message, "the provider %s does not support %s",
+                       target->row->id, dyn_buf_cstr(&names));
+        (void)snprintf(problem->param, sizeof problem->param, "%s",
+                       dialect_param_name((unsigned)__builtin_ctz(unsupported)));
+    } else {
+        call->unsupported = unsupported;
+        dyn_log(DYN_LOG_INFO, "provider.params", "the provider does not support parameters of a request",
+                DYN_LOG_SLICE("target", target->name), DYN_LOG_STR("params", dyn_buf_cstr(&names)));
+    }
+    dyn_buf_fini(&names);
+    return is_refused ? -1 : 0;
+}
+
 /* The body to send, one reference: the client's own, unless something must be spliced into it. NULL with
- * a problem when it is no request of the dialect. The client's bytes are read only when a splice can be
- * needed (for another model name, and to ask for usage) and the router's look at them did not come along. */
+ * a problem when it is no request of the dialect (ERR_INVALID_REQUEST), or none for this provider. The
+ * client's bytes are read only when a splice can be needed (for another model name, for parameters that the
+ * provider has otherwise, and to ask for usage) and the router's look at them did not come along. */
 static dyn_block_t *
-upstream_body(struct provider_call *call, struct env *request, struct dialect_problem *problem)
+upstream_body(struct provider_call *call, struct env *request, enum err_code *refused,
+              struct dialect_problem *problem)
 {
     const struct provider *provider = call->provider;
-    struct dyn_slice model = upstream_model(provider->options.target, request);
-    bool asks_usage = request->stream && provider->options.target->ask_usage;
-    if (model.len == 0 && !asks_usage) {
+    const struct provider_target *target = provider->options.target;
+    struct dialect_splice splice = {.model = upstream_model(target, request),
+                                    .ask_usage = request->stream && target->ask_usage};
+    if (splice.model.len == 0 && !splice.ask_usage && !provider_params_concern(target->row, UINT32_MAX)) {
         return dyn_block_ref(request->body);
     }
     struct dyn_slice body = dyn_block_slice(request->body);
@@ -112,12 +145,23 @@ upstream_body(struct provider_call *call, struct env *request, struct dialect_pr
     const struct dialect_request *facts = request->facts;
     if (facts == NULL) {
         if (provider->dialect->read_request(body, &request->arena, &own, problem) != 0) {
+            *refused = ERR_INVALID_REQUEST;
             return NULL;
         }
         facts = &own;
     }
-    call->withholds_usage = asks_usage && !facts->wants_usage;
-    const struct dialect_splice splice = {.model = model, .ask_usage = asks_usage};
+    if (provider_params_concern(target->row, facts->params)) {
+        struct provider_params params;
+        provider_params_read(target->row, target->on_unsupported, body, facts->params, &request->arena,
+                             &params);
+        if (params.unsupported != 0 && judge_params(call, params.unsupported, problem) != 0) {
+            *refused = ERR_UNSUPPORTED_PARAMETER;
+            return NULL;
+        }
+        splice.more = params.edits;
+        splice.n_more = params.n_edits;
+    }
+    call->withholds_usage = splice.ask_usage && !facts->wants_usage;
     dyn_block_t *spliced = provider->dialect->splice_request(body, facts, &splice);
     return spliced != NULL ? spliced : dyn_block_ref(request->body);
 }
@@ -154,10 +198,11 @@ start_call(struct provider *provider, struct env *request, unsigned sent_before)
     struct dialect_problem problem = {.message = ""};
     struct provider_call *call = call_new(provider, request);
     call->sent_before = sent_before;
-    dyn_block_t *body = upstream_body(call, request, &problem);
+    enum err_code refused = ERR_NONE;
+    dyn_block_t *body = upstream_body(call, request, &refused, &problem);
     if (body == NULL) {
         provider_call_free(call);
-        refuse(provider, request, ERR_INVALID_REQUEST, &problem);
+        refuse(provider, request, refused, &problem);
         return;
     }
     struct http_client_header headers[REQUEST_HEADERS_MAX];
@@ -300,7 +345,7 @@ static http_origin_t *
 make_origin(const struct provider *provider, struct dyn_err *err)
 {
     const struct provider_target *target = provider->options.target;
-    struct http_client_header headers[PROVIDER_HEADERS_MAX + 3];
+    struct http_client_header headers[PROVIDER_HEADERS_MAX + PROVIDER_ROW_HEADERS_MAX + 3];
     struct dyn_buf url = DYN_BUF_INIT;
     struct dyn_buf bearer = DYN_BUF_INIT;
     size_t n = 0;
@@ -311,6 +356,10 @@ make_origin(const struct provider *provider, struct dyn_err *err)
         headers[n++] = (struct http_client_header){DYN_SLICE("Authorization"), dyn_buf_slice(&bearer)};
     } else if (target->key.len > 0 && target->row->auth == PROVIDER_AUTH_HEADER) {
         headers[n++] = (struct http_client_header){dyn_slice_str(target->row->auth_header), target->key};
+    }
+    for (size_t i = 0; i < PROVIDER_ROW_HEADERS_MAX && target->row->headers[i].name != NULL; i++) {
+        const struct provider_row_header *fixed = &target->row->headers[i];
+        headers[n++] = (struct http_client_header){dyn_slice_str(fixed->name), dyn_slice_str(fixed->value)};
     }
     for (size_t i = 0; i < target->n_headers; i++) {
         headers[n++] = target->headers[i];

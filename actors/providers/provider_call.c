@@ -7,6 +7,7 @@
  *    any: cancelled, timed out, cut ---> END (cancelled, error)
  */
 #include "actors/providers/provider_call.h"
+#include "actors/providers/provider_params.h"
 
 #include "core/log.h"
 
@@ -88,6 +89,20 @@ estimate_usage(struct provider_call *call)
     };
 }
 
+/* What was done to the request that its caller should know. */
+static void
+warn_of_params(const struct provider_call *call, struct env *end)
+{
+    const struct provider_target *target = call->provider->options.target;
+    bool is_dropped = target->on_unsupported == PROVIDER_UNSUPPORTED_DROP;
+    struct dyn_buf text = DYN_BUF_INIT;
+    dyn_buf_addf(&text, "%s does not support ", target->row->id);
+    provider_params_names(&text, call->unsupported);
+    dyn_buf_add_str(&text, is_dropped ? ": left out" : ": sent all the same");
+    end->warnings = env_copy(end, dyn_buf_slice(&text));
+    dyn_buf_fini(&text);
+}
+
 static struct env *
 make_end(struct provider_call *call, enum env_outcome outcome)
 {
@@ -104,6 +119,9 @@ make_end(struct provider_call *call, enum env_outcome outcome)
     end->upstream_us = (call->first_byte_us != 0 ? call->first_byte_us : now_us) - call->started_us;
     end->upstream_total_us = now_us - call->started_us;
     end->retry_after_s = call->retry_after_s;
+    if (call->unsupported != 0) {
+        warn_of_params(call, end);
+    }
     if (outcome == ENV_OUTCOME_OK && call->block != NULL) {
         call->body_bytes += call->block->len;
         end->body = call->block;

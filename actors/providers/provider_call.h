@@ -68,6 +68,7 @@ struct provider_call {
     uint32_t piece_max; /* bytes of a CHUNK that any grant of this receiver covers in the end */
     uint32_t sequence;
 
+    uint32_t unsupported; /* DIALECT_PARAM_* that the provider does not take and the caller is told of */
     struct env_usage usage;
     uint64_t content_events; /* that carried something for the reader */
     uint64_t request_bytes;

@@ -40,6 +40,47 @@ provider_target_key(struct dyn_slice configured, const struct provider_row *row,
     return configured.len > 0 ? configured : provider_variable(lookup, row->key_env);
 }
 
+/* "https://host/{}/v1" with what stands for the braces. -1: nothing does. */
+static int
+filled_root(const struct provider_row *row, const struct config_lookup *lookup, struct arena *arena,
+            struct dyn_slice *root, struct dyn_err *err)
+{
+    const char *braces = row->root_env != NULL ? strstr(row->root, "{}") : NULL;
+    if (braces == NULL) {
+        return provider_url_root(dyn_slice_str(row->root), NULL, arena, root, err);
+    }
+    struct dyn_slice part = provider_variable(lookup, row->root_env);
+    if (part.len == 0) {
+        return dyn_err_set(err, DYN_E_CONFIG, "the provider '%s' needs %s, or a base_url", row->id,
+                           row->root_env);
+    }
+    struct dyn_slice filled = arena_printf(arena, "%.*s%.*s%s", (int)(braces - row->root), row->root,
+                                           (int)part.len, part.data, braces + 2);
+    return provider_url_root(filled, NULL, arena, root, err);
+}
+
+/* Hosts become roots: a scheme in front and the row's tail behind, where they are missing. What people copy
+ * from a provider's page may name an operation, too. */
+static struct dyn_slice
+root_of_host(struct dyn_slice given, const struct provider_row *row, struct arena *arena)
+{
+    static const struct dyn_slice operations[] = {DYN_SLICE_INIT("/chat/completions"),
+                                                  DYN_SLICE_INIT("/embeddings"), DYN_SLICE_INIT("/models")};
+    bool has_scheme = memmem(given.data, given.len, "://", 3) != NULL;
+    while (given.len > 0 && given.data[given.len - 1] == '/') {
+        given.len--;
+    }
+    for (size_t i = 0; i < DYN_ARRAY_LEN(operations); i++) {
+        size_t len = operations[i].len;
+        if (given.len > len && memcmp(given.data + given.len - len, operations[i].data, len) == 0) {
+            given.len -= len;
+        }
+    }
+    bool has_tail = memmem(given.data, given.len, row->root_tail, strlen(row->root_tail)) != NULL;
+    return arena_printf(arena, "%s%.*s%s", has_scheme ? "" : row->root_scheme, (int)given.len, given.data,
+                        has_tail ? "" : row->root_tail);
+}
+
 int
 provider_target_root(struct dyn_slice configured, const struct provider_row *row,
                      const struct config_lookup *lookup, struct arena *arena, struct dyn_slice *root,
@@ -49,6 +90,13 @@ provider_target_root(struct dyn_slice configured, const struct provider_row *row
     if (given.len == 0 && row->root == NULL) {
         return dyn_err_set(err, DYN_E_CONFIG,
                            "the provider '%s' needs a base_url, such as http://127.0.0.1:8000/v1", row->id);
+    }
+    if (given.len == 0) {
+        return filled_root(row, lookup, arena, root, err);
+    }
+    if (row->root_tail != NULL && memchr(given.data, '?', given.len) == NULL &&
+        memchr(given.data, '#', given.len) == NULL) {
+        given = root_of_host(given, row, arena);
     }
     return provider_url_root(given, row->root, arena, root, err);
 }

@@ -16,6 +16,24 @@ enum {
     PROVIDER_IDLE_MS = 120 * 1000,       /* between two bytes of an answer */
 };
 
+enum {
+    PROVIDER_ROW_RENAMES_MAX = 2,
+    PROVIDER_ROW_HEADERS_MAX = 2,
+    PROVIDER_ROW_MODEL_VARIABLES_MAX = 2,
+};
+
+/* A member of the request that the provider has under another name. Where the client gave both, the second
+ * one stays as it is and the first one goes. */
+struct provider_rename {
+    const char *from; /* NULL behind the last */
+    const char *to;
+};
+
+struct provider_row_header {
+    const char *name; /* NULL behind the last */
+    const char *value;
+};
+
 struct provider_row {
     const char *id;
     const char *dialect;
@@ -26,7 +44,26 @@ struct provider_row {
     const char *source;       /* where the row's facts are from */
     const char *auth_header;  /* PROVIDER_AUTH_HEADER: its name, lower case */
     bool key_optional;        /* works without a key: a server of one's own */
+    bool any_model;           /* takes any model that nobody else owns */
     bool never_ask_usage;     /* the provider refuses stream_options */
+    bool has_embeddings;      /* POST {root}/embeddings in OpenAI's form */
+
+    /* roots that are more than an address */
+    const char *root_env;    /* variable whose value stands for the "{}" in the root */
+    const char *root_tail;   /* base URLs are hosts and get this behind them, unless it is there: "/v1" */
+    const char *root_scheme; /* in front of a base URL that has none: "https://" */
+
+    const char *models_env[PROVIDER_ROW_MODEL_VARIABLES_MAX]; /* list of models; the first that is set */
+    const char *model_prefix; /* clients may write it in front of a model, the provider does not know it */
+
+    /* the body; proto/dialects/params.def has the names */
+    uint32_t unsupported;                                     /* DIALECT_PARAM_* */
+    struct provider_rename renames[PROVIDER_ROW_RENAMES_MAX];
+    bool one_choice;      /* `n` is 1 or not given */
+    bool no_names;        /* messages have no `name` */
+    bool counts_logprobs; /* `logprobs` is the number that OpenAI has in `top_logprobs` */
+    struct provider_row_header headers[PROVIDER_ROW_HEADERS_MAX]; /* on every request */
+
     uint32_t connect_ms;
     uint32_t first_byte_ms;
     uint32_t idle_ms;

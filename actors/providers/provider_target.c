@@ -184,6 +184,7 @@ add(provider_targets_t *targets, const struct provider_target_config *config,
     target->connect_ms = timeout_or(config->timeouts.connect_ms, row->connect_ms);
     target->first_byte_ms = timeout_or(config->timeouts.first_byte_ms, row->first_byte_ms);
     target->idle_ms = timeout_or(config->timeouts.idle_ms, row->idle_ms);
+    target->on_unsupported = common != NULL ? (uint8_t)common->compatibility.on_unsupported_param : 0;
     target->ask_usage = config->stream_usage == PROVIDER_USAGE_ROW
                             ? !row->never_ask_usage
                             : config->stream_usage == PROVIDER_USAGE_ASK;
@@ -222,34 +223,28 @@ provider_targets_add_routing(provider_targets_t *targets, const struct provider_
     return 0;
 }
 
-int
-provider_targets_add_env(provider_targets_t *targets, const struct provider_config *config,
-                         struct dyn_err *err)
+/* Whether all that the row must have from the environment is there. One without variables never is. */
+static bool
+is_in_environment(const struct provider_row *row, const struct config_lookup *lookup)
 {
-    const struct provider_row *row;
-    for (size_t i = 0; (row = provider_row_at(i)) != NULL; i++) {
-        if (provider_variable(targets->lookup, row->key_env).data == NULL) {
-            continue;
-        }
-        struct provider_target_config target = {.provider = dyn_slice_str(row->id)};
-        if (add(targets, &target, config, err) != 0) {
-            return -1;
-        }
+    bool has_base_url = provider_variable(lookup, row->base_url_env).len > 0;
+    bool has_key = provider_variable(lookup, row->key_env).len > 0;
+    if (row->key_env != NULL ? !has_key : !has_base_url) {
+        return false;
     }
-    return 0;
+    bool has_root = row->root != NULL &&
+                    (row->root_env == NULL || provider_variable(lookup, row->root_env).len > 0);
+    return has_base_url || has_root;
 }
 
-int
-provider_targets_add(provider_targets_t *targets, const struct provider_config *config, const char *name,
-                     const char *provider, const char *base_url, struct dyn_err *err)
+/* A folder, as the variable OLLAMA_MODELS of an Ollama server has: no list of names. */
+static bool
+is_path(struct dyn_slice text)
 {
-    struct provider_target_config target = {.name = dyn_slice_str(name),
-                                            .provider = dyn_slice_str(provider),
-                                            .base_url = dyn_slice_str(base_url)};
-    return add(targets, &target, config, err);
+    bool is_drive = text.len > 2 && text.data[1] == ':' && (text.data[2] == '/' || text.data[2] == '\\');
+    bool starts_so = text.len > 0 && (text.data[0] == '/' || text.data[0] == '~' || text.data[0] == '.');
+    return (is_drive || starts_so) && memchr(text.data, ',', text.len) == NULL;
 }
-
-/* ---- those of one process ---- */
 
 /* The next name of the list, without the spaces around it; false behind the last. */
 static bool
@@ -270,6 +265,59 @@ next_name(struct dyn_slice *rest, struct dyn_slice *name)
     }
     return true;
 }
+
+/* The list of models that the environment has for the row; each once. */
+static struct config_strings
+models_in_environment(provider_targets_t *targets, const struct provider_row *row)
+{
+    struct dyn_slice list = {NULL, 0};
+    for (size_t i = 0; i < PROVIDER_ROW_MODEL_VARIABLES_MAX && list.len == 0; i++) {
+        list = provider_variable(targets->lookup, row->models_env[i]);
+        list = is_path(list) ? dyn_slice(NULL, 0) : list;
+    }
+    struct config_strings models = {.items = arena_alloc(&targets->arena, (list.len + 1) * sizeof list)};
+    struct dyn_slice name;
+    while (next_name(&list, &name)) {
+        bool is_new = name.len > 0;
+        for (size_t i = 0; i < models.n && is_new; i++) {
+            is_new = !dyn_slice_eq(models.items[i], name);
+        }
+        if (is_new) {
+            models.items[models.n++] = name;
+        }
+    }
+    return models;
+}
+
+int
+provider_targets_add_env(provider_targets_t *targets, const struct provider_config *config,
+                         struct dyn_err *err)
+{
+    const struct provider_row *row;
+    for (size_t i = 0; (row = provider_row_at(i)) != NULL; i++) {
+        if (!is_in_environment(row, targets->lookup)) {
+            continue;
+        }
+        struct provider_target_config target = {.provider = dyn_slice_str(row->id),
+                                                .models = models_in_environment(targets, row)};
+        if (add(targets, &target, config, err) != 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int
+provider_targets_add(provider_targets_t *targets, const struct provider_config *config, const char *name,
+                     const char *provider, const char *base_url, struct dyn_err *err)
+{
+    struct provider_target_config target = {.name = dyn_slice_str(name),
+                                            .provider = dyn_slice_str(provider),
+                                            .base_url = dyn_slice_str(base_url)};
+    return add(targets, &target, config, err);
+}
+
+/* ---- those of one process ---- */
 
 static size_t
 find_target(const provider_targets_t *targets, struct dyn_slice name)

@@ -38,6 +38,7 @@ struct provider_target {
     uint32_t first_byte_ms;
     uint32_t idle_ms;
     enum provider_redeliver redeliver; /* unless the request says otherwise */
+    uint8_t on_unsupported; /* enum provider_on_unsupported */
     bool ask_usage;       /* ask for usage at the end of streams */
     const char *ca_file;  /* NULL: the system's certificates */
     const char *proxy;    /* NULL: none */

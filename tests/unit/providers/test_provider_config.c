@@ -125,6 +125,50 @@ key_and_root_come_from_the_environment(void **state)
     provider_targets_free(&targets);
 }
 
+/* Rows whose root is made of variables, or that need no key. What a row must have and has not leaves it out
+ * in silence. */
+static void
+other_variables_make_targets_too(void **state)
+{
+    static const char *const variables[][2] = {
+        {"OPENAI_API_KEY", ""},
+        {"OLLAMA_HOST", "gpu.test:11434/"},
+        {"OLLAMA_MODELS", "/var/lib/ollama"},
+        {"CLOUDFLARE_API_KEY", "cf-key"},
+        {"CLOUDFLARE_ACCOUNT_ID", "a1b2"},
+        {"DATABRICKS_TOKEN", "dapi"},
+        {"DATABRICKS_HOST", "https://adb-1.azuredatabricks.test/serving-endpoints/chat/completions"},
+        {"AZURE_OPENAI_API_KEY", "az"},
+        {"AZURE_OPENAI_ENDPOINT", "https://unit.openai.azure.test"},
+        {"AZURE_OPENAI_DEPLOYMENT", " gpt-4o , gpt-4o,o3"},
+        {"AZURE_FOUNDRY_API_KEY", "az-without-endpoint"},
+    };
+    (void)state;
+    for (size_t i = 0; i < DYN_ARRAY_LEN(variables); i++) {
+        (void)setenv(variables[i][0], variables[i][1], 1);
+    }
+    provider_targets_t *targets = provider_targets_new(NULL);
+    struct dyn_err err = {.text = ""};
+    assert_int_equal(provider_targets_add_env(targets, NULL, &err), 0);
+    assert_int_equal(provider_targets_count(targets), 4);
+    const struct provider_target *azure = provider_targets_at(targets, 0);
+    assert_string_equal(azure->root.data, "https://unit.openai.azure.test/openai/v1");
+    assert_int_equal(azure->n_models, 2);
+    assert_string_equal(azure->models[0].data, "gpt-4o");
+    assert_string_equal(azure->models[1].data, "o3");
+    assert_string_equal(provider_targets_at(targets, 1)->root.data,
+                        "https://api.cloudflare.com/client/v4/accounts/a1b2/ai/v1");
+    assert_string_equal(provider_targets_at(targets, 2)->root.data,
+                        "https://adb-1.azuredatabricks.test/serving-endpoints");
+    const struct provider_target *ollama = provider_targets_at(targets, 3);
+    assert_string_equal(ollama->root.data, "http://gpu.test:11434/v1");
+    assert_int_equal(ollama->n_models, 0);
+    provider_targets_free(&targets);
+    for (size_t i = 0; i < DYN_ARRAY_LEN(variables); i++) {
+        (void)unsetenv(variables[i][0]);
+    }
+}
+
 static void
 without_keys_the_environment_gives_no_target(void **state)
 {
@@ -314,6 +358,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(a_full_target_is_resolved, setup),
         cmocka_unit_test_setup(key_and_root_come_from_the_environment, setup),
+        cmocka_unit_test_setup(other_variables_make_targets_too, setup),
         cmocka_unit_test_setup(without_keys_the_environment_gives_no_target, setup),
         cmocka_unit_test_setup(problems_say_what_to_change, setup),
         cmocka_unit_test_setup(a_key_with_a_line_end_is_refused, setup),

@@ -1,4 +1,5 @@
 /* What the upstream is sent, over which connections, and what is refused before it is. */
+#include "actors/providers/provider_config.h"
 #include "tests/unit/providers/scene.h"
 
 static void
@@ -156,6 +157,70 @@ a_large_body_goes_at_once(void **state)
     scene_free(scene);
 }
 
+/* ---- what a row does not take ---- */
+
+#define CHAT_USER "{\"model\":\"gpt\",\"user\":\"u\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}"
+
+static struct scene *
+play_unsupported(enum provider_on_unsupported mode)
+{
+    struct scene *scene = scene_new(answers);
+    scene->target.row = provider_row_find(DYN_SLICE("mistral"));
+    scene->target.on_unsupported = (uint8_t)mode;
+    (void)scene_request(scene, CHAT_USER);
+    scene_play(scene);
+    return scene;
+}
+
+static void
+unsupported_parameters_are_told_of(void **state)
+{
+    (void)state;
+    struct scene *scene = play_unsupported(PROVIDER_UNSUPPORTED_WARN);
+    assert_string_equal(sent_body(scene), CHAT_USER);
+    assert_string_equal(scene->end->warnings.data, "mistral does not support user: sent all the same");
+    scene_free(scene);
+    scene = play_unsupported(PROVIDER_UNSUPPORTED_DROP);
+    assert_string_equal(sent_body(scene), CHAT);
+    assert_string_equal(scene->end->warnings.data, "mistral does not support user: left out");
+    scene_free(scene);
+}
+
+static void
+unsupported_parameters_are_refused_where_told_so(void **state)
+{
+    (void)state;
+    struct scene *scene = play_unsupported(PROVIDER_UNSUPPORTED_REJECT);
+    assert_int_equal(scene->end->error, ERR_UNSUPPORTED_PARAMETER);
+    assert_int_equal(scene->end->status, 400);
+    assert_int_equal(scene->end->upstream_calls, 0);
+    assert_string_equal(scene->end->error_text.data, "the provider mistral does not support user");
+    assert_string_equal(scene->end->error_param.data, "user");
+    assert_int_equal(atomic_load(&scene->upstream->n_requests), 0);
+    scene_free(scene);
+}
+
+static void
+a_prefix_of_the_model_and_fixed_headers_are_the_rows(void **state)
+{
+    (void)state;
+    struct scene *scene = scene_new(answers);
+    scene->target.row = provider_row_find(DYN_SLICE("ollama-cloud"));
+    struct env *request = scene_request(
+        scene, "{\"model\":\"ollama-cloud/gpt\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}");
+    request->model = DYN_SLICE("ollama-cloud/gpt");
+    scene_play(scene);
+    assert_string_equal(sent_body(scene), CHAT);
+    scene_free(scene);
+    scene = scene_new(answers);
+    scene->target.row = provider_row_find(DYN_SLICE("azure-foundry"));
+    (void)scene_request(scene, CHAT);
+    scene_play(scene);
+    assert_true(has_header(scene, "extra-parameters: drop"));
+    assert_true(has_header(scene, "api-key: sk-secret-of-the-target"));
+    scene_free(scene);
+}
+
 /* ---- connections ---- */
 
 static void
@@ -305,6 +370,9 @@ main(void)
         cmocka_unit_test(headers_cannot_be_injected),
         cmocka_unit_test(another_scheme_of_authentication),
         cmocka_unit_test(usage_is_not_asked_for_when_told_so),
+        cmocka_unit_test(unsupported_parameters_are_told_of),
+        cmocka_unit_test(unsupported_parameters_are_refused_where_told_so),
+        cmocka_unit_test(a_prefix_of_the_model_and_fixed_headers_are_the_rows),
         cmocka_unit_test(a_large_body_goes_at_once),
         cmocka_unit_test(connections_are_kept),
         cmocka_unit_test(a_stale_connection_is_replaced),

@@ -17,6 +17,17 @@ assert_variable(const char *name)
     }
 }
 
+/* None from a name that another one makes: the order would count. */
+static void
+assert_renames(const struct provider_row *row)
+{
+    for (size_t i = 0; i < PROVIDER_ROW_RENAMES_MAX && row->renames[i].from != NULL; i++) {
+        for (size_t j = 0; j < PROVIDER_ROW_RENAMES_MAX && row->renames[j].from != NULL; j++) {
+            assert_string_not_equal(row->renames[i].from, row->renames[j].to);
+        }
+    }
+}
+
 static void
 rows_are_well_formed(void **state)
 {
@@ -35,10 +46,16 @@ rows_are_well_formed(void **state)
         assert_true(row->connect_ms > 0 && row->first_byte_ms > 0 && row->idle_ms > 0);
         assert_int_equal(row->auth == PROVIDER_AUTH_HEADER, row->auth_header != NULL);
         assert_true(row->key_env != NULL || row->key_optional || row->auth == PROVIDER_AUTH_NONE);
-        if (row->root != NULL) { /* used as it stands */
+        assert_variable(row->root_env);
+        assert_variable(row->models_env[0]);
+        assert_variable(row->models_env[1]);
+        assert_int_equal(row->root_tail != NULL, row->root_scheme != NULL);
+        assert_int_equal(row->root_env != NULL, row->root != NULL && strstr(row->root, "{}") != NULL);
+        assert_renames(row);
+        if (row->root != NULL && row->root_env == NULL) { /* used as it stands */
             assert_int_equal(provider_url_root(dyn_slice_str(row->root), NULL, &arena, &root, &err), 0);
             assert_string_equal(root.data, row->root);
-            assert_true(provider_url_is_https(root));
+            assert_true(provider_url_is_https(root) || provider_url_is_loopback(root));
         }
     }
     arena_fini(&arena);
