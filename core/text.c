@@ -2,6 +2,8 @@
 
 #include "core/json_skip.h"
 
+#include <stdlib.h>
+
 static bool
 is_continuation(unsigned char byte)
 {
@@ -171,4 +173,36 @@ dyn_json_escape_size(struct dyn_slice text)
         i += read;
     }
     return size;
+}
+
+/* ---- equal ones ---- */
+
+/* Texts first, then places. */
+static int
+compare_places(const void *a_p, const void *b_p, void *items_p)
+{
+    const struct dyn_slice *items = items_p;
+    size_t a = *(const size_t *)a_p;
+    size_t b = *(const size_t *)b_p;
+    size_t len = items[a].len < items[b].len ? items[a].len : items[b].len;
+    int order = len > 0 ? memcmp(items[a].data, items[b].data, len) : 0;
+    if (order == 0) {
+        order = (items[a].len > items[b].len) - (items[a].len < items[b].len);
+    }
+    return order != 0 ? order : (a > b) - (a < b);
+}
+
+void
+dyn_slices_first_equal(const struct dyn_slice *items, size_t n, size_t *first)
+{
+    size_t *places = dyn_alloc((n + 1) * sizeof *places);
+    for (size_t i = 0; i < n; i++) {
+        places[i] = i;
+    }
+    qsort_r(places, n, sizeof *places, compare_places, (void *)items);
+    for (size_t i = 0; i < n; i++) {
+        bool is_new = i == 0 || !dyn_slice_eq(items[places[i]], items[places[i - 1]]);
+        first[places[i]] = is_new ? places[i] : first[places[i - 1]];
+    }
+    free(places);
 }

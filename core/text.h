@@ -25,3 +25,7 @@ struct dyn_escaped {
 struct dyn_escaped dyn_json_escape(struct dyn_slice text, char *out, size_t room);
 /* What dyn_json_escape writes when it has room enough. */
 size_t dyn_json_escape_size(struct dyn_slice text);
+
+/* first[i] is the smallest index of an item with the text of items[i], itself when there is none before it.
+ * n log n, so that lists from files may be long. */
+void dyn_slices_first_equal(const struct dyn_slice *items, size_t n, size_t *first);

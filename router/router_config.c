@@ -10,7 +10,7 @@
 #define TIMEOUT_MAX_MS          (24.0 * 3600 * 1000)
 #define BACKOFF_MAX_MS          (3600.0 * 1000)
 #define RETRIES_MAX             100
-#define NO_UPPER_LIMIT          (-1)
+#define WEIGHT_MAX              1e12 /* their sum is still a number */
 
 #define UNSUPPORTED(key, text)                                                                               \
     {                                                                                                        \
@@ -93,7 +93,7 @@ static const struct config_key variant_keys[] = {
      .type = CONFIG_NUMBER,
      .offset = offsetof(struct route_variant_config, weight),
      .min = 0,
-     .max = NO_UPPER_LIMIT,
+     .max = WEIGHT_MAX,
      .help = "Its share of the requests, of the sum of all weights."},
     {.name = "label",
      .type = CONFIG_STRING,
@@ -283,11 +283,16 @@ static const struct config_key target_keys[] = {
      .offset = offsetof(struct route_target_config, provider),
      .every_role = true,
      .is_repeated = true},
+    {.name = "models",
+     .type = CONFIG_STRING_LIST,
+     .offset = offsetof(struct route_target_config, models),
+     .every_role = true,
+     .is_repeated = true},
     {.name = "weight",
      .type = CONFIG_NUMBER,
      .offset = offsetof(struct route_target_config, weight),
      .min = 0,
-     .max = NO_UPPER_LIMIT,
+     .max = WEIGHT_MAX,
      .help = "Its share under `loadbalance`, of the sum of the weights of those that serve the model. `0`: "
              "only when the others fail."},
     {.name = "models_only",

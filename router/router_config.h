@@ -115,6 +115,7 @@ struct route_target_config {
     struct dyn_slice name;
     struct dyn_slice provider;
     double weight;
+    struct config_strings models;
     bool models_only; /* its `models` are all that it serves */
     struct route_retry_config retry;
     struct route_hedge_config hedge; /* is_on: instead of the router's */

@@ -109,10 +109,26 @@ escaping_stops_between_characters(void **state)
     }
 }
 
+static void
+equal_texts_are_found_by_the_first_of_them(void **state)
+{
+    (void)state;
+    const struct dyn_slice items[] = {
+        DYN_SLICE_INIT("b"), DYN_SLICE_INIT("a"),  DYN_SLICE_INIT("b"), {NULL, 0},
+        DYN_SLICE_INIT("a"), DYN_SLICE_INIT("ab"), {NULL, 0},           DYN_SLICE_INIT("b"),
+    };
+    const size_t expected[] = {0, 1, 0, 3, 1, 5, 3, 0};
+    size_t first[DYN_ARRAY_LEN(items)];
+    dyn_slices_first_equal(items, DYN_ARRAY_LEN(items), first);
+    assert_memory_equal(first, expected, sizeof expected);
+    dyn_slices_first_equal(NULL, 0, NULL);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(equal_texts_are_found_by_the_first_of_them),
         cmocka_unit_test(every_scalar_survives_the_round_trip),
         cmocka_unit_test(malformed_sequences_are_refused),
         cmocka_unit_test(numbers_have_their_digits),
