@@ -80,7 +80,6 @@ fill_for(config_t *config, const struct config_options *options)
                  .lookup = options ? options->lookup : NULL,
                  .name = config->name},
         .is_json = is_json_name(config->name),
-        .ignores_unsupported = options != NULL && options->ignore_unsupported,
     };
 }
 
@@ -119,6 +118,7 @@ config_parse(struct dyn_slice text, const char *name, const struct config_part *
 {
     config_t *config = config_new(name, parts, n_parts);
     struct config_fill fill = fill_for(config, options);
+    config->problems.ignores_unsupported = options != NULL && options->ignore_unsupported;
     make_layers(config, &fill, options);
     fill_from_text(config, &fill, text);
     config->digest = fnv1a(text);

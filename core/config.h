@@ -111,6 +111,7 @@ struct config_problems {
     size_t unsupported;         /* how many unsupported keys were met */
     struct config_marks *marks; /* the loader's own, as is */
     bool is_checking;           /* that the parts' checks are running */
+    bool ignores_unsupported;   /* config_options.ignore_unsupported */
     bool has_resolved;          /* for a check(): the references of its part were resolved, else they stand
                                    in the values as they were written */
 };
@@ -121,6 +122,9 @@ enum { CONFIG_PROBLEMS_MAX = 500 }; /* nobody reads more, and each costs memory 
  * secrets do not belong in it. */
 void config_problem_add(struct config_problems *problems, struct config_mark mark, bool is_warning,
                         const char *fmt, ...) DYN_PRINTF(4, 5);
+/* For a check(): what stands there is known from Ferro and not served yet ("... is not supported in this
+ * version"). An error, or a warning when those are ignored: the caller leaves it out then. */
+void config_problem_unsupported(struct config_problems *problems, struct config_mark mark, const char *what);
 /* For a check(): where the value of that field stands, by the field's address in the filled struct
  * (&values->port, &list->items[3]); the place of the section around it when it was not written. */
 struct config_mark config_mark_of(const struct config_problems *problems, const void *field);

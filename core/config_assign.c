@@ -43,10 +43,10 @@ void
 config_unsupported(struct config_fill *fill, struct config_mark mark, const struct config_place *place,
                    const char *value)
 {
-    fill->problems->unsupported++;
-    config_problem_add(fill->problems, mark, fill->ignores_unsupported,
-                       "'%s%s%s' is not supported in this version", config_place_text(place).text,
-                       value ? ": " : "", value ? value : "");
+    char what[CONFIG_NAME_BYTES + 100];
+    (void)snprintf(what, sizeof what, "'%s%s%s'", config_place_text(place).text, value ? ": " : "",
+                   value ? value : "");
+    config_problem_unsupported(fill->problems, mark, what);
 }
 
 /* JSON has types of its own, so text without quotes is a mistake there; in YAML it is how one writes. */

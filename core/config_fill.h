@@ -28,7 +28,6 @@ struct config_fill {
     struct config_problems *problems;
     struct config_refs refs;
     bool is_json;
-    bool ignores_unsupported;
     bool is_default;   /* values come from the tables: no warnings */
     size_t list_bytes; /* of all lists of sections */
 };

@@ -114,6 +114,14 @@ config_problem_add(struct config_problems *problems, struct config_mark mark, bo
 }
 
 void
+config_problem_unsupported(struct config_problems *problems, struct config_mark mark, const char *what)
+{
+    problems->unsupported++;
+    config_problem_add(problems, mark, problems->ignores_unsupported, "%s is not supported in this version",
+                       what);
+}
+
+void
 config_problem_refuse(struct config_problems *problems, struct config_mark mark, const char *fmt, ...)
 {
     va_list args;

@@ -199,7 +199,7 @@ dyn_slices_first_equal(const struct dyn_slice *items, size_t n, size_t *first)
     for (size_t i = 0; i < n; i++) {
         places[i] = i;
     }
-    qsort_r(places, n, sizeof *places, compare_places, (void *)items);
+    qsort_r(places, n, sizeof *places, compare_places, (void *)(uintptr_t)items);
     for (size_t i = 0; i < n; i++) {
         bool is_new = i == 0 || !dyn_slice_eq(items[places[i]], items[places[i - 1]]);
         first[places[i]] = is_new ? places[i] : first[places[i - 1]];

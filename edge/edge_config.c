@@ -6,6 +6,7 @@
  * proxies and browsers close idle connections after 60 s, so 75 s leaves the closing to them; proxies give
  * up on a silent answer after 30 s or 60 s. */
 #define REQUEST_BYTES_DEFAULT "10MiB"
+#define REQUEST_BYTES         (10u * 1024 * 1024)
 #define REQUEST_BYTES_MAX     (1024.0 * 1024 * 1024)
 #define BODY_MEMORY_DEFAULT   "512MiB"
 #define BODY_MEMORY_MIN       (1024.0 * 1024)
@@ -90,9 +91,9 @@ static const struct config_key edge_keys[] = {
      .type = CONFIG_SIZE,
      .offset = offsetof(struct edge_config, max_request_bytes),
      .default_text = REQUEST_BYTES_DEFAULT,
-     .min = 1,
+     .min = 0,
      .max = REQUEST_BYTES_MAX,
-     .help = "The largest request body; a longer one is answered 413."},
+     .help = "The largest request body; a longer one is answered 413. `0`: the default."},
     {.name = "max_body_memory",
      .type = CONFIG_SIZE,
      .offset = offsetof(struct edge_config, max_body_memory),
@@ -147,7 +148,10 @@ static const struct config_key edge_keys[] = {
 static void
 check(void *values, struct config_problems *problems)
 {
-    const struct edge_config *config = values;
+    struct edge_config *config = values;
+    if (config->max_request_bytes == 0) { /* as an unwritten value in Go */
+        config->max_request_bytes = REQUEST_BYTES;
+    }
     const struct edge_tls_config *tls = &config->tls;
     bool has_cert = tls->cert.len > 0;
     bool has_key = tls->key.len > 0;

@@ -55,7 +55,8 @@ check(void *values, struct config_problems *problems)
     struct gateway_config *config = values;
     gateway_bus_check(&config->bus, problems);
     if (!dyn_slice_is(config->api_version, "v1")) {
-        config_problem_add(problems, (struct config_mark){1, 1}, true, "apiVersion is not 'v1'; read as v1");
+        config_problem_add(problems, config_mark_of(problems, &config->api_version), true,
+                           "'apiVersion' is 'v1', the only one that there is; this is read as v1");
     }
 }
 

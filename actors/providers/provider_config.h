@@ -33,6 +33,7 @@ enum provider_stream_usage { PROVIDER_USAGE_ROW, PROVIDER_USAGE_ASK, PROVIDER_US
 
 struct provider_target_config {
     struct config_mark mark;
+    bool is_left_out;             /* no target is made of it; a warning has said why */
     struct dyn_slice virtual_key; /* Ferro's name for provider and target in one */
     struct dyn_slice name;
     struct dyn_slice provider;

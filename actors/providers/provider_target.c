@@ -200,7 +200,7 @@ provider_targets_add_config(provider_targets_t *targets, const struct provider_c
 {
     const struct provider_target_config *items = config->targets.items;
     for (size_t i = 0; i < config->targets.n; i++) {
-        if (add(targets, &items[i], config, err) != 0) {
+        if (!items[i].is_left_out && add(targets, &items[i], config, err) != 0) {
             return -1;
         }
     }
@@ -213,6 +213,9 @@ provider_targets_add_routing(provider_targets_t *targets, const struct provider_
 {
     const struct provider_target_config *items = config->targets.items;
     for (size_t i = 0; i < config->targets.n; i++) {
+        if (items[i].is_left_out) {
+            continue;
+        }
         const struct provider_row *row = find_row(&items[i], err);
         if (row == NULL) {
             return -1;
