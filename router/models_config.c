@@ -1,6 +1,8 @@
 /* Keys of the models. The names of prices are those of the catalogue's own format. */
 #include "router/models_config.h"
 
+#include "core/text.h"
+
 #define TIMEOUT_MAX_MS (24.0 * 3600 * 1000)
 #define REFRESH_MIN_MS (60.0 * 1000)
 #define REFRESH_MAX_MS (30 * 24.0 * 3600 * 1000)
@@ -98,10 +100,66 @@ static const struct config_key file_keys[] = {
     {.name = NULL},
 };
 
+static bool
+has_scheme(struct dyn_slice url, const char *scheme)
+{
+    size_t len = strlen(scheme);
+    return url.len > len && memcmp(url.data, scheme, len) == 0;
+}
+
+static bool
+has_price(const struct model_price_config *price)
+{
+    return price->has_input || price->has_output || price->has_cache_read || price->has_cache_write ||
+           price->has_reasoning || price->has_embedding || price->has_audio_input ||
+           price->has_audio_output || price->has_image;
+}
+
+/* "provider/model" of each, to be told apart. */
+static struct dyn_slice *
+price_names(const struct config_list *prices, struct arena *arena)
+{
+    const struct model_price_config *items = prices->items;
+    struct dyn_slice *names = arena_alloc(arena, (prices->n + 1) * sizeof *names);
+    for (size_t i = 0; i < prices->n; i++) {
+        names[i] =
+            arena_printf(arena, "%.*s/%.*s", (int)items[i].provider.len,
+                         items[i].provider.data != NULL ? items[i].provider.data : "",
+                         (int)items[i].model.len, items[i].model.data != NULL ? items[i].model.data : "");
+    }
+    return names;
+}
+
+static void
+check_prices(const struct config_list *prices, struct config_problems *problems)
+{
+    const struct model_price_config *items = prices->items;
+    size_t *first = arena_alloc(problems->arena, (prices->n + 1) * sizeof *first);
+    dyn_slices_first_equal(price_names(prices, problems->arena), prices->n, first);
+    for (size_t i = 0; i < prices->n; i++) {
+        const struct model_price_config *price = &items[i];
+        if (first[i] != i && price->model.len > 0) {
+            config_problem_add(problems, price->mark, false, "this price was written before, at line %u",
+                               items[first[i]].mark.line);
+        } else if (!has_price(price)) {
+            config_problem_add(problems, price->mark, false, "this entry has no price");
+        }
+        if (price->model.data != NULL && price->model.len == 0) {
+            config_problem_add(problems, config_mark_of(problems, &price->model), false, "'model' is empty");
+        }
+    }
+}
+
 static void
 check(void *values, struct config_problems *problems)
 {
     const struct models_config *models = &((struct models_config_file *)values)->models;
+    if (models->catalog_url.len > 0 && !has_scheme(models->catalog_url, "https://") &&
+        !has_scheme(models->catalog_url, "http://")) {
+        config_problem_add(problems, config_mark_of(problems, &models->catalog_url), false,
+                           "'models.catalog_url' is a URL that begins with https:// or http://");
+    }
+    check_prices(&models->prices, problems);
     uint64_t interval_ms = models->discovery_interval_ms;
     if (interval_ms > 0 && interval_ms < DISCOVERY_MIN_MS) {
         config_problem_add(problems, config_mark_of(problems, &models->discovery_interval_ms), false,

@@ -10,7 +10,7 @@
 #define TIMEOUT_MAX_MS          (24.0 * 3600 * 1000)
 #define BACKOFF_MAX_MS          (3600.0 * 1000)
 #define RETRIES_MAX             100
-#define WEIGHT_MAX              1e12 /* their sum is still a number */
+#define WEIGHT_MAX              1e9  /* their sum is still a number */
 
 #define UNSUPPORTED(key, text)                                                                               \
     {                                                                                                        \

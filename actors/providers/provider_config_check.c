@@ -269,7 +269,7 @@ check_several_keys(const struct provider_target_config *target, struct config_pr
     if (keys->n > KEYS_MAX) {
         config_problem_add(problems, mark, false, "a target has at most %u keys", KEYS_MAX);
     }
-    if (target->api_key.len > 0) {
+    if (keys->n > 0 && target->api_key.len > 0) {
         config_problem_add(problems, mark, false, "write either `api_key` or `api_keys`");
     }
 }

@@ -41,9 +41,9 @@ assert_problem(const char *text, const char *expected)
 static void
 clear_environment(void)
 {
-    static const char *const names[] = {"OPENAI_API_KEY", "OPENAI_BASE_URL", "HTTPS_PROXY",   "https_proxy",
-                                        "http_proxy",     "ALL_PROXY",       "all_proxy",     "NO_PROXY",
-                                        "no_proxy",       "SSL_CERT_FILE",   "CURL_CA_BUNDLE"};
+    static const char *const names[] = {"OPENAI_API_KEY", "XAI_API_KEY", "OPENAI_BASE_URL", "HTTPS_PROXY",
+                                        "https_proxy",    "http_proxy",  "ALL_PROXY",       "all_proxy",
+                                        "NO_PROXY",       "no_proxy",    "SSL_CERT_FILE",   "CURL_CA_BUNDLE"};
     for (size_t i = 0; i < DYN_ARRAY_LEN(names); i++) {
         (void)unsetenv(names[i]);
     }
@@ -220,6 +220,99 @@ problems_say_what_to_change(void **state)
     assert_problem("upstream: {proxy: \"proxy:3128\"}\n", "a proxy is written like");
 }
 
+/* Ferro passes over a provider whose variables are missing; here it is said, as long as another is there. */
+static void
+in_ferros_notation_a_target_without_a_key_is_left_out(void **state)
+{
+    (void)state;
+    (void)setenv("OPENAI_API_KEY", "sk-1", 1);
+    (void)unsetenv("XAI_API_KEY");
+    config_t *config = parse("targets:\n  - virtual_key: xai\n  - virtual_key: openai\n");
+    assert_true(config_ok(config));
+    assert_int_equal(config_problems(config)->n, 1);
+    assert_string_equal(
+        config_problems(config)->items[0].text,
+        "there is no key for 'xai': set XAI_API_KEY or targets[0].api_key; the target is left out");
+    provider_targets_t *targets = provider_targets_new(NULL);
+    struct dyn_err err = {.text = ""};
+    assert_int_equal(provider_targets_add_config(targets, config_values(config, &provider_config_part), &err),
+                     0);
+    assert_int_equal(provider_targets_count(targets), 1);
+    assert_true(dyn_slice_is(provider_targets_at(targets, 0)->name, "openai"));
+    provider_targets_free(&targets);
+    config_free(&config);
+    assert_problem("targets:\n  - provider: xai\n  - virtual_key: openai\n",
+                   "config.yaml:2:5: error: there is no key for 'xai'");
+    (void)unsetenv("OPENAI_API_KEY");
+    assert_problem("targets:\n  - virtual_key: xai\n", "config.yaml:2:5: error: there is no key for 'xai'");
+}
+
+static void
+a_provider_that_is_to_come_is_no_slip_of_the_pen(void **state)
+{
+    (void)state;
+    const char *text = "targets:\n  - virtual_key: bedrock\n  - {virtual_key: mock, base_url: http://a}\n";
+    assert_problem(text, "config.yaml:2:18: error: the provider 'bedrock' is not supported in this version");
+    struct config_options options = {.ignore_unsupported = true};
+    config_t *config = config_parse(dyn_slice_str(text), "config.yaml", parts, 1, &options);
+    assert_true(config_ok(config));
+    assert_int_equal(config_problems(config)->unsupported, 1);
+    provider_targets_t *targets = provider_targets_new(NULL);
+    struct dyn_err err = {.text = ""};
+    assert_int_equal(provider_targets_add_config(targets, config_values(config, &provider_config_part), &err),
+                     0);
+    assert_int_equal(provider_targets_count(targets), 1);
+    provider_targets_free(&targets);
+    config_free(&config);
+}
+
+static void
+several_keys_are_checked_one_by_one(void **state)
+{
+    (void)state;
+    (void)setenv("KEY_A", "sk-a", 1);
+    (void)setenv("KEY_B", "sk-b", 1);
+    config_t *config = parse("targets:\n  - {virtual_key: xai, api_keys: [\"${KEY_A}\", \"${KEY_B}\"]}\n");
+    assert_int_equal(config_problems(config)->n, 0);
+    const struct provider_config *values = config_values(config, &provider_config_part);
+    const struct provider_target_config *target = values->targets.items;
+    assert_int_equal(target->api_keys.n, 2);
+    assert_true(dyn_slice_is(target->api_keys.items[1], "sk-b"));
+    config_free(&config);
+    assert_problem("targets:\n  - {virtual_key: xai, api_keys: [\"${KEY_A}\", \"${KEY_A}\"]}\n",
+                   "this key is the same as api_keys[0]");
+    assert_problem("targets:\n  - {virtual_key: xai, api_key: \"${KEY_A}\", api_keys: [\"${KEY_B}\"]}\n",
+                   "write either `api_key` or `api_keys`");
+    assert_problem("targets:\n  - {virtual_key: xai, api_keys: [sk-x]}\n", "holds a secret in plain text");
+}
+
+static void
+breaker_and_limit_have_their_defaults(void **state)
+{
+    (void)state;
+    config_t *config = parse("targets:\n"
+                             "  - {virtual_key: mock, base_url: http://a}\n"
+                             "  - {provider: mock, name: b, base_url: http://b,\n"
+                             "     circuit_breaker: {failure_threshold: 0, timeout: 0s},\n"
+                             "     concurrency: {max_concurrency: 4, queue_size: 0}}\n");
+    assert_int_equal(config_problems(config)->n, 0);
+    const struct provider_config *values = config_values(config, &provider_config_part);
+    const struct provider_target_config *targets = values->targets.items;
+    assert_false(targets[0].has_breaker);
+    assert_false(targets[0].has_concurrency);
+    assert_true(targets[1].has_breaker);
+    assert_int_equal(targets[1].breaker.failure_threshold, 5);
+    assert_int_equal(targets[1].breaker.success_threshold, 1);
+    assert_int_equal(targets[1].breaker.max_probes, 1);
+    assert_int_equal(targets[1].breaker.open_ms, 30000);
+    assert_true(targets[1].has_concurrency);
+    assert_int_equal(targets[1].concurrency.max_concurrency, 4);
+    assert_int_equal(targets[1].concurrency.queue_size, 1000);
+    config_free(&config);
+    assert_problem("targets:\n  - {virtual_key: mock, base_url: http://a, concurrency: {queue_size: 1}}\n",
+                   "'max_concurrency' is missing");
+}
+
 /* A key with a line end would put a header of its own into requests. */
 static void
 a_key_with_a_line_end_is_refused(void **state)
@@ -362,6 +455,10 @@ main(void)
         cmocka_unit_test_setup(without_keys_the_environment_gives_no_target, setup),
         cmocka_unit_test_setup(problems_say_what_to_change, setup),
         cmocka_unit_test_setup(a_key_with_a_line_end_is_refused, setup),
+        cmocka_unit_test_setup(in_ferros_notation_a_target_without_a_key_is_left_out, setup),
+        cmocka_unit_test_setup(a_provider_that_is_to_come_is_no_slip_of_the_pen, setup),
+        cmocka_unit_test_setup(several_keys_are_checked_one_by_one, setup),
+        cmocka_unit_test_setup(breaker_and_limit_have_their_defaults, setup),
         cmocka_unit_test_setup(a_router_needs_no_secrets, setup),
         cmocka_unit_test_setup(a_router_still_checks_the_file, setup),
         cmocka_unit_test_setup(a_process_serves_the_targets_it_is_told, setup),
