@@ -62,6 +62,19 @@ is_name(struct dyn_slice text)
     return true;
 }
 
+bool
+catalogue_is_url(struct dyn_slice text)
+{
+    static const char *const schemes[] = {"https://", "http://"};
+    for (size_t i = 0; i < DYN_ARRAY_LEN(schemes); i++) {
+        size_t len = strlen(schemes[i]);
+        if (text.len > len && memcmp(text.data, schemes[i], len) == 0) {
+            return is_name(text);
+        }
+    }
+    return false;
+}
+
 static int
 compare_price(const void *left, const void *right)
 {
@@ -102,15 +115,16 @@ catalogue_rows_add(struct catalogue_rows *rows, const struct catalogue_row *row)
     *copy = *row;
     copy->provider = arena_copy(&rows->arena, row->provider);
     copy->id = arena_copy(&rows->arena, row->id);
-    copy->source = is_name(row->source) ? arena_copy(&rows->arena, row->source) : dyn_slice(NULL, 0);
+    copy->source = catalogue_is_url(row->source) ? arena_copy(&rows->arena, row->source) : dyn_slice(NULL, 0);
     copy->successor = is_name(row->successor) ? arena_copy(&rows->arena, row->successor) : dyn_slice(NULL, 0);
     copy->prices = copy_prices(&rows->arena, row);
+    copy->is_patch = rows->are_patches;
     copy->order = rows->n++;
     return 0;
 }
 
 void
-catalogue_rows_of(struct catalogue_rows *rows, const catalogue_t *catalogue, unsigned trust)
+catalogue_rows_of(struct catalogue_rows *rows, const catalogue_t *catalogue)
 {
     for (size_t i = 0; i < catalogue_count(catalogue); i++) {
         const struct catalogue_model *model = catalogue_at(catalogue, i);
@@ -127,7 +141,6 @@ catalogue_rows_of(struct catalogue_rows *rows, const catalogue_t *catalogue, uns
         row.updated_on = model->updated_on;
         row.mode = (enum catalogue_mode)model->mode;
         row.status = (enum catalogue_status)model->status;
-        row.trust = trust;
         row.n_prices = model->n_prices;
         memcpy(row.prices, image_prices(model), model->n_prices * sizeof *row.prices);
         (void)catalogue_rows_add(rows, &row);
@@ -158,6 +171,69 @@ same_model(const struct catalogue_row *a, const struct catalogue_row *b)
     return dyn_slice_eq(a->provider, b->provider) && dyn_slice_eq(a->id, b->id);
 }
 
+static void
+take_number(uint32_t *old, uint32_t patch)
+{
+    *old = patch != 0 ? patch : *old;
+}
+
+static void
+take_text(struct dyn_slice *old, struct dyn_slice patch)
+{
+    *old = patch.len > 0 ? patch : *old;
+}
+
+static void
+patch_prices(struct catalogue_rows *rows, struct catalogue_row *row, const struct catalogue_row *patch)
+{
+    struct catalogue_row sum = catalogue_row(rows);
+    if (!patch->has_no_price) {
+        sum.n_prices = row->n_prices;
+        memcpy(sum.prices, row->prices, row->n_prices * sizeof *row->prices);
+    }
+    for (size_t i = 0; i < patch->n_prices; i++) {
+        const struct image_price *price = &patch->prices[i];
+        (void)catalogue_row_price(&sum, (enum catalogue_price)price->price,
+                                  (enum catalogue_service)price->service, price->above, price->amount);
+    }
+    row->prices = copy_prices(&rows->arena, &sum);
+    row->n_prices = sum.n_prices;
+}
+
+static void
+patch_row(struct catalogue_rows *rows, struct catalogue_row *row, const struct catalogue_row *patch)
+{
+    take_text(&row->source, patch->source);
+    take_text(&row->successor, patch->successor);
+    take_number(&row->context_window, patch->context_window);
+    take_number(&row->max_output, patch->max_output);
+    take_number(&row->capabilities, patch->capabilities);
+    take_number(&row->deprecated_on, patch->deprecated_on);
+    take_number(&row->sunset_on, patch->sunset_on);
+    take_number(&row->updated_on, patch->updated_on);
+    row->mode = patch->mode != CATALOGUE_MODE_UNKNOWN ? patch->mode : row->mode;
+    row->status = patch->status != CATALOGUE_GA ? patch->status : row->status;
+    patch_prices(rows, row, patch);
+}
+
+/* The n rows at `group` tell of one model. */
+static struct catalogue_row
+settle_group(struct catalogue_rows *rows, const struct catalogue_row *group, size_t n)
+{
+    const struct catalogue_row *base = NULL;
+    for (size_t i = 0; i < n; i++) {
+        bool is_better = base == NULL || (base->n_prices == 0 && group[i].n_prices > 0);
+        base = !group[i].is_patch && is_better ? &group[i] : base;
+    }
+    struct catalogue_row row = base != NULL ? *base : group[0];
+    for (size_t i = 0; i < n; i++) {
+        if (group[i].is_patch) {
+            patch_row(rows, &row, &group[i]);
+        }
+    }
+    return row;
+}
+
 void
 catalogue_rows_settle(struct catalogue_rows *rows)
 {
@@ -165,15 +241,12 @@ catalogue_rows_settle(struct catalogue_rows *rows)
         return;
     }
     qsort(rows->items, rows->n, sizeof *rows->items, compare_row);
-    size_t kept = 1;
-    for (size_t i = 1; i < rows->n; i++) {
-        struct catalogue_row *last = &rows->items[kept - 1];
-        const struct catalogue_row *row = &rows->items[i];
-        if (!same_model(last, row)) {
-            rows->items[kept++] = *row;
-        } else if (last->n_prices == 0 && row->n_prices > 0) {
-            *last = *row;
+    size_t kept = 0;
+    for (size_t begin = 0, end = 0; begin < rows->n; begin = end) {
+        for (end = begin + 1; end < rows->n && same_model(&rows->items[begin], &rows->items[end]); end++) {
         }
+        struct catalogue_row row = settle_group(rows, &rows->items[begin], end - begin);
+        rows->items[kept++] = row;
     }
     rows->n = kept;
 }

@@ -2,11 +2,11 @@
  *
  *   dynabus-catalogue 1
  *   @3 https://example.com/pricing
- *   openai TAB gpt-4o TAB chat TAB context=128000 output=16384 can=vision,.. source=@3 on=20261101
- * $input=2500000
+ *   openai TAB gpt-4o TAB chat TAB context=128000 can=vision,.. source=@3 on=20261101 $input=2500000
  *
- * A price is `$KIND[>TOKENS][@SERVICE]=AMOUNT`, AMOUNT in 10^-12 USD. What is not known is not there; keys
- * that are not known are passed over, so that an older program reads a newer file. */
+ * A price is `$KIND[>TOKENS][@SERVICE]=AMOUNT`, AMOUNT in 10^-12 USD; in corrections `price=none` takes away
+ * what another list says. What is not known is not there; keys that are not known are passed over, so that an
+ * older program reads a newer file. */
 #include "models/prefix.h"
 #include "models/rows.h"
 
@@ -176,6 +176,8 @@ read_fact(const struct text_reader *reader, struct dyn_slice fact, struct catalo
         return read_source(reader, value, row);
     } else if (dyn_slice_is(key, "status")) {
         return read_status(value, row);
+    } else if (dyn_slice_is(key, "price")) {
+        row->has_no_price = dyn_slice_is(value, "none");
     }
     return true;
 }
@@ -376,14 +378,4 @@ catalogue_rows_write(const struct catalogue_rows *rows, struct dyn_buf *out)
         write_row(out, &rows->items[i], sources, n_sources);
     }
     free(sources);
-}
-
-int
-catalogue_read(struct catalogue_rows *rows, struct dyn_slice bytes, struct dyn_err *err)
-{
-    if (bytes.len > CATALOGUE_BYTES_MAX) {
-        return dyn_err_set(err, DYN_E_LIMIT, "a catalogue of %zu bytes is larger than %d", bytes.len,
-                           CATALOGUE_BYTES_MAX);
-    }
-    return catalogue_read_text(rows, bytes, err);
 }

@@ -1,4 +1,6 @@
-/* A program of the build: reads models/catalogue.tsv and writes its image as C. Not installed. */
+/* A program of the build, not installed: packs models/catalogue.tsv into an image, written as C. With --text
+ * it makes that file of a list of corrections and price lists; where two of these tell of one model the first
+ * counts. */
 #include "core/buf.h"
 #include "models/rows.h"
 
@@ -49,27 +51,79 @@ fail(const char *what, const char *why)
     return EXIT_FAILURE;
 }
 
+/* "20261122" as a number; 0 when it is none. */
+static uint32_t
+day_of(const char *text)
+{
+    char *end;
+    unsigned long day = strtoul(text, &end, 10);
+    return *end == '\0' && day < 99999999 ? (uint32_t)day : 0;
+}
+
+static int
+read_lists(struct catalogue_rows *rows, char **paths, int n)
+{
+    for (int i = 0; i < n; i++) {
+        struct dyn_buf text = DYN_BUF_INIT;
+        struct dyn_err err = {.code = DYN_OK};
+        int rc = read_file(paths[i], &text);
+        if (rc != 0) {
+            (void)fail(paths[i], "cannot be read");
+        } else if ((rc = catalogue_read(rows, dyn_buf_slice(&text), &err)) != 0) {
+            (void)fail(paths[i], err.text);
+        }
+        if (rc != 0) {
+            dyn_buf_fini(&text);
+            return -1;
+        }
+        rows->are_patches = false;
+        dyn_buf_fini(&text); /* rows have copies of their own */
+    }
+    return 0;
+}
+
+static int
+write_text(const struct catalogue_rows *rows, const char *path)
+{
+    struct dyn_buf text = DYN_BUF_INIT;
+    catalogue_rows_write(rows, &text);
+    FILE *file = fopen(path, "w");
+    bool is_written = file != NULL && fwrite(text.data, 1, text.len, file) == text.len;
+    dyn_buf_fini(&text);
+    return file != NULL && fclose(file) == 0 && is_written ? 0 : -1;
+}
+
+static int
+write_image(const struct catalogue_rows *rows, const char *path)
+{
+    struct image_head *image = catalogue_rows_pack(rows);
+    int rc = write_c(image, path);
+    free(image);
+    return rc;
+}
+
 int
 main(int argc, char **argv)
 {
-    if (argc != 3) {
-        return fail("usage", "pack CATALOGUE.tsv OUT.c");
-    }
-    struct dyn_buf text = DYN_BUF_INIT;
-    if (read_file(argv[1], &text) != 0) {
-        return fail(argv[1], "cannot be read");
+    bool to_text = argc >= 5 && strcmp(argv[1], "--text") == 0;
+    if (!to_text && argc != 3) {
+        return fail("usage",
+                    "catalogue_pack CATALOGUE.tsv OUT.c, or --text DAY SOURCE OUT.tsv CORRECTIONS LIST..");
     }
     struct catalogue_rows rows;
-    struct dyn_err err = {.code = DYN_OK};
     catalogue_rows_init(&rows);
-    if (catalogue_read(&rows, dyn_buf_slice(&text), &err) != 0) {
-        return fail(argv[1], err.text);
+    if (to_text) {
+        rows.date = day_of(argv[2]);
+        rows.source = dyn_slice_str(argv[3]);
+        rows.are_patches = true;
     }
-    catalogue_rows_settle(&rows);
-    struct image_head *image = catalogue_rows_pack(&rows);
-    int rc = write_c(image, argv[2]);
-    free(image);
+    const char *out = to_text ? argv[4] : argv[2];
+    int rc = to_text ? read_lists(&rows, argv + 5, argc - 5) : read_lists(&rows, argv + 1, 1);
+    if (rc == 0) {
+        catalogue_rows_settle(&rows);
+        rc = to_text ? write_text(&rows, out) : write_image(&rows, out);
+        rc = rc == 0 ? 0 : fail(out, "cannot be written");
+    }
     catalogue_rows_fini(&rows);
-    dyn_buf_fini(&text);
-    return rc == 0 ? EXIT_SUCCESS : fail(argv[2], "cannot be written");
+    return rc == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
