@@ -57,8 +57,14 @@ size_t
 bus_kind_bytes(const bus_t *bus, const char *kind)
 {
     size_t bytes = 0;
-    for (size_t i = 0; i < bus->n_actors; i++) {
-        bytes += strcmp(bus->actors[i]->ops->kind, kind) == 0 ? waiting_bytes(bus->actors[i]) : 0;
+    for (unsigned i = 0; i < bus->n_hosts; i++) {
+        unsigned n_slots = atomic_load_explicit(&bus->hosts[i]->n_slots, memory_order_acquire);
+        for (unsigned slot = 0; slot < n_slots; slot++) {
+            const struct bus_actor *actor =
+                bus_place(bus, ((bus_addr_t)(i + 1) << BUS_ADDR_LOOP_SHIFT) | (bus_addr_t)slot);
+            const struct bus_actor_ops *ops = atomic_load_explicit(&actor->ops, memory_order_relaxed);
+            bytes += ops != NULL && strcmp(ops->kind, kind) == 0 ? waiting_bytes(actor) : 0;
+        }
     }
     return bytes;
 }
@@ -240,6 +246,8 @@ static void
 move_in(struct bus_actor *actor, const struct bus_actor_ops *ops, void *self)
 {
     dyn_list_init(&actor->children);
+    actor->live_drains = actor->live_idle = false;
+    actor->when_idle = NULL;
     actor->self = self;
     atomic_store_explicit(&actor->ops, ops, memory_order_relaxed);
     atomic_store_explicit(&actor->state, BUS_ACTOR_LIVES, memory_order_release);
@@ -272,6 +280,56 @@ bus_add_live_actor(bus_actor_t *parent, const struct bus_actor_ops *ops, void *s
     move_in(actor, ops, self);
     dyn_list_append(&parent->children, &actor->link);
     return bus_actor_addr(actor);
+}
+
+bus_addr_t
+bus_start_live_actor(bus_actor_t *parent, const struct bus_actor_ops *ops, void *self, struct dyn_err *err)
+{
+    bus_addr_t addr = bus_add_live_actor(parent, ops, self);
+    if (addr == 0) {
+        ops->stop(self);
+        (void)dyn_err_set(err, DYN_E_FULL, "a loop has room for %d actors", BUS_SLOTS_MAX);
+        return 0;
+    }
+    if (ops->start(self, bus_find(parent->host->bus, addr), err) != 0) {
+        bus_remove_actor(parent, addr);
+        return 0;
+    }
+    return addr;
+}
+
+static struct bus_actor *
+find_live(const bus_actor_t *parent, bus_addr_t addr)
+{
+    struct bus_actor *actor = bus_find(parent->host->bus, addr);
+    DYN_ASSERT(bus_loop_is_current(parent->host->loop));
+    bool lives =
+        actor != NULL && atomic_load_explicit(&actor->state, memory_order_relaxed) == BUS_ACTOR_LIVES;
+    return lives ? actor : NULL;
+}
+
+void
+bus_drain_live_actor(bus_actor_t *parent, bus_addr_t addr, uint64_t deadline_us, struct bus_task *idle)
+{
+    struct bus_actor *actor = find_live(parent, addr);
+    if (actor == NULL) {
+        return;
+    }
+    const struct bus_actor_ops *ops = atomic_load_explicit(&actor->ops, memory_order_relaxed);
+    actor->live_drains = true;
+    actor->when_idle = idle;
+    if (ops->drain != NULL) {
+        ops->drain(actor->self, deadline_us);
+    } else {
+        bus_actor_idle(actor);
+    }
+}
+
+bool
+bus_live_actor_is_idle(const bus_actor_t *parent, bus_addr_t addr)
+{
+    const struct bus_actor *actor = find_live(parent, addr);
+    return actor == NULL || actor->live_idle;
 }
 
 void

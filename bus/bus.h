@@ -23,7 +23,8 @@ struct bus_actor_ops {
     /* Takes the envelope: frees it, keeps it or sends it on. */
     void (*receive)(void *self, struct env **env_p);
     /* Finish or cancel what is in flight until then (bus_loop_now_us base, microseconds), take nothing
-     * new, then call bus_actor_idle(). May be NULL: idle at once. Called at most once. */
+     * new, then call bus_actor_idle(). May be NULL: idle at once. Called at most once; of a live actor again
+     * when it has less time than it was told. */
     void (*drain)(void *self, uint64_t deadline_us);
     /* Nothing may be in flight; frees self. Called once, also after a failed start. */
     void (*stop)(void *self);
@@ -64,12 +65,21 @@ void bus_actor_idle(bus_actor_t *me);
  * Never blocks, never calls the receiver: delivery is at the end of the turn. */
 DYN_MUST_CHECK int bus_send(bus_actor_t *me, bus_addr_t to, struct env **env_p, struct dyn_err *err);
 
-/* ---- actors that come and go while the bus runs: peers in other processes. On the loop of `parent`. ---- */
+/* ---- actors that come and go while the bus runs: peers in other processes, and what a new configuration
+ * brings. On the loop of `parent`. ---- */
 
 /* Takes `self`. start() is not called; stop() is, once: by bus_remove_actor, or before the parent's own. A
  * removed actor's address answers DYN_E_GONE and is not used again for a long time (loop 8 bits, generation
  * 8, slot 16). 0 when there are too many (65,535 a loop); `self` stays with the caller then. */
 bus_addr_t bus_add_live_actor(bus_actor_t *parent, const struct bus_actor_ops *ops, void *self);
+/* The same for an actor with a life of its own: start() is called. Takes `self` in every case. 0 with err when
+ * it could not start, or there are too many; stop() was called then. */
+bus_addr_t bus_start_live_actor(bus_actor_t *parent, const struct bus_actor_ops *ops, void *self,
+                                struct dyn_err *err);
+/* Calls its drain(); once more with an earlier deadline is allowed. `idle` is queued when it has nothing in
+ * flight any more, maybe before this returns; bus_live_actor_is_idle() tells whose it was. */
+void bus_drain_live_actor(bus_actor_t *parent, bus_addr_t addr, uint64_t deadline_us, struct bus_task *idle);
+bool bus_live_actor_is_idle(const bus_actor_t *parent, bus_addr_t addr);
 /* What waits in its mailbox is freed. Not from inside its own callbacks. */
 void bus_remove_actor(bus_actor_t *parent, bus_addr_t addr);
 /* Sends in the name of `from`, an actor of this loop: what a peer said goes to who shall answer the peer.
@@ -79,6 +89,6 @@ DYN_MUST_CHECK int bus_send_as(bus_actor_t *me, bus_addr_t from, bus_addr_t to, 
 
 /* Bytes waiting in an actor's mailbox, any thread. An envelope counts body + BUS_ENVELOPE_COST. */
 size_t bus_mailbox_bytes(const bus_t *bus, bus_addr_t addr);
-/* ... and in those of all actors of a kind that were there at the start. */
+/* ... and in those of all actors of a kind. Any thread. */
 size_t bus_kind_bytes(const bus_t *bus, const char *kind);
 enum { BUS_ENVELOPE_COST = 512 };

@@ -38,6 +38,9 @@ struct bus_actor {
     /* Live actors. */
     struct dyn_list children; /* of this one */
     struct dyn_list link;     /* among its parent's children, or among its host's free slots */
+    bool live_drains;         /* told to by its parent, on its loop; so are the next two */
+    bool live_idle;
+    struct bus_task *when_idle;
 
     /* What waits for it, in bytes. `local` is in its loop's inbox and written by that loop alone (no
      * locked instruction on a hop inside the loop); `remote` is on its way from other loops, or, for a peer

@@ -167,6 +167,11 @@ void
 bus_actor_idle(bus_actor_t *me)
 {
     bus_t *bus = me->host->bus;
+    if (me->live_drains) {
+        me->live_idle = true;
+        bus_task_queue(me->host->loop, me->when_idle);
+        return;
+    }
     (void)pthread_mutex_lock(&bus->lock);
     if (me->draining && !me->idle) {
         me->idle = true;

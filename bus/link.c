@@ -168,6 +168,19 @@ bus_link_endpoint(const bus_link_t *link)
     return link->remote.options.endpoint;
 }
 
+bool
+bus_link_say_ready(bus_link_t *link)
+{
+    if (!bus_link_is_connected(link)) {
+        return true;
+    }
+    if (link->peer->view.minor < BUS_READY_AGAIN_MINOR) {
+        return false;
+    }
+    peer_say_ready(link->peer);
+    return true;
+}
+
 void
 bus_link_drain(bus_link_t *link)
 {

@@ -279,6 +279,16 @@ bus_links_drain(bus_links_t *links)
     }
 }
 
+size_t
+bus_links_say_ready(bus_links_t *links)
+{
+    size_t n_old = 0;
+    for (size_t i = 0; i < links->n_entries; i++) {
+        n_old += bus_link_say_ready(links->entries[i].link) ? 0 : 1;
+    }
+    return n_old;
+}
+
 void
 bus_links_close(bus_links_t **links_p)
 {

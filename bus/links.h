@@ -28,6 +28,8 @@ bus_links_t *bus_links_open(bus_actor_t *owner, bus_resolver_t *resolver, const 
 /* In no order that lasts. */
 size_t      bus_links_count(const bus_links_t *links);
 bus_link_t *bus_links_at(const bus_links_t *links, size_t index);
+/* READY once more on all that are up. Returns how many peers are too old for that (bus_link_say_ready). */
+size_t      bus_links_say_ready(bus_links_t *links);
 /* GOODBYE `drain` on all, and on those that come. */
 void bus_links_drain(bus_links_t *links);
 void bus_links_close(bus_links_t **links_p);

@@ -331,14 +331,24 @@ peer_tell_owner_late(struct peer *peer, bool is_late)
     env_free(&env);
 }
 
+/* What a worker serves may change while it is connected, who it is may not. */
+static void
+take_ready_again(struct peer *peer, struct env **env_p)
+{
+    enum bus_role said = (*env_p)->role.len > 0 ? bus_role_by_name((*env_p)->role) : peer->view.role;
+    if (peer->view.minor < BUS_READY_AGAIN_MINOR || !peer->remote->is_port) {
+        peer_refuse(peer, "protocol", "READY twice");
+    } else if (said != peer->view.role) {
+        peer_refuse(peer, "role", "READY again with another role");
+    } else {
+        hand_to_owner(peer, env_p);
+    }
+}
+
 static void
 take_ready(struct peer *peer, struct env **env_p)
 {
     struct remote *remote = peer->remote;
-    if (peer->view.is_ready) {
-        peer_refuse(peer, "protocol", "READY twice");
-        return;
-    }
     peer->view.is_ready = true;
     (void)snprintf(peer->node, sizeof peer->node, "%.*s", (int)(*env_p)->node.len, (*env_p)->node.data);
     peer->view.node = dyn_slice_str(peer->node);
@@ -385,6 +395,10 @@ take_envelope(struct peer *peer, struct env **env_p)
     }
     if (kind != ENV_READY && (remote->options.kinds & (1u << kind)) == 0) {
         peer_refuse(peer, "role", env_kind_name(kind));
+        return;
+    }
+    if (kind == ENV_READY && peer->view.is_ready) {
+        take_ready_again(peer, env_p);
         return;
     }
     if ((!peer->announced || kind == ENV_READY) && !learn_role(peer, *env_p)) {

@@ -65,7 +65,8 @@ struct bus_peer {
 struct bus_remote_ops {
     /* An envelope of a peer, in order. Takes what it keeps of *env_p, the rest is freed.
      *   READY     the peer speaks: says who it is (a link's peer: the port has answered, the link is up).
-     *             A client may do without, its first envelope is another one then.
+     *             A client may do without, its first envelope is another one then. Again from a peer of a
+     *             port: what it says of itself has changed.
      *   GOODBYE   reason `drain`: send it nothing new, what is in flight goes on, it is still there.
      *             Any other reason: it is gone, its address answers DYN_E_GONE after this call. Exactly one
      *             for each peer that anything was received of, after everything that it had sent; made here
@@ -111,6 +112,9 @@ bool bus_link_is_up(const bus_link_t *link); /* the peer has said READY and not 
 bool bus_link_is_connected(const bus_link_t *link);
 const char *bus_link_endpoint(const bus_link_t *link);
 void bus_link_drain(bus_link_t *link); /* GOODBYE `drain` */
+/* READY once more, filled by `ready`: what this process says of itself has changed. Nothing where the link is
+ * not up, whose peer hears it when it is. false: the peer's version (below 1.2) takes no second READY. */
+bool bus_link_say_ready(bus_link_t *link);
 void bus_link_close(bus_link_t **link_p);
 
 /* Tells a peer of a port or link to go: GOODBYE with the reason, then it is not listened to any more, and

@@ -128,9 +128,15 @@ refuse(struct worker *worker, const struct bus_peer *peer, const struct env *req
     }
 }
 
+/* A call that is there stays with the provider actor that has it, as long as that is there. */
 static bus_addr_t
-provider_of(const struct worker *worker, struct dyn_slice target)
+provider_of(const struct worker *worker, struct dyn_slice target, const struct worker_call *former)
 {
+    for (size_t i = 0; former != NULL && i < worker->options.n_targets; i++) {
+        if (worker->targets[i].addr == former->provider) {
+            return former->provider;
+        }
+    }
     for (size_t i = 0; i < worker->options.n_targets; i++) {
         if (dyn_slice_eq(worker->targets[i].target->name, target)) {
             return worker->targets[i].addr;
@@ -165,8 +171,8 @@ take_request(struct worker *worker, const struct bus_peer *peer, struct env **en
 {
     const struct env *request = *env_p;
     struct worker_peer *mine = peer->user;
-    bus_addr_t provider = provider_of(worker, request->target);
     struct worker_call *former = find(worker, &request->id);
+    bus_addr_t provider = provider_of(worker, request->target, former);
     if (former != NULL && is_stale(former, mine, request)) {
         return;
     }
@@ -294,9 +300,13 @@ fill_ready(void *self, struct env *ready)
 {
     const struct worker *worker = self;
     struct ready_target *items = dyn_zalloc((worker->options.n_targets + 1) * sizeof *items);
+    size_t n = 0;
     for (size_t i = 0; i < worker->options.n_targets; i++) {
         const struct provider_target *target = worker->targets[i].target;
-        items[i] = (struct ready_target){
+        if (worker->targets[i].is_leaving) {
+            continue;
+        }
+        items[n++] = (struct ready_target){
             .name = target->name,
             .provider = dyn_slice_str(target->row->id),
             .dialect = dyn_slice_str(target->row->dialect),
@@ -305,7 +315,7 @@ fill_ready(void *self, struct env *ready)
             .any_model = target->n_models == 0,
         };
     }
-    struct ready serves = {items, worker->options.n_targets};
+    struct ready serves = {items, n};
     struct dyn_buf body = DYN_BUF_INIT;
     ready_encode(&serves, &body);
     ready->role = dyn_slice_str(bus_role_name(BUS_ROLE_WORKER));
@@ -400,15 +410,47 @@ worker_stop(void *self)
     free(worker);
 }
 
+static void
+take_targets(struct worker *worker, const struct worker_target *targets, size_t n_targets)
+{
+    worker->targets = dyn_realloc(worker->targets, (n_targets + 1) * sizeof *worker->targets);
+    for (size_t i = 0; i < n_targets; i++) {
+        worker->targets[i] = targets[i];
+    }
+    worker->options.n_targets = n_targets;
+}
+
+void
+worker_serve(void *self, const struct worker_target *targets, size_t n_targets)
+{
+    struct worker *worker = self;
+    take_targets(worker, targets, n_targets);
+    size_t n_old = worker->is_draining ? 0 : bus_links_say_ready(worker->links);
+    if (n_old > 0) {
+        dyn_log(DYN_LOG_WARN, "worker.ready", "routers of an earlier version learn of new targets when they "
+                "connect anew", DYN_LOG_UINT("routers", n_old));
+    }
+}
+
+void
+worker_forget(void *self, bus_addr_t provider)
+{
+    struct worker *worker = self;
+    size_t kept = 0;
+    for (size_t i = 0; i < worker->options.n_targets; i++) {
+        if (worker->targets[i].addr != provider) {
+            worker->targets[kept++] = worker->targets[i];
+        }
+    }
+    worker->options.n_targets = kept;
+}
+
 void *
 worker_new(const struct worker_options *options)
 {
     struct worker *worker = dyn_zalloc(sizeof *worker);
     worker->options = *options;
-    worker->targets = dyn_alloc((options->n_targets + 1) * sizeof *worker->targets);
-    for (size_t i = 0; i < options->n_targets; i++) {
-        worker->targets[i] = options->targets[i];
-    }
+    take_targets(worker, options->targets, options->n_targets);
     if (worker->options.requests_max == 0) {
         worker->options.requests_max = WORKER_REQUESTS_MAX;
     }

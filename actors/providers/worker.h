@@ -11,6 +11,7 @@
 struct worker_target {
     const struct provider_target *target; /* outlives the actor */
     bus_addr_t addr;                      /* its provider actor, on the same loop */
+    bool is_leaving; /* of a former configuration: not announced, but what still comes for it is taken */
 };
 
 struct worker_options {
@@ -32,3 +33,9 @@ enum {
 /* Give both to bus_add_actor(), behind the provider actors of the loop: it drains before them. */
 void *worker_new(const struct worker_options *options);
 extern const struct bus_actor_ops worker_actor_ops;
+
+/* From now on it serves these, copied; all routers are told. Those that are leaving stand behind the others.
+ * Calls of targets that are not named any more go on. On its loop, from its start on. */
+void worker_serve(void *worker, const struct worker_target *targets, size_t n_targets);
+/* The same without telling anybody: only those that are leaving have changed. */
+void worker_forget(void *worker, bus_addr_t provider);

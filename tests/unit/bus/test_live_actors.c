@@ -310,6 +310,108 @@ another_loop_may_send_to_those_who_come_and_go(void **state)
     bus_free(&bus);
 }
 
+/* ---- with a life of their own ---- */
+
+struct life {
+    bus_actor_t *me;
+    bool fails;
+    unsigned started, stopped, drained;
+    uint64_t deadline_us;
+    unsigned idles;
+    struct bus_task idle;
+};
+
+static int
+life_start(void *self, bus_actor_t *me, struct dyn_err *err)
+{
+    struct life *life = self;
+    life->started++;
+    life->me = me;
+    return life->fails ? dyn_err_set(err, DYN_E_CONFIG, "no") : 0;
+}
+
+static void
+life_receive(void *self, struct env **env_p)
+{
+    (void)self;
+    (void)env_p;
+}
+
+static void
+life_drain(void *self, uint64_t deadline_us)
+{
+    struct life *life = self;
+    life->drained++;
+    life->deadline_us = deadline_us;
+}
+
+static void
+life_stop(void *self)
+{
+    ((struct life *)self)->stopped++;
+}
+
+static const struct bus_actor_ops life_ops = {.kind = "life",
+                                              .start = life_start,
+                                              .receive = life_receive,
+                                              .drain = life_drain,
+                                              .stop = life_stop};
+
+static void
+became_idle(struct bus_task *task)
+{
+    DYN_CONTAINER_OF(task, struct life, idle)->idles++;
+}
+
+static void
+a_started_actor_is_drained_by_its_parent(void **state)
+{
+    (void)state;
+    struct scene scene;
+    struct life life = {0};
+    struct dyn_err err;
+    scene_open(&scene);
+    bus_task_init(&life.idle, became_idle);
+    bus_addr_t addr = bus_start_live_actor(scene.parent.me, &life_ops, &life, &err);
+    assert_int_not_equal(addr, 0);
+    assert_int_equal(life.started, 1);
+    assert_int_equal(bus_actor_addr(life.me), addr);
+    send_to(&scene, addr, DYN_OK);
+    assert_true(bus_kind_bytes(scene.bus, "life") > 0);
+    bus_loop_run_once(scene.loop, 0);
+    assert_int_equal(bus_kind_bytes(scene.bus, "life"), 0);
+    bus_drain_live_actor(scene.parent.me, addr, 5000, &life.idle);
+    assert_int_equal(life.deadline_us, 5000);
+    assert_false(bus_live_actor_is_idle(scene.parent.me, addr));
+    bus_drain_live_actor(scene.parent.me, addr, 2000, &life.idle);
+    assert_int_equal(life.drained, 2);
+    assert_int_equal(life.deadline_us, 2000);
+    bus_actor_idle(life.me);
+    assert_true(bus_live_actor_is_idle(scene.parent.me, addr));
+    assert_int_equal(life.idles, 0); /* not from inside of what it does */
+    bus_loop_run_once(scene.loop, 0);
+    assert_int_equal(life.idles, 1);
+    bus_remove_actor(scene.parent.me, addr);
+    assert_int_equal(life.stopped, 1);
+    assert_true(bus_live_actor_is_idle(scene.parent.me, addr)); /* gone */
+    bus_free(&scene.bus);
+}
+
+static void
+one_that_cannot_start_leaves_nothing(void **state)
+{
+    (void)state;
+    struct scene scene;
+    struct life life = {.fails = true};
+    struct dyn_err err;
+    scene_open(&scene);
+    assert_int_equal(bus_start_live_actor(scene.parent.me, &life_ops, &life, &err), 0);
+    assert_string_equal(err.text, "no");
+    assert_int_equal(life.stopped, 1);
+    bus_free(&scene.bus);
+    assert_int_equal(life.stopped, 1);
+}
+
 int
 main(void)
 {
@@ -320,6 +422,8 @@ main(void)
         cmocka_unit_test(an_address_is_not_used_again_for_a_long_time),
         cmocka_unit_test(there_is_room_for_65535_and_then_it_is_said),
         cmocka_unit_test(another_loop_may_send_to_those_who_come_and_go),
+        cmocka_unit_test(a_started_actor_is_drained_by_its_parent),
+        cmocka_unit_test(one_that_cannot_start_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -297,7 +297,7 @@ fleet_open(struct fleet *fleet, size_t n_routers, uint32_t requests_max, uint64_
 {
     static const char *const names[TARGETS] = {"first", "second"};
     struct dyn_err err = {.text = ""};
-    struct worker_target items[TARGETS];
+    struct worker_target items[TARGETS] = {{0}};
     *fleet = (struct fleet){.security = NULL};
     fleet->security = bus_security_new(&(struct bus_security_options){.insecure = true}, &err);
     for (size_t i = 0; i < n_routers; i++) {
