@@ -72,8 +72,8 @@ DYN_MUST_CHECK int bus_send(bus_actor_t *me, bus_addr_t to, struct env **env_p, 
  * removed actor's address answers DYN_E_GONE and is not used again for a long time (loop 8 bits, generation
  * 8, slot 16). 0 when there are too many (65,535 a loop); `self` stays with the caller then. */
 bus_addr_t bus_add_live_actor(bus_actor_t *parent, const struct bus_actor_ops *ops, void *self);
-/* The same for an actor with a life of its own: start() is called. Takes `self` in every case. 0 with err when
- * it could not start, or there are too many; stop() was called then. */
+/* The same for an actor with a life of its own: start() is called. Takes `self` in every case. 0 with err
+ * when it could not start, or there are too many; stop() was called then. */
 bus_addr_t bus_start_live_actor(bus_actor_t *parent, const struct bus_actor_ops *ops, void *self,
                                 struct dyn_err *err);
 /* Calls its drain(); once more with an earlier deadline is allowed. `idle` is queued when it has nothing in
