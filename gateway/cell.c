@@ -145,7 +145,8 @@ add_worker(dynabus_t *gateway, const struct gateway_cell *cell, unsigned number)
     size_t n = upstreams_count(gateway->upstreams);
     struct worker_target *targets = dyn_zalloc(n * sizeof *targets);
     for (size_t i = 0; i < n; i++) {
-        targets[i] = (struct worker_target){.target = upstreams_target(gateway->upstreams, i), .addr = cell->addrs[i]};
+        targets[i] = (struct worker_target){.target = upstreams_target(gateway->upstreams, i),
+                                            .addr = cell->addrs[i]};
     }
     struct worker_options options = {
         .process = &gateway->network.process,
