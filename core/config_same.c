@@ -59,6 +59,7 @@ same_value(const struct config_key *key, const void *a, const void *b)
     case CONFIG_NUMBER:
         return memcmp(a, b, sizeof(double)) == 0;
     case CONFIG_STRING_LIST:
+    case CONFIG_SECRET_LIST:
         return same_strings(a, b);
     case CONFIG_INT_LIST:
         return same_ints(a, b);

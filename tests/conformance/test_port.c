@@ -186,11 +186,11 @@ say_a_chunk_first(struct raw *raw)
 }
 
 static void
-say_ready_twice(struct raw *raw)
+say_ready_as_another(struct raw *raw)
 {
     raw_say_ready(raw, "worker");
     raw_expect_ready(raw);
-    raw_say_ready(raw, "worker");
+    raw_say_ready(raw, "client");
 }
 
 static void
@@ -270,7 +270,7 @@ static const struct refusal refusals[] = {
     {"a role that may not join", say_ready_as_client, "role", "", COUNTER(refused_role)},
     {"a role that there is not", say_ready_as_nobody, "role", "", COUNTER(refused_role)},
     {"a chunk before READY", say_a_chunk_first, "role", "", COUNTER(refused_role)},
-    {"READY twice", say_ready_twice, "protocol", "ready:worker goodbye:protocol", COUNTER(refused_protocol)},
+    {"READY again as another", say_ready_as_another, "role", "ready:worker goodbye:role", COUNTER(refused_role)},
     {"version 2", say_version_2, "version", "", COUNTER(refused_version)},
     {"an unknown kind", say_an_unknown_kind, "protocol", "", COUNTER(refused_protocol)},
     {"garbage", say_garbage, "protocol", "", COUNTER(refused_protocol)},
