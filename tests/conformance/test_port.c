@@ -270,7 +270,7 @@ static const struct refusal refusals[] = {
     {"a role that may not join", say_ready_as_client, "role", "", COUNTER(refused_role)},
     {"a role that there is not", say_ready_as_nobody, "role", "", COUNTER(refused_role)},
     {"a chunk before READY", say_a_chunk_first, "role", "", COUNTER(refused_role)},
-    {"READY again as another", say_ready_as_another, "role", "ready:worker goodbye:role", COUNTER(refused_role)},
+    {"READY as another", say_ready_as_another, "role", "ready:worker goodbye:role", COUNTER(refused_role)},
     {"version 2", say_version_2, "version", "", COUNTER(refused_version)},
     {"an unknown kind", say_an_unknown_kind, "protocol", "", COUNTER(refused_protocol)},
     {"garbage", say_garbage, "protocol", "", COUNTER(refused_protocol)},
