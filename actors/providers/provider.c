@@ -125,30 +125,104 @@ judge_params(struct provider_call *call, uint32_t unsupported, struct dialect_pr
     return is_refused ? -1 : 0;
 }
 
-/* The body to send, one reference: the client's own, unless something must be spliced into it. NULL with
- * a problem when it is no request of the dialect (ERR_INVALID_REQUEST), or none for this provider. The
- * client's bytes are read only when a splice can be needed (for another model name, for parameters that the
- * provider has otherwise, and to ask for usage) and the router's look at them did not come along. */
+/* The client's dialect; NULL when nobody here can go between it and the upstream's. */
+static const struct dialect_ops *
+client_dialect(const struct provider *provider, const struct env *request)
+{
+    const struct dialect_ops *upstream = provider->dialect;
+    if (dyn_slice_is(request->dialect, upstream->name)) {
+        return upstream;
+    }
+    const struct dialect_ops *client = dialect_find(request->dialect);
+    return client != NULL && bridge_exists(client, upstream) ? client : NULL;
+}
+
+/* What the router's look at the body found, or our own. NULL with a problem. */
+static const struct dialect_request *
+request_facts(const struct dialect_ops *client, struct env *request, struct dialect_request *own,
+              struct dialect_problem *problem)
+{
+    if (request->facts != NULL) {
+        return request->facts;
+    }
+    struct dyn_slice body = dyn_block_slice(request->body);
+    return client->read_request(body, &request->arena, own, problem) == 0 ? own : NULL;
+}
+
+/* Something of the request has no words in the upstream's language: the caller reads what in the head of the
+ * answer. -1 with a problem where that is to be refused. */
+static int
+judge_losses(struct provider_call *call, struct dialect_problem *problem)
+{
+    const struct provider_target *target = call->provider->options.target;
+    struct dyn_slice losses = bridge_losses(call->bridge);
+    if (losses.len == 0) {
+        return 0;
+    }
+    if (target->on_unsupported == PROVIDER_UNSUPPORTED_REJECT) {
+        const char *comma = memchr(losses.data, ',', losses.len);
+        size_t first = comma != NULL ? (size_t)(comma - losses.data) : losses.len;
+        (void)snprintf(problem->message, sizeof problem->message, "the provider %s does not support %.*s",
+                       target->row->id, (int)losses.len, losses.data);
+        (void)snprintf(problem->param, sizeof problem->param, "%.*s", (int)first, losses.data);
+        return -1;
+    }
+    env_add_header(provider_reply_first(call), DYN_SLICE("x-dynabus-degraded"), losses);
+    return 0;
+}
+
+/* The body in the upstream's language; what that has no words for is told with the answer. */
+static dyn_block_t *
+bridged_body(struct provider_call *call, const struct dialect_ops *client, struct env *request,
+             enum err_code *refused, struct dialect_problem *problem)
+{
+    const struct provider *provider = call->provider;
+    struct dialect_request own;
+    dyn_block_t *body = NULL;
+    struct bridge_options options = {
+        .client = client,
+        .upstream = provider->dialect,
+        .model = upstream_model(provider->options.target, request),
+        .now_s = dyn_wall_us(bus_loop_clock(provider->loop)) / 1000000u,
+    };
+    if (request_facts(client, request, &own, problem) == NULL) {
+        *refused = ERR_INVALID_REQUEST;
+        return NULL;
+    }
+    *refused = ERR_UNSUPPORTED_PARAMETER;
+    call->bridge = bridge_new(&options, dyn_block_slice(request->body), &body, problem);
+    if (call->bridge != NULL && judge_losses(call, problem) != 0) {
+        dyn_block_unref(&body);
+    }
+    return body;
+}
+
+/* The body to send, one reference: the client's own, unless something must be spliced into it, or it is of
+ * another dialect. NULL with a problem when it is no request of its dialect (ERR_INVALID_REQUEST), or none
+ * for this provider. The client's bytes are read only when a splice can be needed (for another model name,
+ * for parameters that the provider has otherwise, and to ask for usage) and the router's look at them did not
+ * come along. */
 static dyn_block_t *
 upstream_body(struct provider_call *call, struct env *request, enum err_code *refused,
               struct dialect_problem *problem)
 {
     const struct provider *provider = call->provider;
     const struct provider_target *target = provider->options.target;
+    const struct dialect_ops *client = client_dialect(provider, request);
+    if (client != provider->dialect) {
+        return bridged_body(call, client, request, refused, problem);
+    }
+    struct dyn_slice body = dyn_block_slice(request->body);
     struct dialect_splice splice = {.model = upstream_model(target, request),
                                     .ask_usage = request->stream && target->ask_usage};
     if (splice.model.len == 0 && !splice.ask_usage && !provider_params_concern(target->row, UINT32_MAX)) {
         return dyn_block_ref(request->body);
     }
-    struct dyn_slice body = dyn_block_slice(request->body);
     struct dialect_request own;
-    const struct dialect_request *facts = request->facts;
+    const struct dialect_request *facts = request_facts(client, request, &own, problem);
     if (facts == NULL) {
-        if (provider->dialect->read_request(body, &request->arena, &own, problem) != 0) {
-            *refused = ERR_INVALID_REQUEST;
-            return NULL;
-        }
-        facts = &own;
+        *refused = ERR_INVALID_REQUEST;
+        return NULL;
     }
     if (provider_params_concern(target->row, facts->params)) {
         struct provider_params params;
@@ -162,7 +236,7 @@ upstream_body(struct provider_call *call, struct env *request, enum err_code *re
         splice.n_more = params.n_edits;
     }
     call->withholds_usage = splice.ask_usage && !facts->wants_usage;
-    dyn_block_t *spliced = provider->dialect->splice_request(body, facts, &splice);
+    dyn_block_t *spliced = client->splice_request(body, facts, &splice);
     return spliced != NULL ? spliced : dyn_block_ref(request->body);
 }
 
@@ -232,7 +306,7 @@ judge(const struct provider *provider, const struct env *request)
         return ERR_SATURATED;
     }
     bool is_ours = request->surface == ENV_SURFACE_CHAT && request->body != NULL &&
-                   dyn_slice_is(request->dialect, options->target->row->dialect);
+                   client_dialect(provider, request) != NULL;
     return is_ours ? ERR_NONE : ERR_INVALID_REQUEST;
 }
 
@@ -407,6 +481,7 @@ provider_stop(void *self)
     for (struct dyn_list *link; (link = dyn_list_pop(&provider->spare)) != NULL;) {
         free(DYN_CONTAINER_OF(link, struct provider_call, link));
     }
+    dyn_buf_fini(&provider->bridged);
     http_origin_free(&provider->origin);
     http_client_unref(&provider->options.client);
     bus_timer_fini(&provider->retry);

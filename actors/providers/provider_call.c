@@ -72,20 +72,23 @@ provider_call_belongs(struct provider_call *call, const struct env *request)
 /* ---- the end ---- */
 
 /* What a call that was broken off will have cost: about a token for each event that carried content, and
- * the request by its size. */
+ * the request by its size, unless the upstream has told. */
 static void
 estimate_usage(struct provider_call *call)
 {
     if (call->usage.known || call->content_events == 0) {
         return;
     }
-    uint64_t prompt = call->request_bytes / BYTES_PER_TOKEN + 1;
+    uint64_t told = call->usage.prompt_tokens; /* by upstreams that say it first */
+    uint64_t prompt = told > 0 ? told : call->request_bytes / BYTES_PER_TOKEN + 1;
     call->usage = (struct env_usage){
         .known = true,
         .estimated = true,
         .prompt_tokens = prompt,
         .completion_tokens = call->content_events,
         .total_tokens = prompt + call->content_events,
+        .cached_tokens = call->usage.cached_tokens,
+        .cache_write_tokens = call->usage.cache_write_tokens,
     };
 }
 
@@ -115,6 +118,9 @@ make_end(struct provider_call *call, enum env_outcome outcome)
     end->status = call->has_begun ? 0 : (uint16_t)call->status;
     end->stream = call->mode == CALL_STREAM;
     end->usage = call->usage;
+    if (call->bridge != NULL) {
+        end->degraded = env_copy(end, bridge_losses(call->bridge));
+    }
     end->upstream_calls = call->sent_before + call->sent;
     end->upstream_us = (call->first_byte_us != 0 ? call->first_byte_us : now_us) - call->started_us;
     end->upstream_total_us = now_us - call->started_us;
@@ -225,6 +231,7 @@ provider_call_free(struct provider_call *call)
     env_free(&call->reply);
     env_free(&call->end);
     dyn_block_unref(&call->block);
+    bridge_free(&call->bridge);
     sse_reader_fini(&call->sse);
     if (call->skim != NULL) {
         provider_skim_fini(call->skim);

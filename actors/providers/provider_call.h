@@ -5,14 +5,15 @@
 #include "actors/providers/provider_errors.h"
 #include "actors/providers/provider_skim.h"
 #include "bus/credit.h"
-#include "proto/dialects/dialect.h"
+#include "proto/dialects/bridge.h"
 #include "proto/env_map.h"
 
 struct provider {
     struct provider_options options;
     bus_actor_t *me;
     bus_loop_t *loop;
-    const struct dialect_ops *dialect;
+    const struct dialect_ops *dialect; /* of the upstream */
+    struct dyn_buf bridged;            /* room for what a bridge makes of one event; empty between two */
     http_origin_t *origin;
     struct env_map calls;
     struct dyn_list spare; /* calls to be used again */
@@ -59,6 +60,7 @@ struct provider_call {
 
     struct env *reply;          /* first CHUNK or END in the making, with the answer's headers; may be NULL */
     dyn_block_t *block;         /* bytes collected; may be NULL */
+    bridge_t *bridge;           /* NULL: the client speaks the upstream's dialect, bytes go as they are */
     struct provider_skim *skim; /* of a plain answer longer than a CHUNK; else NULL */
     struct sse_reader sse;
 

@@ -216,7 +216,9 @@ provider_error_of_body(const struct provider_error *error)
         {"rate_limit_error", ERR_UPSTREAM_RATE_LIMIT},   {"rate_limit_exceeded", ERR_UPSTREAM_RATE_LIMIT},
         {"insufficient_quota", ERR_UPSTREAM_RATE_LIMIT}, {"authentication_error", ERR_UPSTREAM_AUTH},
         {"invalid_api_key", ERR_UPSTREAM_AUTH},          {"invalid_request_error", ERR_UPSTREAM_INVALID},
-        {"model_not_found", ERR_UPSTREAM_NOT_FOUND},
+        {"model_not_found", ERR_UPSTREAM_NOT_FOUND},     {"not_found_error", ERR_UPSTREAM_NOT_FOUND},
+        {"permission_error", ERR_UPSTREAM_AUTH},         {"request_too_large", ERR_UPSTREAM_TOO_LARGE},
+        {"timeout_error", ERR_UPSTREAM_TIMEOUT},         {"overloaded_error", ERR_UPSTREAM_ERROR},
     };
     if (error->status != 0) {
         return provider_error_of_status(error->status);

@@ -1,11 +1,13 @@
 /* An answer that is one JSON text. One that fits a CHUNK is collected in the block that carries it to the
  * client, with room in front for the HTTP head, and goes in END; the only copy is the one out of
- * libcurl's buffer. A longer one goes in CHUNKs as it comes. */
+ * libcurl's buffer. A longer one goes in CHUNKs as it comes. One in another dialect than the client's is
+ * held whole, up to BRIDGE_ANSWER_MAX, and goes when it is translated. */
 #include "actors/providers/provider_call.h"
 
 #include <stdlib.h>
 
-#define FIRST_ROOM 4096u /* when the length is not told; most answers fit */
+#define FIRST_ROOM       4096u        /* when the length is not told; most answers fit */
+#define BRIDGED_KEPT_MAX (64u * 1024) /* of the room for translated answers, from one to the next */
 
 /* Room for what is still to come, as far as that is known. */
 static dyn_block_t *
@@ -36,13 +38,34 @@ send_full_block(struct provider_call *call)
     return !provider_reply_flush(call);
 }
 
+static void
+too_long(struct provider_call *call, const char *what)
+{
+    provider_call_log(call, ERR_UPSTREAM_GARBAGE, what);
+    provider_call_fail(call, ERR_UPSTREAM_GARBAGE, NULL);
+}
+
+/* For a bridge, which needs all of it. */
+static void
+hold(struct provider_call *call, struct dyn_slice bytes)
+{
+    if (call->received_bytes > BRIDGE_ANSWER_MAX) {
+        too_long(call, "the answer is longer than 16 MiB, which is what is translated");
+        return;
+    }
+    dyn_block_append(&call->block, bytes.data, bytes.len);
+}
+
 void
 provider_plain_data(struct provider_call *call, struct dyn_slice bytes)
 {
     call->received_bytes += bytes.len;
+    if (call->bridge != NULL) {
+        hold(call, bytes);
+        return;
+    }
     if (call->received_bytes > PROVIDER_ANSWER_MAX) {
-        provider_call_log(call, ERR_UPSTREAM_GARBAGE, "the answer is longer than 50 MiB");
-        provider_call_fail(call, ERR_UPSTREAM_GARBAGE, NULL);
+        too_long(call, "the answer is longer than 50 MiB");
         return;
     }
     while (bytes.len > 0) {
@@ -85,9 +108,34 @@ readable(struct provider_call *call)
     return provider_skim_result(call->skim);
 }
 
+static void
+bridged_done(struct provider_call *call)
+{
+    struct dyn_buf *answer = &call->provider->bridged;
+    dyn_buf_clear(answer);
+    if (bridge_answer(call->bridge, dyn_block_slice(call->block), answer, &call->usage) != 0) {
+        no_answer(call);
+        return;
+    }
+    dyn_block_unref(&call->block);
+    call->block = dyn_block_new(provider_reply_headroom(call), answer->len + PROVIDER_CHUNK_TAILROOM);
+    dyn_block_append(&call->block, answer->data, answer->len);
+    if (answer->cap > BRIDGED_KEPT_MAX) {
+        dyn_buf_fini(answer);
+    }
+    if (call->block->len > ENV_CHUNK_MAX) {
+        provider_reply_chunk(call, &call->block);
+    }
+    provider_call_succeed(call, false);
+}
+
 void
 provider_plain_done(struct provider_call *call)
 {
+    if (call->bridge != NULL) {
+        bridged_done(call);
+        return;
+    }
     struct dyn_slice text = readable(call);
     if (text.len == 0 || call->provider->dialect->read_answer(text, &call->usage) != 0) {
         no_answer(call);

@@ -37,9 +37,11 @@ static const struct {
 } passed_on[] = {
     {DYN_SLICE_INIT("x-ratelimit-"), {NULL, 0}},
     {DYN_SLICE_INIT("openai-"), {NULL, 0}},
+    {DYN_SLICE_INIT("anthropic-ratelimit-"), {NULL, 0}},
     {DYN_SLICE_INIT("retry-after"), {NULL, 0}},
     {DYN_SLICE_INIT("retry-after-ms"), {NULL, 0}},
     {DYN_SLICE_INIT("x-request-id"), DYN_SLICE_INIT("x-upstream-request-id")},
+    {DYN_SLICE_INIT("request-id"), DYN_SLICE_INIT("x-upstream-request-id")},
 };
 
 static struct dyn_slice

@@ -63,6 +63,39 @@ is_held_enough(const struct provider_call *call)
     return call->block != NULL && call->block->len > FIRST_HELD_MAX;
 }
 
+/* What was said later counts, with what was said before and is not said again. */
+static void
+note_usage(struct provider_call *call, const struct env_usage *said)
+{
+    struct env_usage before = call->usage;
+    if (!said->known && said->prompt_tokens == 0) {
+        return;
+    }
+    call->usage = *said;
+    if (said->prompt_tokens == 0) {
+        call->usage.prompt_tokens = before.prompt_tokens;
+        call->usage.total_tokens += before.prompt_tokens;
+        call->usage.cached_tokens = before.cached_tokens;
+        call->usage.cache_write_tokens = before.cache_write_tokens;
+    }
+}
+
+/* Classifies an event; *bytes is what the client gets of it. */
+static int
+understand(struct provider_call *call, const struct sse_event *event, struct dialect_event *seen,
+           struct dyn_slice *bytes)
+{
+    struct dyn_buf *bridged = &call->provider->bridged;
+    if (call->bridge == NULL) {
+        *bytes = event->raw;
+        return call->provider->dialect->read_event(event, seen);
+    }
+    dyn_buf_clear(bridged);
+    int failed = bridge_event(call->bridge, event, bridged, seen);
+    *bytes = dyn_buf_slice(bridged);
+    return failed;
+}
+
 /* 0: go on; -1: the call is over and must not be touched. */
 static int
 take_event(struct provider_call *call, const struct sse_event *event)
@@ -74,13 +107,12 @@ take_event(struct provider_call *call, const struct sse_event *event)
         }
         return 0;
     }
-    if (call->provider->dialect->read_event(event, &seen) != 0) {
+    struct dyn_slice bytes;
+    if (understand(call, event, &seen, &bytes) != 0) {
         garbage(call, "an event of the stream could not be understood");
         return -1;
     }
-    if (seen.usage.known) {
-        call->usage = seen.usage;
-    }
+    note_usage(call, &seen.usage);
     if (seen.error) {
         error_event(call, event);
         return -1;
@@ -89,8 +121,8 @@ take_event(struct provider_call *call, const struct sse_event *event)
         seen.content || seen.finished || seen.terminal || seen.usage.known || is_held_enough(call);
     call->content_events += seen.content ? 1 : 0;
     call->saw_terminal = seen.terminal;
-    if (!(seen.usage_only && call->withholds_usage)) {
-        collect(call, event->raw);
+    if (bytes.len > 0 && !(seen.usage_only && call->withholds_usage)) {
+        collect(call, bytes);
     }
     return 0;
 }

@@ -37,7 +37,8 @@ anthropic_usage_read(struct json_value object, struct env_usage *usage)
 void
 anthropic_put_usage(struct dyn_buf *out, const struct env_usage *usage)
 {
-    uint64_t cached = usage->cached_tokens < usage->prompt_tokens ? usage->cached_tokens : usage->prompt_tokens;
+    uint64_t cached =
+        usage->cached_tokens < usage->prompt_tokens ? usage->cached_tokens : usage->prompt_tokens;
     dyn_buf_add_slice(out, DYN_SLICE("{\"input_tokens\":"));
     dyn_buf_add_uint(out, usage->prompt_tokens - cached);
     dyn_buf_add_slice(out, DYN_SLICE(",\"cache_creation_input_tokens\":"));
@@ -61,12 +62,9 @@ static const struct {
     enum chat_finish finish;
 } reasons[] = {
     {"end_turn", CHAT_FINISH_STOP}, /* the first of each kind is the one that is written */
-    {"max_tokens", CHAT_FINISH_LENGTH},
-    {"tool_use", CHAT_FINISH_CALLS},
-    {"refusal", CHAT_FINISH_FILTER},
-    {"stop_sequence", CHAT_FINISH_STOP},
-    {"pause_turn", CHAT_FINISH_STOP},
-    {"model_context_window_exceeded", CHAT_FINISH_LENGTH},
+    {"max_tokens", CHAT_FINISH_LENGTH}, {"tool_use", CHAT_FINISH_CALLS},
+    {"refusal", CHAT_FINISH_FILTER},    {"stop_sequence", CHAT_FINISH_STOP},
+    {"pause_turn", CHAT_FINISH_STOP},   {"model_context_window_exceeded", CHAT_FINISH_LENGTH},
 };
 
 enum chat_finish

@@ -105,7 +105,8 @@ put_sampling(struct anthropic_writing *w, const struct anthropic_thinking *think
     } else if (!thinking->is_on) {
         chat_put_raw(w->out, "temperature", request->temperature);
     }
-    bool may_top_p = request->temperature.data == NULL && (!thinking->is_on || number_of(request->top_p) >= 0.95);
+    bool may_top_p =
+        request->temperature.data == NULL && (!thinking->is_on || number_of(request->top_p) >= 0.95);
     if (may_top_p) {
         chat_put_raw(w->out, "top_p", request->top_p);
     } else if (request->top_p.data != NULL && number_of(request->top_p) < 1) {

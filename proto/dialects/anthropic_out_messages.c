@@ -108,13 +108,10 @@ put_call(struct anthropic_writing *w, const struct chat_message *message, const 
 }
 
 static int
-refuse_part(struct anthropic_writing *w, const struct chat_message *message, const struct chat_part *part,
-            unsigned n)
+refuse_part(struct anthropic_writing *w, const struct chat_message *message, unsigned n)
 {
-    struct dyn_slice type = chat_decode(part->name, w->arena);
-    (void)type;
-    return chat_refuse(w->problem, "is of a type that this provider does not take", "messages[%u].content[%u]",
-                       message->index, n);
+    return chat_refuse(w->problem, "is of a type that this provider does not take",
+                       "messages[%u].content[%u]", message->index, n);
 }
 
 static void
@@ -158,7 +155,7 @@ put_part(struct anthropic_writing *w, const struct chat_message *message, const 
         put_call(w, message, part, (*calls)++);
         break;
     case CHAT_OTHER:
-        return refuse_part(w, message, part, n);
+        return refuse_part(w, message, n);
     }
     return 0;
 }
@@ -332,15 +329,16 @@ note_losses(struct anthropic_writing *w)
     bool has_turn = false;
     for (const struct chat_message *m = w->request->messages; m != NULL; m = m->next) {
         if (m->is_legacy) {
-            return chat_refuse(w->problem,
-                               "uses function calls of the older form, or audio, which this provider does not take",
-                               "messages[%u]", m->index);
+            return chat_refuse(
+                w->problem,
+                "uses function calls of the older form, or audio, which this provider does not take",
+                "messages[%u]", m->index);
         }
         if (m->name.data != NULL) {
             chat_lose(w->losses, "messages[%u].name", m->index);
         }
-        bool has_thoughts = m->parts.first != NULL && (m->parts.first->kind == CHAT_THINKING ||
-                                                       m->parts.first->kind == CHAT_REDACTED);
+        bool has_thoughts = m->parts.first != NULL &&
+                            (m->parts.first->kind == CHAT_THINKING || m->parts.first->kind == CHAT_REDACTED);
         if (chat_has_text(m->thinking) && !has_thoughts) {
             chat_lose(w->losses, "messages[%u].reasoning_content", m->index);
         }

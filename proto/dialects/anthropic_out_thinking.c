@@ -1,7 +1,7 @@
-/* How hard a Claude model is asked to think. OpenAI clients say it with a word, the Messages API with a budget
- * of tokens that is part of max_tokens, and with rules about what thinking goes together with: no forced
- * tool, no sampling of one's own, and in the middle of a tool loop only when the thoughts before it are
- * sent along with their signatures. */
+/* How hard a Claude model is asked to think. OpenAI clients say it with a word, the Messages API with a
+ * budget of tokens that is part of max_tokens, and with rules about what thinking goes together with: no
+ * forced tool, no sampling of one's own, and in the middle of a tool loop only when the thoughts before it
+ * are sent along with their signatures. */
 #include "proto/dialects/anthropic_codec.h"
 
 /* Tokens to think with. "low" is enough to plan an answer, "high" the budget from which the provider sees
@@ -42,7 +42,8 @@ is_amid_tools(const struct chat_request *request)
     for (const struct chat_message *message = request->messages; message != NULL; message = message->next) {
         turn = message->role == CHAT_ASSISTANT ? message : turn;
     }
-    enum chat_part_kind first = turn != NULL && turn->parts.first != NULL ? turn->parts.first->kind : CHAT_OTHER;
+    enum chat_part_kind first =
+        turn != NULL && turn->parts.first != NULL ? turn->parts.first->kind : CHAT_OTHER;
     return first != CHAT_THINKING && first != CHAT_REDACTED;
 }
 

@@ -1,6 +1,6 @@
 /* Streams of the Messages API, both ways. An answer is a row of numbered blocks that open, grow and close;
- * what kind a block is was said when it opened, so that is what has to be remembered: one entry for each block
- * that is open, and no text. */
+ * what kind a block is was said when it opened, so that is what has to be remembered: one entry for each
+ * block that is open, and no text. */
 #include "proto/dialects/anthropic_codec.h"
 
 #include "proto/dialects/upstream_json.h"
@@ -150,8 +150,7 @@ close_part(struct telling *t, struct chat_open_part *open)
 {
     struct chat_reading *reading = t->reading;
     if (open->is_call && !open->has_text) {
-        tell(t,
-             (struct chat_event){.kind = CHAT_CALL_ADD, .call = open->call, .text = DYN_SLICE("\"{}\"")});
+        tell(t, (struct chat_event){.kind = CHAT_CALL_ADD, .call = open->call, .text = DYN_SLICE("\"{}\"")});
     }
     *open = reading->open[--reading->n_open];
 }
@@ -207,9 +206,12 @@ static const struct {
     bool needs_begin;
     int (*read)(struct telling *t);
 } events[] = {
-    {"content_block_delta", true, read_delta},      {"content_block_start", true, read_block_start},
-    {"content_block_stop", true, read_block_stop},  {"message_start", false, read_begin},
-    {"message_delta", true, read_message_delta},    {"message_stop", true, read_message_stop},
+    {"content_block_delta", true, read_delta},
+    {"content_block_start", true, read_block_start},
+    {"content_block_stop", true, read_block_stop},
+    {"message_start", false, read_begin},
+    {"message_delta", true, read_message_delta},
+    {"message_stop", true, read_message_stop},
     {"error", false, read_error},
 };
 
@@ -301,9 +303,10 @@ open_part(struct chat_writing *w, enum chat_part_kind kind, struct dyn_buf *out)
     }
     close_open(w, out);
     begin_block_event(out, "content_block_start", w->parts++);
-    dyn_buf_add_str(out, kind == CHAT_THINKING
-                             ? ",\"content_block\":{\"type\":\"thinking\",\"thinking\":\"\",\"signature\":\"\"}"
-                             : ",\"content_block\":{\"type\":\"text\",\"text\":\"\"}");
+    dyn_buf_add_str(out,
+                    kind == CHAT_THINKING
+                        ? ",\"content_block\":{\"type\":\"thinking\",\"thinking\":\"\",\"signature\":\"\"}"
+                        : ",\"content_block\":{\"type\":\"text\",\"text\":\"\"}");
     end_event(out);
     w->is_open = true;
     w->open = kind;
@@ -324,8 +327,8 @@ write_add(struct chat_writing *w, const struct chat_event *event, struct dyn_buf
 {
     bool is_thinking = event->part == CHAT_THINKING;
     open_part(w, event->part, out);
-    write_delta(w->parts - 1, is_thinking ? "thinking_delta" : "text_delta", is_thinking ? "thinking" : "text",
-                event->text, out);
+    write_delta(w->parts - 1, is_thinking ? "thinking_delta" : "text_delta",
+                is_thinking ? "thinking" : "text", event->text, out);
 }
 
 static void

@@ -73,8 +73,8 @@ chat_other_add(struct chat_request *request, struct arena *arena, const struct j
 static bool
 is_name_character(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' ||
-           c == '.' || c == '[' || c == ']';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '-' || c == '.' || c == '[' || c == ']';
 }
 
 static bool
@@ -105,7 +105,8 @@ chat_lose(struct chat_losses *losses, const char *path, ...)
         name[i] = (char)(is_name_character(name[i]) ? name[i] : '_');
     }
     struct dyn_buf *list = &losses->list;
-    bool is_full = list->len >= more.len && memcmp(list->data + list->len - more.len, more.data, more.len) == 0;
+    bool is_full =
+        list->len >= more.len && memcmp(list->data + list->len - more.len, more.data, more.len) == 0;
     if (len == 0 || is_full || is_listed(dyn_buf_slice(list), dyn_slice(name, len))) {
         return;
     }
@@ -168,7 +169,8 @@ chat_count(struct json_value object, const char *key)
 {
     struct json_value found = chat_find(object, key);
     double real = 0;
-    if (found.raw.data == NULL || found.type != JSON_NUMBER || json_double(found, &real) != 0 || !(real > 0)) {
+    if (found.raw.data == NULL || found.type != JSON_NUMBER || json_double(found, &real) != 0 ||
+        !(real > 0)) {
         return 0;
     }
     return real < (double)INT64_MAX ? (uint64_t)real : (uint64_t)INT64_MAX;

@@ -209,6 +209,7 @@ struct chat_losses {
 enum { CHAT_LOSSES_MAX = 1024 };
 
 struct chat_codec {
+    bool has_schemas; /* can say FORMAT_SCHEMA */
     /* `body` was validated by the dialect's read_request. -1 with a problem. */
     int (*read_request)(struct dyn_slice body, struct arena *arena, struct chat_request *request,
                         struct dialect_problem *problem);

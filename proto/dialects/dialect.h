@@ -22,6 +22,8 @@ _Static_assert(DIALECT_PARAM_COUNT <= 31, "a bit each");
 /* "max_tokens" of the parameter of that number. */
 const char *dialect_param_name(unsigned number);
 
+struct chat_codec;
+
 /* What one scan of a request found out. Offsets are into the body that was scanned. */
 struct dialect_request {
     struct dyn_slice  model;       /* decoded; borrowed from body or arena */
@@ -55,7 +57,8 @@ struct dialect_event {
     bool content;     /* carries something for the reader: the answer has begun with it */
     bool usage_only;  /* exists only because usage was asked for: withheld from who did not ask */
     bool finished;    /* a finish reason was given */
-    struct env_usage usage; /* known when the event carries it */
+    struct env_usage usage; /* known when the event carries it. Not known, but with counts: what the prompt was,
+                             * said before anything else */
     struct dyn_slice error_message; /* when error: as the provider wrote it, still JSON-escaped */
 };
 
@@ -82,8 +85,13 @@ struct dialect_ops {
     void (*write_stream_error)(struct dyn_buf *out, enum err_code code, struct dyn_slice message);
     /* Whether a stream is whole with these bytes at its end: its end marker, as one event, is there. */
     bool (*is_stream_end)(struct dyn_slice bytes);
+    /* The way to and from other dialects (chat.h, bridge.h). NULL: none, it is understood by its own kind only. */
+    const struct chat_codec *chat;
 };
 
 /* NULL when there is no dialect of that name. */
 const struct dialect_ops *dialect_find(struct dyn_slice name);
+/* All of them in order; NULL behind the last. */
+const struct dialect_ops *dialect_at(size_t index);
 extern const struct dialect_ops dialect_openai_chat;
+extern const struct dialect_ops dialect_anthropic_messages;

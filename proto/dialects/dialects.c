@@ -3,6 +3,7 @@
 
 static const struct dialect_ops *const dialects[] = {
     &dialect_openai_chat,
+    &dialect_anthropic_messages,
 };
 
 const struct dialect_ops *
@@ -26,4 +27,10 @@ dialect_param_name(unsigned number)
     };
     DYN_ASSERT(number < DYN_ARRAY_LEN(names));
     return names[number];
+}
+
+const struct dialect_ops *
+dialect_at(size_t index)
+{
+    return index < DYN_ARRAY_LEN(dialects) ? dialects[index] : NULL;
 }

@@ -4,6 +4,7 @@
 #include "proto/dialects/openai_chat.h"
 
 #include "core/buf.h"
+#include "proto/dialects/openai_chat_codec.h"
 #include "proto/dialects/openai_usage.h"
 #include "proto/dialects/upstream_json.h"
 
@@ -211,4 +212,5 @@ const struct dialect_ops dialect_openai_chat = {
     .write_error = err_write_openai,
     .write_stream_error = write_stream_error,
     .is_stream_end = is_stream_end,
+    .chat = &openai_chat_codec,
 };

@@ -118,8 +118,7 @@ read_calls(struct json_value calls, struct arena *arena, struct chat_parts *part
         struct chat_part *part = chat_part_add(parts, arena, CHAT_CALL);
         part->id = id.data != NULL ? id : DYN_SLICE("\"\"");
         part->name = name.data != NULL ? name : DYN_SLICE("\"\"");
-        part->arguments =
-            arguments.type == JSON_STRING ? chat_decode(arguments.raw, arena) : arguments.raw;
+        part->arguments = arguments.type == JSON_STRING ? chat_decode(arguments.raw, arena) : arguments.raw;
         part->is_json = part->arguments.len > 0 &&
                         json_scan(part->arguments, JSON_DEPTH_DEFAULT, &object, NULL) == 0 &&
                         object.type == JSON_OBJECT;
@@ -271,7 +270,8 @@ openai_chat_answer_out(const struct chat_answer *answer, struct dyn_buf *out)
     chat_put_raw(out, "model", answer->model);
     dyn_buf_add_slice(out, DYN_SLICE(",\"choices\":[{\"index\":0,\"message\":"));
     put_message(answer, out);
-    dyn_buf_addf(out, ",\"logprobs\":null,\"finish_reason\":\"%s\"}]", openai_chat_finish_word(answer->finish));
+    dyn_buf_addf(out, ",\"logprobs\":null,\"finish_reason\":\"%s\"}]",
+                 openai_chat_finish_word(answer->finish));
     if (answer->usage.known) {
         chat_put_key(out, "usage");
         openai_chat_put_usage(out, &answer->usage);

@@ -23,8 +23,8 @@ is_base64_url(struct dyn_slice url)
 static bool
 is_media_character(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '/' || c == '-' ||
-           c == '+' || c == '.';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '/' ||
+           c == '-' || c == '+' || c == '.';
 }
 
 /* Base64 in the standard alphabet, which needs no escape in JSON. */
@@ -92,7 +92,8 @@ add_image(struct asking *a, struct chat_parts *parts, struct json_value value, u
     bool is_bare = image.raw.data != NULL && image.type == JSON_STRING; /* some clients send it so */
     struct dyn_slice url = is_bare ? image.raw : chat_member(image, "url", JSON_STRING);
     if (url.data == NULL) {
-        return chat_refuse(a->problem, "must be a string", "messages[%u].content[%u].image_url.url", message, n);
+        return chat_refuse(a->problem, "must be a string", "messages[%u].content[%u].image_url.url", message,
+                           n);
     }
     if (add_data(a, parts, CHAT_IMAGE_DATA, url) != 0) {
         return chat_refuse(a->problem, "must be a URL, or a data URL in base64 with its media type",
@@ -197,8 +198,8 @@ read_calls(struct asking *a, struct chat_message *message, struct json_value cal
         part->id = id.data != NULL ? id : DYN_SLICE("\"\"");
         part->name = chat_member(function, "name", JSON_STRING);
         part->arguments = chat_decode(arguments, a->arena);
-        part->is_json = json_scan(part->arguments, JSON_DEPTH_DEFAULT, &object, NULL) == 0 &&
-                        object.type == JSON_OBJECT;
+        part->is_json =
+            json_scan(part->arguments, JSON_DEPTH_DEFAULT, &object, NULL) == 0 && object.type == JSON_OBJECT;
     }
     return 0;
 }
@@ -210,7 +211,7 @@ role_of(struct json_value role, bool *is_legacy)
         const char *name;
         enum chat_role role;
     } roles[] = {
-        {"user", CHAT_USER}, {"assistant", CHAT_ASSISTANT},   {"system", CHAT_SYSTEM},
+        {"user", CHAT_USER}, {"assistant", CHAT_ASSISTANT}, {"system", CHAT_SYSTEM},
         {"tool", CHAT_TOOL}, {"developer", CHAT_DEVELOPER},
     };
     for (size_t i = 0; i < DYN_ARRAY_LEN(roles); i++) {
@@ -266,8 +267,8 @@ read_messages(struct asking *a, const struct json_member *member)
 static enum chat_said
 said(struct json_value value)
 {
-    return value.raw.data == NULL    ? CHAT_UNSAID
-           : value.type == JSON_TRUE ? CHAT_YES
+    return value.raw.data == NULL     ? CHAT_UNSAID
+           : value.type == JSON_TRUE  ? CHAT_YES
            : value.type == JSON_FALSE ? CHAT_NO
                                       : CHAT_UNSAID;
 }

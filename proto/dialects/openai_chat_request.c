@@ -28,7 +28,7 @@ struct rule {
     check_fn check;
     double min;
     double max;
-    bool required; /* null is a value then, not absence */
+    bool required;  /* null is a value then, not absence */
     uint32_t param; /* its bit, for what not every provider takes; 0: none */
 };
 
@@ -276,8 +276,7 @@ static const struct rule rules[] = {
     {DYN_SLICE_INIT("top_p"), check_number, 0, 1, false, DIALECT_PARAM_TOP_P},
     {DYN_SLICE_INIT("tools"), check_tools, 0, 0, false, DIALECT_PARAM_TOOLS},
     {DYN_SLICE_INIT("tool_choice"), check_string_or_object, 0, 0, false, DIALECT_PARAM_TOOL_CHOICE},
-    {DYN_SLICE_INIT("parallel_tool_calls"), check_bool, 0, 0, false,
-     DIALECT_PARAM_PARALLEL_TOOL_CALLS},
+    {DYN_SLICE_INIT("parallel_tool_calls"), check_bool, 0, 0, false, DIALECT_PARAM_PARALLEL_TOOL_CALLS},
     {DYN_SLICE_INIT("response_format"), check_object, 0, 0, false, DIALECT_PARAM_RESPONSE_FORMAT},
     {DYN_SLICE_INIT("stop"), check_string_or_strings, 0, 0, false, DIALECT_PARAM_STOP},
     {DYN_SLICE_INIT("n"), check_integer, 1, 0, false, DIALECT_PARAM_N},

@@ -329,6 +329,7 @@ openai_chat_event_out(struct chat_writing *w, const struct chat_event *event, st
 }
 
 const struct chat_codec openai_chat_codec = {
+    .has_schemas = true,
     .read_request = openai_chat_in,
     .write_request = openai_chat_out,
     .read_answer = openai_chat_answer_in,

@@ -1,5 +1,6 @@
 #include "proto/dialects/upstream_json.h"
 
+#include "core/arena.h"
 #include "core/rand.h"
 
 #include <stdlib.h>
@@ -65,6 +66,22 @@ upstream_json_scan(struct dyn_slice text, struct json_value *object, char **copy
         free(*copy_p);
         *copy_p = NULL;
         return -1;
+    }
+    return 0;
+}
+
+int
+upstream_json_scan_in(struct dyn_slice text, struct arena *arena, struct json_value *object)
+{
+    char *copy;
+    if (upstream_json_scan(text, object, &copy) != 0) {
+        return -1;
+    }
+    if (copy != NULL) {
+        size_t offset = (size_t)(object->raw.data - copy);
+        struct dyn_slice kept = arena_copy(arena, dyn_slice(copy, text.len));
+        object->raw.data = kept.data + offset;
+        free(copy);
     }
     return 0;
 }
