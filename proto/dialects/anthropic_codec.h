@@ -29,7 +29,7 @@ int anthropic_put_messages(struct anthropic_writing *w);
 /* ---- anthropic_out_thinking.c ---- */
 
 enum {
-    ANTHROPIC_MAX_TOKENS = 4096, /* when the client sets no limit: the most that every Claude model can write */
+    ANTHROPIC_MAX_TOKENS = 4096, /* when the client sets no limit: what every Claude model can write */
     ANTHROPIC_BUDGET_MIN = 1024, /* the API refuses less */
 };
 

@@ -277,11 +277,10 @@ close_open(struct chat_writing *w, struct dyn_buf *out)
 }
 
 static void
-write_begin(struct chat_writing *w, const struct chat_event *event, struct dyn_buf *out)
+write_begin(const struct chat_event *event, struct dyn_buf *out)
 {
     struct dyn_slice nothing = DYN_SLICE("\"\"");
     struct env_usage none = {.known = false};
-    w->has_begun = true;
     begin_event(out, "message_start");
     dyn_buf_add_slice(out, DYN_SLICE(",\"message\":{\"type\":\"message\",\"role\":\"assistant\""));
     chat_put_raw(out, "id", event->id.data != NULL ? event->id : nothing);
@@ -389,7 +388,7 @@ anthropic_event_out(struct chat_writing *w, const struct chat_event *event, stru
 {
     switch (event->kind) {
     case CHAT_BEGIN:
-        write_begin(w, event, out);
+        write_begin(event, out);
         break;
     case CHAT_ADD:
         write_add(w, event, out);

@@ -20,6 +20,7 @@ struct bridge_options {
 /* The longest plain answer that is translated; it is held whole meanwhile. Bytes. */
 enum { BRIDGE_ANSWER_MAX = 16 * 1024 * 1024 };
 
+/* Both can be read and written. */
 bool bridge_exists(const struct dialect_ops *client, const struct dialect_ops *upstream);
 
 /* `body` was validated by the client's dialect. *upstream_p: the body to send, one reference. NULL with a
@@ -27,7 +28,7 @@ bool bridge_exists(const struct dialect_ops *client, const struct dialect_ops *u
 bridge_t *bridge_new(const struct bridge_options *options, struct dyn_slice body, dyn_block_t **upstream_p,
                      struct dialect_problem *problem);
 void bridge_free(bridge_t **bridge_p);
-/* What could not be said: names as in errors, in a comma list; empty: nothing. Lives as long as the bridge. */
+/* What could not be said: names as in errors, in a comma list; empty: nothing. As long as the bridge. */
 struct dyn_slice bridge_losses(const bridge_t *bridge);
 
 /* A whole plain answer of the upstream becomes one for the client in `out`. -1: it is none. */

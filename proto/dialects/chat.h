@@ -185,8 +185,6 @@ struct chat_reading {
 struct chat_writing {
     uint64_t created_s;
     bool wants_usage;
-    bool has_role;
-    bool has_begun;
     bool is_open; /* a part that is not a call */
     enum chat_part_kind open;
     unsigned parts; /* begun so far */
@@ -201,8 +199,9 @@ typedef void (*chat_event_fn)(void *self, const struct chat_event *event);
 
 /* ---- what a dialect must do ---- */
 
-/* What a target's language has no words for: names as in errors ("messages[2].name"), in a comma list that is
- * cut at `limit` bytes; the last item is then "...". Characters that may not stand in a header are replaced. */
+/* What a target's language has no words for: names as in errors ("messages[2].name"), in a comma list of at
+ * most CHAT_LOSSES_MAX bytes; where that is too short the last item is "...". What may not stand in a
+ * header is replaced. */
 struct chat_losses {
     struct dyn_buf list;
 };

@@ -57,8 +57,8 @@ struct dialect_event {
     bool content;     /* carries something for the reader: the answer has begun with it */
     bool usage_only;  /* exists only because usage was asked for: withheld from who did not ask */
     bool finished;    /* a finish reason was given */
-    struct env_usage usage; /* known when the event carries it. Not known, but with counts: what the prompt was,
-                             * said before anything else */
+    /* Known when the event carries it. Not known, but with counts: how long the prompt is, said early. */
+    struct env_usage usage;
     struct dyn_slice error_message; /* when error: as the provider wrote it, still JSON-escaped */
 };
 
@@ -85,7 +85,7 @@ struct dialect_ops {
     void (*write_stream_error)(struct dyn_buf *out, enum err_code code, struct dyn_slice message);
     /* Whether a stream is whole with these bytes at its end: its end marker, as one event, is there. */
     bool (*is_stream_end)(struct dyn_slice bytes);
-    /* The way to and from other dialects (chat.h, bridge.h). NULL: none, it is understood by its own kind only. */
+    /* The way to and from other dialects (chat.h, bridge.h). NULL: none, only its own kind understands it. */
     const struct chat_codec *chat;
 };
 

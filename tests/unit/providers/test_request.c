@@ -290,7 +290,7 @@ requests_for_others_are_refused(void **state)
 {
     (void)state;
     struct scene *scene = scene_new(answers);
-    scene_request(scene, CHAT)->dialect = DYN_SLICE("anthropic_messages");
+    scene_request(scene, CHAT)->dialect = DYN_SLICE("cohere_v2");
     scene_request(scene, CHAT)->surface = ENV_SURFACE_MODELS;
     dyn_block_unref(&scene_request(scene, CHAT)->body);
     scene_play(scene);
