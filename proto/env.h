@@ -146,6 +146,7 @@ struct env {
     struct dyn_slice upstream_code; /* the provider's own error code, when its text may be shown */
     uint32_t         retry_after_s; /* for the caller; 0: unknown */
     uint32_t         retry_ms; /* after so long another try at this target makes sense; 0: unknown */
+    uint16_t         upstream_status; /* of its answer; 0: none came */
     uint32_t         creds;    /* credentials of the target that are not set aside now */
     struct dyn_slice degraded; /* what was lost between two dialects: a comma list */
     struct dyn_slice warnings; /* what was done to the request that its caller should know */

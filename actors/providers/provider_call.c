@@ -124,7 +124,7 @@ make_end(struct provider_call *call, enum env_outcome outcome)
     end->upstream_calls = call->sent_before + call->sent;
     end->upstream_us = (call->first_byte_us != 0 ? call->first_byte_us : now_us) - call->started_us;
     end->upstream_total_us = now_us - call->started_us;
-    end->retry_after_s = call->retry_after_s;
+    end->upstream_status = (uint16_t)call->status;
     if (call->unsupported != 0) {
         warn_of_params(call, end);
     }
@@ -169,6 +169,7 @@ provider_call_fail(struct provider_call *call, enum err_code code, const struct 
     estimate_usage(call);
     struct env *end = make_end(call, ENV_OUTCOME_ERROR);
     end->error = code;
+    provider_reply_hint(call, end);
     end->status = call->has_begun ? 0 : err_row(code)->http;
     end->content_type = dyn_slice(NULL, 0);
     if (said != NULL) {

@@ -56,7 +56,6 @@ struct provider_call {
     bool is_framed;  /* the answer's length is told by its framing */
     bool is_encoded; /* content-encoding other than identity */
     unsigned status;
-    uint32_t retry_after_s;
 
     struct env *reply;          /* first CHUNK or END in the making, with the answer's headers; may be NULL */
     dyn_block_t *block;         /* bytes collected; may be NULL */
@@ -121,6 +120,8 @@ void provider_call_log(const struct provider_call *call, enum err_code code, con
 
 /* ---- provider_reply.c: what goes back to the sender ---- */
 
+/* When to try again, by the headers of an answer that failed. */
+void provider_reply_hint(const struct provider_call *call, struct env *end);
 /* The envelope that will carry the answer's status and headers: the first CHUNK, or END without any. */
 struct env *provider_reply_first(struct provider_call *call);
 void provider_reply_header(struct provider_call *call, struct dyn_slice name, struct dyn_slice value);

@@ -6,10 +6,6 @@
 #include "core/json_scan.h"
 #include "core/text.h"
 
-#include <time.h>
-
-#define US_PER_SECOND 1000000u
-
 enum err_code
 provider_error_of_status(unsigned status)
 {
@@ -304,101 +300,4 @@ provider_text_clean(struct dyn_slice text, const struct dyn_slice *secrets, size
     struct dyn_slice copy = clean.len > 0 ? arena_copy(arena, dyn_buf_slice(&clean)) : dyn_slice(NULL, 0);
     dyn_buf_fini(&clean);
     return copy;
-}
-
-/* ---- when to come back ---- */
-
-/* A whole number with nothing behind it. */
-static bool
-read_number(struct dyn_slice text, uint64_t *out)
-{
-    uint64_t number = 0;
-    if (text.len == 0 || text.len > 15) {
-        return false;
-    }
-    for (size_t i = 0; i < text.len; i++) {
-        if (text.data[i] < '0' || text.data[i] > '9') {
-            return false;
-        }
-        number = number * 10 + (uint64_t)(text.data[i] - '0');
-    }
-    *out = number;
-    return true;
-}
-
-static int
-month_index(const char *name)
-{
-    static const char names[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    for (int i = 0; i < 12; i++) {
-        if (memcmp(name, names + (ptrdiff_t)i * 3, 3) == 0) {
-            return i;
-        }
-    }
-    return -1;
-}
-
-/* The number that `len` digits at `at` make, or -1. */
-static int
-digits(const char *at, size_t len)
-{
-    int number = 0;
-    for (size_t i = 0; i < len; i++) {
-        if (at[i] < '0' || at[i] > '9') {
-            return -1;
-        }
-        number = number * 10 + (at[i] - '0');
-    }
-    return number;
-}
-
-/* IMF-fixdate of RFC 9110 5.6.7, the only form that is sent today: "Sun, 06 Nov 1994 08:49:37 GMT".
- * Seconds since 1970, or -1. */
-static int64_t
-read_date(struct dyn_slice text)
-{
-    const char *at = text.data;
-    if (text.len != sizeof "Sun, 06 Nov 1994 08:49:37 GMT" - 1) {
-        return -1;
-    }
-    if (memcmp(at + 3, ", ", 2) != 0 || at[7] != ' ' || at[11] != ' ' || at[16] != ' ' || at[19] != ':' ||
-        at[22] != ':' || memcmp(at + 25, " GMT", 4) != 0) {
-        return -1;
-    }
-    struct tm when = {
-        .tm_mday = digits(at + 5, 2),
-        .tm_mon = month_index(at + 8),
-        .tm_year = digits(at + 12, 4) - 1900,
-        .tm_hour = digits(at + 17, 2),
-        .tm_min = digits(at + 20, 2),
-        .tm_sec = digits(at + 23, 2),
-    };
-    bool is_date = when.tm_mday > 0 && when.tm_mon >= 0 && when.tm_year >= 0 && when.tm_hour >= 0 &&
-                   when.tm_min >= 0 && when.tm_sec >= 0;
-    return is_date ? (int64_t)timegm(&when) : -1;
-}
-
-static uint32_t
-limited(uint64_t seconds)
-{
-    return seconds > PROVIDER_RETRY_MAX_S ? (uint32_t)PROVIDER_RETRY_MAX_S : (uint32_t)seconds;
-}
-
-uint32_t
-provider_retry_after(struct dyn_slice value, uint64_t wall_us)
-{
-    uint64_t seconds = 0;
-    if (read_number(value, &seconds)) {
-        return limited(seconds);
-    }
-    int64_t at = read_date(value);
-    int64_t now = (int64_t)(wall_us / US_PER_SECOND);
-    return at > now ? limited((uint64_t)(at - now)) : 0;
-}
-
-uint32_t
-provider_retry_after_ms(struct dyn_slice value)
-{
-    uint64_t ms = 0;
-    return read_number(value, &ms) ? limited((ms + 999) / 1000) : 0;
 }

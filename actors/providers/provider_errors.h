@@ -1,5 +1,5 @@
-/* What an upstream's failure means to our caller: which error of ours a status or a broken call is, what
- * of the provider's own words may be read outside, and when to come back. Pure. */
+/* What an upstream's failure means to our caller: which error of ours a status or a broken call is, and
+ * what of the provider's own words may be read outside. Pure. */
 #pragma once
 
 #include "actors/providers/http_client.h"
@@ -40,10 +40,3 @@ struct dyn_slice provider_text_clean(struct dyn_slice text, const struct dyn_sli
 enum { PROVIDER_SECRET_MIN = 6 };
 /* Whether one of the secrets stands in the text. */
 bool provider_text_has_secret(struct dyn_slice text, const struct dyn_slice *secrets, size_t n_secrets);
-
-/* Seconds of a Retry-After value: a number, or a date after `wall_us`. 0: not understood, or now. At most
- * PROVIDER_RETRY_MAX_S. */
-uint32_t provider_retry_after(struct dyn_slice value, uint64_t wall_us);
-/* The same for retry-after-ms, rounded up. */
-uint32_t provider_retry_after_ms(struct dyn_slice value);
-enum { PROVIDER_RETRY_MAX_S = 24 * 60 * 60 };

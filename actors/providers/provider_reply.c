@@ -2,6 +2,7 @@
  * here is bounded: the upstream is paused as soon as something does, so that it is what libcurl held
  * already, and at most one event of a stream. */
 #include "actors/providers/provider_call.h"
+#include "actors/providers/retry_hint.h"
 
 #include <stdlib.h>
 
@@ -81,18 +82,23 @@ has_secret(const struct provider_call *call, struct dyn_slice value)
 
 /* false: a retry-after that says no time to wait for. It is not passed on: the edge may have one to say. */
 static bool
-note_retry(struct provider_call *call, struct dyn_slice name, struct dyn_slice value)
+is_worth_passing_on(const struct provider_call *call, struct dyn_slice name, struct dyn_slice value)
 {
-    if (dyn_slice_is(name, "retry-after")) {
-        uint64_t wall_us = dyn_wall_us(bus_loop_clock(call->provider->loop));
-        uint32_t wait_s = provider_retry_after(value, wall_us);
-        call->retry_after_s = wait_s > 0 ? wait_s : call->retry_after_s;
-        return wait_s > 0;
+    uint64_t wall_us = dyn_wall_us(bus_loop_clock(call->provider->loop));
+    return !dyn_slice_is(name, "retry-after") || retry_hint_after(value, wall_us) > 0;
+}
+
+/* Only answers that failed are looked at for it: others have such headers, too, each time. */
+void
+provider_reply_hint(const struct provider_call *call, struct env *end)
+{
+    struct retry_hint hint = {.after_ms = 0};
+    uint64_t wall_us = dyn_wall_us(bus_loop_clock(call->provider->loop));
+    for (size_t i = 0; i < end->n_headers; i++) {
+        retry_hint_header(&hint, end->headers[i].name, end->headers[i].value, wall_us);
     }
-    if (dyn_slice_is(name, "retry-after-ms") && call->retry_after_s == 0) {
-        call->retry_after_s = provider_retry_after_ms(value);
-    }
-    return true;
+    end->retry_ms = retry_hint_ms(&hint);
+    end->retry_after_s = (uint32_t)(((uint64_t)end->retry_ms + 999) / 1000);
 }
 
 void
@@ -114,7 +120,7 @@ provider_reply_header(struct provider_call *call, struct dyn_slice name, struct 
         call->is_encoded = !dyn_slice_ieq(value, DYN_SLICE("identity"));
     } else {
         struct dyn_slice passed = name_for_client(name);
-        if (passed.data != NULL && note_retry(call, name, value) && !has_secret(call, value)) {
+        if (passed.data != NULL && is_worth_passing_on(call, name, value) && !has_secret(call, value)) {
             env_add_header(provider_reply_first(call), passed, value);
         }
     }

@@ -180,27 +180,6 @@ long_texts_are_cut_between_characters(void **state)
     arena_fini(&arena);
 }
 
-static void
-retry_after_is_a_number_or_a_date(void **state)
-{
-    (void)state;
-    const uint64_t now_us = 784111770ull * 1000000; /* Sun, 06 Nov 1994 08:49:30 GMT */
-    assert_int_equal(provider_retry_after(DYN_SLICE("7"), now_us), 7);
-    assert_int_equal(provider_retry_after(DYN_SLICE("0"), now_us), 0);
-    assert_int_equal(provider_retry_after(DYN_SLICE("999999999"), now_us), PROVIDER_RETRY_MAX_S);
-    assert_int_equal(provider_retry_after(DYN_SLICE("Sun, 06 Nov 1994 08:49:37 GMT"), now_us), 7);
-    assert_int_equal(provider_retry_after(DYN_SLICE("Sun, 06 Nov 1994 08:49:29 GMT"), now_us), 0);
-    assert_int_equal(provider_retry_after(DYN_SLICE("Sun, 06 Nov 1999 08:49:29 GMT"), now_us),
-                     PROVIDER_RETRY_MAX_S);
-    assert_int_equal(provider_retry_after(DYN_SLICE("Sun, 06 Now 1994 08:49:37 GMT"), now_us), 0);
-    assert_int_equal(provider_retry_after(DYN_SLICE("1.5"), now_us), 0);
-    assert_int_equal(provider_retry_after(DYN_SLICE("-3"), now_us), 0);
-    assert_int_equal(provider_retry_after(DYN_SLICE(""), now_us), 0);
-    assert_int_equal(provider_retry_after_ms(DYN_SLICE("1")), 1);
-    assert_int_equal(provider_retry_after_ms(DYN_SLICE("1500")), 2);
-    assert_int_equal(provider_retry_after_ms(DYN_SLICE("x")), 0);
-}
-
 int
 main(void)
 {
@@ -210,7 +189,6 @@ main(void)
         cmocka_unit_test(errors_inside_answers_are_mapped),
         cmocka_unit_test(secrets_never_pass),
         cmocka_unit_test(long_texts_are_cut_between_characters),
-        cmocka_unit_test(retry_after_is_a_number_or_a_date),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -319,6 +319,15 @@ a_rate_limit_says_when_to_come_back(void **state)
     scene_free(scene);
     scene = play_refusal("429 Too Many Requests", "retry-after-ms: 1500\r\n", "{}");
     assert_int_equal(scene->end->retry_after_s, 2);
+    assert_int_equal(scene->end->retry_ms, 1500);
+    assert_int_equal(scene->end->upstream_status, 429);
+    scene_free(scene);
+    scene = play_refusal("429 Too Many Requests",
+                         "x-ratelimit-remaining-requests: 0\r\nx-ratelimit-reset-requests: 1m2s\r\n"
+                         "x-ratelimit-remaining-tokens: 90\r\nx-ratelimit-reset-tokens: 2h\r\n",
+                         "{}");
+    assert_int_equal(scene->end->retry_ms, 62000);
+    assert_int_equal(scene->end->retry_after_s, 62);
     scene_free(scene);
 }
 
