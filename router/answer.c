@@ -14,10 +14,14 @@ route_step_wait(struct route_request *rq)
     if (rq->inbound->kind == ENV_CHUNK) {
         return ROUTE_STEP_STREAM;
     }
-    route_dispatch_is_over(rq);
+    bool is_good = rq->inbound->outcome == ENV_OUTCOME_OK && !rq->has_gap;
+    route_dispatch_is_over(rq, rq->now);
     rq->calls += rq->inbound->upstream_calls;
     rq->upstream_us += rq->inbound->upstream_total_us;
-    bool is_good = rq->inbound->outcome == ENV_OUTCOME_OK && !rq->has_gap;
+    if (is_good) {
+        route_note_end(rq, rq->now, rq->inbound, ERR_NONE);
+        route_hedge_won(rq);
+    }
     return is_good ? ROUTE_STEP_REPLY : ROUTE_STEP_JUDGE;
 }
 
@@ -27,31 +31,27 @@ answer_begins(struct route_request *rq)
 {
     rq->begun = true;
     dyn_block_unref(&rq->request->body);
-    rq->attempt_until_us = 0;
-    if (rq->cancelled_for != ERR_NONE) {
-        return; /* the timer is that of the grace */
-    }
-    if (rq->is_stream) {
-        bus_timer_disarm(&rq->timer);
-    } else {
-        route_arm(rq);
-    }
+    route_arm(rq);
 }
 
 static void
 look_at_chunk(struct route_request *rq, struct env *chunk)
 {
+    struct route_attempt *now = rq->now;
     size_t len = env_body_len(chunk);
-    if (rq->next_sequence == 0) {
+    if (now->next_sequence == 0) {
         rq->first_chunk_us = bus_loop_now_us(rq->router->loop);
-        rq->status = chunk->status;
-        rq->is_stream = chunk->stream;
+        now->note->ttft_us = rq->first_chunk_us - now->started_us;
+        now->status = chunk->status;
+        now->is_stream = chunk->stream;
         route_name_answerer(rq, chunk);
+        route_hedge_won(rq);
     }
-    rq->next_sequence++;
+    now->next_sequence++;
+    now->window -= len;
+    now->passed += len;
     rq->window -= len;
-    rq->passed += len;
-    bool begins = rq->is_stream ? len > 0 : rq->passed > ENV_HELD_ANSWER_MAX;
+    bool begins = now->is_stream ? len > 0 : now->passed > ENV_HELD_ANSWER_MAX;
     if (begins && !rq->begun) {
         answer_begins(rq);
     }
@@ -72,8 +72,7 @@ route_step_stream(struct route_request *rq)
         env_free(&chunk);
         rq->has_gap = true;
         bool is_full = err.code == DYN_E_FULL;
-        route_cancel_attempt(rq, is_full ? ERR_SATURATED : ERR_CLIENT_CLOSED,
-                             is_full ? "owner full" : "owner gone");
+        route_cancel(rq, is_full ? ERR_SATURATED : ERR_CLIENT_CLOSED, is_full ? "owner full" : "owner gone");
     }
     return ROUTE_STEP_WAIT;
 }
@@ -82,12 +81,12 @@ route_step_stream(struct route_request *rq)
 
 /* NULL, or what is wrong with it: a peer that does this can't be relied on for anything. */
 static const char *
-broken_rule(const struct route_request *rq, const struct env *answer)
+broken_rule(const struct route_attempt *attempt, const struct env *answer)
 {
-    if (answer->kind == ENV_CHUNK && answer->sequence != rq->next_sequence) {
+    if (answer->kind == ENV_CHUNK && answer->sequence != attempt->next_sequence) {
         return "protocol";
     }
-    if (answer->kind == ENV_CHUNK && env_body_len(answer) > rq->window) {
+    if (answer->kind == ENV_CHUNK && env_body_len(answer) > attempt->window) {
         return "credit";
     }
     bool is_interim = answer->status > 0 && answer->status < 200; /* HTTP would read on for another head */
@@ -98,35 +97,55 @@ static void
 cut_off(struct route_request *rq, const char *rule)
 {
     struct router *router = rq->router;
-    if (rq->member->is_worker) {
-        route_peer_cut(router, rq->member->addr, rule);
+    if (rq->now->member->is_worker) {
+        route_peer_cut(router, rq->now->member->addr, rule);
         return;
     }
     dyn_log(DYN_LOG_ERROR, "router.answer", "a provider of this process broke a rule of the envelope",
             DYN_LOG_STR("rule", rule));
-    route_cancel_attempt(rq, ERR_INTERNAL, rule);
+    route_cancel(rq, ERR_INTERNAL, rule);
+}
+
+static struct route_attempt *
+flight_of(struct route_request *rq, const struct env *env)
+{
+    for (size_t i = 0; i < ROUTE_FLIGHTS_MAX; i++) {
+        struct route_attempt *flight = &rq->flights[i];
+        if (flight->member != NULL && env->from == flight->member->addr && env->attempt == flight->number &&
+            env->epoch == flight->epoch) {
+            return flight;
+        }
+    }
+    return NULL;
 }
 
 void
 route_take_answer(struct route_request *rq, struct env **env_p)
 {
     struct env *env = *env_p;
-    bool is_of_dispatch = rq->member != NULL && env->from == rq->member->addr &&
-                          env->attempt == rq->attempt && env->epoch == rq->epoch;
-    if (!is_of_dispatch) {
+    struct route_attempt *flight = flight_of(rq, env);
+    if (flight == NULL) {
         route_late(rq->router);
         return;
     }
     if (env->kind == ENV_DISPATCHED) {
-        rq->is_sent = rq->is_sent || env->sent;
+        flight->is_sent = flight->is_sent || env->sent;
         return;
     }
-    const char *rule = rq->has_gap ? NULL : broken_rule(rq, env);
+    if (flight->is_loser) { /* its CHUNKs crossed the CANCEL */
+        if (env->kind == ENV_END) {
+            rq->calls += env->upstream_calls;
+            route_loser_is_over(rq, flight, env);
+        }
+        return;
+    }
+    rq->now = flight;
+    const char *rule = rq->has_gap ? NULL : broken_rule(flight, env);
     if (rule != NULL) {
         cut_off(rq, rule);
         return;
     }
     *env_p = NULL;
     rq->inbound = env;
-    route_run(rq);
+    route_resume(rq, ROUTE_STEP_WAIT);
 }

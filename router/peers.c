@@ -17,13 +17,19 @@ log_worker(enum dyn_log_level level, const char *event, const char *text, const 
 static bool
 is_with(const struct route_request *rq, const void *worker)
 {
-    return rq->member == worker;
+    return rq->flights[0].member == worker || rq->flights[1].member == worker;
 }
 
 static void
 lose_worker_of(struct route_request *rq, const void *worker)
 {
-    (void)worker;
+    struct route_attempt *lost = rq->flights[0].member == worker ? &rq->flights[0] : &rq->flights[1];
+    if (lost->is_loser) {
+        rq->calls += route_may_have_called(rq, lost);
+        route_loser_is_over(rq, lost, NULL);
+        return;
+    }
+    rq->now = lost;
     route_resume(rq, ROUTE_STEP_LOST);
 }
 
@@ -148,7 +154,7 @@ owner_is_gone(struct route_request *rq, const void *peer)
     }
     if (rq->owner == addr) {
         rq->owner = 0;
-        route_cancel_attempt(rq, ERR_CLIENT_CLOSED, "owner");
+        route_cancel(rq, ERR_CLIENT_CLOSED, "owner");
     }
 }
 

@@ -8,6 +8,12 @@ static const struct route_strategy_ops *const strategies[] = {
 #undef ROUTE_STRATEGY
 };
 
+static struct route_hedge
+hedge_of(const struct route_hedge_config *config)
+{
+    return (struct route_hedge){config->is_on, (uint32_t)config->after_ms, (uint32_t)config->max_percent};
+}
+
 static void
 copy_target(struct route_plan *plan, struct route_target *target)
 {
@@ -21,6 +27,29 @@ copy_target(struct route_plan *plan, struct route_target *target)
     target->prefix = arena_copy(&plan->arena, target->prefix);
 }
 
+/* What the file says about trying it; a target that it does not list keeps what it came with. */
+static void
+set_attempts(struct route_plan *plan, const struct router_config *config, struct route_target *target)
+{
+    const struct route_target_config *said = router_config_target(config, target->name);
+    if (target->retry.attempts > 0) {
+        return;
+    }
+    size_t n = said->retry.on_status_codes.n;
+    int64_t *on_status = arena_alloc(&plan->arena, (n + 1) * sizeof *on_status);
+    for (size_t i = 0; i < n; i++) {
+        on_status[i] = said->retry.on_status_codes.items[i];
+    }
+    target->retry = (struct route_retry){
+        .attempts = said->retry.attempts > 0 ? (uint32_t)said->retry.attempts : 1,
+        .on_status = on_status,
+        .n_on_status = n,
+        .base_ms = (uint32_t)said->retry.initial_backoff_ms,
+        .max_ms = (uint32_t)said->retry.max_backoff_ms,
+    };
+    target->hedge = hedge_of(&said->hedge);
+}
+
 struct route_plan *
 route_plan_new(const struct router_config *config, const struct route_target *targets, size_t n_targets,
                const catalogue_t *catalogue, struct dyn_err *err)
@@ -32,11 +61,15 @@ route_plan_new(const struct router_config *config, const struct route_target *ta
     plan->catalogue = catalogue;
     plan->request_timeout_ms = config->request_timeout_ms;
     plan->max_attempts = (uint32_t)config->max_attempts;
+    plan->retry_share = (struct route_share){(uint32_t)config->retry_budget.percent,
+                                             (uint32_t)config->retry_budget.min_per_second};
+    plan->hedge = hedge_of(&config->hedge);
     plan->targets = arena_alloc(&plan->arena, (n_targets + 1) * sizeof *plan->targets);
     plan->n_targets = n_targets;
     for (size_t i = 0; i < n_targets; i++) {
         plan->targets[i] = targets[i];
         copy_target(plan, &plan->targets[i]);
+        set_attempts(plan, config, &plan->targets[i]);
     }
     plan->strategy = strategies[config->strategy.mode];
     if (plan->strategy->compile != NULL &&

@@ -34,7 +34,9 @@ struct route_plan {
     uint32_t needs; /* ROUTE_NEEDS, of all that decides */
 
     uint64_t request_timeout_ms;
-    uint32_t max_attempts;
+    uint32_t max_attempts;          /* targets that one request is tried at */
+    struct route_share retry_share; /* repeats at the same target */
+    struct route_hedge hedge;       /* of targets that have none of their own */
 };
 
 /* One reference. `targets` as the gateway made them; what the router's part of the configuration says about

@@ -426,8 +426,7 @@ void
 ports_end_all(struct ports *ports, enum err_code error)
 {
     while (!dyn_list_is_empty(&ports->requests)) {
-        struct ports_request *request =
-            DYN_CONTAINER_OF(ports->requests.next, struct ports_request, link);
+        struct ports_request *request = DYN_CONTAINER_OF(ports->requests.next, struct ports_request, link);
         bus_addr_t peer = request->client->addr;
         struct env *cancel = env_new(ENV_CANCEL);
         cancel->id = request->node.id;

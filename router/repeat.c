@@ -35,7 +35,8 @@ is_same_question(const struct route_request *rq, const struct env *request)
 static bool
 can_join(const struct route_request *rq, const struct env *request)
 {
-    bool is_untouched = !rq->begun && !rq->has_gap && !rq->has_leftovers && rq->next_sequence == 0;
+    bool is_untouched = !rq->begun && !rq->has_gap && !rq->has_leftovers && rq->told == NULL &&
+                        rq->flights[0].next_sequence == 0 && rq->flights[1].next_sequence == 0;
     return is_untouched && rq->cancelled_for == ERR_NONE && rq->window <= request->credit &&
            is_same_question(rq, request);
 }
@@ -74,7 +75,7 @@ supersede(struct route_request *rq, struct env **request_p)
     rq->successor = *request_p;
     *request_p = NULL;
     rq->owner = 0;
-    route_cancel_attempt(rq, ERR_CLIENT_CLOSED, "repeated");
+    route_cancel(rq, ERR_CLIENT_CLOSED, "repeated");
 }
 
 /* Its owner sends again, or nobody waits for the former one, or it is one question asked twice. */
@@ -83,7 +84,7 @@ may_supersede(const struct route_request *rq, const struct env *request)
 {
     const struct env *latest = rq->successor != NULL ? rq->successor : rq->request;
     bool is_sent_again = request->epoch > latest->epoch;
-    bool was_given_up = rq->owner == 0 || rq->cancelled_for == ERR_CLIENT_CLOSED;
+    bool was_given_up = rq->owner == 0 || rq->told != NULL || rq->cancelled_for == ERR_CLIENT_CLOSED;
     return is_sent_again || was_given_up || (route_may_start_over(rq) && is_same_question(rq, request));
 }
 

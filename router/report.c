@@ -18,6 +18,13 @@ or_dash(struct dyn_slice text)
     return text.len > 0 ? text : DYN_SLICE("-");
 }
 
+/* Who answered, or was asked last. */
+static struct dyn_slice
+last_worker(const struct route_request *rq)
+{
+    return rq->now->note != NULL ? rq->now->note->worker : dyn_slice(NULL, 0);
+}
+
 static void
 log_access(const struct route_request *rq, const struct env *end, uint64_t now_us)
 {
@@ -32,7 +39,7 @@ log_access(const struct route_request *rq, const struct env *end, uint64_t now_u
         DYN_LOG_STR("surface", env_surface_name(request->surface)),
         DYN_LOG_SLICE("model", or_dash(rq->model)),
         DYN_LOG_SLICE("target", or_dash(end->target)),
-        DYN_LOG_SLICE("worker", or_dash(dyn_slice_str(rq->worker))),
+        DYN_LOG_SLICE("worker", or_dash(last_worker(rq))),
         DYN_LOG_UINT("status", end->status),
         DYN_LOG_SLICE("error", error),
         DYN_LOG_BOOL("stream", rq->facts.stream),
@@ -63,7 +70,7 @@ record_of(const struct route_request *rq, const struct env *end, uint64_t now_us
         .status = end->status,
         .stream = rq->facts.stream,
         .attempts = rq->attempts,
-        .worker = rq->worker[0] != '\0' ? dyn_slice_str(rq->worker) : dyn_slice(NULL, 0),
+        .worker = last_worker(rq),
         .model_listed = route_model_is_listed(&rq->router->members, rq->model),
         .redelivered = end->redelivered,
         .upstream_calls = end->upstream_calls,

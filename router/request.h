@@ -6,6 +6,7 @@
 #include "proto/env_map.h"
 #include "router/decide.h"
 #include "router/members.h"
+#include "router/retry.h"
 #include "router/router.h"
 
 enum route_step {
@@ -18,6 +19,10 @@ enum route_step {
 
 /* After a CANCEL the provider answers within a turn; this is for one that does not. */
 enum { ROUTE_CANCEL_GRACE_MS = 1000 };
+/* Attempts of one request in flight: the second one is a hedge. */
+enum { ROUTE_FLIGHTS_MAX = 2 };
+/* Dispatches that are told of one by one; of more only the number is. */
+enum { ROUTE_NOTES_MAX = 32 };
 
 struct router {
     struct router_options options;
@@ -30,6 +35,8 @@ struct router {
     struct dyn_list spare;  /* requests to use again, at most ROUTE_SPARE_MAX */
     size_t n_spare;
     struct dyn_rng rng;
+    struct route_budget retries; /* at the same target */
+    struct route_budget hedges;
     struct route_target_view seen[ROUTE_TARGETS_MAX]; /* of the decision of the moment */
     struct route_member metrics; /* who answers the surface `metrics`, in the form of a member */
     uint64_t started_us;
@@ -39,6 +46,45 @@ struct router {
     uint64_t drain_until_us;
     struct bus_timer drain;
     uint32_t grace_ms; /* after a CANCEL */
+};
+
+/* What is told of a dispatch when the request has ended. */
+struct route_note {
+    struct route_note *next;
+    struct dyn_slice target; /* absent: it was for the process itself */
+    struct dyn_slice provider;
+    struct dyn_slice worker;
+    enum err_code error; /* ERR_NONE: it answered, or is in flight */
+    uint16_t status;     /* of the upstream's answer, else of ours */
+    uint64_t started_us; /* after the request began */
+    uint64_t ttft_us;    /* after the dispatch; 0: nothing came */
+    uint64_t total_us;
+    uint32_t calls;
+    struct env_usage usage; /* of a loser */
+    bool is_hedge;
+    bool is_redelivery;
+    bool is_hidden; /* a target's failure that was followed by another attempt */
+};
+
+/* One dispatch: what a member was sent, and what came back of it. */
+struct route_attempt {
+    struct route_member *member; /* who has it; NULL: it is over, or has not begun */
+    const struct route_target *target;
+    uint32_t number;
+    uint32_t epoch;
+    uint64_t started_us;
+    uint64_t until_us;           /* 0: the deadline bounds it */
+    enum err_code cancelled_for; /* why it alone was told to stop; ERR_NONE: it was not */
+    uint64_t grace_until_us;     /* it was told to stop, and is over then; 0: it was not told */
+    bool is_loser;               /* the other one's answer has begun */
+    uint64_t bytes;              /* of the body, in the member's budget */
+    uint64_t window;             /* granted to it and not used up */
+    uint64_t passed;             /* bytes of its CHUNKs that went to the owner */
+    uint32_t next_sequence;      /* of its CHUNKs */
+    bool is_sent;                /* the worker said: bytes have reached an upstream */
+    bool is_stream;              /* the answer is one */
+    uint16_t status;             /* that the first CHUNK carried; 0: none came */
+    struct route_note *note;
 };
 
 struct route_request {
@@ -61,48 +107,53 @@ struct route_request {
 
     uint64_t started_us;
     uint64_t deadline_us;
-    uint64_t attempt_until_us; /* 0: the deadline bounds it */
     uint64_t parked_until_us;  /* 0: it does not wait for a member */
-    struct bus_timer timer;    /* of whichever comes first, or of the grace after a CANCEL */
+    uint64_t backoff_until_us; /* 0: it does not wait before another try */
+    uint64_t hedge_at_us;      /* 0: no second attempt is planned */
+    struct bus_timer timer;    /* of whichever comes first */
 
     struct route_set candidates;
     struct route_order order;
     size_t next_target;                /* index in order */
-    const struct route_target *target; /* of the attempt in flight or the last one */
+    const struct route_target *target; /* of the last dispatch, or the one to be */
     bool is_at_target;                 /* the next dispatch goes to `target` again */
+    bool is_target_tried;              /* an attempt was used up at `target` */
     bool has_waited;                   /* for a member of `target`, in vain */
+    uint32_t targets_tried;
+    uint32_t tries;            /* at `target`, those for another credential left out */
+    uint32_t credential_tries; /* at `target`, since a credential failed */
+    uint32_t soonest_ms;       /* when the first of the targets that refused takes calls again; 0: unknown */
 
-    struct route_member *member; /* who has it now; NULL: nobody */
-    bus_addr_t last_worker;      /* who had it before; 0: none, or it was of this process */
-    bus_addr_t avoid;            /* handed it back: another one shall have it */
-    uint32_t attempt;            /* in flight, or the next one to be */
+    struct route_attempt flights[ROUTE_FLIGHTS_MAX];
+    struct route_attempt *now; /* the one that the step is about: to be dispatched, in flight, or just over */
+    bus_addr_t last_worker;    /* who had the last one that is over; 0: none, or it was of this process */
+    bus_addr_t avoid;          /* handed it back: another one shall have it */
+    uint32_t attempt;          /* number of the next dispatch, or of the one in flight */
     uint32_t epoch;
-    uint32_t attempts;    /* the last one that was dispatched; 0: none was */
+    uint32_t attempts;    /* the highest number that was dispatched; 0: none was */
     uint32_t lost;        /* dispatches whose process was lost */
     uint32_t handed_back; /* dispatches that a worker did not take */
     uint32_t redelivered; /* dispatches after those */
-    uint64_t dispatched_bytes;
-    bool is_attached;     /* the dispatch in flight asks the worker for a call that it may have */
+    uint32_t hedges;      /* second attempts that were begun */
+    bool is_attached;     /* the dispatch asks the worker for a call that it may have */
     bool is_full;         /* a target was passed over since all of its members were at their budget */
     uint32_t calls;       /* upstream calls of what is over */
     uint64_t upstream_us; /* time of what is over, until the last byte */
     struct env *failed;   /* END of the last attempt that failed */
+    struct route_note first_note; /* of the first dispatch; the others lie in the request's arena */
+    struct route_note *last_note; /* NULL: there was none */
+    size_t n_notes;
 
-    uint64_t window;        /* granted by the owner and not used up by CHUNKs */
-    uint64_t passed;        /* bytes of the dispatch's CHUNKs that went to the owner */
-    uint32_t next_sequence; /* of the dispatch's CHUNKs */
+    uint64_t window;        /* granted by the owner and not used up by CHUNKs that it got */
     bool has_leftovers;     /* the owner holds CHUNKs of a dispatch that is over */
-    bool is_sent;           /* the worker said: bytes have reached an upstream */
 
-    struct env *inbound; /* CHUNK or END that the next step looks at */
+    struct env *inbound; /* CHUNK or END that the next step looks at, of `now` */
+    struct env *told;    /* the END that the owner got, without its body, while a loser is waited for */
     bool begun;          /* in the sense of 01-ENVELOPE: nothing can be sent again */
-    bool is_stream;      /* the answer is one */
-    enum err_code cancelled_for; /* why its attempt was cancelled; ERR_NONE: it was not */
+    enum err_code cancelled_for; /* why all of it was cancelled; ERR_NONE: it was not */
     bool has_gap;                /* a CHUNK could not be passed on, so the answer can't end well any more */
     uint64_t first_chunk_us;     /* 0: none yet */
-    char worker[64];     /* the last one's name, for the report; cut */
-    uint16_t status;     /* that the first CHUNK carried; 0: none was sent */
-    enum err_code error; /* why it fails */
+    enum err_code error;         /* why it fails */
     char error_text[256];
     char error_param[80];
 };
@@ -147,37 +198,63 @@ route_show(atomic_uint_fast64_t *gauge, size_t number)
 
 /* First attempt and epoch, and the worker that may have the call already. */
 void route_walk_begin(struct route_request *rq);
+/* Goes to the next target of the order, if there is one and the budget allows it. */
+bool route_next_target(struct route_request *rq);
 void route_timer_fired(struct bus_timer *timer);
 /* `surface: metrics`: hands it to who counts. */
 enum route_step route_ask_metrics(struct route_request *rq);
 
 /* ---- one dispatch (dispatch.c) ---- */
 
-/* 0, or -1 when the member takes nothing (any more). */
+/* Sends it to the member as `now`, which is not in flight. -1: the member takes nothing (any more). */
 int route_dispatch(struct route_request *rq, struct route_member *member, struct dyn_err *err);
 /* Nobody works on it any more. */
-void route_dispatch_is_over(struct route_request *rq);
-/* Ends the attempt in flight with CANCEL; its END comes later, and what the owner is told then is `why`.
- * One that is being ended for its time alone is followed by no other any more; else does nothing when it
- * was cancelled already. Nothing in flight: fails at once, and `rq` may be gone. */
-void route_cancel_attempt(struct route_request *rq, enum err_code why, const char *reason);
+void route_dispatch_is_over(struct route_request *rq, struct route_attempt *attempt);
+/* Ends all that is in flight with CANCEL; ENDs come later, and what the owner is told then is `why`. Nothing
+ * follows any more. Does nothing when it was cancelled already. Nothing in flight: fails at once, and `rq`
+ * may be gone. */
+void route_cancel(struct route_request *rq, enum err_code why, const char *reason);
+/* Ends one attempt; another one may follow. */
+void route_stop_attempt(struct route_request *rq, struct route_attempt *attempt, enum err_code why,
+                        const char *reason);
 /* The owner granted more. */
 void route_take_credit(struct route_request *rq, struct env **credit_p);
-/* DISPATCHED once more, to an owner that has just become it. */
+/* DISPATCHED once more, to an owner that has just become it, or whose answer comes from another worker. */
 void route_tell_owner(struct route_request *rq);
 
 enum route_redeliver route_redeliver_of(const struct route_request *rq);
-/* For all that is known, bytes of the dispatch in flight have reached an upstream. */
-bool route_may_have_called(const struct route_request *rq);
+/* For all that is known, bytes of the dispatch have reached an upstream. */
+bool route_may_have_called(const struct route_request *rq, const struct route_attempt *attempt);
 /* What was passed on can be taken back, and policy allows to send again. */
 bool route_may_start_over(const struct route_request *rq);
 uint32_t route_attempts_max(const struct route_request *rq);
+/* Another one than `attempt` (may be NULL) that is in flight and whose answer is wanted, or NULL. */
+struct route_attempt *route_other_flight(struct route_request *rq, const struct route_attempt *attempt);
+struct route_attempt *route_loser(struct route_request *rq);
 
 /* (Re)arms the timer for what comes first. */
 void route_arm(struct route_request *rq);
 /* Waits for a member until then; joining wakes it. */
 enum route_step route_park(struct route_request *rq, uint64_t until_us);
 void route_unpark(struct route_request *rq);
+
+/* ---- what is noted of dispatches (notes.c) ---- */
+
+void route_note_begin(struct route_request *rq, const struct route_member *member);
+/* `end` may be NULL. */
+void route_note_end(struct route_request *rq, struct route_attempt *attempt, const struct env *end,
+                    enum err_code error);
+
+/* ---- a second attempt (hedge.c) ---- */
+
+/* After a dispatch: plans it. */
+void route_hedge_plan(struct route_request *rq);
+/* Its time has come. */
+void route_hedge(struct route_request *rq);
+/* The answer of `now` begins: the other one is told to stop. */
+void route_hedge_won(struct route_request *rq);
+/* A loser is over; `end` may be NULL. `rq` may be gone afterwards. */
+void route_loser_is_over(struct route_request *rq, struct route_attempt *loser, const struct env *end);
 
 /* ---- what comes back (answer.c) ---- */
 

@@ -62,6 +62,7 @@ begin(struct router *router, struct route_request *rq, struct env **request_p)
     struct env_map_node node = rq->node;
     *rq = (struct route_request){.router = router, .timer = timer, .node = node};
     rq->plan = route_plan_ref(router->options.plan);
+    rq->now = &rq->flights[0];
     *request_p = NULL;
     dyn_list_init(&rq->link);
     dyn_list_init(&rq->parked_link);
@@ -78,6 +79,7 @@ let_go(struct route_request *rq)
     env_free(&rq->request);
     env_free(&rq->inbound);
     env_free(&rq->failed);
+    env_free(&rq->told);
     route_plan_unref(&rq->plan);
     bus_timer_disarm(&rq->timer);
 }
@@ -203,7 +205,7 @@ take_about(struct route_request *rq, struct env **env_p)
     } else if (env->kind == ENV_CREDIT && env->from == rq->owner) {
         route_take_credit(rq, env_p);
     } else if (env->kind == ENV_CANCEL && env->from == rq->owner) {
-        route_cancel_attempt(rq, ERR_CLIENT_CLOSED, "client");
+        route_cancel(rq, ERR_CLIENT_CLOSED, "client");
     } else if (rq->successor != NULL && env->from == rq->successor->from) {
         take_from_next_owner(rq, env);
     } else {
@@ -253,7 +255,7 @@ end_for_drain(struct route_request *rq, const void *arg)
         route_refuse(rq->router, rq->successor, ERR_DRAINING);
         env_free(&rq->successor);
     }
-    route_cancel_attempt(rq, ERR_DRAINING, "drain");
+    route_cancel(rq, ERR_DRAINING, "drain");
 }
 
 static void

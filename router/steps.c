@@ -166,6 +166,7 @@ route_step_pick(struct route_request *rq)
     };
     struct route_decision decision;
     if (route_decide(rq->plan, &facts, &view, &router->rng, &decision) != 0) {
+        rq->soonest_ms = decision.retry_ms;
         return route_fail(rq, decision.refused, NULL, "model");
     }
     rq->order = decision.order;
@@ -186,10 +187,11 @@ route_name_answerer(const struct route_request *rq, struct env *env)
     env->trace_id = env_copy(env, rq->request->trace_id);
     env->redelivered = rq->redelivered + rq->request->redelivered;
     env->attempts = 0;
-    if (rq->target != NULL) {
+    const struct route_target *target = rq->now->target != NULL ? rq->now->target : rq->target;
+    if (target != NULL) {
         env->attempts = rq->attempts;
-        env->provider = env_copy(env, rq->target->provider);
-        env->target = env_copy(env, rq->target->name);
+        env->provider = env_copy(env, target->provider);
+        env->target = env_copy(env, target->name);
     }
 }
 
@@ -202,19 +204,55 @@ route_pass_to_owner(struct route_request *rq, struct env **env_p, struct dyn_err
     return bus_send(rq->router->me, rq->owner, env_p, err);
 }
 
-/* Reports first: the owner takes the envelope. */
+/* What a report needs of an END that its owner takes. */
+static struct env *
+without_body(const struct env *end)
+{
+    struct env *told = env_about(ENV_END, end);
+    told->outcome = end->outcome;
+    told->error = end->error;
+    told->error_text = env_copy(told, end->error_text);
+    told->status = end->status;
+    told->usage = end->usage;
+    told->upstream_us = end->upstream_us;
+    told->provider = env_copy(told, end->provider);
+    told->target = env_copy(told, end->target);
+    told->redelivered = end->redelivered;
+    told->attempts = end->attempts;
+    return told;
+}
+
+/* Reports first: the owner takes the envelope. With a loser in flight the owner has its answer at once, and
+ * the report waits for what the loser has cost. */
 static enum route_step
 finish(struct route_request *rq, struct env *end)
 {
+    bool waits = route_loser(rq) != NULL;
     route_name_answerer(rq, end);
-    end->upstream_calls = rq->calls;
+    end->upstream_calls = rq->calls + (waits ? 1 : 0);
     end->upstream_total_us = rq->upstream_us;
-    if (!rq->is_probe && rq->successor == NULL) { /* which goes on, and is told of when it ends */
+    if (waits) {
+        rq->told = without_body(end);
+    } else if (!rq->is_probe && rq->successor == NULL) { /* which goes on, and is told of when it ends */
         route_report(rq, end);
     }
     if (route_pass_to_owner(rq, &end, NULL) != 0) {
         env_free(&end);
     }
+    if (waits) {
+        route_arm(rq);
+        return ROUTE_STEP_PARKED;
+    }
+    return ROUTE_STEP_DONE;
+}
+
+enum route_step
+route_step_settle(struct route_request *rq)
+{
+    rq->told->upstream_calls = rq->calls;
+    rq->told->upstream_total_us = rq->upstream_us;
+    route_report(rq, rq->told);
+    env_free(&rq->told);
     return ROUTE_STEP_DONE;
 }
 
@@ -240,13 +278,13 @@ enum route_step
 route_step_reply(struct route_request *rq)
 {
     struct env *end = rq->inbound;
-    bool came_whole = rq->has_leftovers && rq->next_sequence == 0 && !end->stream;
+    bool came_whole = rq->has_leftovers && rq->now->next_sequence == 0 && !end->stream;
     if (came_whole && start_over(rq, end) != 0) {
         rq->error = ERR_SATURATED;
         return ROUTE_STEP_FAIL;
     }
     rq->inbound = NULL;
-    end->status = end->status != 0 ? end->status : rq->status;
+    end->status = end->status != 0 ? end->status : rq->now->status;
     if (end->status == 0) { /* a worker that leaves it out means that all is well */
         end->status = 200;
     }
@@ -280,9 +318,13 @@ route_step_fail(struct route_request *rq)
     } else if (end->error != rq->error) {
         end->error_text = dyn_slice(NULL, 0); /* it speaks of the cancelled attempt, not of why */
     }
-    if (rq->error == ERR_SATURATED && end->retry_after_s == 0) {
+    bool is_short = rq->error == ERR_SATURATED || rq->error == ERR_PROVIDER_SATURATED;
+    if (rq->error == ERR_UPSTREAM_UNAVAILABLE && rq->soonest_ms > 0) {
+        end->retry_after_s = (uint32_t)(((uint64_t)rq->soonest_ms + 999) / 1000);
+    } else if (is_short && end->retry_after_s == 0) {
         end->retry_after_s = ROUTE_SATURATED_RETRY_S;
     }
+    route_hedge_won(rq); /* nobody has: what is still in flight is of no use any more */
     end->outcome = rq->error == ERR_CLIENT_CLOSED ? ENV_OUTCOME_CANCELLED : ENV_OUTCOME_ERROR;
     end->error = rq->error;
     end->status = err_row(rq->error)->http; /* for an owner that has not written anything yet */

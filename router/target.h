@@ -31,6 +31,13 @@ struct route_hedge {
     uint32_t max_percent; /* of requests */
 };
 
+/* What may be spent beside requests themselves: so many percent of those of the last seconds, and so many a
+ * second whatever they are. */
+struct route_share {
+    uint32_t percent;
+    uint32_t min_per_second;
+};
+
 struct route_target {
     struct dyn_slice name;          /* as in the configuration */
     struct dyn_slice provider;      /* provider id */

@@ -1,16 +1,20 @@
 /* The walker: makes all attempts of a request, one loop whatever the reason. It goes through the order that
  * the strategy gave; at each target it dispatches to the member that has least to do.
  *
- *   attempt    one try at one target; uses up the attempt budget. One that fails before the answer has begun,
- *              with an error that may be mended by trying again, is followed by one at the next target.
+ *   attempt    one try at one target. One that fails before the answer has begun is followed by another one:
+ *              at the same target when its retry policy says so (after a wait) or when it has another
+ *              credential (at once), else at the next target when that may help.
  *   epoch      one dispatch of an attempt. A worker that is lost, drains or has no room is followed by
- * another member of the same target: redelivery. It uses up no budget; the deadline bounds it, and
- *              ROUTE_LOSSES_MAX, since a request that kills whoever takes it must not kill a fleet.
+ *              another member of the same target: redelivery. It uses up no budget; the deadline bounds it,
+ *              and ROUTE_LOSSES_MAX, since a request that kills whoever takes it must not kill a fleet.
+ *   hedge      a second attempt while the first one is silent (hedge.c).
  *
- * `single` gives one target, so it never walks on past a failure, and a request whose worker is lost goes to
- * another member of that target and nowhere else: which provider sees a prompt is the operator's choice.
+ * Targets are bounded by max_attempts, repeats at a target by its policy and by the retry budget of all
+ * requests together (retry.c), everything by the deadline. A target that refuses (its breaker is open, it is
+ * full) was not tried. An order that names its target (`single`, and rules that matched) is not walked past a
+ * failure: which provider sees a prompt is the operator's choice then.
  *
- * Specified in proto/01-ENVELOPE.md, "Delivery", and proto/02-WORKER.md. */
+ * Specified in proto/01-ENVELOPE.md, "Delivery", and proto/02-WORKER.md; for users in docs/retries.md. */
 #include "router/request.h"
 
 enum {
@@ -29,24 +33,39 @@ route_walk_begin(struct route_request *rq)
     const struct env *request = rq->request;
     bool is_known = request->worker_attempt > 0;
     rq->attempt = is_known ? request->worker_attempt : 1;
+    rq->targets_tried = rq->attempt - 1;
     rq->epoch = request->epoch << EPOCH_SHIFT;
+    route_budget_count(&rq->router->retries, bus_loop_now_us(rq->router->loop));
+    route_budget_count(&rq->router->hedges, bus_loop_now_us(rq->router->loop));
     if (is_known && rq->epoch <= request->worker_epoch) {
         rq->epoch = request->worker_epoch + 1;
     }
 }
 
+/* Another attempt may be made; its number. What the request itself allows counts every one. */
 static bool
-next_target(struct route_request *rq)
+next_attempt(const struct route_request *rq, uint32_t *number)
 {
-    bool was_tried = rq->attempts == rq->attempt;
-    if (rq->next_target >= rq->order.n || rq->attempt + was_tried > route_attempts_max(rq)) {
+    uint32_t asked = rq->request->attempts_left;
+    *number = rq->attempts >= rq->attempt ? rq->attempts + 1 : rq->attempt;
+    return asked == 0 || *number <= asked;
+}
+
+bool
+route_next_target(struct route_request *rq)
+{
+    uint32_t number;
+    bool is_held = rq->order.is_named && (rq->last_note != NULL || rq->is_full);
+    if (rq->next_target >= rq->order.n || is_held || rq->targets_tried >= rq->plan->max_attempts ||
+        !next_attempt(rq, &number)) {
         return false;
     }
-    if (was_tried) {
-        rq->attempt++;
-    }
+    rq->attempt = number;
     rq->target = &rq->router->members.targets[rq->order.items[rq->next_target++]];
     rq->is_at_target = true;
+    rq->is_target_tried = false;
+    rq->tries = 0;
+    rq->credential_tries = 0;
     rq->has_waited = false;
     rq->avoid = 0;
     return true;
@@ -155,13 +174,14 @@ route_step_send(struct route_request *rq)
         until_us = rq->parked_until_us;
     }
     route_unpark(rq);
+    rq->backoff_until_us = 0;
     if (now_us >= rq->deadline_us) {
         return route_fail(rq, ERR_GATEWAY_TIMEOUT, NULL, NULL);
     }
     if (attach(rq)) {
         return ROUTE_STEP_WAIT;
     }
-    while (rq->is_at_target || next_target(rq)) {
+    while (rq->is_at_target || route_next_target(rq)) {
         enum route_pick pick = send_to_member(rq);
         if (pick == ROUTE_PICK_FOUND) {
             return ROUTE_STEP_WAIT;
@@ -196,7 +216,7 @@ may_redeliver(const struct route_request *rq)
 {
     enum route_redeliver policy = route_redeliver_of(rq);
     return policy == ROUTE_REDELIVER_ALWAYS ||
-           (policy == ROUTE_REDELIVER_UNSENT && !route_may_have_called(rq));
+           (policy == ROUTE_REDELIVER_UNSENT && !route_may_have_called(rq, rq->now));
 }
 
 /* A worker did not take it: it drains, or has less room than it said. Nobody is to blame. */
@@ -208,8 +228,18 @@ is_handed_back(const struct route_request *rq)
     if (!is_unwilling || rq->last_worker == 0 || rq->handed_back >= ROUTE_HANDED_BACK_MAX) {
         return false;
     }
-    bool is_untouched = end->upstream_calls == 0 && rq->next_sequence == 0;
+    bool is_untouched = end->upstream_calls == 0 && rq->now->next_sequence == 0;
     return is_untouched || route_redeliver_of(rq) == ROUTE_REDELIVER_ALWAYS;
+}
+
+/* The same attempt once more, to another member of its target. */
+static void
+send_same_again(struct route_request *rq)
+{
+    rq->target = rq->now->target;
+    rq->attempt = rq->now->number;
+    rq->is_at_target = true;
+    rq->epoch++;
 }
 
 static enum route_step
@@ -225,13 +255,13 @@ give_to_another(struct route_request *rq)
     rq->has_waited = !drains; /* who has no room now won't have it because somebody waits */
     rq->handed_back++;
     rq->avoid = rq->last_worker;
-    rq->epoch++;
+    send_same_again(rq);
     env_free(&rq->inbound);
     return ROUTE_STEP_SEND;
 }
 
-static enum route_step
-try_next_target(struct route_request *rq)
+static void
+keep_failure(struct route_request *rq)
 {
     env_free(&rq->failed);
     rq->failed = rq->inbound;
@@ -241,46 +271,146 @@ try_next_target(struct route_request *rq)
         rq->failed->id = rq->node.id;
     }
     rq->failed->error = rq->error;
+}
+
+static enum route_step
+try_next_target(struct route_request *rq)
+{
+    keep_failure(rq);
+    rq->now->note->is_hidden = true;
     rq->is_at_target = false;
-    rq->cancelled_for = ERR_NONE;
     return ROUTE_STEP_SEND;
+}
+
+/* Again at the same target, after so long. */
+static enum route_step
+try_again_here(struct route_request *rq, uint32_t number, uint64_t wait_ms)
+{
+    keep_failure(rq);
+    rq->now->note->is_hidden = true;
+    rq->target = rq->now->target;
+    rq->attempt = number;
+    rq->is_at_target = true;
+    rq->has_waited = false;
+    if (wait_ms == 0) {
+        return ROUTE_STEP_SEND;
+    }
+    rq->backoff_until_us = bus_loop_now_us(rq->router->loop) + wait_ms * 1000;
+    route_arm(rq);
+    return ROUTE_STEP_PARKED;
+}
+
+/* The target did not take it: no attempt was used up. Its number is free again, its epoch is not. */
+static enum route_step
+pass_over(struct route_request *rq, const struct route_failure *failure)
+{
+    bool is_sooner = failure->retry_ms > 0 && (rq->soonest_ms == 0 || failure->retry_ms < rq->soonest_ms);
+    rq->soonest_ms = is_sooner ? failure->retry_ms : rq->soonest_ms;
+    if (rq->now->number == rq->attempts) {
+        rq->attempts--;
+        rq->epoch++;
+        rq->targets_tried -= rq->tries + rq->credential_tries == 0;
+    }
+    return try_next_target(rq);
+}
+
+static bool
+may_wait_for(const struct route_request *rq, uint64_t wait_ms)
+{
+    return bus_loop_now_us(rq->router->loop) + wait_ms * 1000 < rq->deadline_us;
+}
+
+/* What follows a failure that leaves nothing in flight. */
+static enum route_step
+follow(struct route_request *rq, const struct route_failure *failure)
+{
+    struct router *router = rq->router;
+    const struct route_retry *retry = &rq->now->target->retry;
+    uint64_t now_us = bus_loop_now_us(router->loop);
+    uint64_t wait_ms = 0;
+    uint32_t number;
+    if (route_failure_is_refusal(failure)) {
+        return pass_over(rq, failure);
+    }
+    bool is_last_target = rq->now->target == rq->target; /* a hedge may have gone further */
+    bool may_repeat = is_last_target && next_attempt(rq, &number);
+    if (may_repeat && route_failure_is_of_credential(failure) &&
+        rq->credential_tries < ROUTE_CREDENTIAL_TRIES_MAX) {
+        rq->credential_tries++;
+        return try_again_here(rq, number, 0);
+    }
+    rq->tries++;
+    if (may_repeat && rq->tries < retry->attempts && route_retry_may_help(retry, failure) &&
+        route_retry_wait_ms(retry, failure, rq->tries, &router->rng, &wait_ms) && may_wait_for(rq, wait_ms) &&
+        route_budget_spend(&router->retries, rq->plan->retry_share, now_us)) {
+        return try_again_here(rq, number, wait_ms);
+    }
+    return route_failure_may_be_mended_elsewhere(failure) ? try_next_target(rq) : ROUTE_STEP_FAIL;
+}
+
+static enum err_code
+why_it_failed(const struct route_request *rq)
+{
+    const struct env *end = rq->inbound;
+    if (rq->cancelled_for != ERR_NONE) {
+        return rq->cancelled_for;
+    }
+    if (rq->now->cancelled_for != ERR_NONE) {
+        return rq->now->cancelled_for;
+    }
+    return end != NULL && end->error != ERR_NONE ? end->error : ERR_INTERNAL;
 }
 
 enum route_step
 route_step_judge(struct route_request *rq)
 {
     const struct env *end = rq->inbound;
-    bool is_late = rq->cancelled_for == ERR_UPSTREAM_TIMEOUT; /* the attempt, not the request */
-    if (rq->cancelled_for != ERR_NONE) {
-        rq->error = rq->cancelled_for;
-    } else {
-        rq->error = end != NULL && end->error != ERR_NONE ? end->error : ERR_INTERNAL;
+    bool is_late = rq->now->cancelled_for != ERR_NONE; /* the attempt, not the request */
+    struct route_failure failure = {.error = rq->error = why_it_failed(rq)};
+    if (end != NULL && !is_late) {
+        failure.upstream_status = end->upstream_status;
+        failure.retry_ms = end->retry_ms != 0 ? end->retry_ms : end->retry_after_s * 1000;
+        failure.creds = end->creds;
+        failure.calls = end->upstream_calls;
     }
-    bool is_over = rq->begun || rq->has_gap || (rq->cancelled_for != ERR_NONE && !is_late);
-    if (is_over || rq->target == NULL) {
+    route_note_end(rq, rq->now, end, rq->error);
+    bool is_over = rq->begun || rq->has_gap || rq->now->target == NULL;
+    bool goes_on_alone = route_other_flight(rq, rq->now) != NULL && !is_over &&
+                         (rq->cancelled_for != ERR_NONE || route_failure_may_be_mended_elsewhere(&failure));
+    if (goes_on_alone) {
+        keep_failure(rq);
+        rq->now->note->is_hidden = true;
+        return ROUTE_STEP_PARKED;
+    }
+    if (is_over || rq->cancelled_for != ERR_NONE) {
         return ROUTE_STEP_FAIL;
     }
     if (!is_late && is_handed_back(rq)) {
         return give_to_another(rq);
     }
-    return err_row(rq->error)->retryable ? try_next_target(rq) : ROUTE_STEP_FAIL;
+    return follow(rq, &failure);
 }
 
 enum route_step
 route_step_lost(struct route_request *rq)
 {
+    struct route_attempt *now = rq->now;
     bool is_allowed = may_redeliver(rq) && rq->lost < ROUTE_LOSSES_MAX;
-    rq->calls += route_may_have_called(rq);
+    rq->calls += route_may_have_called(rq, now);
     rq->lost++;
-    route_dispatch_is_over(rq);
-    if (rq->cancelled_for != ERR_NONE) {
+    route_dispatch_is_over(rq, now);
+    if (rq->cancelled_for != ERR_NONE || now->cancelled_for != ERR_NONE) {
         return ROUTE_STEP_JUDGE;
+    }
+    route_note_end(rq, now, NULL, ERR_WORKER_LOST);
+    if (route_other_flight(rq, now) != NULL) {
+        return ROUTE_STEP_PARKED; /* it has the request as well */
     }
     if (rq->begun || !is_allowed) {
         return route_fail(rq, ERR_WORKER_LOST, NULL, NULL);
     }
+    send_same_again(rq);
     rq->redelivered++;
-    rq->epoch++;
     rq->avoid = 0;
     rq->has_waited = false;
     return ROUTE_STEP_SEND;
@@ -288,22 +418,73 @@ route_step_lost(struct route_request *rq)
 
 /* ---- time ---- */
 
+/* A peer that was told to stop and has not said END in time is not waited for. */
+static struct route_attempt *
+overdue(struct route_request *rq, uint64_t now_us)
+{
+    for (size_t i = 0; i < ROUTE_FLIGHTS_MAX; i++) {
+        struct route_attempt *flight = &rq->flights[i];
+        if (flight->member != NULL && flight->grace_until_us != 0 && now_us >= flight->grace_until_us) {
+            return flight;
+        }
+    }
+    return NULL;
+}
+
+static void
+give_up(struct route_request *rq, struct route_attempt *flight)
+{
+    rq->calls += route_may_have_called(rq, flight);
+    if (flight->is_loser) {
+        route_loser_is_over(rq, flight, NULL);
+        return;
+    }
+    rq->now = flight;
+    route_dispatch_is_over(rq, flight);
+    route_resume(rq, ROUTE_STEP_JUDGE);
+}
+
+static struct route_attempt *
+too_slow(struct route_request *rq, uint64_t now_us)
+{
+    for (size_t i = 0; i < ROUTE_FLIGHTS_MAX; i++) {
+        struct route_attempt *flight = &rq->flights[i];
+        bool is_timed = flight->member != NULL && flight->grace_until_us == 0 && flight->until_us != 0;
+        if (is_timed && !rq->begun && now_us >= flight->until_us) {
+            return flight;
+        }
+    }
+    return NULL;
+}
+
+static bool
+is_due(uint64_t at_us, uint64_t now_us)
+{
+    return at_us != 0 && now_us >= at_us;
+}
+
 void
 route_timer_fired(struct bus_timer *timer)
 {
     struct route_request *rq = DYN_CONTAINER_OF(timer, struct route_request, timer);
     uint64_t now_us = bus_loop_now_us(rq->router->loop);
-    if (rq->cancelled_for != ERR_NONE) { /* the grace after a CANCEL is over */
-        rq->calls += route_may_have_called(rq);
-        route_dispatch_is_over(rq);
-        route_resume(rq, ROUTE_STEP_JUDGE);
-    } else if (now_us >= rq->deadline_us) {
-        route_cancel_attempt(rq, ERR_GATEWAY_TIMEOUT, "deadline");
-    } else if (rq->parked_until_us != 0 && now_us >= rq->parked_until_us) {
+    struct route_attempt *flight = overdue(rq, now_us);
+    bool has_deadline = !(rq->begun && rq->now->is_stream);
+    if (flight != NULL) {
+        give_up(rq, flight);
+    } else if (rq->cancelled_for != ERR_NONE || rq->told != NULL) {
+        route_arm(rq);
+    } else if (has_deadline && now_us >= rq->deadline_us) {
+        route_cancel(rq, ERR_GATEWAY_TIMEOUT, "deadline");
+    } else if (is_due(rq->parked_until_us, now_us)) {
         rq->has_waited = true;
         route_run(rq);
-    } else if (rq->attempt_until_us != 0 && now_us >= rq->attempt_until_us) {
-        route_cancel_attempt(rq, ERR_UPSTREAM_TIMEOUT, "attempt");
+    } else if (is_due(rq->backoff_until_us, now_us)) {
+        route_resume(rq, ROUTE_STEP_SEND);
+    } else if ((flight = too_slow(rq, now_us)) != NULL) {
+        route_stop_attempt(rq, flight, ERR_UPSTREAM_TIMEOUT, "attempt");
+    } else if (is_due(rq->hedge_at_us, now_us)) {
+        route_hedge(rq);
     } else {
         route_arm(rq);
     }

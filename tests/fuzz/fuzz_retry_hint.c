@@ -1,5 +1,5 @@
-/* Headers of an answer, one "name: value" a line: whatever they say, the hint is at most a day, and so is what
- * each way of reading a value gives alone. */
+/* Headers of an answer, one "name: value" a line: whatever they say, the hint is at most a day, and so is
+ * what each way of reading a value gives alone. */
 #include "actors/providers/retry_hint.h"
 
 #include <string.h>
