@@ -1,4 +1,5 @@
 /* dynabus reference PAGE: the generated pages of the documentation. */
+#include "actors/providers/provider_reference.h"
 #include "cli/cli.h"
 #include "gateway/parts.h"
 #include "proto/err.h"
@@ -21,6 +22,7 @@ static const struct {
     {"errors", err_write_reference},
     {"events", event_write_reference},
     {"metrics", metrics_write_reference},
+    {"providers", provider_write_reference},
 };
 
 int

@@ -16,7 +16,8 @@ new_envelope(struct edge_request *rq, const struct http_request *request, const 
     struct env *env = env_new(ENV_REQUEST);
     env->id = env_id_random();
     env->surface = rq->route != NULL ? rq->route->surface : ENV_SURFACE_NONE;
-    env->dialect = dyn_slice_str(rq->edge->dialect->name);
+    const struct dialect_ops *dialect = dialect_of_surface(env->surface);
+    env->dialect = dyn_slice_str(dialect != NULL ? dialect->name : rq->edge->dialect->name);
     env->credential = env_copy(env, edge_credential(headers));
     env->idempotency_key = env_copy(env, headers->idempotency_key);
     env->trace_id = env_copy(env, edge_trace_slice(rq));

@@ -150,11 +150,15 @@ upstreams_route_target(const upstreams_t *upstreams, size_t index)
         .models = target->models,
         .n_models = target->n_models,
         .redeliver = (enum route_redeliver)target->redeliver,
+        .surfaces = provider_row_surfaces(target->row),
+        .takes_any = target->row->any_model && target->n_models == 0,
+        .owns_base_url = target->owns_base_url,
     };
     if (upstreams->mock != NULL && dyn_slice_is(target->name, MOCK_NAME)) {
         route.models = mock_models;
         route.n_models = DYN_ARRAY_LEN(mock_models);
         route.prefix = mock_prefix;
+        route.takes_any = false;
     }
     return route;
 }

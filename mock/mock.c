@@ -2,6 +2,7 @@
 #include "mock/mock.h"
 
 #include "mock/call.h"
+#include "mock/embeddings.h"
 #include "mock/listen.h"
 
 #include <errno.h>
@@ -208,6 +209,22 @@ number_from_header(struct mock_chat *chat, const struct http_request *request)
     }
 }
 
+static void
+reply_embeddings(http_exchange_t *exchange, const struct http_request *request)
+{
+    const char *why = "this path takes a body";
+    const char *param = NULL;
+    dyn_block_t *body =
+        request->body != NULL
+            ? mock_embeddings(dyn_block_slice(request->body), STATS_ROOM, &why, &param)
+            : NULL;
+    if (body == NULL) {
+        mock_reply_error(exchange, 400, why, param);
+    } else {
+        reply_json(exchange, &body);
+    }
+}
+
 /* Requests that have to bring the key: everything an upstream serves. */
 static void
 serve(struct mock *mock, http_exchange_t *exchange, const struct http_request *request)
@@ -229,6 +246,8 @@ serve(struct mock *mock, http_exchange_t *exchange, const struct http_request *r
         mock_reply_error(exchange, 400, why, param);
     } else if (is_chat) {
         mock_call_begin(&mock->core, exchange, &chat, NULL);
+    } else if (is_post && ends_with(request->path, DYN_SLICE("/embeddings"))) {
+        reply_embeddings(exchange, request);
     } else if (ends_with(request->path, DYN_SLICE("/models")) && !is_post) {
         reply_models(mock, exchange, (struct dyn_slice){NULL, 0});
     } else if (model_in_path(request->path).len > 0 && !is_post) {

@@ -46,3 +46,16 @@ route_candidates(const struct route_target *targets, size_t n_targets, struct dy
     }
     return *in_turn[i];
 }
+
+void
+route_candidates_keep_surface(const struct route_target *targets, enum env_surface surface,
+                              struct route_set *candidates)
+{
+    const struct route_set all = *candidates;
+    for (ROUTE_SET_EACH(i, &all)) {
+        uint32_t surfaces = targets[i].surfaces != 0 ? targets[i].surfaces : 1u << ENV_SURFACE_CHAT;
+        if (((surfaces >> surface) & 1) == 0) {
+            route_set_remove(candidates, i);
+        }
+    }
+}

@@ -174,8 +174,8 @@ is_plain(struct dyn_slice name)
 static bool
 is_foreign(const struct ready_target *said)
 {
-    bool has_chat = (said->surfaces >> ENV_SURFACE_CHAT) & 1;
-    return !has_chat || dialect_find(said->dialect) == NULL;
+    const uint32_t routed = 1u << ENV_SURFACE_CHAT | 1u << ENV_SURFACE_EMBEDDINGS;
+    return (said->surfaces & routed) == 0 || dialect_find(said->dialect) == NULL;
 }
 
 static void
@@ -229,6 +229,7 @@ add_target(struct route_members *members, const struct ready_target *said, const
     crew->provider = dyn_strndup(provider.data, provider.len);
     members->targets[place].name = dyn_slice_str(crew->name);
     members->targets[place].provider = dyn_slice_str(crew->provider);
+    members->targets[place].surfaces = said->surfaces;
     return place;
 }
 

@@ -108,7 +108,9 @@ route_report(const struct route_request *rq, const struct env *end)
     struct router *router = rq->router;
     uint64_t now_us = dyn_mono_us(bus_loop_clock(router->loop));
     log_access(rq, end, now_us);
-    if (rq->request->surface != ENV_SURFACE_CHAT) {
+    bool calls_upstreams =
+        rq->request->surface == ENV_SURFACE_CHAT || rq->request->surface == ENV_SURFACE_EMBEDDINGS;
+    if (!calls_upstreams) {
         return;
     }
     struct event_record record = record_of(rq, end, now_us);

@@ -92,7 +92,9 @@ route_step_read(struct route_request *rq)
 {
     struct env *request = rq->request;
     rq->dialect = dialect_find(request->dialect);
-    if (rq->dialect == NULL || request->surface != ENV_SURFACE_CHAT) {
+    bool is_embeddings = request->surface == ENV_SURFACE_EMBEDDINGS;
+    bool is_served = is_embeddings || request->surface == ENV_SURFACE_CHAT;
+    if (rq->dialect == NULL || !is_served || is_embeddings != (rq->dialect == &dialect_openai_embeddings)) {
         return route_fail(rq, ERR_INVALID_REQUEST, "this surface or dialect is not known", NULL);
     }
     struct dialect_problem problem = {0};
@@ -134,6 +136,7 @@ route_step_resolve(struct route_request *rq)
     if (route_set_is_empty(&rq->candidates) && may_still_join(rq, &until_us)) {
         return route_park(rq, until_us);
     }
+    route_candidates_keep_surface(members->targets, rq->request->surface, &rq->candidates);
     if (route_set_is_empty(&rq->candidates)) {
         char text[200];
         (void)snprintf(text, sizeof text,

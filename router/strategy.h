@@ -142,3 +142,6 @@ void route_order_push_rest(struct route_order *order, const struct route_view *v
  * somebody did. */
 struct route_set route_candidates(const struct route_target *targets, size_t n_targets,
                                   struct dyn_slice model);
+/* Takes out those that serve the model, but not such requests. */
+void route_candidates_keep_surface(const struct route_target *targets, enum env_surface surface,
+                                   struct route_set *candidates);

@@ -34,6 +34,12 @@ find(const struct provider *provider, const struct env *env)
     return is_meant ? call : NULL;
 }
 
+static const struct provider_surface *
+surface_of(const struct provider *provider, const struct env *request)
+{
+    return request->surface == ENV_SURFACE_EMBEDDINGS ? &provider->embeddings : &provider->chat;
+}
+
 static struct provider_call *
 call_new(struct provider *provider, const struct env *request)
 {
@@ -53,6 +59,7 @@ call_new(struct provider *provider, const struct env *request)
     call->attempt = request->attempt;
     call->epoch = request->epoch;
     call->is_stream = request->stream;
+    call->dialect = surface_of(provider, request)->dialect;
     call->request_bytes = env_body_len(request);
     call->started_us = dyn_mono_us(bus_loop_clock(provider->loop));
     env_map_add(&provider->calls, &call->node, &request->id);
@@ -125,11 +132,38 @@ judge_params(struct provider_call *call, uint32_t unsupported, struct dialect_pr
     return is_refused ? -1 : 0;
 }
 
+/* What the row changes in a request with those facts. -1 with a problem where it is to be refused. */
+static int
+edit_params(struct provider_call *call, struct env *request, const struct dialect_request *facts,
+            struct dialect_splice *splice, struct dialect_problem *problem)
+{
+    const struct provider_target *target = call->provider->options.target;
+    struct provider_params params = {.n_edits = 0};
+    struct dyn_slice body = dyn_block_slice(request->body);
+    if (request->surface == ENV_SURFACE_EMBEDDINGS) {
+        provider_params_embeddings(target->row, body, &request->arena, &params);
+    } else if (provider_params_concern(target->row, facts->params)) {
+        provider_params_read(target->row, target->on_unsupported, body, facts->params, &request->arena,
+                             &params);
+    }
+    splice->more = params.edits;
+    splice->n_more = params.n_edits;
+    return params.unsupported != 0 ? judge_params(call, params.unsupported, problem) : 0;
+}
+
+/* Whether a request can have something for the row to change. */
+static bool
+is_concerned(const struct provider_row *row, const struct env *request)
+{
+    return request->surface == ENV_SURFACE_EMBEDDINGS ? row->dimensions != NULL
+                                                      : provider_params_concern(row, UINT32_MAX);
+}
+
 /* The client's dialect; NULL when nobody here can go between it and the upstream's. */
 static const struct dialect_ops *
 client_dialect(const struct provider *provider, const struct env *request)
 {
-    const struct dialect_ops *upstream = provider->dialect;
+    const struct dialect_ops *upstream = surface_of(provider, request)->dialect;
     if (dyn_slice_is(request->dialect, upstream->name)) {
         return upstream;
     }
@@ -181,7 +215,7 @@ bridged_body(struct provider_call *call, const struct dialect_ops *client, struc
     dyn_block_t *body = NULL;
     struct bridge_options options = {
         .client = client,
-        .upstream = provider->dialect,
+        .upstream = call->dialect,
         .model = upstream_model(provider->options.target, request),
         .now_s = dyn_wall_us(bus_loop_clock(provider->loop)) / 1000000u,
     };
@@ -209,13 +243,13 @@ upstream_body(struct provider_call *call, struct env *request, enum err_code *re
     const struct provider *provider = call->provider;
     const struct provider_target *target = provider->options.target;
     const struct dialect_ops *client = client_dialect(provider, request);
-    if (client != provider->dialect) {
+    if (client != call->dialect) {
         return bridged_body(call, client, request, refused, problem);
     }
     struct dyn_slice body = dyn_block_slice(request->body);
     struct dialect_splice splice = {.model = upstream_model(target, request),
                                     .ask_usage = request->stream && target->ask_usage};
-    if (splice.model.len == 0 && !splice.ask_usage && !provider_params_concern(target->row, UINT32_MAX)) {
+    if (splice.model.len == 0 && !splice.ask_usage && !is_concerned(target->row, request)) {
         return dyn_block_ref(request->body);
     }
     struct dialect_request own;
@@ -224,16 +258,9 @@ upstream_body(struct provider_call *call, struct env *request, enum err_code *re
         *refused = ERR_INVALID_REQUEST;
         return NULL;
     }
-    if (provider_params_concern(target->row, facts->params)) {
-        struct provider_params params;
-        provider_params_read(target->row, target->on_unsupported, body, facts->params, &request->arena,
-                             &params);
-        if (params.unsupported != 0 && judge_params(call, params.unsupported, problem) != 0) {
-            *refused = ERR_UNSUPPORTED_PARAMETER;
-            return NULL;
-        }
-        splice.more = params.edits;
-        splice.n_more = params.n_edits;
+    if (edit_params(call, request, facts, &splice, problem) != 0) {
+        *refused = ERR_UNSUPPORTED_PARAMETER;
+        return NULL;
     }
     call->withholds_usage = splice.ask_usage && !facts->wants_usage;
     dyn_block_t *spliced = client->splice_request(body, facts, &splice);
@@ -290,7 +317,7 @@ start_call(struct provider *provider, struct env *request, unsigned sent_before)
         .idle_ms = target->idle_ms,
         .deadline_ms = request->deadline_ms,
     };
-    call->http = http_call_start(provider->origin, &http, &provider_call_ops, call);
+    call->http = http_call_start(surface_of(provider, request)->origin, &http, &provider_call_ops, call);
     dyn_block_unref(&body);
 }
 
@@ -305,7 +332,9 @@ judge(const struct provider *provider, const struct env *request)
     if (provider->calls.n >= options->calls_max) {
         return ERR_SATURATED;
     }
-    bool is_ours = request->surface == ENV_SURFACE_CHAT && request->body != NULL &&
+    const struct provider_surface *surface = surface_of(provider, request);
+    bool is_called = request->surface == ENV_SURFACE_CHAT || request->surface == ENV_SURFACE_EMBEDDINGS;
+    bool is_ours = is_called && surface->origin != NULL && request->body != NULL &&
                    client_dialect(provider, request) != NULL;
     return is_ours ? ERR_NONE : ERR_INVALID_REQUEST;
 }
@@ -416,7 +445,7 @@ provider_drain(void *self, uint64_t deadline_us)
 
 /* The headers of every request to this target: what the operator wrote, and the credential. */
 static http_origin_t *
-make_origin(const struct provider *provider, struct dyn_err *err)
+make_origin(const struct provider *provider, const struct dialect_ops *dialect, struct dyn_err *err)
 {
     const struct provider_target *target = provider->options.target;
     struct http_client_header headers[PROVIDER_HEADERS_MAX + PROVIDER_ROW_HEADERS_MAX + 3];
@@ -438,7 +467,7 @@ make_origin(const struct provider *provider, struct dyn_err *err)
     for (size_t i = 0; i < target->n_headers; i++) {
         headers[n++] = target->headers[i];
     }
-    dyn_buf_addf(&url, "%.*s%s", (int)target->root.len, target->root.data, provider->dialect->path);
+    dyn_buf_addf(&url, "%.*s%s", (int)target->root.len, target->root.data, dialect->path);
     struct http_origin_options options = {
         .url = dyn_buf_cstr(&url),
         .headers = headers,
@@ -460,13 +489,18 @@ provider_start(void *self, bus_actor_t *me, struct dyn_err *err)
     const struct provider_row *row = provider->options.target->row;
     provider->me = me;
     provider->loop = bus_actor_loop(me);
-    provider->dialect = dialect_find(dyn_slice_str(row->dialect));
-    if (provider->dialect == NULL) {
+    provider->chat.dialect = dialect_find(dyn_slice_str(row->dialect));
+    if (provider->chat.dialect == NULL) {
         return dyn_err_set(err, DYN_E_CONFIG, "provider '%s': there is no dialect '%s'", row->id,
                            row->dialect);
     }
-    provider->origin = make_origin(provider, err);
-    return provider->origin != NULL ? 0 : -1;
+    provider->chat.origin = make_origin(provider, provider->chat.dialect, err);
+    provider->embeddings.dialect = &dialect_openai_embeddings;
+    if (provider->chat.origin != NULL && row->has_embeddings) {
+        provider->embeddings.origin = make_origin(provider, provider->embeddings.dialect, err);
+    }
+    bool has_embeddings = !row->has_embeddings || provider->embeddings.origin != NULL;
+    return provider->chat.origin != NULL && has_embeddings ? 0 : -1;
 }
 
 static void
@@ -482,7 +516,8 @@ provider_stop(void *self)
         free(DYN_CONTAINER_OF(link, struct provider_call, link));
     }
     dyn_buf_fini(&provider->bridged);
-    http_origin_free(&provider->origin);
+    http_origin_free(&provider->chat.origin);
+    http_origin_free(&provider->embeddings.origin);
     http_client_unref(&provider->options.client);
     bus_timer_fini(&provider->retry);
     bus_timer_fini(&provider->orphans_timer);

@@ -8,13 +8,19 @@
 #include "proto/dialects/bridge.h"
 #include "proto/env_map.h"
 
+/* One kind of request: how it is spoken of, and where it goes. */
+struct provider_surface {
+    const struct dialect_ops *dialect;
+    http_origin_t *origin;
+};
+
 struct provider {
     struct provider_options options;
     bus_actor_t *me;
     bus_loop_t *loop;
-    const struct dialect_ops *dialect; /* of the upstream */
-    struct dyn_buf bridged;            /* room for what a bridge makes of one event; empty between two */
-    http_origin_t *origin;
+    struct provider_surface chat;
+    struct provider_surface embeddings; /* without an origin: the provider has none */
+    struct dyn_buf bridged; /* room for what a bridge makes of one event; empty between two */
     struct env_map calls;
     struct dyn_list spare; /* calls to be used again */
     size_t n_spare;
@@ -37,6 +43,7 @@ struct provider_call {
     struct env_map_node node; /* the request's id */
     struct dyn_list link;     /* provider->spare or ->stuck */
     struct provider *provider;
+    const struct dialect_ops *dialect;
     http_call_t *http; /* NULL: over, or let go */
     bus_addr_t reply_to;
     uint32_t attempt;

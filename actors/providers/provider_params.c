@@ -244,6 +244,25 @@ provider_params_read(const struct provider_row *row, enum provider_on_unsupporte
 }
 
 void
+provider_params_embeddings(const struct provider_row *row, struct dyn_slice body, struct arena *arena,
+                           struct provider_params *result)
+{
+    struct reading r = {.body = body, .arena = arena, .result = result};
+    struct json_value other;
+    struct json_value object = object_of(body);
+    *result = (struct provider_params){.n_edits = 0};
+    if (row->dimensions == NULL || json_find(object, row->dimensions, &other)) {
+        return;
+    }
+    struct json_iter members = json_iter(object);
+    for (struct json_member member; json_iter_next(&members, &member);) {
+        if (json_key_is(&member, "dimensions")) {
+            edit(&r, member.key.data, member.key.len, dyn_slice_str(row->dimensions));
+        }
+    }
+}
+
+void
 provider_params_names(struct dyn_buf *out, uint32_t params)
 {
     const char *comma = "";

@@ -19,5 +19,8 @@ bool provider_params_concern(const struct provider_row *row, uint32_t params);
 void provider_params_read(const struct provider_row *row, enum provider_on_unsupported mode,
                           struct dyn_slice body, uint32_t params, struct arena *arena,
                           struct provider_params *result);
+/* The same for a request for embeddings. */
+void provider_params_embeddings(const struct provider_row *row, struct dyn_slice body, struct arena *arena,
+                                struct provider_params *result);
 /* "logprobs, user". */
 void provider_params_names(struct dyn_buf *out, uint32_t params);

@@ -137,7 +137,7 @@ provider_plain_done(struct provider_call *call)
         return;
     }
     struct dyn_slice text = readable(call);
-    if (text.len == 0 || call->provider->dialect->read_answer(text, &call->usage) != 0) {
+    if (text.len == 0 || call->dialect->read_answer(text, &call->usage) != 0) {
         no_answer(call);
         return;
     }

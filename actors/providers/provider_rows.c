@@ -60,3 +60,9 @@ provider_row_at(size_t index)
 {
     return index < DYN_ARRAY_LEN(rows) ? &rows[index] : NULL;
 }
+
+uint32_t
+provider_row_surfaces(const struct provider_row *row)
+{
+    return 1u << ENV_SURFACE_CHAT | (row->has_embeddings ? 1u << ENV_SURFACE_EMBEDDINGS : 0);
+}

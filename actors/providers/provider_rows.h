@@ -58,6 +58,7 @@ struct provider_row {
 
     /* the body; proto/dialects/params.def has the names */
     uint32_t unsupported;                                     /* DIALECT_PARAM_* */
+    const char *dimensions; /* of an embedding; NULL: as OpenAI has it */
     struct provider_rename renames[PROVIDER_ROW_RENAMES_MAX];
     bool one_choice;      /* `n` is 1 or not given */
     bool no_names;        /* messages have no `name` */
@@ -71,6 +72,8 @@ struct provider_row {
 
 enum { PROVIDER_ROWS_MAX = 64 }; /* what users of all rows may size by */
 
+/* Bits 1 << enum env_surface. */
+uint32_t provider_row_surfaces(const struct provider_row *row);
 /* NULL when there is no such provider. */
 const struct provider_row *provider_row_find(struct dyn_slice id);
 /* All rows in order of the table; NULL behind the last. */

@@ -88,7 +88,7 @@ understand(struct provider_call *call, const struct sse_event *event, struct dia
     struct dyn_buf *bridged = &call->provider->bridged;
     if (call->bridge == NULL) {
         *bytes = event->raw;
-        return call->provider->dialect->read_event(event, seen);
+        return call->dialect->read_event(event, seen);
     }
     dyn_buf_clear(bridged);
     int failed = bridge_event(call->bridge, event, bridged, seen);

@@ -153,6 +153,7 @@ begin(provider_targets_t *targets, const struct provider_target_config *config,
     target->row = row;
     target->name = arena_copy(&targets->arena, provider_target_name(config));
     target->redeliver = (enum provider_redeliver)config->redeliver;
+    target->owns_base_url = config->base_url.len > 0;
     set_models(targets, config, target);
     return target;
 }

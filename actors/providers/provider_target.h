@@ -39,6 +39,7 @@ struct provider_target {
     uint32_t idle_ms;
     enum provider_redeliver redeliver; /* unless the request says otherwise */
     uint8_t on_unsupported; /* enum provider_on_unsupported */
+    bool owns_base_url;     /* the operator says where it is */
     bool ask_usage;       /* ask for usage at the end of streams */
     const char *ca_file;  /* NULL: the system's certificates */
     const char *proxy;    /* NULL: none */

@@ -310,6 +310,7 @@ fill_ready(void *self, struct env *ready)
             .name = target->name,
             .provider = dyn_slice_str(target->row->id),
             .dialect = dyn_slice_str(target->row->dialect),
+            .surfaces = provider_row_surfaces(target->row),
             .models = target->models,
             .n_models = target->n_models,
             .any_model = target->n_models == 0,

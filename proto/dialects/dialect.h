@@ -95,3 +95,6 @@ const struct dialect_ops *dialect_find(struct dyn_slice name);
 const struct dialect_ops *dialect_at(size_t index);
 extern const struct dialect_ops dialect_openai_chat;
 extern const struct dialect_ops dialect_anthropic_messages;
+/* The language of a client's request on that surface, in OpenAI's API; NULL: it has no body. */
+const struct dialect_ops *dialect_of_surface(enum env_surface surface);
+extern const struct dialect_ops dialect_openai_embeddings;

@@ -4,6 +4,7 @@
 static const struct dialect_ops *const dialects[] = {
     &dialect_openai_chat,
     &dialect_anthropic_messages,
+    &dialect_openai_embeddings,
 };
 
 const struct dialect_ops *
@@ -33,4 +34,17 @@ const struct dialect_ops *
 dialect_at(size_t index)
 {
     return index < DYN_ARRAY_LEN(dialects) ? dialects[index] : NULL;
+}
+
+const struct dialect_ops *
+dialect_of_surface(enum env_surface surface)
+{
+    switch ((int)surface) {
+    case ENV_SURFACE_CHAT:
+        return &dialect_openai_chat;
+    case ENV_SURFACE_EMBEDDINGS:
+        return &dialect_openai_embeddings;
+    default:
+        return NULL;
+    }
 }

@@ -1,5 +1,7 @@
 """The official OpenAI Python SDK against the gateway, with its own retries off."""
 
+import base64
+import struct
 import threading
 
 import openai
@@ -60,6 +62,18 @@ def test_tool_calls_come_back(client, upstream):
     message = client.chat.completions.create(model="test-model", messages=MESSAGES).choices[0].message
     assert message.content is None
     assert message.tool_calls[0].function.arguments == '{"a":1}'
+
+
+def test_embeddings(client, upstream):
+    """The SDK asks for base64 of its own accord and decodes it."""
+    packed = base64.b64encode(struct.pack("<3f", 0.25, -1.5, 2.0)).decode()
+    upstream.reset_to(lambda request, exchange: exchange.json({
+        "object": "list", "model": "test-model", "usage": {"prompt_tokens": 2, "total_tokens": 2},
+        "data": [{"object": "embedding", "index": 0, "embedding": packed}]}))
+    answer = client.embeddings.create(model="test-model", input="hello")
+    assert answer.data[0].embedding == [0.25, -1.5, 2.0] and answer.usage.total_tokens == 2
+    sent = upstream.received()[0]
+    assert sent.path == "/v1/embeddings" and sent.json()["encoding_format"] == "base64"
 
 
 def test_stream(client):
