@@ -1,6 +1,6 @@
 /* What a configuration file says, before any schema: scalars, lists and maps with their places. Read
  * from YAML (config_yaml.c) or JSON (config_json.c) into one arena; config_fill.c walks it. Internal to
- * the loader. */
+ * the loader, and for what reads other programs' configurations. */
 #pragma once
 
 #include "core/config.h"
