@@ -112,7 +112,9 @@ peer_say_ready(struct peer *peer)
         remote->options.ops->ready(remote->options.self, ready);
     }
     ready->node = dyn_slice_str(remote->options.process->node);
-    ready->config_hash = dyn_slice_str(remote->options.process->config_hash);
+    char hash[BUS_CONFIG_HASH_SIZE];
+    bus_process_config(remote->options.process, hash);
+    ready->config_hash = env_copy(ready, dyn_slice_str(hash));
     ready->mailbox_bytes = bus_envelope_bytes(ready);
     write_env(peer, ready);
     env_free(&ready);

@@ -7,6 +7,7 @@
 
 #include <linux/tcp.h> /* the C library's has no tcpi_bytes_received */
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -28,6 +29,16 @@ bus_process_init(struct bus_process *process, struct bus_security *security)
     dyn_hex_encode(process->node, random, sizeof random);
     process->node[sizeof process->node - 1] = '\0';
     process->security = security;
+}
+
+void
+bus_process_config(const struct bus_process *process, char out[BUS_CONFIG_HASH_SIZE])
+{
+    uint64_t digest = atomic_load_explicit(&process->config_digest, memory_order_relaxed);
+    out[0] = '\0';
+    if (digest != 0) {
+        (void)snprintf(out, BUS_CONFIG_HASH_SIZE, "%016llx", (unsigned long long)digest);
+    }
 }
 
 uint64_t

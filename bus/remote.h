@@ -33,7 +33,8 @@ enum {
  * of up to half a heartbeat. Zero-initialised, then bus_process_init(). */
 struct bus_process {
     char node[33];        /* 32 hex digits, random: goes into READY */
-    char config_hash[65]; /* hex, or "" */
+    atomic_uint_fast64_t config_digest; /* changes with the configuration; 0: there is none */
+    atomic_uint_fast64_t config_version; /* from 1, one higher with each that came into force */
     struct bus_security *security; /* keys, who is allowed, `insecure`; never NULL */
     atomic_uint_fast64_t sent, received;             /* envelopes */
     atomic_uint_fast64_t sent_bytes, received_bytes; /* header and body */
@@ -46,6 +47,9 @@ struct bus_process {
     atomic_uint_fast64_t reconnects;
 };
 void bus_process_init(struct bus_process *process, struct bus_security *security);
+/* The digest as READY has it: 16 hex digits, or "". Any thread. */
+enum { BUS_CONFIG_HASH_SIZE = 17 };
+void bus_process_config(const struct bus_process *process, char out[BUS_CONFIG_HASH_SIZE]);
 /* All that are known right now. Any thread. */
 uint64_t bus_process_peers(const struct bus_process *process);
 

@@ -80,8 +80,7 @@ is_same(const struct config_key *key, const void *a, const void *b)
 {
     bool same_set = key->set_offset == 0 || *(const bool *)((const char *)a + key->set_offset) ==
                                                 *(const bool *)((const char *)b + key->set_offset);
-    return same_set &&
-           same_value(key, (const char *)a + key->offset, (const char *)b + key->offset);
+    return same_set && same_value(key, (const char *)a + key->offset, (const char *)b + key->offset);
 }
 
 static bool

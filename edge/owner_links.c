@@ -28,6 +28,16 @@ owner_new(const struct owner_options *options)
     return owner;
 }
 
+void
+owner_apply(void *self, uint64_t request_timeout_ms)
+{
+    struct owner *owner = self;
+    owner->options.request_timeout_ms = request_timeout_ms;
+    if (owner->links != NULL && !owner->is_draining) {
+        (void)bus_links_say_ready(owner->links); /* to show the hash: who is too old for it may go without */
+    }
+}
+
 static int
 owner_start(void *self, bus_actor_t *me, struct dyn_err *err)
 {

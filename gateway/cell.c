@@ -50,23 +50,23 @@ gateway_has_router(const dynabus_t *gateway)
 /* ---- what works on requests: providers, router ---- */
 
 static int
-add_providers(dynabus_t *gateway, struct gateway_cell *cell, struct dyn_err *err)
+add_keeper(dynabus_t *gateway, struct gateway_cell *cell, struct dyn_err *err)
 {
-    struct http_client_options client_options = {0};
-    http_client_t *client = http_client_new(cell->loop, &client_options, err);
-    if (client == NULL) {
-        return -1;
+    struct keeper_options options = {
+        .edition = gateway->boot,
+        .calls = gateway_has(gateway->roles, GATEWAY_ROLE_PROVIDER),
+        .orphans = gateway->network.n_routers > 0 ? &gateway->orphans : NULL,
+    };
+    struct http_client_options client = {0};
+    if (options.calls) {
+        options.client = http_client_new(cell->loop, &client, err);
+        if (options.client == NULL) {
+            return -1;
+        }
     }
-    for (size_t i = 0; i < upstreams_count(gateway->upstreams); i++) {
-        struct provider_options options = {
-            .target = upstreams_target(gateway->upstreams, i),
-            .shared = upstreams_shared(gateway->upstreams, i),
-            .client = client,
-            .orphans = gateway->network.n_routers > 0 ? &gateway->orphans : NULL,
-        };
-        cell->addrs[i] = bus_add_actor(gateway->bus, cell->loop, &provider_actor_ops, provider_new(&options));
-    }
-    http_client_unref(&client);
+    cell->keeper = keeper_new(&options);
+    http_client_unref(&options.client);
+    (void)bus_add_actor(gateway->bus, cell->loop, &keeper_actor_ops, cell->keeper);
     return 0;
 }
 
@@ -76,8 +76,7 @@ add_router(dynabus_t *gateway, struct gateway_cell *cell, unsigned number)
     const struct gateway_config *config = config_values(gateway->config, &gateway_config_part);
     const struct gateway_common *common = &gateway->common;
     struct router_options options = {
-        .plan = gateway->plan,
-        .addrs = cell->addrs,
+        .plan = gateway->boot->plan, /* the keeper tells it who is there */
         .shared = &gateway->shared,
         .counters = &cell->router_counters,
         .counts = gateway->requests != NULL ? request_metrics_cell(gateway->requests, number) : NULL,
@@ -88,19 +87,20 @@ add_router(dynabus_t *gateway, struct gateway_cell *cell, unsigned number)
         .accepts_new_targets = config->bus.workers.accept || gateway->options.dev,
         .worker_wait_ms = (uint32_t)config->bus.workers.wait_ms,
     };
-    return bus_add_actor(gateway->bus, cell->loop, &router_actor_ops, router_new(&options));
+    cell->router_self = router_new(&options);
+    keeper_serves(cell->keeper, cell->router_self, NULL);
+    return bus_add_actor(gateway->bus, cell->loop, &router_actor_ops, cell->router_self);
 }
 
 static int
 add_workings(dynabus_t *gateway, unsigned number, struct dyn_err *err)
 {
     struct gateway_cell *cell = &gateway->cells[number];
-    size_t n = upstreams_count(gateway->upstreams);
+    bool calls = gateway_has(gateway->roles, GATEWAY_ROLE_PROVIDER);
     char name[16];
     (void)snprintf(name, sizeof name, "cell-%u", number);
     cell->loop = bus_add_loop(gateway->bus, name);
-    cell->addrs = dyn_zalloc((n + 1) * sizeof *cell->addrs);
-    if (gateway_has(gateway->roles, GATEWAY_ROLE_PROVIDER) && add_providers(gateway, cell, err) != 0) {
+    if ((calls || gateway_has_router(gateway)) && add_keeper(gateway, cell, err) != 0) {
         return -1;
     }
     if (gateway_has_router(gateway)) {
@@ -140,26 +140,18 @@ add_ports(dynabus_t *gateway)
 /* ---- who asks, and who serves others: they drain first ---- */
 
 static bus_addr_t
-add_worker(dynabus_t *gateway, const struct gateway_cell *cell, unsigned number)
+add_worker(dynabus_t *gateway, struct gateway_cell *cell, unsigned number)
 {
-    size_t n = upstreams_count(gateway->upstreams);
-    struct worker_target *targets = dyn_zalloc(n * sizeof *targets);
-    for (size_t i = 0; i < n; i++) {
-        targets[i] = (struct worker_target){.target = upstreams_target(gateway->upstreams, i),
-                                            .addr = cell->addrs[i]};
-    }
     struct worker_options options = {
         .process = &gateway->network.process,
         .resolver = gateway->network.resolver,
         .routers = gateway->network.routers,
         .n_routers = gateway->network.n_routers,
-        .targets = targets,
-        .n_targets = n,
         .cell = number,
-    };
-    bus_addr_t worker = bus_add_actor(gateway->bus, cell->loop, &worker_actor_ops, worker_new(&options));
-    free(targets);
-    return worker;
+    }; /* the keeper tells it what it serves */
+    void *worker = worker_new(&options);
+    keeper_serves(cell->keeper, NULL, worker);
+    return bus_add_actor(gateway->bus, cell->loop, &worker_actor_ops, worker);
 }
 
 static bus_addr_t
@@ -174,7 +166,8 @@ add_owner(dynabus_t *gateway, struct gateway_cell *cell)
         .request_timeout_ms = router->request_timeout_ms,
         .counters = &cell->owner_counters,
     };
-    return bus_add_actor(gateway->bus, cell->loop, &owner_actor_ops, owner_new(&options));
+    cell->owner_self = owner_new(&options);
+    return bus_add_actor(gateway->bus, cell->loop, &owner_actor_ops, cell->owner_self);
 }
 
 static void

@@ -3,11 +3,9 @@
 #include "gateway/gateway.h"
 
 #include "actors/metrics/metrics.h"
-#include "actors/providers/provider_config.h"
 #include "bus/publisher.h"
 #include "core/buf.h"
 #include "core/log.h"
-#include "edge/edge_config.h"
 #include "edge/group.h"
 #include "gateway/cell.h"
 #include "gateway/cores.h"
@@ -16,44 +14,9 @@
 #include "gateway/measures.h"
 #include "gateway/upstreams.h"
 #include "gateway/version.h"
-#include "router/models_config.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-
-/* Secrets of targets are for the processes that call them. */
-static const struct config_part *const parts_without_upstreams[] = {
-    &gateway_config_part,
-    &edge_config_part,
-    &router_config_part,
-    &models_config_part,
-};
-
-static int
-load_config(dynabus_t *gateway, struct dyn_buf *why)
-{
-    const struct dynabus_options *options = &gateway->options;
-    struct config_options how = {.ignore_unsupported = options->ignore_unsupported};
-    if (!gateway_has(gateway->roles, GATEWAY_ROLE_PROVIDER)) {
-        how.resolve = parts_without_upstreams;
-        how.n_resolve = DYN_ARRAY_LEN(parts_without_upstreams);
-    }
-    if (options->config_path != NULL) {
-        gateway->config = config_load(options->config_path, gateway_parts, gateway_n_parts, &how);
-    } else if (options->config_text != NULL) {
-        struct dyn_slice text = dyn_slice_str(options->config_text);
-        gateway->config = config_parse(text, "config", gateway_parts, gateway_n_parts, &how);
-    } else {
-        gateway->config = config_defaults(gateway_parts, gateway_n_parts);
-    }
-    if (!config_ok(gateway->config)) {
-        dyn_buf_add_str(why, "the configuration cannot be used\n");
-        config_print_problems(gateway->config, why);
-        return -1;
-    }
-    gateway_warn(gateway->config);
-    return 0;
-}
 
 /* One where there is neither HTTP to take in nor upstreams to call: routing is little work, and one loop
  * saves the way between two. */
@@ -101,42 +64,6 @@ plan_network(dynabus_t *gateway, const struct gateway_config *config, struct dyn
                        network->n_routers > 1 ? ", .." : "");
     }
     return 0;
-}
-
-static int
-open_upstreams(dynabus_t *gateway, struct dyn_err *err)
-{
-    bool calls = gateway_has(gateway->roles, GATEWAY_ROLE_PROVIDER);
-    if (!calls && !gateway_has(gateway->roles, GATEWAY_ROLE_ROUTER)) {
-        return 0;
-    }
-    struct upstreams_options options = {
-        .dev = gateway->options.dev,
-        .routes_only = !calls,
-        .may_be_none = gateway->network.listens && !calls,
-        .names = gateway->options.targets,
-    };
-    gateway->upstreams = upstreams_new(gateway->config, &options, err);
-    if (gateway->upstreams == NULL) {
-        return -1;
-    }
-    gateway->target_names = upstreams_names(gateway->upstreams);
-    return 0;
-}
-
-/* What the routers of all cells decide by. */
-static int
-compile_plan(dynabus_t *gateway, struct dyn_err *err)
-{
-    size_t n = upstreams_count(gateway->upstreams);
-    struct route_target *targets = dyn_zalloc((n + 1) * sizeof *targets);
-    for (size_t i = 0; i < n; i++) {
-        targets[i] = upstreams_route_target(gateway->upstreams, i);
-    }
-    gateway->plan =
-        route_plan_new(config_values(gateway->config, &router_config_part), targets, n, NULL, err);
-    free(targets);
-    return gateway->plan != NULL ? 0 : -1;
 }
 
 /* Beside a router: what it counts. Else what the routers of the fleet publish. */
@@ -196,14 +123,15 @@ add_common(dynabus_t *gateway, const struct gateway_config *config)
 /* What is added first is drained and stopped last: housekeeping, hooks, publisher, then of all cells
  * providers and routers, the ports, and those who ask: owners, callers, edges. */
 static int
-build(dynabus_t *gateway, struct dyn_err *err)
+build(dynabus_t *gateway, config_t **config_p, char **source_p, struct dyn_err *err)
 {
-    const struct gateway_config *config = config_values(gateway->config, &gateway_config_part);
+    const struct gateway_config *config = config_values(*config_p, &gateway_config_part);
+    gateway->config = *config_p;
     gateway_roles_text(gateway->roles, gateway->roles_text, sizeof gateway->roles_text);
     gateway->n_cells = count_cells(gateway, config);
     if (plan_network(gateway, config, err) != 0 || settle(gateway, err) != 0 ||
-        descriptors_check(gateway->n_cells, err) != 0 || open_upstreams(gateway, err) != 0 ||
-        compile_plan(gateway, err) != 0) {
+        descriptors_check(gateway->n_cells, err) != 0 ||
+        gateway_begin(gateway, config_p, source_p, err) != 0) {
         return -1;
     }
     struct bus_options bus = {.inproc = config->bus.local == GATEWAY_BUS_INPROC};
@@ -237,23 +165,17 @@ gateway_free(dynabus_t *gateway)
 {
     bus_free(&gateway->bus);
     gateway_close_edges(gateway);
-    for (unsigned i = 0; gateway->cells != NULL && i < gateway->n_cells; i++) {
-        free(gateway->cells[i].addrs);
-    }
     free(gateway->cells);
     request_metrics_free(&gateway->requests);
-    route_plan_unref(&gateway->plan);
-    upstreams_free(&gateway->upstreams);
+    gateway_reload_fini(gateway);
     gateway_network_fini(&gateway->network);
-    free(gateway->target_names);
     free(gateway->url);
-    config_free(&gateway->config);
     (void)pthread_rwlock_destroy(&gateway->users);
     free(gateway);
 }
 
-static void
-tell_why(char *why, size_t why_size, struct dyn_slice text)
+void
+gateway_tell_why(char *why, size_t why_size, struct dyn_slice text)
 {
     if (why != NULL && why_size > 0) {
         while (text.len > 0 && text.data[text.len - 1] == '\n') {
@@ -271,17 +193,23 @@ dynabus_new(const struct dynabus_options *options, char *why, size_t why_size)
     memcpy(&gateway->options, options, known); /* an older caller's struct is shorter */
     gateway->env = gateway_env_read();
     init_users(&gateway->users);
+    gateway_reload_init(gateway);
     struct dyn_buf problems = DYN_BUF_INIT;
     struct dyn_err err = {0};
-    if (gateway_roles_parse(gateway->options.roles, &gateway->roles, &err) == 0 &&
-        load_config(gateway, &problems) == 0 && build(gateway, &err) == 0 &&
-        bus_start(gateway->bus, &err) == 0) {
+    char *source = NULL;
+    config_t *config = NULL;
+    if (gateway_roles_parse(gateway->options.roles, &gateway->roles, &err) == 0) {
+        config = gateway_read_config(gateway, options->config_path, options->config_text, &source, &problems);
+    }
+    if (config != NULL && build(gateway, &config, &source, &err) == 0 && bus_start(gateway->bus, &err) == 0) {
         dyn_buf_fini(&problems);
         gateway->options.config_path = gateway->options.config_text = gateway->options.listen = NULL;
         gateway->options.roles = gateway->options.targets = gateway->options.bus = NULL;
         return gateway;
     }
-    tell_why(why, why_size, problems.len > 0 ? dyn_buf_slice(&problems) : dyn_slice_str(err.text));
+    config_free(&config); /* where it was not taken */
+    free(source);
+    gateway_tell_why(why, why_size, problems.len > 0 ? dyn_buf_slice(&problems) : dyn_slice_str(err.text));
     dyn_buf_fini(&problems);
     if (gateway->bus != NULL) {
         (void)bus_stop(gateway->bus, 0);
@@ -298,10 +226,12 @@ dynabus_close(dynabus_t **gateway_p, uint32_t drain_ms)
     if (gateway == NULL) {
         return 0;
     }
+    gateway_reload_close(
+        gateway); /* before calls are kept out: it waits for loops, on which some may be made */
     (void)pthread_rwlock_wrlock(&gateway->users); /* calls that are under way end first */
     gateway->closing = true;
     (void)pthread_rwlock_unlock(&gateway->users);
-    const struct gateway_config *config = config_values(gateway->config, &gateway_config_part);
+    const struct gateway_config *config = config_values(gateway->reload.now->config, &gateway_config_part);
     uint32_t limit = drain_ms == DYNABUS_DRAIN_DEFAULT ? (uint32_t)config->drain_timeout_ms : drain_ms;
     hooks_call_until(gateway->hooks, dyn_mono_us(&dyn_clock_system) + (uint64_t)limit * 1000);
     unsigned cut = bus_stop(gateway->bus, limit);
@@ -326,35 +256,6 @@ static void
 leave(dynabus_t *gateway)
 {
     (void)pthread_rwlock_unlock(&gateway->users);
-}
-
-static void
-add_problem(struct dyn_buf *problems, const struct dyn_err *err)
-{
-    dyn_buf_add_str(problems, err->text);
-    dyn_buf_add_char(problems, '\n');
-}
-
-int
-dynabus_reload(dynabus_t *gateway, char *why, size_t why_size)
-{
-    struct dyn_buf problems = DYN_BUF_INIT;
-    struct dyn_err err;
-    if (!enter(gateway)) {
-        tell_why(why, why_size, DYN_SLICE("the gateway is closing"));
-        return -1;
-    }
-    if (gateway->network.security != NULL && bus_security_reload(gateway->network.security, &err) != 0) {
-        add_problem(&problems, &err);
-    }
-    if (gateway->edges != NULL && edge_group_reload(gateway->edges, &err) != 0) {
-        add_problem(&problems, &err);
-    }
-    leave(gateway);
-    int rc = problems.len > 0 ? -1 : 0;
-    tell_why(why, why_size, dyn_buf_slice(&problems));
-    dyn_buf_fini(&problems);
-    return rc;
 }
 
 static int
@@ -422,7 +323,7 @@ dynabus_is_ready(const dynabus_t *gateway)
 const char *
 dynabus_targets(const dynabus_t *gateway)
 {
-    return gateway->target_names != NULL ? gateway->target_names : "";
+    return gateway->boot->target_names != NULL ? gateway->boot->target_names : "";
 }
 
 const char *

@@ -7,10 +7,13 @@
 #include "dynabus.h"
 #include "edge/owner.h"
 #include "gateway/caller.h"
+#include "gateway/edition.h"
 #include "gateway/gateway_config.h"
 #include "gateway/hooks.h"
+#include "gateway/keeper.h"
 #include "gateway/network.h"
 #include "gateway/parts.h"
+#include "gateway/reload.h"
 #include "gateway/roles.h"
 #include "gateway/settings.h"
 #include "gateway/upstreams.h"
@@ -22,7 +25,9 @@
 
 struct gateway_cell {
     bus_loop_t *loop;
-    bus_addr_t *addrs; /* of this cell's providers, in the order of the targets; 0: of others */
+    keeper_t *keeper; /* of the providers; NULL: nothing is called or routed to here */
+    void *router_self; /* NULL: there is no router */
+    void *owner_self;  /* NULL: there is no owner */
     bus_addr_t router; /* of this cell, or the owner that stands for routers elsewhere; 0: none */
     bus_addr_t uplink; /* who sends EVENTs to the routers: owner or worker; 0: nobody */
     caller_t *caller;  /* NULL: nobody to ask */
@@ -40,7 +45,7 @@ struct gateway_common {
 
 struct dynabus {
     struct dynabus_options options; /* strings are not kept */
-    config_t *config;
+    const config_t *config; /* as it began; what may change meanwhile stands in the edition in force */
     struct gateway_env env;
     char listen[256]; /* "" without HTTP */
     const char *auth;
@@ -63,10 +68,12 @@ struct dynabus {
     pthread_rwlock_t users; /* read: a call of the library's user is under way; write: closing is set */
     bool closing;           /* under `users` */
 
-    struct route_plan *plan; /* what the routers of all cells decide by */
-    upstreams_t *upstreams;  /* targets and what their actors share; NULL: neither routed nor called here */
+    struct gateway_edition *boot; /* the first edition */
+    struct gateway_reload reload;
     struct provider_orphans orphans;
     struct edge_group *edges; /* listeners; NULL without HTTP */
     char *url;
-    char *target_names;
 };
+
+/* Text of any length into what the user gave, without its last line end. */
+void gateway_tell_why(char *why, size_t why_size, struct dyn_slice text);

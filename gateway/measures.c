@@ -57,16 +57,22 @@ read_ports(const struct ports_counters *counters, uint64_t *values)
 }
 
 static void
-read_upstreams(const upstreams_t *upstreams, uint64_t *values)
+add_upstream(void *arg, const struct provider_shared *shared)
 {
-    for (size_t i = 0; i < upstreams_count(upstreams); i++) {
-        const struct provider_shared *shared = upstreams_shared(upstreams, i);
-        values[NODE_upstream_succeeded] += get(&shared->succeeded);
-        values[NODE_upstream_failed] += get(&shared->failed);
-        values[NODE_upstream_cancelled] += get(&shared->cancelled);
-        values[NODE_upstream_in_flight] += get(&shared->in_flight);
-        values[NODE_credit_stalls] += get(&shared->credit_stalls);
-    }
+    uint64_t *values = arg;
+    values[NODE_upstream_succeeded] += get(&shared->succeeded);
+    values[NODE_upstream_failed] += get(&shared->failed);
+    values[NODE_upstream_cancelled] += get(&shared->cancelled);
+    values[NODE_upstream_in_flight] += get(&shared->in_flight);
+    values[NODE_credit_stalls] += get(&shared->credit_stalls);
+}
+
+static void
+read_reload(const struct gateway_reload *reload, uint64_t *values)
+{
+    values[NODE_config_applied] += get(&reload->applied);
+    values[NODE_config_unchanged] += get(&reload->unchanged);
+    values[NODE_config_refused] += get(&reload->refused);
 }
 
 static void
@@ -121,7 +127,8 @@ read_all(void *arg, struct node_values *out)
         read_router(&gateway->cells[i].router_counters, values);
     }
     read_ports(&gateway->ports_counters, values);
-    read_upstreams(gateway->upstreams, values);
+    upstream_tally_each(&gateway->reload.tally, add_upstream, values);
+    read_reload(&gateway->reload, values);
     read_orphans(&gateway->orphans, values);
     read_mailboxes(gateway->bus, values);
     read_roles(&gateway->network.process, values);

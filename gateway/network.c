@@ -187,10 +187,7 @@ gateway_network_plan(struct gateway_network *network, const struct dynabus_optio
         return -1;
     }
     bus_process_init(&network->process, network->security);
-    if (config_digest != 0) {
-        (void)snprintf(network->process.config_hash, sizeof network->process.config_hash, "%016llx",
-                       (unsigned long long)config_digest);
-    }
+    atomic_store(&network->process.config_digest, config_digest);
     if (config->insecure) {
         dyn_log(DYN_LOG_WARN, "bus.insecure",
                 "bus.insecure is set: who reaches the bus may read and send everything; use bus.curve");

@@ -56,9 +56,39 @@ struct dynabus_options {
 /* NULL on failure, with one sentence (or one line per configuration problem) in `why`. */
 DYNABUS_API dynabus_t *dynabus_new(const struct dynabus_options *options, char *why, size_t why_size);
 
-/* Reads again what may change while it runs: the keys that the bus lets in, and the files of TLS. 0, or -1
- * with a line in `why` for each that can't be used and therefore stays as it was. Not from a callback. */
+/* ---- the configuration ---- */
+
+/* A configuration that was read and found sound, to look at and to give to dynabus_reload_config. Immutable;
+ * any thread. It holds what was written, with references (`${NAME}`) as they stand in the file. */
+typedef struct dynabus_config dynabus_config_t;
+
+/* Reads a file (.yaml, .yml, .json) and checks all of it, as `dynabus validate` does. NULL with one line per
+ * problem in `why`. The caller frees it. */
+DYNABUS_API dynabus_config_t *dynabus_load_config(const char *path, char *why, size_t why_size);
+/* Checks a configuration given as text (YAML). 0, or -1 with one line per problem in `why`. */
+DYNABUS_API int dynabus_validate_config(const char *text, char *why, size_t why_size);
+DYNABUS_API void dynabus_config_free(dynabus_config_t **config_p);
+/* As it was written. Borrowed from the configuration. */
+DYNABUS_API const char *dynabus_config_text(const dynabus_config_t *config);
+/* Tells one text from another, as in READY, /readyz and /metrics: 16 hex digits. Borrowed. */
+DYNABUS_API const char *dynabus_config_hash(const dynabus_config_t *config);
+/* Which edition of the gateway's: 1 at its start, one higher with each that came into force; 0 of one that
+ * dynabus_load_config made. */
+DYNABUS_API uint64_t dynabus_config_version(const dynabus_config_t *config);
+
+/* The one in force. The caller frees it; it stays as it is when the gateway takes up another. */
+DYNABUS_API dynabus_config_t *dynabus_get_config(dynabus_t *gateway);
+
+/* Reads the configuration file again, the keys that the bus lets in, and the files of TLS. A new
+ * configuration comes into force as a whole or not at all: running requests end under the one that they
+ * began with, targets that are the same keep their connections, breakers and samples (docs/reload.md says
+ * what needs a restart). 0, or -1 with a line in `why` for each that can't be used and therefore stays as
+ * it was. Waits for reloads of other threads. Not from a callback. */
 DYNABUS_API int dynabus_reload(dynabus_t *gateway, char *why, size_t why_size);
+/* The same with this configuration instead of the file's; it is checked again. Until another one comes,
+ * or the file changes. */
+DYNABUS_API int dynabus_reload_config(dynabus_t *gateway, const dynabus_config_t *config, char *why,
+                                      size_t why_size);
 
 /* For dynabus_close: as long as `drain_timeout` of the configuration says. */
 #define DYNABUS_DRAIN_DEFAULT UINT32_MAX
@@ -107,6 +137,63 @@ DYNABUS_API int dynabus_route(dynabus_t *gateway, const struct dynabus_request *
 /* The same with the answer in pieces when the request says "stream": true. */
 DYNABUS_API int dynabus_route_stream(dynabus_t *gateway, const struct dynabus_request *request,
                                      dynabus_chunk_fn chunk, dynabus_answer_fn answered, void *user);
+
+/* ---- providers of the program's own ---- */
+
+/* One request at such a provider. */
+typedef struct dynabus_call dynabus_call_t;
+
+struct dynabus_provider {
+    size_t             size;   /* sizeof(struct dynabus_provider) */
+    const char        *name;   /* the target's; letters, digits and -_. ; copied */
+    const char *const *models; /* copied. None: any model that no other target declares */
+    size_t             n_models;
+    /* Takes a request, on a thread of the gateway; must not block. It is answered now or later, from any
+     * thread, with dynabus_call_write() and, exactly once, dynabus_call_end(). */
+    void (*call)(void *user, dynabus_call_t *call);
+    /* Nobody wants the answer any more: the client is gone, its time is over. On a thread of the gateway;
+     * must not block. dynabus_call_end() is called all the same. May be NULL. */
+    void (*cancelled)(void *user, dynabus_call_t *call);
+    /* The last call after all others: `user` is not used any more. On any thread. May be NULL. */
+    void (*freed)(void *user);
+    void *user;
+};
+#define DYNABUS_PROVIDER_INIT {sizeof(struct dynabus_provider), NULL, NULL, 0, NULL, NULL, NULL, NULL}
+
+/* Adds a target of that name behind the others, or takes the place of the one that was registered under the
+ * name before, whose calls go on. It is routed to as any target: strategies, retries and time-outs mean the
+ * same. 0, or -1 with a sentence in `why` (`freed` is not called then). Not from a callback. */
+DYNABUS_API int dynabus_register_provider(dynabus_t *gateway, const struct dynabus_provider *provider,
+                                          char *why, size_t why_size);
+
+/* Until dynabus_call_end(), from any thread. Strings are borrowed until then. */
+DYNABUS_API const char *dynabus_call_body(const dynabus_call_t *call, size_t *len); /* the client's bytes */
+DYNABUS_API const char *dynabus_call_model(const dynabus_call_t *call);
+DYNABUS_API bool dynabus_call_is_stream(const dynabus_call_t *call); /* asked for server-sent events */
+DYNABUS_API uint32_t dynabus_call_timeout_ms(const dynabus_call_t *call); /* what it had when it came */
+/* The user's own, for whoever answers later. */
+DYNABUS_API void dynabus_call_set_data(dynabus_call_t *call, void *data);
+DYNABUS_API void *dynabus_call_data(const dynabus_call_t *call);
+
+/* The next bytes of the answer: of a stream whole events, "data: {..}\n\n", the last one "data: [DONE]\n\n";
+ * of a plain one pieces of the JSON text. Copied. 0: taken; 1: taken, and the client is 256 KiB behind: go on
+ * when that suits; -1: dropped, since nobody wants them any more or 16 MiB wait. */
+DYNABUS_API int dynabus_call_write(dynabus_call_t *call, const char *bytes, size_t len);
+
+struct dynabus_result {
+    size_t      size;       /* sizeof(struct dynabus_result) */
+    const char *error_code; /* NULL: it went well; else one of docs/errors.md: "upstream_error" lets the next
+                               target be tried, "invalid_request" does not */
+    const char *error;      /* the sentence for the caller; NULL: the code's own. Copied */
+    uint32_t    retry_after_s;
+    bool        usage_known;
+    uint64_t    prompt_tokens;
+    uint64_t    completion_tokens;
+};
+#define DYNABUS_RESULT_INIT {sizeof(struct dynabus_result), NULL, NULL, 0, false, 0, 0}
+
+/* Ends the call; the handle is not valid any more. `result` NULL: it went well. */
+DYNABUS_API void dynabus_call_end(dynabus_call_t *call, const struct dynabus_result *result);
 
 #define DYNABUS_REQUEST_COMPLETED "gateway.request.completed"
 #define DYNABUS_REQUEST_FAILED    "gateway.request.failed"

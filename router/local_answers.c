@@ -136,6 +136,11 @@ write_ready(const struct router *router, struct dyn_buf *out)
         }
     }
     dyn_buf_add_char(out, ']');
+    const struct router_shared *shared = router->options.shared;
+    uint64_t digest = shared != NULL ? atomic_load(&shared->config_digest) : 0;
+    if (digest != 0) {
+        dyn_buf_addf(out, ",\"config\":\"%016llx\"", (unsigned long long)digest);
+    }
     size_t n_configs = count_configs(members);
     if (n_configs > 1) { /* allowed, but nobody should have them without knowing */
         dyn_buf_addf(out, ",\"configurations\":%zu", n_configs);

@@ -81,11 +81,11 @@ static void
 gather_crew(struct route_members *members, size_t target)
 {
     struct route_crew *crew = &members->crews[target];
-    bool has_own = target < members->n_configured && members->here[target].addr != 0;
+    bool has_own = target < members->n_configured && members->here[target]->addr != 0;
     crew->members = dyn_realloc(crew->members, (members->n_workers + 1) * sizeof(struct route_member *));
     crew->n = 0;
     if (has_own) {
-        crew->members[crew->n++] = &members->here[target];
+        crew->members[crew->n++] = members->here[target];
     }
     for (size_t i = 0; i < members->n_workers; i++) {
         if (route_set_has(&members->workers[i]->serves, target)) {
@@ -368,7 +368,10 @@ route_members_join(struct route_members *members, struct env **ready_p, const st
         return "limit";
     }
     const char *refusal = place_targets(members, &said, joining, &serves);
-    if (refusal != NULL) {
+    bool is_new = route_members_find(members, ready->from) == NULL;
+    bool stays =
+        refusal != NULL && !is_new && route_set_is_empty(&serves); /* until a reload has its targets */
+    if (refusal != NULL && !stays) {
         (void)dyn_err_set(why, DYN_E_INVALID, "none of its targets is served here, or there are too many");
         return refusal;
     }
@@ -393,19 +396,159 @@ route_members_leave(struct route_members *members, struct route_member *worker)
     free(worker);
 }
 
+static void
+place_configured(struct route_members *members, size_t place, const struct route_target *target)
+{
+    members->targets[place] = *target;
+    members->crews[place].by_model = target->n_models == 0 && target->prefix.len == 0;
+}
+
 void
 route_members_init(struct route_members *members, const struct route_target *targets, const bus_addr_t *addrs,
                    size_t n_targets)
 {
     DYN_ASSERT(n_targets <= ROUTE_TARGETS_MAX);
     *members = (struct route_members){.n_targets = n_targets, .n_configured = n_targets};
-    members->here = dyn_zalloc((n_targets + 1) * sizeof *members->here);
+    members->here = dyn_zalloc((n_targets + 1) * sizeof(struct route_member *));
     for (size_t i = 0; i < n_targets; i++) {
-        members->targets[i] = targets[i];
-        members->here[i].addr = addrs != NULL ? addrs[i] : 0;
-        members->crews[i].by_model = targets[i].n_models == 0 && targets[i].prefix.len == 0;
+        members->here[i] = dyn_zalloc(sizeof(struct route_member));
+        members->here[i]->addr = addrs != NULL ? addrs[i] : 0;
+        place_configured(members, i, &targets[i]);
         gather_crew(members, i);
     }
+}
+
+/* ---- other targets ---- */
+
+/* The member of this process at that address goes on, whatever its target's number is. */
+static struct route_member *
+take_over(struct route_member **here, size_t n, bus_addr_t addr)
+{
+    for (size_t i = 0; i < n && addr != 0; i++) {
+        if (here[i] != NULL && here[i]->addr == addr) {
+            struct route_member *member = here[i];
+            here[i] = NULL;
+            return member;
+        }
+    }
+    struct route_member *member = dyn_zalloc(sizeof *member);
+    member->addr = addr;
+    return member;
+}
+
+/* What is in flight at them has to find them. */
+static void
+keep_former(struct route_members *members, struct route_member **here, size_t n)
+{
+    size_t room = members->n_former + n + 1;
+    members->former = dyn_realloc(members->former, room * sizeof(struct route_member *));
+    for (size_t i = 0; i < n; i++) {
+        if (here[i] != NULL) {
+            members->former[members->n_former++] = here[i];
+        }
+    }
+    size_t kept = 0;
+    for (size_t i = 0; i < members->n_former; i++) {
+        if (members->former[i]->in_flight > 0) {
+            members->former[kept++] = members->former[i];
+        } else {
+            free(members->former[i]);
+        }
+    }
+    members->n_former = kept;
+}
+
+static void
+place_here(struct route_members *members, const struct route_target *targets, const bus_addr_t *addrs,
+           size_t n_targets)
+{
+    struct route_member **former = members->here;
+    size_t n_former = members->n_configured;
+    members->here = dyn_zalloc((n_targets + 1) * sizeof(struct route_member *));
+    for (size_t i = 0; i < n_targets; i++) {
+        members->here[i] = take_over(former, n_former, addrs != NULL ? addrs[i] : 0);
+        place_configured(members, i, &targets[i]);
+    }
+    keep_former(members, former, n_former);
+    free(former);
+}
+
+/* An announced target that somebody serves or means stays announced, unless its name is configured now. */
+static void
+carry_announced(struct route_members *members, const struct route_joining *joining,
+                struct route_renumbering *before, size_t from)
+{
+    for (size_t i = from; i < before->n_targets; i++) {
+        struct route_crew *crew = &before->crews[i];
+        bool is_used = crew->name != NULL && (crew->n > 0 || route_set_has(&joining->busy, i));
+        bool is_new = is_used && find_target(members, before->targets[i].name) == members->n_targets;
+        if (is_new && members->n_targets < ROUTE_TARGETS_MAX) {
+            members->targets[members->n_targets] = before->targets[i];
+            members->crews[members->n_targets++] =
+                (struct route_crew){.name = crew->name, .provider = crew->provider, .by_model = true};
+            crew->name = NULL;
+            crew->provider = NULL;
+        }
+    }
+}
+
+static void
+match_workers(struct route_members *members, const struct route_joining *joining)
+{
+    struct route_joining now = {.accepts_new_targets = joining->accepts_new_targets};
+    for (size_t i = members->n_configured; i < members->n_targets; i++) {
+        route_set_add(&now.busy, i);
+    }
+    for (size_t i = 0; i < members->n_workers; i++) {
+        struct route_member *worker = members->workers[i];
+        if (place_targets(members, &worker->said, &now, &worker->serves) != NULL) {
+            worker->serves = (struct route_set){{0}};
+        }
+        route_set_add_all(&now.busy, &worker->serves);
+    }
+}
+
+void
+route_members_apply(struct route_members *members, const struct route_target *targets,
+                    const bus_addr_t *addrs, size_t n_targets, const struct route_joining *joining,
+                    struct route_renumbering *renumbering)
+{
+    DYN_ASSERT(n_targets <= ROUTE_TARGETS_MAX);
+    size_t n_configured = members->n_configured;
+    *renumbering = (struct route_renumbering){.n_targets = members->n_targets};
+    renumbering->targets = dyn_alloc(sizeof members->targets);
+    renumbering->crews = dyn_alloc(sizeof members->crews);
+    memcpy(renumbering->targets, members->targets, sizeof members->targets);
+    memcpy(renumbering->crews, members->crews, sizeof members->crews);
+    memset(members->targets, 0, sizeof members->targets);
+    memset(members->crews, 0, sizeof members->crews);
+    place_here(members, targets, addrs, n_targets);
+    members->n_targets = members->n_configured = n_targets;
+    carry_announced(members, joining, renumbering, n_configured);
+    match_workers(members, joining);
+    struct route_set all = {{0}};
+    for (size_t i = 0; i < members->n_targets; i++) {
+        route_set_add(&all, i);
+    }
+    gather(members, &all);
+    for (size_t i = 0; i < renumbering->n_targets; i++) {
+        size_t at = find_target(members, renumbering->targets[i].name);
+        renumbering->to[i] = (uint16_t)(at < members->n_targets ? at : ROUTE_TARGETS_MAX);
+    }
+}
+
+void
+route_renumbering_fini(struct route_renumbering *renumbering)
+{
+    for (size_t i = 0; i < renumbering->n_targets; i++) {
+        free(renumbering->crews[i].members);
+        free(renumbering->crews[i].models);
+        free(renumbering->crews[i].name);
+        free(renumbering->crews[i].provider);
+    }
+    free(renumbering->targets);
+    free(renumbering->crews);
+    *renumbering = (struct route_renumbering){.targets = NULL};
 }
 
 void
@@ -422,7 +565,14 @@ route_members_fini(struct route_members *members)
             forget_target(members, i);
         }
     }
+    for (size_t i = 0; i < members->n_configured; i++) {
+        free(members->here[i]);
+    }
+    for (size_t i = 0; i < members->n_former; i++) {
+        free(members->former[i]);
+    }
     free(members->workers);
+    free(members->former);
     free(members->here);
     *members = (struct route_members){0};
 }

@@ -48,7 +48,10 @@ struct route_members {
     struct route_crew crews[ROUTE_TARGETS_MAX];     /* of the target with the same index */
     size_t n_targets;
     size_t n_configured;
-    struct route_member *here;     /* n_configured; addr 0: there is none */
+    struct route_member **here; /* n_configured; addr 0: there is none */
+    struct route_member **former; /* those of this process that a reload took out of their crew */
+    size_t n_former;
+    struct route_crew nobody; /* of a target that is gone */
     struct route_member **workers; /* in the order in which they joined */
     size_t n_workers;
     size_t announced_bytes;
@@ -78,6 +81,22 @@ const char *route_members_join(struct route_members *members, struct env **ready
 /* The worker is gone, and freed. */
 void route_members_leave(struct route_members *members, struct route_member *worker);
 
+/* What a reload made of the targets: their new numbers. */
+struct route_renumbering {
+    uint16_t to[ROUTE_TARGETS_MAX]; /* ROUTE_TARGETS_MAX: it is gone */
+    struct route_target *targets;   /* as they were, by their old numbers */
+    struct route_crew *crews;       /* the same */
+    size_t n_targets;
+};
+/* Other targets take the place of the configured ones, as route_members_init has them. Workers and announced
+ * targets stay, matched by name; a worker that serves none of them any more stays too, for its calls and for
+ * the next reload. Members in flight stay good. Who keeps a number or the address of a target looks into the
+ * renumbering at once; afterwards it is given back. */
+void route_members_apply(struct route_members *members, const struct route_target *targets,
+                         const bus_addr_t *addrs, size_t n_targets, const struct route_joining *joining,
+                         struct route_renumbering *renumbering);
+void route_renumbering_fini(struct route_renumbering *renumbering);
+
 /* What a dispatch needs of a member. */
 struct route_wish {
     struct dyn_slice target;
@@ -94,8 +113,17 @@ enum route_pick route_member_pick(const struct route_crew *crew, const struct ro
 /* There is a member that drains not. */
 bool route_crew_is_there(const struct route_crew *crew);
 
+/* ROUTE_TARGETS_MAX: it is none of theirs (any more). */
+static inline size_t
+route_members_number(const struct route_members *members, const struct route_target *target)
+{
+    bool is_there = target >= members->targets && target < members->targets + ROUTE_TARGETS_MAX;
+    return is_there ? (size_t)(target - members->targets) : (size_t)ROUTE_TARGETS_MAX;
+}
+
 static inline struct route_crew *
 route_crew_of(struct route_members *members, const struct route_target *target)
 {
-    return &members->crews[target - members->targets];
+    size_t number = route_members_number(members, target);
+    return number < ROUTE_TARGETS_MAX ? &members->crews[number] : &members->nobody;
 }

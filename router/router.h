@@ -17,6 +17,7 @@
 /* Shared by all routers of a gateway; counts are for reports, not for decisions. */
 struct router_shared {
     struct admission admission;
+    atomic_uint_fast64_t config_digest; /* of the configuration in force; 0: there is none */
     atomic_bool wants_events; /* somebody listens: otherwise no event is even built */
     atomic_uint_fast64_t events_sent;
     atomic_uint_fast64_t events_dropped;
@@ -49,3 +50,6 @@ struct router_options {
 /* Copies the options. Give both to bus_add_actor(). */
 void *router_new(const struct router_options *options);
 extern const struct bus_actor_ops router_actor_ops;
+/* Another plan, for requests that come from now on; a reference is taken. `addrs` as in the options. Before
+ * the start, or on the router's loop. */
+void router_apply(void *router, struct route_plan *plan, const bus_addr_t *addrs);

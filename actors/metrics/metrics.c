@@ -48,10 +48,12 @@ metrics_start(void *self, bus_actor_t *me, struct dyn_err *err)
 static void
 write_page(struct metrics *metrics)
 {
-    const struct bus_process *process = metrics->options.process;
+    char hash[BUS_CONFIG_HASH_SIZE];
+    bus_process_config(metrics->options.process, hash);
     struct metrics_facts facts = {
         .requests = metrics->options.requests,
-        .config = dyn_slice_str(process->config_hash),
+        .config = dyn_slice_str(hash),
+        .config_version = atomic_load(&metrics->options.process->config_version),
         .version = dyn_slice_str(metrics->options.version),
         .events_missed = metrics->fleet != NULL ? fleet_missed(metrics->fleet) : 0,
     };

@@ -115,6 +115,7 @@ write_self(const struct metrics_facts *facts, struct dyn_buf *out)
     const struct dyn_slice none = {NULL, 0};
     write_one(METRIC_NODES, none, facts->nodes, out);
     write_one(METRIC_CONFIG_HASHES, none, facts->configs, out);
+    write_one(METRIC_CONFIG_VERSION, none, (double)facts->config_version, out);
     if (facts->config.len > 0) {
         write_one(METRIC_CONFIG_INFO, facts->config, 1, out);
     }

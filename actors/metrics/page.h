@@ -8,6 +8,7 @@ struct metrics_facts {
     struct node_values values; /* of all processes */
     unsigned nodes;
     unsigned configs;         /* different ones */
+    uint64_t config_version;  /* of this process's */
     struct dyn_slice config;  /* hash of this process's; "" */
     struct dyn_slice version;
     uint64_t events_missed;

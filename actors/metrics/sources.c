@@ -66,9 +66,11 @@ static void
 tell(struct teller *teller)
 {
     const struct bus_process *process = teller->options.process;
+    char hash[BUS_CONFIG_HASH_SIZE];
+    bus_process_config(process, hash);
     struct node_report report = {
         .origin = dyn_slice_str(process->node),
-        .config = dyn_slice_str(process->config_hash),
+        .config = dyn_slice_str(hash),
         .version = dyn_slice_str(teller->options.version),
     };
     for (size_t i = 0; i < teller->options.n_sources; i++) {

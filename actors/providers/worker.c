@@ -426,7 +426,8 @@ worker_serve(void *self, const struct worker_target *targets, size_t n_targets)
 {
     struct worker *worker = self;
     take_targets(worker, targets, n_targets);
-    size_t n_old = worker->is_draining ? 0 : bus_links_say_ready(worker->links);
+    bool is_joined = worker->links != NULL && !worker->is_draining;
+    size_t n_old = is_joined ? bus_links_say_ready(worker->links) : 0;
     if (n_old > 0) {
         dyn_log(DYN_LOG_WARN, "worker.ready", "routers of an earlier version learn of new targets when they "
                 "connect anew", DYN_LOG_UINT("routers", n_old));

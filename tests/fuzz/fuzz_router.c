@@ -251,7 +251,7 @@ check_end(struct play *play)
     DYN_ASSERT(world->impl->members.announced_bytes == 0 && world->impl->members.announced_models == 0);
     DYN_ASSERT(dyn_list_is_empty(&world->impl->parked));
     for (size_t i = 0; i < world->n_targets; i++) {
-        DYN_ASSERT(world->impl->members.here[i].in_flight == 0 && world->impl->members.here[i].bytes == 0);
+        DYN_ASSERT(world->impl->members.here[i]->in_flight == 0 && world->impl->members.here[i]->bytes == 0);
     }
     for (size_t i = 0; i < play->n_asked; i++) {
         DYN_ASSERT(!play->asked[i].is_plain_case || play->asked[i].ends == 1);

@@ -50,7 +50,9 @@ a_router_alone_must_say_where(void **state)
     assert_true(network.listens);
     assert_int_equal(network.base.port, 7700);
     assert_false(gateway_network_is_public(&network));
-    assert_string_equal(network.process.config_hash, "0000000000000007");
+    char hash[BUS_CONFIG_HASH_SIZE];
+    bus_process_config(&network.process, hash);
+    assert_string_equal(hash, "0000000000000007");
     assert_int_equal(strlen(network.process.node), 32);
     gateway_network_fini(&network);
 }

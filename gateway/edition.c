@@ -1,0 +1,75 @@
+#include "gateway/edition.h"
+
+#include "router/router_config.h"
+
+#include <stdlib.h>
+
+/* What the routers of all cells decide by. */
+static struct route_plan *
+compile(const struct gateway_edition *edition, struct dyn_err *err)
+{
+    size_t n = upstreams_count(edition->upstreams);
+    struct route_target *targets = dyn_zalloc((n + 1) * sizeof *targets);
+    for (size_t i = 0; i < n; i++) {
+        targets[i] = upstreams_route_target(edition->upstreams, i);
+    }
+    const struct router_config *config = config_values(edition->config, &router_config_part);
+    struct route_plan *plan = route_plan_new(config, targets, n, NULL, err);
+    free(targets);
+    return plan;
+}
+
+static int
+fill(struct gateway_edition *edition, const struct upstreams_options *options, bool routes,
+     struct dyn_err *err)
+{
+    if (options != NULL) {
+        edition->upstreams = upstreams_new(edition->config, options, err);
+        if (edition->upstreams == NULL) {
+            return -1;
+        }
+        edition->target_names = upstreams_names(edition->upstreams);
+    }
+    if (routes) {
+        edition->plan = compile(edition, err);
+    }
+    return !routes || edition->plan != NULL ? 0 : -1;
+}
+
+struct gateway_edition *
+gateway_edition_new(uint64_t number, config_t **config_p, const struct upstreams_options *options,
+                    bool routes, struct dyn_err *err)
+{
+    struct gateway_edition *edition = dyn_zalloc(sizeof *edition);
+    atomic_init(&edition->refs, 1);
+    edition->number = number;
+    edition->config = *config_p;
+    *config_p = NULL;
+    if (fill(edition, options, routes, err) != 0) {
+        gateway_edition_unref(&edition);
+    }
+    return edition;
+}
+
+struct gateway_edition *
+gateway_edition_ref(struct gateway_edition *edition)
+{
+    (void)atomic_fetch_add_explicit(&edition->refs, 1, memory_order_relaxed);
+    return edition;
+}
+
+void
+gateway_edition_unref(struct gateway_edition **edition_p)
+{
+    struct gateway_edition *edition = *edition_p;
+    *edition_p = NULL;
+    if (edition == NULL || atomic_fetch_sub_explicit(&edition->refs, 1, memory_order_acq_rel) > 1) {
+        return;
+    }
+    route_plan_unref(&edition->plan);
+    upstreams_free(&edition->upstreams);
+    config_free(&edition->config);
+    free(edition->target_names);
+    free(edition->source);
+    free(edition);
+}

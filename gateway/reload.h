@@ -1,0 +1,60 @@
+/* How a running gateway takes up another configuration: read, checked, made into an edition, given to all
+ * cells or to none. One at a time, whoever asks for it. What it does to actors is the keepers' business. */
+#pragma once
+
+#include "core/buf.h"
+#include "gateway/edition.h"
+#include "mock/mock.h"
+
+#include <pthread.h>
+
+struct gateway_reload {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool is_busy; /* under the lock, as all up to `now`: somebody takes one up */
+    bool is_closing;
+    unsigned waiting;            /* for their turn, or having it */
+    struct gateway_edition *now; /* in force */
+
+    /* Of who is busy. */
+    struct registered **registered;
+    size_t n_registered;
+
+    char *path;   /* of the file; NULL: there is none */
+    char *wanted; /* names of targets (`--targets`); NULL: all */
+    mock_t *mock; /* the bundled one of --dev; NULL */
+    char mock_root[128];
+    struct upstream_tally tally;
+    atomic_uint_fast64_t applied; /* results of all that were asked for */
+    atomic_uint_fast64_t unchanged;
+    atomic_uint_fast64_t refused;
+};
+
+/* Of a gateway with options and roles; before anything else of it. */
+void gateway_reload_init(struct dynabus *gateway);
+/* Nobody takes one up any more: waits for who does. */
+void gateway_reload_close(struct dynabus *gateway);
+/* After the bus is gone. */
+void gateway_reload_fini(struct dynabus *gateway);
+
+/* Reads and checks, `path` before `text`; neither: the defaults. NULL with one line per problem in `why`.
+ * *source_p: what was read, or NULL. */
+config_t *gateway_read_config(const struct dynabus *gateway, const char *path, const char *text,
+                              char **source_p, struct dyn_buf *why);
+/* The first edition. Takes both, also on failure. */
+int gateway_begin(struct dynabus *gateway, config_t **config_p, char **source_p, struct dyn_err *err);
+
+enum gateway_reload_result { GATEWAY_RELOAD_APPLIED, GATEWAY_RELOAD_UNCHANGED, GATEWAY_RELOAD_REFUSED };
+/* From the file, or from that text where it is not NULL. Any thread but a loop's. `why`: what is wrong, a
+ * line each. `expected`: the hash that it must have, NULL: any. */
+enum gateway_reload_result gateway_take_up(struct dynabus *gateway, const char *text, const char *expected,
+                                           struct dyn_buf *why);
+/* Takes the provider; the configuration stays. -1 with a sentence, and it is not taken. */
+int gateway_register(struct dynabus *gateway, struct registered **registered_p, struct dyn_err *err);
+
+/* The same for all that can be read again: keys of the bus and files of TLS as well. */
+enum gateway_reload_result gateway_reload_all(struct dynabus *gateway, const char *expected,
+                                              struct dyn_buf *problems);
+
+/* The edition in force, one reference. Any thread. */
+struct gateway_edition *gateway_edition_now(struct dynabus *gateway);
