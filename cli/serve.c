@@ -170,7 +170,7 @@ reload(dynabus_t *gateway)
         dyn_log(DYN_LOG_ERROR, "gateway.reload", "what cannot be used stays as it was",
                 DYN_LOG_STR("reason", why));
     } else {
-        dyn_log(DYN_LOG_INFO, "gateway.reload", "keys of the bus and files of TLS were read again");
+        dyn_log(DYN_LOG_INFO, "gateway.reload", "the configuration, keys and files of TLS were read again");
     }
 }
 

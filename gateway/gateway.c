@@ -14,6 +14,7 @@
 #include "gateway/measures.h"
 #include "gateway/upstreams.h"
 #include "gateway/version.h"
+#include "gateway/watch.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -201,7 +202,8 @@ dynabus_new(const struct dynabus_options *options, char *why, size_t why_size)
     if (gateway_roles_parse(gateway->options.roles, &gateway->roles, &err) == 0) {
         config = gateway_read_config(gateway, options->config_path, options->config_text, &source, &problems);
     }
-    if (config != NULL && build(gateway, &config, &source, &err) == 0 && bus_start(gateway->bus, &err) == 0) {
+    if (config != NULL && build(gateway, &config, &source, &err) == 0 &&
+        bus_start(gateway->bus, &err) == 0 && (gateway->watch = gateway_watch_start(gateway, &err)) != NULL) {
         dyn_buf_fini(&problems);
         gateway->options.config_path = gateway->options.config_text = gateway->options.listen = NULL;
         gateway->options.roles = gateway->options.targets = gateway->options.bus = NULL;
@@ -226,8 +228,8 @@ dynabus_close(dynabus_t **gateway_p, uint32_t drain_ms)
     if (gateway == NULL) {
         return 0;
     }
-    gateway_reload_close(
-        gateway); /* before calls are kept out: it waits for loops, on which some may be made */
+    gateway_watch_stop(&gateway->watch);
+    gateway_reload_close(gateway); /* before calls are kept out: it waits for loops, which may make some */
     (void)pthread_rwlock_wrlock(&gateway->users); /* calls that are under way end first */
     gateway->closing = true;
     (void)pthread_rwlock_unlock(&gateway->users);
