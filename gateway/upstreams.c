@@ -66,9 +66,12 @@ upstream_tally_each(struct upstream_tally *tally,
 }
 
 static struct upstream_shared *
-shared_new(struct upstream_tally *tally)
+shared_new(struct upstream_tally *tally, const struct provider_target *called)
 {
     struct upstream_shared *shared = dyn_zalloc(sizeof *shared);
+    if (called != NULL) {
+        provider_shared_init(&shared->counts, called);
+    }
     atomic_init(&shared->refs, 1);
     shared->tally = tally;
     dyn_list_init(&shared->link);
@@ -96,6 +99,7 @@ shared_unref(struct upstream_shared *shared)
     dyn_list_remove(&shared->link);
     add_counts(&tally->gone, &shared->counts);
     (void)pthread_mutex_unlock(&tally->lock);
+    provider_shared_fini(&shared->counts);
     free(shared);
 }
 
@@ -190,10 +194,12 @@ share(upstreams_t *upstreams, const struct upstreams_options *options)
     size_t n = upstreams_count(upstreams);
     upstreams->shared = dyn_zalloc((n + 1) * sizeof(struct upstream_shared *));
     for (size_t i = 0; i < n; i++) {
+        const struct provider_target *called =
+            options->routes_only ? NULL : upstreams_target(upstreams, i);
         size_t before =
             options->former != NULL ? upstreams_former(upstreams, i, options->former) : UPSTREAMS_NONE;
         upstreams->shared[i] = before != UPSTREAMS_NONE ? shared_ref(options->former->shared[before])
-                                                        : shared_new(options->tally);
+                                                        : shared_new(options->tally, called);
     }
 }
 
@@ -349,6 +355,9 @@ upstreams_route_target(const upstreams_t *upstreams, size_t index)
         .takes_any = target->row->any_model && target->n_models == 0,
         .owns_base_url = target->owns_base_url,
     };
+    if (upstreams_shared(upstreams, index)->guard != NULL) {
+        route.health = provider_guard_board(upstreams_shared(upstreams, index)->guard);
+    }
     if (upstreams->has_mock && dyn_slice_is(target->name, MOCK_NAME)) {
         route.models = mock_models;
         route.n_models = DYN_ARRAY_LEN(mock_models);

@@ -10,6 +10,9 @@
 
 typedef struct health_board health_board_t;
 
+/* Topic of the event that a target's state or credentials have changed; its map is the one below. */
+#define HEALTH_EVENT "target.health"
+
 enum health_state {
     HEALTH_CLOSED,    /* takes calls; also without a breaker */
     HEALTH_HALF_OPEN, /* takes a few, to see */
@@ -18,7 +21,7 @@ enum health_state {
 
 enum {
     HEALTH_MODELS_MAX = 64,        /* of a target that have figures of their own; the rest shares one slot */
-    HEALTH_MODEL_NAME_MAX = 256,   /* bytes; longer names share that slot, too */
+    HEALTH_MODEL_NAME_MAX = 128,   /* bytes; longer names share that slot, too */
     HEALTH_TARGETS_MAX = 256,      /* in one map */
     HEALTH_MAP_MAX = 256 * 1024,   /* bytes of a map; figures of models are left out beyond it */
     HEALTH_BOARD_BYTES = 4 * 1024, /* what a board takes, about, without the names of its models */

@@ -55,6 +55,7 @@ call_new(struct provider *provider, const struct env *request)
     dyn_list_init(&call->link);
     dyn_list_init(&call->out);
     dyn_list_init(&call->orphan);
+    dyn_list_init(&call->queue_link);
     provider_call_belongs(call, request);
     call->attempt = request->attempt;
     call->epoch = request->epoch;
@@ -292,20 +293,11 @@ own_headers(const struct env *request, struct http_client_header headers[REQUEST
     return n;
 }
 
-static void
-start_call(struct provider *provider, struct env *request, unsigned sent_before)
+void
+provider_call_send(struct provider_call *call, const struct env *request, dyn_block_t *body)
 {
+    struct provider *provider = call->provider;
     const struct provider_target *target = provider->options.target;
-    struct dialect_problem problem = {.message = ""};
-    struct provider_call *call = call_new(provider, request);
-    call->sent_before = sent_before;
-    enum err_code refused = ERR_NONE;
-    dyn_block_t *body = upstream_body(call, request, &refused, &problem);
-    if (body == NULL) {
-        provider_call_free(call);
-        refuse(provider, request, refused, &problem);
-        return;
-    }
     struct http_client_header headers[REQUEST_HEADERS_MAX];
     struct http_call_request http = {
         .body = body,
@@ -317,7 +309,56 @@ start_call(struct provider *provider, struct env *request, unsigned sent_before)
         .idle_ms = target->idle_ms,
         .deadline_ms = request->deadline_ms,
     };
-    call->http = http_call_start(surface_of(provider, request)->origin, &http, &provider_call_ops, call);
+    http_origin_t *origin = surface_of(provider, request)->origins[call->pass.cred];
+    call->http = http_call_start(origin, &http, &provider_call_ops, call);
+}
+
+/* Nothing was done for it. */
+static void
+turn_down(struct provider *provider, const struct env *request, const struct provider_refusal *refusal)
+{
+    struct env *end = env_about(ENV_END, request);
+    end->outcome = ENV_OUTCOME_ERROR;
+    end->error = refusal->error;
+    end->status = err_row(refusal->error)->http;
+    end->stream = request->stream;
+    end->retry_ms = refusal->retry_ms;
+    end->retry_after_s = (refusal->retry_ms + 999) / 1000;
+    if (bus_send(provider->me, request->from, &end, NULL) != 0) {
+        env_free(&end);
+    }
+}
+
+/* Takes the envelope when the call has to wait for its turn. */
+static void
+start_call(struct provider *provider, struct env **request_p, unsigned sent_before)
+{
+    struct env *request = *request_p;
+    struct dialect_problem problem = {.message = ""};
+    struct provider_refusal refusal;
+    struct provider_call *call = call_new(provider, request);
+    call->sent_before = sent_before;
+    enum provider_verdict verdict = provider_gate_enter(call, request, &refusal);
+    if (verdict == PROVIDER_REFUSED) {
+        provider_call_free(call);
+        turn_down(provider, request, &refusal);
+        return;
+    }
+    enum err_code refused = ERR_NONE;
+    dyn_block_t *body = upstream_body(call, request, &refused, &problem);
+    if (body == NULL) {
+        provider_call_free(call);
+        refuse(provider, request, refused, &problem);
+        return;
+    }
+    if (verdict == PROVIDER_WAITS) {
+        request->facts = NULL; /* they are the sender's, and good only for now */
+        call->waiting = request;
+        call->waiting_body = body;
+        *request_p = NULL;
+        return;
+    }
+    provider_call_send(call, request, body);
     dyn_block_unref(&body);
 }
 
@@ -334,7 +375,7 @@ judge(const struct provider *provider, const struct env *request)
     }
     const struct provider_surface *surface = surface_of(provider, request);
     bool is_called = request->surface == ENV_SURFACE_CHAT || request->surface == ENV_SURFACE_EMBEDDINGS;
-    bool is_ours = is_called && surface->origin != NULL && request->body != NULL &&
+    bool is_ours = is_called && surface->n_origins > 0 && request->body != NULL &&
                    client_dialect(provider, request) != NULL;
     return is_ours ? ERR_NONE : ERR_INVALID_REQUEST;
 }
@@ -357,8 +398,9 @@ is_stale(const struct provider_call *former, const struct env *request)
 /* 02-WORKER, Attach: a later REQUEST goes on with the former call where it may, else takes its place, and
  * nobody listens to the former any more. */
 static void
-take_request(struct provider *provider, struct env *request)
+take_request(struct provider *provider, struct env **request_p)
 {
+    struct env *request = *request_p;
     struct provider_call *former = find_any(provider, request);
     unsigned sent_before = 0;
     if (former != NULL) {
@@ -373,7 +415,7 @@ take_request(struct provider *provider, struct env *request)
         refuse(provider, request, wrong, NULL);
         return;
     }
-    start_call(provider, request, sent_before);
+    start_call(provider, request_p, sent_before);
 }
 
 static void
@@ -383,14 +425,17 @@ provider_receive(void *self, struct env **env_p)
     struct env *env = *env_p;
     struct provider_call *call = env->kind == ENV_REQUEST ? NULL : find(provider, env);
     if (env->kind == ENV_REQUEST) {
-        take_request(provider, env);
+        take_request(provider, env_p);
     } else if (env->kind == ENV_CANCEL && call != NULL) {
+        call->is_given_up = dyn_slice_is(env->reason, "attempt") || dyn_slice_is(env->reason, "deadline");
         provider_call_cancelled(call);
     } else if (env->kind == ENV_CREDIT && call != NULL) {
         provider_call_granted(call, env->credit);
         (void)provider_reply_flush(call);
     } else if (env->kind == ENV_GOODBYE) {
         provider_orphan_all_of(provider, env->from);
+    } else if (env->kind == ENV_HEARTBEAT) {
+        provider_gate_told(provider);
     }
     env_free(env_p);
 }
@@ -443,9 +488,10 @@ provider_drain(void *self, uint64_t deadline_us)
     provider_call_gone(provider);
 }
 
-/* The headers of every request to this target: what the operator wrote, and the credential. */
+/* The headers of every request with this credential: what the operator wrote, and the credential. */
 static http_origin_t *
-make_origin(const struct provider *provider, const struct dialect_ops *dialect, struct dyn_err *err)
+make_origin(const struct provider *provider, const struct dialect_ops *dialect, struct dyn_slice key,
+            struct dyn_err *err)
 {
     const struct provider_target *target = provider->options.target;
     struct http_client_header headers[PROVIDER_HEADERS_MAX + PROVIDER_ROW_HEADERS_MAX + 3];
@@ -454,11 +500,11 @@ make_origin(const struct provider *provider, const struct dialect_ops *dialect, 
     size_t n = 0;
     headers[n++] = (struct http_client_header){DYN_SLICE("Content-Type"), DYN_SLICE("application/json")};
     headers[n++] = (struct http_client_header){DYN_SLICE("User-Agent"), DYN_SLICE("dynabus")};
-    if (target->key.len > 0 && target->row->auth == PROVIDER_AUTH_BEARER) {
-        dyn_buf_addf(&bearer, "Bearer %.*s", (int)target->key.len, target->key.data);
+    if (key.len > 0 && target->row->auth == PROVIDER_AUTH_BEARER) {
+        dyn_buf_addf(&bearer, "Bearer %.*s", (int)key.len, key.data);
         headers[n++] = (struct http_client_header){DYN_SLICE("Authorization"), dyn_buf_slice(&bearer)};
-    } else if (target->key.len > 0 && target->row->auth == PROVIDER_AUTH_HEADER) {
-        headers[n++] = (struct http_client_header){dyn_slice_str(target->row->auth_header), target->key};
+    } else if (key.len > 0 && target->row->auth == PROVIDER_AUTH_HEADER) {
+        headers[n++] = (struct http_client_header){dyn_slice_str(target->row->auth_header), key};
     }
     for (size_t i = 0; i < PROVIDER_ROW_HEADERS_MAX && target->row->headers[i].name != NULL; i++) {
         const struct provider_row_header *fixed = &target->row->headers[i];
@@ -482,6 +528,33 @@ make_origin(const struct provider *provider, const struct dialect_ops *dialect, 
     return origin;
 }
 
+/* All of them share the loop's connections. */
+static int
+make_origins(struct provider *provider, struct provider_surface *surface, struct dyn_err *err)
+{
+    const struct provider_target *target = provider->options.target;
+    size_t n = target->n_keys > 0 ? target->n_keys : 1;
+    surface->origins = dyn_zalloc(n * sizeof *surface->origins);
+    for (; surface->n_origins < n; surface->n_origins++) {
+        struct dyn_slice key = target->n_keys > 0 ? target->keys[surface->n_origins] : target->key;
+        http_origin_t *origin = make_origin(provider, surface->dialect, key, err);
+        if (origin == NULL) {
+            return -1;
+        }
+        surface->origins[surface->n_origins] = origin;
+    }
+    return 0;
+}
+
+static void
+free_origins(struct provider_surface *surface)
+{
+    for (size_t i = 0; i < surface->n_origins; i++) {
+        http_origin_free(&surface->origins[i]);
+    }
+    free(surface->origins);
+}
+
 static int
 provider_start(void *self, bus_actor_t *me, struct dyn_err *err)
 {
@@ -494,13 +567,12 @@ provider_start(void *self, bus_actor_t *me, struct dyn_err *err)
         return dyn_err_set(err, DYN_E_CONFIG, "provider '%s': there is no dialect '%s'", row->id,
                            row->dialect);
     }
-    provider->chat.origin = make_origin(provider, provider->chat.dialect, err);
+    provider_gate_init(provider);
     provider->embeddings.dialect = &dialect_openai_embeddings;
-    if (provider->chat.origin != NULL && row->has_embeddings) {
-        provider->embeddings.origin = make_origin(provider, provider->embeddings.dialect, err);
+    if (make_origins(provider, &provider->chat, err) != 0) {
+        return -1;
     }
-    bool has_embeddings = !row->has_embeddings || provider->embeddings.origin != NULL;
-    return provider->chat.origin != NULL && has_embeddings ? 0 : -1;
+    return row->has_embeddings ? make_origins(provider, &provider->embeddings, err) : 0;
 }
 
 static void
@@ -516,11 +588,12 @@ provider_stop(void *self)
         free(DYN_CONTAINER_OF(link, struct provider_call, link));
     }
     dyn_buf_fini(&provider->bridged);
-    http_origin_free(&provider->chat.origin);
-    http_origin_free(&provider->embeddings.origin);
+    free_origins(&provider->chat);
+    free_origins(&provider->embeddings);
     http_client_unref(&provider->options.client);
     bus_timer_fini(&provider->retry);
     bus_timer_fini(&provider->orphans_timer);
+    bus_timer_fini(&provider->queue_timer);
     bus_timer_fini(&provider->drain);
     env_map_fini(&provider->calls);
     free(provider);

@@ -12,6 +12,8 @@
 
 /* One per target and process, zero-initialised: all its actors count here. */
 struct provider_shared {
+    provider_guard_t *guard; /* a reference; NULL: nothing is limited, and nothing learned */
+    atomic_uint events;      /* who takes EVENTs about the target: an address on the bus; 0: nobody */
     atomic_uint_fast64_t in_flight;
     atomic_uint_fast64_t started;
     atomic_uint_fast64_t succeeded;
@@ -21,6 +23,10 @@ struct provider_shared {
     atomic_uint_fast64_t answer_bytes;
     atomic_uint_fast64_t credit_stalls; /* upstreams paused because the receiver had granted no more */
 };
+
+/* With a guard as the target's configuration says. Any thread. */
+void provider_shared_init(struct provider_shared *shared, const struct provider_target *target);
+void provider_shared_fini(struct provider_shared *shared);
 
 /* Calls that go on without their router for a while, in case that another one asks for them (02-WORKER, When
  * a router is lost). One per process with workers: all its provider actors count here. */

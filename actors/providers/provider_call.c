@@ -158,6 +158,7 @@ provider_call_succeed(struct provider_call *call, bool let_go)
     leave_upstream(call, let_go);
     count(&call->provider->options.shared->succeeded, 1);
     (void)make_end(call, ENV_OUTCOME_OK);
+    provider_gate_leave(call, ENV_OUTCOME_OK, ERR_NONE);
     (void)provider_reply_flush(call);
 }
 
@@ -170,8 +171,13 @@ provider_call_fail(struct provider_call *call, enum err_code code, const struct 
     struct env *end = make_end(call, ENV_OUTCOME_ERROR);
     end->error = code;
     provider_reply_hint(call, end);
+    if (call->refused_retry_ms != 0) {
+        end->retry_ms = call->refused_retry_ms;
+        end->retry_after_s = (end->retry_ms + 999) / 1000;
+    }
     end->status = call->has_begun ? 0 : err_row(code)->http;
     end->content_type = dyn_slice(NULL, 0);
+    provider_gate_leave(call, ENV_OUTCOME_ERROR, code);
     if (said != NULL) {
         end->error_text = env_copy(end, said->message);
         end->error_param = env_copy(end, said->param);
@@ -194,6 +200,7 @@ end_at_once(struct provider_call *call, enum env_outcome outcome, enum err_code 
         end->content_type = dyn_slice(NULL, 0);
         end->error = code;
         end->status = call->has_begun ? 0 : err_row(code)->http;
+        provider_gate_leave(call, outcome, code);
     }
     (void)provider_reply_flush(call);
 }
@@ -222,6 +229,7 @@ provider_call_free(struct provider_call *call)
     struct provider *provider = call->provider;
     struct provider_shared *shared = provider->options.shared;
     leave_upstream(call, false);
+    provider_gate_drop(call);
     count(&shared->upstream_calls, call->sent);
     count(&shared->answer_bytes, call->body_bytes);
     (void)atomic_fetch_sub_explicit(&shared->in_flight, 1, memory_order_relaxed);
@@ -260,7 +268,12 @@ provider_call_secrets(const struct provider_call *call, struct dyn_slice *secret
 {
     const struct provider_target *target = call->provider->options.target;
     size_t n = 0;
-    secrets[n++] = target->key;
+    if (target->n_keys == 0) {
+        secrets[n++] = target->key;
+    }
+    for (size_t i = 0; i < target->n_keys && n < PROVIDER_KEYS_MAX; i++) {
+        secrets[n++] = target->keys[i];
+    }
     for (size_t i = 0; i < target->n_headers && n < PROVIDER_SECRETS_MAX; i++) {
         secrets[n++] = target->headers[i].value;
     }

@@ -3,6 +3,7 @@
 
 #include "actors/providers/provider.h"
 #include "actors/providers/provider_errors.h"
+#include "actors/providers/provider_guard.h"
 #include "actors/providers/provider_skim.h"
 #include "bus/credit.h"
 #include "proto/dialects/bridge.h"
@@ -11,7 +12,8 @@
 /* One kind of request: how it is spoken of, and where it goes. */
 struct provider_surface {
     const struct dialect_ops *dialect;
-    http_origin_t *origin;
+    http_origin_t **origins; /* one for each credential; one when there is none */
+    size_t n_origins;        /* 0: the provider does not have it */
 };
 
 struct provider {
@@ -19,13 +21,16 @@ struct provider {
     bus_actor_t *me;
     bus_loop_t *loop;
     struct provider_surface chat;
-    struct provider_surface embeddings; /* without an origin: the provider has none */
+    struct provider_surface embeddings;
     struct dyn_buf bridged; /* room for what a bridge makes of one event; empty between two */
+    struct limiter_seat seat;
+    struct dyn_list queue; /* calls that wait for a place, in the order in which their time ends */
+    struct bus_timer queue_timer;
     struct env_map calls;
     struct dyn_list spare; /* calls to be used again */
     size_t n_spare;
-    struct dyn_list stuck;  /* calls whose receiver's mailbox was full */
-    struct bus_timer retry; /* sends for those again */
+    struct dyn_list stuck;   /* calls whose receiver's mailbox was full */
+    struct bus_timer retry;  /* sends for those again */
     struct dyn_list orphans; /* in the order in which their time ends */
     struct bus_timer orphans_timer;
     struct bus_timer drain;
@@ -54,6 +59,7 @@ struct provider_call {
     bool tells_sent;      /* the router wants to hear when the request goes out, and has not yet */
     bool has_left;        /* a CHUNK was sent: nobody else can go on with this answer */
     bool is_orphan;       /* its router is gone; all is held */
+    bool is_given_up;     /* the router's time for it was up, not its client gone */
     bool is_unwanted;     /* cancelled or cut off: nobody else will want it either */
     bool withholds_usage; /* we asked for it, the client did not */
     bool has_begun;       /* a CHUNK was made: errors come behind it, not instead */
@@ -87,6 +93,16 @@ struct provider_call {
     unsigned sent;          /* how often the request went out */
     unsigned sent_before;   /* the same of a call that this one has replaced */
 
+    struct provider_pass pass;
+    struct dyn_list queue_link; /* provider->queue */
+    uint64_t queue_until_us;
+    struct env *waiting;               /* the REQUEST, while the call waits for a place */
+    dyn_block_t *waiting_body;         /* what will be sent */
+    uint32_t refused_retry_ms;         /* turned away here: when it makes sense to come back */
+    uint64_t first_content_us;         /* of a stream; 0: none came */
+    char model[HEALTH_MODEL_NAME_MAX]; /* that its latency counts for */
+    uint16_t model_len;
+
     struct dyn_list orphan; /* provider->orphans */
     uint64_t orphan_until_us;
     size_t orphan_bytes; /* counted for it in the process's sum */
@@ -96,6 +112,23 @@ struct provider_call {
 
 /* A call has left provider->calls. */
 void provider_call_gone(struct provider *provider);
+
+/* ---- provider_gate.c: breaker, limiter, credentials ---- */
+
+void provider_gate_init(struct provider *provider);
+/* WAITS: its REQUEST and body go into call->waiting. In every case it leaves once, at the latest when freed.
+ */
+enum provider_verdict provider_gate_enter(struct provider_call *call, const struct env *request,
+                                          struct provider_refusal *refusal);
+/* The upstream is done with, and END is made: what is learned from it, and its place to the next. */
+void provider_gate_leave(struct provider_call *call, enum env_outcome outcome, enum err_code code);
+/* The same without learning anything. Again: does nothing. */
+void provider_gate_drop(struct provider_call *call);
+/* Calls of this actor were given places. */
+void provider_gate_told(struct provider *provider);
+void provider_gate_time_is_up(struct bus_timer *timer);
+/* Starts the upstream call (provider.c). The body stays the caller's. */
+void provider_call_send(struct provider_call *call, const struct env *request, dyn_block_t *body);
 
 /* ---- provider_call.c ---- */
 
@@ -121,7 +154,7 @@ void provider_call_cancelled(struct provider_call *call);
 void provider_call_cut_off(struct provider_call *call, enum err_code code);
 /* What must not be shown of the target, into room for PROVIDER_SECRETS_MAX; returns how many. */
 size_t provider_call_secrets(const struct provider_call *call, struct dyn_slice *secrets);
-enum { PROVIDER_SECRETS_MAX = 1 + PROVIDER_HEADERS_MAX };
+enum { PROVIDER_SECRETS_MAX = PROVIDER_KEYS_MAX + PROVIDER_HEADERS_MAX };
 /* One line for the operator; limited by the log. */
 void provider_call_log(const struct provider_call *call, enum err_code code, const char *detail);
 

@@ -147,6 +147,9 @@ queue_chunk(struct provider_call *call, dyn_block_t *block)
         chunk->kind = ENV_CHUNK;
         chunk->status = (uint16_t)call->status;
         chunk->stream = call->mode == CALL_STREAM;
+        if (chunk->stream) {
+            call->first_content_us = dyn_mono_us(bus_loop_clock(call->provider->loop));
+        }
         if (chunk->stream &&
             call->http != NULL) { /* decided: a deadline bounds a stream to its first content */
             http_call_clear_deadline(call->http);

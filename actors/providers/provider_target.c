@@ -158,6 +158,49 @@ begin(provider_targets_t *targets, const struct provider_target_config *config,
     return target;
 }
 
+/* Several credentials instead of the one. */
+static int
+set_keys(provider_targets_t *targets, const struct provider_target_config *config,
+         struct provider_target *target, struct dyn_err *err)
+{
+    struct arena *arena = &targets->arena;
+    if (config->api_keys.n == 0) {
+        return 0;
+    }
+    if (config->api_keys.n > PROVIDER_KEYS_MAX) {
+        return dyn_err_set(err, DYN_E_CONFIG, "target '%s' has %zu keys, at most %d can take turns",
+                           target->name.data, config->api_keys.n, PROVIDER_KEYS_MAX);
+    }
+    struct dyn_slice *keys = arena_alloc(arena, config->api_keys.n * sizeof *keys);
+    for (size_t i = 0; i < config->api_keys.n; i++) {
+        keys[i] = arena_copy(arena, config->api_keys.items[i]);
+    }
+    target->keys = keys;
+    target->n_keys = config->api_keys.n;
+    target->key = keys[0];
+    return 0;
+}
+
+static void
+set_guard(const struct provider_target_config *config, struct provider_target *target)
+{
+    const struct provider_breaker_config *breaker = &config->breaker;
+    const struct provider_concurrency_config *concurrency = &config->concurrency;
+    if (config->has_breaker) {
+        target->guard.breaker = (struct breaker_config){
+            .failure_threshold = (uint32_t)breaker->failure_threshold,
+            .success_threshold = (uint32_t)breaker->success_threshold,
+            .probes_max = (uint32_t)breaker->max_probes,
+            .open_us = breaker->open_ms * UINT64_C(1000),
+        };
+    }
+    if (config->has_concurrency) {
+        target->guard.limit = (uint32_t)concurrency->max_concurrency;
+        target->guard.queue_max = (uint32_t)concurrency->queue_size;
+        target->guard.queue_timeout_ms = (uint32_t)concurrency->queue_timeout_ms;
+    }
+}
+
 /* The configuration's checks have said all this with a place in the file; here it is said again for
  * targets that come from elsewhere. */
 static int
@@ -171,6 +214,10 @@ add(provider_targets_t *targets, const struct provider_target_config *config,
     }
     struct provider_target *target = begin(targets, config, row);
     target->key = arena_copy(&targets->arena, provider_target_key(config->api_key, row, targets->lookup));
+    if (set_keys(targets, config, target, err) != 0) {
+        return -1;
+    }
+    set_guard(config, target);
     if (provider_target_root(config->base_url, row, targets->lookup, &targets->arena, &target->root, err) !=
         0) {
         return -1;
@@ -236,8 +283,8 @@ is_in_environment(const struct provider_row *row, const struct config_lookup *lo
     if (row->key_env != NULL ? !has_key : !has_base_url) {
         return false;
     }
-    bool has_root = row->root != NULL &&
-                    (row->root_env == NULL || provider_variable(lookup, row->root_env).len > 0);
+    bool has_root =
+        row->root != NULL && (row->root_env == NULL || provider_variable(lookup, row->root_env).len > 0);
     return has_base_url || has_root;
 }
 

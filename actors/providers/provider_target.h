@@ -4,10 +4,13 @@
 #pragma once
 
 #include "actors/providers/http_client.h"
+#include "actors/providers/provider_guard.h"
 #include "actors/providers/provider_rows.h"
 
 /* Headers that an operator may add to the requests of a target. */
 enum { PROVIDER_HEADERS_MAX = 16 };
+/* Credentials of a target. */
+enum { PROVIDER_KEYS_MAX = 64 };
 
 /* What the client calls a model, and what the provider does. */
 struct provider_model_name {
@@ -26,9 +29,12 @@ enum provider_redeliver {
 struct provider_target {
     struct dyn_slice name; /* unique in the process */
     const struct provider_row *row;
-    struct dyn_slice root;          /* API root, no slash at its end */
-    struct dyn_slice key;           /* absent: none is sent. Never logged, never shown */
-    const struct dyn_slice *models; /* declared; none: any model that no other target declares */
+    struct dyn_slice root;        /* API root, no slash at its end */
+    struct dyn_slice key;         /* absent: none is sent. Never logged, never shown */
+    const struct dyn_slice *keys; /* several, which take turns; the first is `key`. None: `key` alone */
+    size_t n_keys;
+    struct provider_guard_config guard; /* what protects it; credentials and times are filled in later */
+    const struct dyn_slice *models;     /* declared; none: any model that no other target declares */
     size_t n_models;
     const struct provider_model_name *renames;
     size_t n_renames;

@@ -198,9 +198,9 @@ a_map_never_grows_beyond_its_bound(void **state)
     health_board_t *there = health_board_new();
     struct dyn_buf map = DYN_BUF_INIT;
     struct health_latency latency = {UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX};
-    char model[HEALTH_MODEL_NAME_MAX + 1];
+    char model[HEALTH_MODEL_NAME_MAX + 80];
     for (unsigned i = 0; i < HEALTH_MODELS_MAX; i++) {
-        (void)snprintf(model, sizeof model, "%0200u", i);
+        (void)snprintf(model, sizeof model, "%0128u", i);
         health_board_set_latency(board, health_board_slot(board, dyn_slice_str(model)), &latency, SECOND);
     }
     for (unsigned i = 0; i < TARGETS; i++) {

@@ -24,7 +24,8 @@ struct stage_router {
 struct stage {
     struct upstream *upstream;
     bus_t *bus;
-    bus_loop_t *loop;  /* of the first cell and the routers */
+    bus_loop_t *loop; /* of the first cell and the routers */
+    bus_loop_t *loops[STAGE_CELLS];
     bus_actor_t *port; /* whose peers the routers are */
     bus_addr_t cells[STAGE_CELLS];
     bus_addr_t provider; /* that is spoken to: the first cell's, until the test says otherwise */
@@ -39,6 +40,8 @@ struct stage {
 };
 
 static bool stage_inproc;
+/* Says more about the target before its actors start; it has a guard then. */
+static void (*stage_prepare)(struct stage *stage);
 
 /* ---- on the loop ---- */
 
@@ -246,8 +249,14 @@ stage_new(serve_fn serve, uint32_t time_ms, size_t bytes_max)
     stage->orphans.bytes_max = bytes_max;
     stage->bus = bus_new(&bus, &err);
     stage->loop = bus_add_loop(stage->bus, "stage");
-    stage_add_cell(stage, 0, stage->loop);
-    stage_add_cell(stage, 1, bus_add_loop(stage->bus, "stage-1"));
+    stage->loops[0] = stage->loop;
+    stage->loops[1] = bus_add_loop(stage->bus, "stage-1");
+    if (stage_prepare != NULL) {
+        stage_prepare(stage);
+        provider_shared_init(&stage->shared, &stage->target);
+    }
+    stage_add_cell(stage, 0, stage->loops[0]);
+    stage_add_cell(stage, 1, stage->loops[1]);
     stage->provider = stage->cells[0];
     (void)bus_add_actor(stage->bus, stage->loop, &stage_port_ops, stage);
     if (bus_start(stage->bus, &err) != 0) {
@@ -277,5 +286,6 @@ stage_free(struct stage *stage)
         dyn_buf_fini(&stage->routers[i].body);
     }
     (void)pthread_mutex_destroy(&stage->lock);
+    provider_shared_fini(&stage->shared);
     free(stage);
 }
