@@ -1,5 +1,6 @@
 #include "gateway/edition.h"
 
+#include "gateway/pricing.h"
 #include "router/router_config.h"
 
 #include <stdlib.h>
@@ -14,7 +15,9 @@ compile(const struct gateway_edition *edition, struct dyn_err *err)
         targets[i] = upstreams_route_target(edition->upstreams, i);
     }
     const struct router_config *config = config_values(edition->config, &router_config_part);
-    struct route_plan *plan = route_plan_new(config, targets, n, NULL, err);
+    catalogue_t *catalogue = gateway_price(catalogue_builtin(), edition->config, targets, n);
+    struct route_plan *plan = route_plan_new(config, targets, n, catalogue, err);
+    catalogue_unref(&catalogue);
     free(targets);
     return plan;
 }

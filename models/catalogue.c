@@ -30,12 +30,13 @@ catalogue_load(struct dyn_slice bytes, struct dyn_err *err)
 }
 
 catalogue_t *
-catalogue_ref(catalogue_t *catalogue)
+catalogue_ref(const catalogue_t *catalogue)
 {
+    catalogue_t *counted = (catalogue_t *)(uintptr_t)catalogue; /* only what is in it never changes */
     if (!catalogue->is_builtin) {
-        (void)atomic_fetch_add_explicit(&catalogue->references, 1, memory_order_relaxed);
+        (void)atomic_fetch_add_explicit(&counted->references, 1, memory_order_relaxed);
     }
-    return catalogue;
+    return counted;
 }
 
 void
@@ -277,6 +278,23 @@ catalogue_find(const catalogue_t *catalogue, struct dyn_slice provider, struct d
     }
     const struct catalogue_prefix *prefix = catalogue_prefix_find(provider);
     return prefix != NULL && prefix->is_own ? NULL : find_anywhere(catalogue->image, model);
+}
+
+const struct catalogue_model *
+catalogue_find_for(const catalogue_t *catalogue, struct dyn_slice target, struct dyn_slice provider,
+                   struct dyn_slice model)
+{
+    char name[1 + CATALOGUE_ID_MAX];
+    if (target.len > 0 && target.len < sizeof name) {
+        name[0] = CATALOGUE_TARGET_MARK;
+        memcpy(name + 1, target.data, target.len);
+        const struct catalogue_model *own =
+            catalogue_find_own(catalogue, dyn_slice(name, target.len + 1), model);
+        if (own != NULL) {
+            return own;
+        }
+    }
+    return catalogue_find(catalogue, provider, model);
 }
 
 /* The nearest that holds: the same service before the standard one, then the highest threshold passed. */

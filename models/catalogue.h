@@ -74,7 +74,7 @@ struct catalogue_model {
 
 /* The one that was built in, or `catalogue` again with one more reference. Never NULL. */
 catalogue_t *catalogue_builtin(void);
-catalogue_t *catalogue_ref(catalogue_t *catalogue);
+catalogue_t *catalogue_ref(const catalogue_t *catalogue);
 void catalogue_unref(catalogue_t **catalogue_p); /* NULL inside is accepted */
 
 enum { CATALOGUE_BYTES_MAX = 8 * 1024 * 1024 }; /* of a file or answer that is read as one */
@@ -103,6 +103,9 @@ const struct catalogue_model *catalogue_find(const catalogue_t *catalogue, struc
 /* The same, the provider's own only. */
 const struct catalogue_model *catalogue_find_own(const catalogue_t *catalogue, struct dyn_slice provider,
                                                  struct dyn_slice model);
+/* The same for a target of the configuration: prices that were set for it alone come first. */
+const struct catalogue_model *catalogue_find_for(const catalogue_t *catalogue, struct dyn_slice target,
+                                                 struct dyn_slice provider, struct dyn_slice model);
 /* Whether the provider's own models have exactly that id. */
 bool catalogue_provider_owns(const catalogue_t *catalogue, struct dyn_slice provider, struct dyn_slice model);
 /* The ids nearest to a mistyped one, at most `max`, nearest first, each once, those of deprecated models

@@ -12,7 +12,10 @@ cost_usage_of(const struct env_usage *usage)
         .input_tokens = usage->prompt_tokens,
         .output_tokens = usage->completion_tokens,
         .cached_tokens = usage->cached_tokens,
+        .cache_write_tokens = usage->cache_write_tokens,
         .reasoning_tokens = usage->reasoning_tokens,
+        .audio_in_tokens = usage->audio_in_tokens,
+        .audio_out_tokens = usage->audio_out_tokens,
     };
 }
 

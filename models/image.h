@@ -34,7 +34,13 @@ struct image_price {
     uint16_t unused; /* 0 */
 };
 
-enum { IMAGE_PRICES_MAX = 128 }; /* of one model */
+/* Begins the name that a target with prices of its own has instead of a provider's. */
+#define CATALOGUE_TARGET_MARK '='
+
+enum {
+    IMAGE_PRICES_MAX = 128, /* of one model */
+    CATALOGUE_ID_MAX = 255, /* bytes of an id, a provider's name, a source */
+};
 
 struct catalogue {
     atomic_uint references;

@@ -123,26 +123,34 @@ catalogue_rows_add(struct catalogue_rows *rows, const struct catalogue_row *row)
     return 0;
 }
 
+struct catalogue_row
+catalogue_row_of(struct catalogue_rows *rows, const struct catalogue_model *model)
+{
+    struct catalogue_row row = {
+        .provider = catalogue_provider(model),
+        .id = catalogue_id(model),
+        .source = catalogue_source(model),
+        .successor = catalogue_successor(model),
+        .context_window = model->context_window,
+        .max_output = model->max_output,
+        .capabilities = model->capabilities,
+        .deprecated_on = model->deprecated_on,
+        .sunset_on = model->sunset_on,
+        .updated_on = model->updated_on,
+        .mode = (enum catalogue_mode)model->mode,
+        .status = (enum catalogue_status)model->status,
+        .n_prices = model->n_prices,
+        .prices = rows->scratch,
+    };
+    memcpy(row.prices, image_prices(model), model->n_prices * sizeof *row.prices);
+    return row;
+}
+
 void
 catalogue_rows_of(struct catalogue_rows *rows, const catalogue_t *catalogue)
 {
     for (size_t i = 0; i < catalogue_count(catalogue); i++) {
-        const struct catalogue_model *model = catalogue_at(catalogue, i);
-        struct catalogue_row row = catalogue_row(rows);
-        row.provider = catalogue_provider(model);
-        row.id = catalogue_id(model);
-        row.source = catalogue_source(model);
-        row.successor = catalogue_successor(model);
-        row.context_window = model->context_window;
-        row.max_output = model->max_output;
-        row.capabilities = model->capabilities;
-        row.deprecated_on = model->deprecated_on;
-        row.sunset_on = model->sunset_on;
-        row.updated_on = model->updated_on;
-        row.mode = (enum catalogue_mode)model->mode;
-        row.status = (enum catalogue_status)model->status;
-        row.n_prices = model->n_prices;
-        memcpy(row.prices, image_prices(model), model->n_prices * sizeof *row.prices);
+        struct catalogue_row row = catalogue_row_of(rows, catalogue_at(catalogue, i));
         (void)catalogue_rows_add(rows, &row);
     }
 }

@@ -37,7 +37,7 @@ struct catalogue_rows {
     struct image_price scratch[IMAGE_PRICES_MAX]; /* of the row that is being filled */
 };
 
-enum { CATALOGUE_ID_MAX = 255, CATALOGUE_ROWS_MAX = 100 * 1000 };
+enum { CATALOGUE_ROWS_MAX = 100 * 1000 };
 
 void catalogue_rows_init(struct catalogue_rows *rows);
 void catalogue_rows_fini(struct catalogue_rows *rows);
@@ -58,6 +58,8 @@ void catalogue_rows_settle(struct catalogue_rows *rows);
 struct image_head *catalogue_rows_pack(const struct catalogue_rows *rows);
 /* After settling: our own text. */
 void catalogue_rows_write(const struct catalogue_rows *rows, struct dyn_buf *out);
+/* What a catalogue has as a row; its prices are the scratch. */
+struct catalogue_row catalogue_row_of(struct catalogue_rows *rows, const struct catalogue_model *model);
 /* All models of a catalogue as rows, believed like any other. */
 void catalogue_rows_of(struct catalogue_rows *rows, const catalogue_t *catalogue);
 

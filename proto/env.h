@@ -76,7 +76,7 @@ struct env_usage {
     uint64_t total_tokens;
     uint64_t cached_tokens;
     uint64_t reasoning_tokens;
-    uint64_t cache_write_tokens; /* of the prompt: written to the provider's cache */
+    uint64_t cache_write_tokens; /* beside the prompt: written to the provider's cache */
     uint64_t audio_in_tokens;    /* of the prompt */
     uint64_t audio_out_tokens;   /* of the completion */
 };

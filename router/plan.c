@@ -58,7 +58,7 @@ route_plan_new(const struct router_config *config, const struct route_target *ta
     struct route_plan *plan = dyn_zalloc(sizeof *plan);
     atomic_init(&plan->refs, 1);
     arena_init(&plan->arena, NULL, 0);
-    plan->catalogue = catalogue;
+    plan->catalogue = catalogue != NULL ? catalogue_ref(catalogue) : NULL;
     plan->request_timeout_ms = config->request_timeout_ms;
     plan->max_attempts = (uint32_t)config->max_attempts;
     plan->retry_share = (struct route_share){(uint32_t)config->retry_budget.percent,
@@ -99,6 +99,7 @@ route_plan_unref(struct route_plan **plan_p)
     if (plan->strategy != NULL && plan->strategy->free != NULL && plan->compiled.state != NULL) {
         plan->strategy->free(plan->compiled.state);
     }
+    catalogue_unref(&plan->catalogue);
     arena_fini(&plan->arena);
     free(plan);
 }

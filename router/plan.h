@@ -6,12 +6,10 @@
 
 #include "core/arena.h"
 #include "core/err.h"
+#include "models/catalogue.h"
 #include "router/strategy.h"
 
 #include <stdatomic.h>
-
-/* Prices, limits and capabilities of models (models/). */
-typedef struct catalogue catalogue_t;
 
 struct route_alias {
     struct dyn_slice name;
@@ -24,7 +22,7 @@ struct route_plan {
     struct arena arena;           /* everything below that is not of the strategy's state */
     struct route_target *targets; /* in the order of the configuration */
     size_t n_targets;
-    const catalogue_t *catalogue; /* NULL: there is none. Outlives the plan */
+    catalogue_t *catalogue;       /* NULL: there is none */
 
     struct route_alias *aliases; /* a table that is searched by hash; names absent where it is free */
     size_t n_alias_slots;        /* a power of two, or 0 */

@@ -1,7 +1,7 @@
 /* How an ended request is told: one access-log line, and an event when somebody listens. */
 #include "core/log.h"
 #include "proto/event.h"
-#include "router/request.h"
+#include "router/cost.h"
 
 static uint64_t
 time_to_first_us(const struct route_request *rq, const struct env *end)
@@ -114,6 +114,7 @@ route_report(const struct route_request *rq, const struct env *end)
         return;
     }
     struct event_record record = record_of(rq, end, now_us);
+    route_cost_tell(rq, end, &record);
     request_cell_count(router->options.counts, &record);
     bool heard = atomic_load_explicit(&router->options.shared->wants_events, memory_order_relaxed);
     if (heard && router->options.events != 0) {

@@ -37,6 +37,7 @@ struct router {
     struct dyn_rng rng;
     struct route_budget retries; /* at the same target */
     struct route_budget hedges;
+    struct catalogue_memo *prices; /* of models that were asked lately */
     struct route_target_view seen[ROUTE_TARGETS_MAX]; /* of the decision of the moment */
     struct route_member metrics; /* who answers the surface `metrics`, in the form of a member */
     uint64_t started_us;

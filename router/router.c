@@ -3,6 +3,7 @@
 #include "router/router.h"
 
 #include "core/log.h"
+#include "models/memo.h"
 #include "router/request.h"
 
 #include <stdlib.h>
@@ -305,6 +306,7 @@ router_new(const struct router_options *options)
         dyn_random_bytes(&seed, sizeof seed);
     }
     dyn_rng_seed(&router->rng, seed);
+    router->prices = catalogue_memo_new();
     return router;
 }
 
@@ -334,6 +336,7 @@ router_stop(void *self)
     env_map_fini(&router->requests);
     route_members_fini(&router->members);
     route_plan_unref(&router->options.plan);
+    catalogue_memo_free(&router->prices);
     free(router);
 }
 

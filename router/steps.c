@@ -1,5 +1,5 @@
 /* One small function a step; steps.def says what each needs and leaves. */
-#include "router/request.h"
+#include "router/cost.h"
 
 #include <stdio.h>
 
@@ -232,6 +232,7 @@ finish(struct route_request *rq, struct env *end)
 {
     bool waits = route_loser(rq) != NULL;
     route_name_answerer(rq, end);
+    route_cost_show(rq, end);
     end->upstream_calls = rq->calls + (waits ? 1 : 0);
     end->upstream_total_us = rq->upstream_us;
     if (waits) {

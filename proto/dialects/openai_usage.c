@@ -1,6 +1,8 @@
 /* Folding of usage objects. Providers agree on three names and differ in how they spell cached and
  * reasoning tokens; of several spellings the first that is not zero counts. `prompt_tokens` includes
- * what was cached and `completion_tokens` what was reasoning, in all of them. */
+ * what was cached and `completion_tokens` what was reasoning, in all of them. What was written to a cache is
+ * part of `prompt_tokens` where it is a detail of them (OpenRouter) or spelled as Anthropic does (LiteLLM),
+ * beside them where it stands alone (Ferro); in our record it is beside them. */
 #include "proto/dialects/openai_usage.h"
 
 /* Largest count believed: beyond it a double no longer holds every integer. */
@@ -39,8 +41,9 @@ first_not_zero(uint64_t *count, uint64_t value)
     }
 }
 
+/* `written` is what `prompt_tokens` includes. */
 static void
-fold_member(const struct json_member *member, struct env_usage *sum)
+fold_member(const struct json_member *member, struct env_usage *sum, uint64_t *written)
 {
     struct json_value value = member->value;
     if (json_key_is(member, "prompt_tokens")) {
@@ -51,13 +54,20 @@ fold_member(const struct json_member *member, struct env_usage *sum)
         sum->total_tokens = read_count(value);
     } else if (json_key_is(member, "prompt_tokens_details")) {
         first_not_zero(&sum->cached_tokens, read_detail(value, "cached_tokens"));
+        first_not_zero(&sum->audio_in_tokens, read_detail(value, "audio_tokens"));
+        first_not_zero(written, read_detail(value, "cache_write_tokens"));
     } else if (json_key_is(member, "completion_tokens_details")) {
         first_not_zero(&sum->reasoning_tokens, read_detail(value, "reasoning_tokens"));
+        first_not_zero(&sum->audio_out_tokens, read_detail(value, "audio_tokens"));
     } else if (json_key_is(member, "cache_read_tokens") || json_key_is(member, "prompt_cache_hit_tokens") ||
                json_key_is(member, "cached_tokens")) {
         first_not_zero(&sum->cached_tokens, read_count(value));
     } else if (json_key_is(member, "reasoning_tokens")) {
         first_not_zero(&sum->reasoning_tokens, read_count(value));
+    } else if (json_key_is(member, "cache_write_tokens")) {
+        first_not_zero(&sum->cache_write_tokens, read_count(value));
+    } else if (json_key_is(member, "cache_creation_input_tokens")) {
+        first_not_zero(written, read_count(value));
     }
 }
 
@@ -68,15 +78,20 @@ openai_usage_read(struct json_value object, struct env_usage *usage)
         return false;
     }
     struct env_usage sum = {.known = true};
+    uint64_t written = 0;
     struct json_iter members = json_iter(object);
     for (struct json_member member; json_iter_next(&members, &member);) {
-        fold_member(&member, &sum);
+        fold_member(&member, &sum, &written);
     }
     if (sum.total_tokens == 0) {
         sum.total_tokens = sum.prompt_tokens + sum.completion_tokens;
     }
     if (sum.total_tokens == 0) {
         return false;
+    }
+    if (sum.cache_write_tokens == 0 && written <= sum.prompt_tokens) {
+        sum.cache_write_tokens = written;
+        sum.prompt_tokens -= written;
     }
     *usage = sum;
     return true;

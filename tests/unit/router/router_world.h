@@ -35,6 +35,7 @@ struct world {
     size_t n_targets;
     bus_addr_t addrs[3];                       /* 0: nobody of this process */
     const struct route_strategy_ops *strategy; /* NULL: as the configuration has it */
+    const catalogue_t *catalogue;              /* NULL: no prices are known */
     struct router_options options;
 };
 
@@ -85,7 +86,7 @@ turn(struct world *world)
     }
 }
 
-static void
+static DYN_UNUSED void
 pass_ms(struct world *world, uint64_t ms)
 {
     world->now_us += ms * 1000;
@@ -135,7 +136,8 @@ world_start(struct world *world)
         world->peers[i].addr = bus_add_actor(world->bus, world->loop, &peer_ops, &world->peers[i]);
         start_actor(world, world->peers[i].addr);
     }
-    struct route_plan *plan = route_plan_new(&world->config, world->targets, world->n_targets, NULL, &err);
+    struct route_plan *plan =
+        route_plan_new(&world->config, world->targets, world->n_targets, world->catalogue, &err);
     plan->strategy = world->strategy != NULL ? world->strategy : plan->strategy;
     world->options.plan = plan;
     world->impl = router_new(&world->options);

@@ -1,0 +1,170 @@
+/* What a request cost, in the head of its answer and in its event. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "models/adjust.h"
+#include "proto/event.h"
+#include "router_hear.h"
+
+static const char prices[] = "dynabus-catalogue 1\n"
+                             "openai\tm\tchat\t$input=3000000 $output=15000000 $cache_read=300000\n";
+
+static struct world *
+priced_world(catalogue_t **catalogue_p)
+{
+    struct dyn_err err;
+    *catalogue_p = catalogue_load(dyn_slice_str(prices), &err);
+    struct world *world = world_new();
+    serve_here(world);
+    world->catalogue = *catalogue_p;
+    world->options.events = world->options.metrics;
+    atomic_store(&world->shared.wants_events, true);
+    return world;
+}
+
+static struct dyn_slice
+header_of(const struct env *env, const char *name)
+{
+    for (size_t i = 0; i < env->n_headers; i++) {
+        if (dyn_slice_is(env->headers[i].name, name)) {
+            return env->headers[i].value;
+        }
+    }
+    return dyn_slice(NULL, 0);
+}
+
+static const struct env_usage used = {.known = true,
+                                      .prompt_tokens = 1000,
+                                      .cached_tokens = 400,
+                                      .completion_tokens = 100,
+                                      .total_tokens = 1100};
+
+static struct env *
+answer(struct world *world, const char *body, const struct env_usage *usage)
+{
+    (void)ask(world, OWNER, body);
+    struct env *request = hear(world, HERE, ENV_REQUEST);
+    struct env *end = end_of(request, "hello");
+    end->stream = request->stream;
+    end->usage = *usage;
+    if (request->stream) {
+        hear_and_drop(world, OWNER, ENV_DISPATCHED);
+    }
+    say(world, HERE, end);
+    env_free(&request);
+    return hear(world, OWNER, ENV_END);
+}
+
+static struct event_record
+event_of(struct world *world, struct env **event_p)
+{
+    *event_p = hear(world, METRICS, ENV_EVENT);
+    struct event_record record;
+    assert_int_equal(event_decode(dyn_block_slice((*event_p)->body), &record), 0);
+    return record;
+}
+
+static void
+a_plain_answer_says_what_it_cost(void **state)
+{
+    (void)state;
+    catalogue_t *catalogue;
+    struct world *world = priced_world(&catalogue);
+    world_start(world);
+    struct env *end = answer(world, CHAT, &used);
+    assert_true(dyn_slice_is(header_of(end, "x-dynabus-cost-usd"), "0.00342"));
+    struct env *event;
+    struct event_record record = event_of(world, &event);
+    assert_true(record.cost_model_found);
+    assert_true(record.cost_usd > 0.0034199 && record.cost_usd < 0.0034201);
+    assert_true(record.cost_cache_read_usd > 0.000119 && record.cost_cache_read_usd < 0.000121);
+    env_free(&event);
+    env_free(&end);
+    world_free(world);
+    catalogue_unref(&catalogue);
+}
+
+static void
+an_unknown_cost_is_not_shown_as_zero(void **state)
+{
+    (void)state;
+    catalogue_t *catalogue;
+    struct world *world = priced_world(&catalogue);
+    world->targets[0].provider = DYN_SLICE("openai-compatible");
+    world_start(world);
+    struct env *end = answer(world, CHAT, &used);
+    assert_null(header_of(end, "x-dynabus-cost-usd").data);
+    struct env *event;
+    assert_false(event_of(world, &event).cost_model_found);
+    env_free(&event);
+    env_free(&end);
+
+    const struct env_usage unknown = {.known = false};
+    end = answer(world, CHAT, &unknown);
+    assert_null(header_of(end, "x-dynabus-cost-usd").data);
+    assert_false(event_of(world, &event).cost_model_found);
+    env_free(&event);
+    env_free(&end);
+    world_free(world);
+    catalogue_unref(&catalogue);
+}
+
+/* Its head has gone out before the cost is known. */
+static void
+a_stream_says_it_in_the_event_alone(void **state)
+{
+    (void)state;
+    catalogue_t *catalogue;
+    struct world *world = priced_world(&catalogue);
+    world_start(world);
+    struct env *end = answer(world, CHAT_STREAM, &used);
+    assert_null(header_of(end, "x-dynabus-cost-usd").data);
+    struct env *event;
+    assert_true(event_of(world, &event).cost_model_found);
+    env_free(&event);
+    env_free(&end);
+    world_free(world);
+    catalogue_unref(&catalogue);
+}
+
+/* A price that was set for one target holds for it, and no other. */
+static void
+a_target_may_have_its_own_price(void **state)
+{
+    (void)state;
+    catalogue_t *catalogue;
+    struct world *world = priced_world(&catalogue);
+    struct catalogue_adjustment adjustment = {
+        .target = DYN_SLICE("one"), .provider = DYN_SLICE("openai"), .model = DYN_SLICE("m")};
+    for (size_t i = 0; i < CATALOGUE_PRICE_COUNT; i++) {
+        adjustment.prices[i] = i == CATALOGUE_PRICE_INPUT ? 0 : PRICE_UNKNOWN;
+    }
+    catalogue_t *adjusted = catalogue_adjust(catalogue, &adjustment, 1);
+    world->catalogue = adjusted;
+    world_start(world);
+    struct env *end = answer(world, CHAT, &used);
+    assert_true(dyn_slice_is(header_of(end, "x-dynabus-cost-usd"), "0.00162"));
+    const struct catalogue_model *elsewhere =
+        catalogue_find_for(adjusted, DYN_SLICE("two"), DYN_SLICE("openai"), DYN_SLICE("m"));
+    assert_int_equal(catalogue_price(elsewhere, CATALOGUE_PRICE_INPUT), 3000000);
+    env_free(&end);
+    world_free(world);
+    catalogue_unref(&adjusted);
+    catalogue_unref(&catalogue);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_plain_answer_says_what_it_cost),
+        cmocka_unit_test(an_unknown_cost_is_not_shown_as_zero),
+        cmocka_unit_test(a_stream_says_it_in_the_event_alone),
+        cmocka_unit_test(a_target_may_have_its_own_price),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
