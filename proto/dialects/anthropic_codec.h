@@ -41,6 +41,8 @@ struct anthropic_thinking {
     uint64_t max_tokens;
 };
 struct anthropic_thinking anthropic_plan_thinking(struct anthropic_writing *w);
+/* The other way: the word that comes nearest to what `thinking` says; absent: it says none. */
+struct dyn_slice anthropic_effort(struct json_value thinking);
 
 /* ---- anthropic_answers.c ---- */
 

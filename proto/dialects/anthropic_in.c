@@ -239,6 +239,7 @@ static void
 read_thinking(struct asking *a, struct json_value value)
 {
     a->request->thinking = value.type == JSON_OBJECT ? value.raw : dyn_slice(NULL, 0);
+    a->request->effort = anthropic_effort(value);
 }
 
 static void

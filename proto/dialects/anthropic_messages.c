@@ -10,7 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define MODEL_MAX_BYTES 512u
+#define MODEL_MAX_BYTES   512u
+#define ESCAPED_MAX_BYTES 6u /* of an escape, for one byte */
 
 /* ---- requests ---- */
 
@@ -31,11 +32,12 @@ refuse(struct reading *r, const char *what, const char *name)
 static int
 read_model(struct reading *r, const struct json_member *member)
 {
-    if (member->value.type != JSON_STRING || !chat_has_text(member->value.raw) ||
-        member->value.raw.len > MODEL_MAX_BYTES) {
+    bool is_name = member->value.type == JSON_STRING && chat_has_text(member->value.raw) &&
+                   member->value.raw.len <= ESCAPED_MAX_BYTES * MODEL_MAX_BYTES + 2;
+    r->request->model = is_name ? chat_decode(member->value.raw, r->arena) : dyn_slice(NULL, 0);
+    if (!is_name || r->request->model.len > MODEL_MAX_BYTES) {
         return refuse(r, "must be a string of at most 512 bytes", "model");
     }
-    r->request->model = chat_decode(member->value.raw, r->arena);
     r->request->model_value = member->value;
     return 0;
 }
@@ -196,6 +198,7 @@ read_event(const struct sse_event *event, struct dialect_event *seen)
 {
     struct json_value object;
     char *copy;
+    *seen = (struct dialect_event){.terminal = false};
     if (upstream_json_scan(event->data, &object, &copy) != 0) {
         return -1;
     }

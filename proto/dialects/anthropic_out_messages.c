@@ -376,12 +376,16 @@ anthropic_put_messages(struct anthropic_writing *w)
     }
     chat_put_key(w->out, "messages");
     dyn_buf_add_char(w->out, '[');
+    size_t start = w->out->len;
     for (const struct chat_message *m = w->request->messages; m != NULL && !failed; m = m->next) {
         if (!is_instruction(m) || m == only) {
             failed = put_message(w, m, &is_open);
         }
     }
     end_results(w, &is_open);
+    if (!failed && w->out->len == start) {
+        return chat_refuse(w->problem, "must say something to this provider", "messages");
+    }
     dyn_buf_add_char(w->out, ']');
     return failed;
 }

@@ -7,10 +7,14 @@
 /* Tokens to think with. "low" is enough to plan an answer, "high" the budget from which the provider sees
  * little gain. */
 static const struct {
-    const char *word;
+    const char *word; /* json */
     uint64_t budget;
 } efforts[] = {
-    {"minimal", ANTHROPIC_BUDGET_MIN}, {"low", 2048}, {"medium", 8192}, {"high", 16384}, {"xhigh", 24576},
+    {"\"minimal\"", ANTHROPIC_BUDGET_MIN},
+    {"\"low\"", 2048},
+    {"\"medium\"", 8192},
+    {"\"high\"", 16384},
+    {"\"xhigh\"", 24576},
 };
 
 /* false: no word that is known. */
@@ -23,7 +27,7 @@ budget_of(struct dyn_slice effort, uint64_t *budget)
         return true;
     }
     for (size_t i = 0; i < DYN_ARRAY_LEN(efforts); i++) {
-        if (json_string_is(word, efforts[i].word)) {
+        if (dyn_slice_is(effort, efforts[i].word)) {
             *budget = efforts[i].budget;
             return true;
         }
@@ -105,4 +109,20 @@ anthropic_plan_thinking(struct anthropic_writing *w)
     plan.is_on = true;
     plan.budget = budget;
     return plan;
+}
+
+struct dyn_slice
+anthropic_effort(struct json_value thinking)
+{
+    uint64_t budget = chat_count(thinking, "budget_tokens");
+    struct dyn_slice word = {NULL, 0};
+    if (json_string_is(chat_find(thinking, "type"), "disabled")) {
+        return DYN_SLICE("\"none\"");
+    }
+    for (size_t i = 0; i < DYN_ARRAY_LEN(efforts) && budget > 0; i++) {
+        if (i == 0 || budget >= efforts[i].budget) {
+            word = dyn_slice_str(efforts[i].word);
+        }
+    }
+    return word;
 }

@@ -80,7 +80,8 @@ is_name_character(char c)
 static bool
 is_listed(struct dyn_slice list, struct dyn_slice name)
 {
-    for (const char *at = list.data, *end = list.data + list.len; at < end;) {
+    const char *end = list.len > 0 ? list.data + list.len : list.data;
+    for (const char *at = list.data; at < end;) {
         const char *comma = memchr(at, ',', (size_t)(end - at));
         const char *stop = comma != NULL ? comma : end;
         if (dyn_slice_eq(dyn_slice(at, (size_t)(stop - at)), name)) {

@@ -94,7 +94,7 @@ read_thoughts(struct json_value message, struct arena *arena, struct chat_parts 
         struct dyn_slice text = chat_member(item.value, "thinking", JSON_STRING);
         struct chat_part *part = chat_part_add(parts, arena, is_hidden ? CHAT_REDACTED : CHAT_THINKING);
         part->data = hidden;
-        part->text = text.data != NULL ? text : DYN_SLICE("\"\"");
+        part->text = text.data != NULL || is_hidden ? text : DYN_SLICE("\"\"");
         part->signature = chat_member(item.value, "signature", JSON_STRING);
     }
     struct dyn_slice text = chat_member(message, "reasoning_content", JSON_STRING);

@@ -298,7 +298,9 @@ put_scalars(struct writing *w)
     chat_put_raw(w->out, "stop", request->stop.raw);
     chat_put_raw(w->out, "user", request->user);
     chat_put_raw(w->out, "reasoning_effort", request->effort);
-    chat_put_raw(w->out, "thinking", request->thinking);
+    if (request->effort.data == NULL) { /* a server that stands in front of another one may know it */
+        chat_put_raw(w->out, "thinking", request->thinking);
+    }
     chat_put_raw(w->out, "service_tier", request->service_tier);
     if (request->stream) {
         chat_put_raw(w->out, "stream", DYN_SLICE("true"));

@@ -2,6 +2,7 @@
  * beginnings and ends of parts; only tool calls have numbers. */
 #include "proto/dialects/openai_chat_codec.h"
 
+#include "proto/dialects/openai_chat.h"
 #include "proto/dialects/openai_usage.h"
 #include "proto/dialects/upstream_json.h"
 
@@ -140,12 +141,7 @@ static int
 read_chunk(struct telling *t, struct json_value chunk)
 {
     struct chat_reading *reading = t->reading;
-    struct json_value error = chat_find(chunk, "error");
     struct json_iter choices = json_iter(chat_find(chunk, "choices"));
-    if (error.raw.data != NULL && error.raw.len > 2) {
-        tell(t, (struct chat_event){.kind = CHAT_ERROR, .text = chat_member(error, "message", JSON_STRING)});
-        return 0;
-    }
     if (!reading->has_begun) {
         reading->has_begun = true;
         tell(t, (struct chat_event){.kind = CHAT_BEGIN,
@@ -169,14 +165,20 @@ openai_chat_event_in(struct chat_reading *reading, const struct sse_event *event
 {
     static const struct dyn_slice marker = DYN_SLICE_INIT("[DONE]");
     struct telling t = {reading, tell_fn, self};
+    struct dialect_event seen = {.terminal = false};
     struct json_value chunk;
     char *copy;
     if (event->data.len >= marker.len && memcmp(event->data.data, marker.data, marker.len) == 0) {
         tell(&t, (struct chat_event){.kind = CHAT_END});
         return 0;
     }
-    if (upstream_json_scan(event->data, &chunk, &copy) != 0) {
+    if (openai_chat_read_event(event, &seen) != 0 || upstream_json_scan(event->data, &chunk, &copy) != 0) {
         return -1;
+    }
+    if (seen.error) { /* in one of the many ways there are */
+        free(copy);
+        tell(&t, (struct chat_event){.kind = CHAT_ERROR});
+        return 0;
     }
     int failed = read_chunk(&t, chunk);
     free(copy);
