@@ -150,6 +150,13 @@ edge_new(const struct edge_options *options)
 {
     struct edge *edge = dyn_zalloc(sizeof *edge);
     edge->options = *options;
+    arena_init(&edge->arena, NULL, 0);
+    size_t n_headers = options->n_route_headers;
+    struct dyn_slice *names = arena_alloc(&edge->arena, (n_headers + 1) * sizeof *names);
+    for (size_t i = 0; i < n_headers; i++) {
+        names[i] = arena_copy(&edge->arena, options->route_headers[i]);
+    }
+    edge->options.route_headers = names;
     edge->dialect = dialect_find(DYN_SLICE("openai_chat"));
     edge->drain_timer.fire = look_whether_idle;
     edge->tls_timer.fire = look_at_certificate;
@@ -208,6 +215,7 @@ edge_stop(void *self)
     bus_timer_fini(&edge->tls_timer);
     DYN_ASSERT(edge->requests.n == 0);
     env_map_fini(&edge->requests);
+    arena_fini(&edge->arena);
     free(edge);
 }
 

@@ -12,6 +12,8 @@ struct edge_options {
     struct edge_group        *group; /* outlives the bus: handed-over connections are closed with it */
     unsigned                  cell;  /* which of the group's cells, from 0 */
     bool                      dev;   /* refuse what a web page could send: foreign Host or Origin */
+    const struct dyn_slice   *route_headers; /* names in lower case: these go to the router. Copied */
+    size_t                    n_route_headers;
     bool                      probes_only; /* nothing below /v1: the process is no edge of the gateway */
 };
 

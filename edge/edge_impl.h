@@ -13,6 +13,7 @@
 
 struct edge {
     struct edge_options  options;
+    struct arena         arena; /* what the options borrow */
     bus_actor_t         *me;
     bus_loop_t          *loop;
     http_server_t       *server;

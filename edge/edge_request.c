@@ -10,6 +10,24 @@ request_of(http_exchange_t *exchange)
 
 /* ---- to the router ---- */
 
+/* The headers that may decide about the way, and no others. */
+static void
+add_route_headers(const struct edge_options *options, const struct http_request *request,
+                  const struct edge_headers *headers, struct env *env)
+{
+    if (headers->x_dynabus_target.data != NULL) {
+        env_add_header(env, DYN_SLICE("x-dynabus-target"), headers->x_dynabus_target);
+    }
+    for (size_t i = 0; i < options->n_route_headers; i++) {
+        for (size_t k = 0; k < request->n_headers; k++) {
+            if (dyn_slice_ieq(request->headers[k].name, options->route_headers[i])) {
+                env_add_header(env, options->route_headers[i], request->headers[k].value);
+                break; /* of several the first */
+            }
+        }
+    }
+}
+
 static struct env *
 new_envelope(struct edge_request *rq, const struct http_request *request, const struct edge_headers *headers)
 {
@@ -24,6 +42,7 @@ new_envelope(struct edge_request *rq, const struct http_request *request, const 
     env->traceparent = env_copy(env, rq->traceparent);
     env->peer = env_copy(env, request->peer);
     env->redeliver = env_copy(env, headers->x_dynabus_redeliver);
+    add_route_headers(&rq->edge->options, request, headers, env);
     env->received_us = request->received_us;
     env->credit = ENV_WINDOW_FIRST;
     return env;

@@ -24,6 +24,7 @@ static const struct {
     WANTED("origin", origin),
     WANTED("traceparent", traceparent),
     WANTED("x-dynabus-redeliver", x_dynabus_redeliver),
+    WANTED("x-dynabus-target", x_dynabus_target),
     WANTED("x-request-id", x_request_id),
 };
 

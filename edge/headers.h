@@ -19,6 +19,7 @@ struct edge_headers {
     struct dyn_slice origin;
     struct dyn_slice traceparent; /* absent when it came twice: W3C Trace Context 3.2 */
     struct dyn_slice x_dynabus_redeliver;
+    struct dyn_slice x_dynabus_target;
     struct dyn_slice x_request_id;
 };
 

@@ -193,15 +193,23 @@ add_askers(dynabus_t *gateway, unsigned number)
         cell->router = bus_add_actor(gateway->bus, cell->loop, &probe_actor_ops, probe_new(&probe));
     }
     if (gateway->edges != NULL) {
+        struct arena names;
+        const struct dyn_slice *headers;
+        arena_init(&names, NULL, 0);
+        size_t n_headers =
+            route_config_headers(config_values(gateway->config, &router_config_part), &names, &headers);
         struct edge_options edge = {
             .config = config_values(gateway->config, &edge_config_part),
             .router = cell->router,
             .group = gateway->edges,
             .cell = number,
             .dev = gateway->options.dev,
+            .route_headers = headers,
+            .n_route_headers = n_headers,
             .probes_only = !gateway_is_edge(gateway),
         };
         (void)bus_add_actor(gateway->bus, cell->loop, &edge_actor_ops, edge_new(&edge));
+        arena_fini(&names);
     }
 }
 

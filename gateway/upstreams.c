@@ -352,7 +352,7 @@ upstreams_route_target(const upstreams_t *upstreams, size_t index)
         .n_models = target->n_models,
         .redeliver = (enum route_redeliver)target->redeliver,
         .surfaces = provider_row_surfaces(target->row),
-        .takes_any = target->row->any_model && target->n_models == 0,
+        .any_model = target->row->any_model,
         .owns_base_url = target->owns_base_url,
     };
     if (upstreams_shared(upstreams, index)->guard != NULL) {

@@ -12,7 +12,7 @@ route_cost(const struct route_request *rq, const struct env *end)
         return (struct cost){.known = false};
     }
     const struct catalogue_model *model =
-        catalogue_memo_find(rq->router->prices, plan->catalogue, end->target, end->provider, rq->facts.model);
+        catalogue_memo_find(rq->router->prices, plan->catalogue, end->target, end->provider, rq->model);
     struct cost_usage usage = cost_usage_of(&end->usage);
     return cost_of(model, &usage);
 }

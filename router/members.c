@@ -145,6 +145,7 @@ gather_models(struct route_members *members, size_t target)
 static void
 gather(struct route_members *members, const struct route_set *targets)
 {
+    members->generation++;
     for (ROUTE_SET_EACH(i, targets)) {
         gather_crew(members, i);
         if (members->crews[i].by_model) {
@@ -408,7 +409,7 @@ route_members_init(struct route_members *members, const struct route_target *tar
                    size_t n_targets)
 {
     DYN_ASSERT(n_targets <= ROUTE_TARGETS_MAX);
-    *members = (struct route_members){.n_targets = n_targets, .n_configured = n_targets};
+    *members = (struct route_members){.n_targets = n_targets, .n_configured = n_targets, .generation = 1};
     members->here = dyn_zalloc((n_targets + 1) * sizeof(struct route_member *));
     for (size_t i = 0; i < n_targets; i++) {
         members->here[i] = dyn_zalloc(sizeof(struct route_member));

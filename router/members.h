@@ -47,6 +47,7 @@ struct route_members {
     struct route_target targets[ROUTE_TARGETS_MAX]; /* configured ones, then announced ones */
     struct route_crew crews[ROUTE_TARGETS_MAX];     /* of the target with the same index */
     size_t n_targets;
+    uint64_t generation; /* another one whenever what targets serve has changed */
     size_t n_configured;
     struct route_member **here; /* n_configured; addr 0: there is none */
     struct route_member **former; /* those of this process that a reload took out of their crew */

@@ -19,13 +19,15 @@ struct route_alias {
 /* Open for reading. */
 struct route_plan {
     atomic_uint refs;
+    uint64_t serial;              /* of this process, from 1: an address may be used again */
     struct arena arena;           /* everything below that is not of the strategy's state */
     struct route_target *targets; /* in the order of the configuration */
     size_t n_targets;
-    catalogue_t *catalogue;       /* NULL: there is none */
+    catalogue_t *catalogue; /* a reference; NULL: there is none */
 
-    struct route_alias *aliases; /* a table that is searched by hash; names absent where it is free */
-    size_t n_alias_slots;        /* a power of two, or 0 */
+    struct route_alias *aliases; /* sorted by name */
+    size_t n_aliases;
+    enum route_overrides overrides; /* whose requests may name targets */
 
     const struct route_strategy_ops *strategy;
     struct route_compiled compiled;
@@ -40,13 +42,18 @@ struct route_plan {
 /* One reference. `targets` as the gateway made them; what the router's part of the configuration says about
  * each is added by name. NULL with a sentence. */
 struct route_plan *route_plan_new(const struct router_config *config, const struct route_target *targets,
-                                  size_t n_targets, const catalogue_t *catalogue, struct dyn_err *err);
+                                  size_t n_targets, catalogue_t *catalogue, struct dyn_err *err);
 struct route_plan *route_plan_ref(struct route_plan *plan) __attribute__((returns_nonnull));
 /* NULL is accepted. */
 void route_plan_unref(struct route_plan **plan_p);
 
 /* What the name stands for, or itself. Looked up once: an alias of an alias is none. */
 struct dyn_slice route_plan_model(const struct route_plan *plan, struct dyn_slice name);
+
+/* The headers of requests that its strategy looks at, for who passes requests on: in lower case, each once.
+ * In the arena. */
+size_t route_config_headers(const struct router_config *config, struct arena *arena,
+                            const struct dyn_slice **names);
 
 /* The number of the target of that name, or n_targets. */
 size_t route_plan_target(const struct route_plan *plan, struct dyn_slice name);

@@ -4,8 +4,8 @@
 #include "bus/bus.h"
 #include "proto/dialects/dialect.h"
 #include "proto/env_map.h"
-#include "router/decide.h"
 #include "router/members.h"
+#include "router/pick.h"
 #include "router/retry.h"
 #include "router/router.h"
 
@@ -39,6 +39,8 @@ struct router {
     struct route_budget hedges;
     struct catalogue_memo *prices; /* of models that were asked lately */
     struct route_target_view seen[ROUTE_TARGETS_MAX]; /* of the decision of the moment */
+    route_memo_t *memo;
+    uint64_t limit_told_us; /* when a rule was last logged whose search was given up */
     struct route_member metrics; /* who answers the surface `metrics`, in the form of a member */
     uint64_t started_us;
     bool has_warned_of_configs;
@@ -169,6 +171,15 @@ void route_resume(struct route_request *rq, enum route_step step);
 /* The request fails: what the owner is told. `text` may be NULL: the row's sentence. */
 enum route_step route_fail(struct route_request *rq, enum err_code error, const char *text,
                            const char *param);
+/* ---- what the decision is given (pick.c) ---- */
+
+void route_find_candidates(struct route_request *rq, struct route_candidacy *found);
+/* How the candidates fare, as far as the plan wants to know. Good until the next request is looked at. */
+void route_look_around(struct route_request *rq, const struct route_candidacy *found,
+                       struct route_view *view);
+/* -1 with DYN_E_GONE: its key may not name targets; else: it names one that is not there. */
+int route_gather_facts(struct route_request *rq, struct route_facts *facts, struct dyn_err *err);
+
 int route_pass_to_owner(struct route_request *rq, struct env **env_p, struct dyn_err *err);
 /* What the owner may know of who answers. */
 void route_name_answerer(const struct route_request *rq, struct env *env);

@@ -298,6 +298,7 @@ router_new(const struct router_options *options)
     router->metrics.addr = options->metrics;
     router->grace_ms = ROUTE_CANCEL_GRACE_MS;
     router->drain.fire = cut_drain;
+    router->memo = route_memo_new();
     env_map_init(&router->requests);
     dyn_list_init(&router->parked);
     dyn_list_init(&router->spare);
@@ -335,6 +336,7 @@ router_stop(void *self)
     bus_timer_fini(&router->drain);
     env_map_fini(&router->requests);
     route_members_fini(&router->members);
+    route_memo_free(&router->memo);
     route_plan_unref(&router->options.plan);
     catalogue_memo_free(&router->prices);
     free(router);

@@ -1,4 +1,5 @@
 /* One small function a step; steps.def says what each needs and leaves. */
+#include "core/log.h"
 #include "router/cost.h"
 
 #include <stdio.h>
@@ -10,20 +11,8 @@ copy_text(char *out, size_t size, const char *text)
     (void)snprintf(out, size, "%s", text ? text : "");
 }
 
-/* So much of a model's name is repeated to its client, in whole characters. */
-enum { MODEL_SHOWN_MAX = 100 };
 /* What is over now may have room in a moment. */
 enum { ROUTE_SATURATED_RETRY_S = 1 };
-
-static int
-shown_len(struct dyn_slice text)
-{
-    size_t len = text.len < MODEL_SHOWN_MAX ? text.len : MODEL_SHOWN_MAX;
-    while (len > 0 && len < text.len && ((unsigned char)text.data[len] & 0xC0) == 0x80) {
-        len--;
-    }
-    return (int)len;
-}
 
 enum route_step
 route_fail(struct route_request *rq, enum err_code error, const char *text, const char *param)
@@ -129,48 +118,60 @@ enum route_step
 route_step_resolve(struct route_request *rq)
 {
     const struct route_members *members = &rq->router->members;
+    struct route_candidacy found;
     uint64_t until_us;
     route_unpark(rq);
     rq->model = route_plan_model(rq->plan, rq->asked_model);
-    rq->candidates = route_candidates(members->targets, members->n_targets, rq->model);
-    if (route_set_is_empty(&rq->candidates) && may_still_join(rq, &until_us)) {
+    route_find_candidates(rq, &found);
+    if (route_set_is_empty(&found.set) && may_still_join(rq, &until_us)) {
         return route_park(rq, until_us);
     }
-    route_candidates_keep_surface(members->targets, rq->request->surface, &rq->candidates);
-    if (route_set_is_empty(&rq->candidates)) {
-        char text[200];
-        (void)snprintf(text, sizeof text,
-                       "no target serves the model '%.*s'; GET /v1/models lists what is served",
-                       shown_len(rq->model), rq->model.data);
+    if (route_set_is_empty(&found.set)) {
+        char text[256];
+        route_refusal_text(rq->plan, members->targets, members->n_targets, &found, rq->model, text,
+                           sizeof text);
         return route_fail(rq, ERR_MODEL_NOT_FOUND, text, "model");
     }
     return ROUTE_STEP_PICK;
+}
+
+/* Anybody may write such a text: at most once a second. */
+static void
+tell_of_limits(struct router *router, const struct route_order *order)
+{
+    uint64_t now_us = bus_loop_now_us(router->loop);
+    if (order->n_limited > 0 && now_us - router->limit_told_us >= 1000000) {
+        router->limit_told_us = now_us;
+        dyn_log(DYN_LOG_WARN, "router.rule.limit",
+                "the search of a content rule was given up at its limit: it does not hold",
+                DYN_LOG_UINT("rules", order->n_limited));
+    }
 }
 
 enum route_step
 route_step_pick(struct route_request *rq)
 {
     struct router *router = rq->router;
-    struct route_facts facts = {
-        .surface = rq->request->surface,
-        .model = rq->model,
-        .asked_model = rq->asked_model,
-        .stream = rq->facts.stream,
-        .key_id = rq->key_id,
-        .max_output_tokens = rq->facts.max_output_tokens,
-    };
-    struct route_view view = {
-        .plan = rq->plan,
-        .targets = router->members.targets,
-        .n_targets = router->members.n_targets,
-        .candidates = rq->candidates,
-        .seen = router->seen,
-        .now_ms = bus_loop_now_us(router->loop) / 1000,
-    };
+    struct route_candidacy found;
+    struct route_facts facts;
+    struct route_view view;
     struct route_decision decision;
-    if (route_decide(rq->plan, &facts, &view, &router->rng, &decision) != 0) {
+    struct dyn_err err;
+    char text[256];
+    if (route_gather_facts(rq, &facts, &err) != 0) {
+        (void)snprintf(text, sizeof text, "%.*s", (int)sizeof text - 1, err.text);
+        return route_fail(rq, err.code == DYN_E_GONE ? ERR_OVERRIDE_NOT_ALLOWED : ERR_INVALID_REQUEST, text,
+                          NULL);
+    }
+    route_find_candidates(rq, &found);
+    route_look_around(rq, &found, &view);
+    int failed = route_decide(rq->plan, &facts, &view, &router->rng, &decision);
+    tell_of_limits(router, &decision.asked);
+    if (failed) {
+        bool is_model = decision.refused != ERR_UPSTREAM_UNAVAILABLE;
         rq->soonest_ms = decision.retry_ms;
-        return route_fail(rq, decision.refused, NULL, "model");
+        route_decision_text(&decision, &facts, text, sizeof text);
+        return route_fail(rq, decision.refused, text, is_model ? "model" : NULL);
     }
     rq->order = decision.order;
     route_walk_begin(rq);
@@ -301,7 +302,7 @@ route_step_local(struct route_request *rq)
     struct env *end = route_local_answer(rq);
     if (end == NULL) {
         char text[200];
-        (void)snprintf(text, sizeof text, "the model '%.*s' is not served here", shown_len(rq->model),
+        (void)snprintf(text, sizeof text, "the model '%.*s' is not served here", route_shown_len(rq->model),
                        rq->model.data);
         return route_fail(rq, ERR_MODEL_NOT_FOUND, text, "model");
     }

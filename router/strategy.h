@@ -5,6 +5,7 @@
 #pragma once
 
 #include "core/rand.h"
+#include "models/catalogue.h"
 #include "router/router_config.h"
 #include "router/target.h"
 
@@ -45,23 +46,19 @@ struct route_facts {
 
 /* ---- what is known about the targets ---- */
 
-enum route_target_state { ROUTE_TARGET_CLOSED, ROUTE_TARGET_HALF_OPEN, ROUTE_TARGET_OPEN };
-
-#define ROUTE_PRICE_UNKNOWN UINT64_MAX
-
 /* How a target fares with the model that is asked for. */
 struct route_target_view {
-    enum route_target_state state; /* of its breaker */
-    uint32_t retry_ms;             /* until an open breaker lets a probe through; 0: unknown */
-    uint32_t in_flight;            /* ROUTE_NEEDS_LOAD: over all processes that are known here */
-    uint32_t samples;              /* ROUTE_NEEDS_LATENCY: 0: nothing is known of its latency */
-    uint64_t ttft_us;              /* median until the first token; 0: unknown */
-    uint64_t total_us;             /* median of whole answers; 0: unknown */
-    uint64_t ewma_us;              /* total, older answers count less; 0: unknown */
-    bool is_in_catalogue;          /* ROUTE_NEEDS_PRICE: the model is, as this target's */
-    uint64_t price_in;             /* 10^-12 USD for a token of the prompt; ROUTE_PRICE_UNKNOWN */
-    uint64_t price_out;            /* ... and of the answer */
-    uint64_t output_max;           /* tokens that the model can answer; 0: unknown */
+    enum health_state state; /* of its breaker */
+    uint32_t retry_ms;       /* until an open breaker lets a probe through; 0: unknown */
+    uint32_t in_flight;      /* ROUTE_NEEDS_LOAD: over all processes that are known here */
+    uint32_t samples;        /* ROUTE_NEEDS_LATENCY: 0: nothing is known of its latency */
+    uint64_t ttft_us;        /* median until the first token; 0: unknown */
+    uint64_t total_us;       /* median of whole answers; 0: unknown */
+    uint64_t ewma_us;        /* total, older answers count less; 0: unknown */
+    bool is_in_catalogue;    /* ROUTE_NEEDS_PRICE: the model is, as this target's */
+    uint64_t price_in;       /* 10^-12 USD for a token of the prompt; PRICE_UNKNOWN */
+    uint64_t price_out;      /* ... and of the answer */
+    uint64_t output_max;     /* tokens that the model can answer; 0: unknown */
 };
 
 struct route_view {
@@ -69,6 +66,7 @@ struct route_view {
     const struct route_target *targets; /* the plan's, then announced ones */
     size_t n_targets;
     struct route_set candidates;
+    struct route_set elsewhere;           /* they serve the model, but not this surface */
     const struct route_target_view *seen; /* of each candidate */
     uint64_t now_ms;
 };
@@ -76,7 +74,12 @@ struct route_view {
 /* ---- what is decided ---- */
 
 /* Why a strategy names nobody though there are candidates. */
-enum route_void { ROUTE_VOID_NONE, ROUTE_VOID_WEIGHT, ROUTE_VOID_PRICE };
+enum route_void {
+    ROUTE_VOID_NONE,
+    ROUTE_VOID_WEIGHT, /* none has a weight */
+    ROUTE_VOID_PRICE,  /* none has a price */
+    ROUTE_VOID_RULE,   /* the rule that holds names a target that does not serve the model */
+};
 
 struct route_order {
     uint8_t items[ROUTE_TARGETS_MAX]; /* numbers of targets, each at most once */
@@ -85,6 +88,7 @@ struct route_order {
     struct dyn_slice label;   /* of the variant; absent: none. Lives as long as the plan */
     bool is_named;            /* only the first one that is there is tried */
     enum route_void why_void; /* with n 0 */
+    unsigned n_limited;       /* rules whose search was given up */
 };
 
 /* What a strategy wants to be told, so that no request pays for what nobody asks. */
@@ -136,12 +140,12 @@ route_order_push(struct route_order *order, size_t target)
 /* Those candidates that are not in the order yet, as they stand in the configuration. */
 void route_order_push_rest(struct route_order *order, const struct route_view *view);
 
-/* Which targets can serve the model: configured ones that declare it; when none does, announced ones that do;
- * then those that take any model, configured ones before announced ones. So a target that takes any model
- * never gets a prompt meant for another one's model, and one that nobody configured none for a model that
- * somebody did. */
-struct route_set route_candidates(const struct route_target *targets, size_t n_targets,
-                                  struct dyn_slice model);
-/* Takes out those that serve the model, but not such requests. */
-void route_candidates_keep_surface(const struct route_target *targets, enum env_surface surface,
-                                   struct route_set *candidates);
+/* The target that a rule names, and after it those that an open breaker there leads to. */
+void route_order_by_rule(struct route_order *order, const struct route_view *view, int rule, size_t target);
+
+/* What the request will cost there, in 10^-12 USD; PRICE_UNKNOWN. */
+uint64_t route_cost_estimate(const struct route_facts *facts, const struct route_target_view *seen);
+
+/* Absent: there is none. */
+struct dyn_slice route_facts_header(const struct route_facts *facts, struct dyn_slice name);
+struct dyn_slice route_facts_metadata(const struct route_facts *facts, struct dyn_slice name);

@@ -3,10 +3,8 @@
 #pragma once
 
 #include "proto/env.h"
+#include "proto/health.h"
 #include "router/target_set.h"
-
-/* A process's knowledge of how a target fares (proto/health.h). */
-typedef struct health_board health_board_t;
 
 /* Whether a request whose worker was lost is sent again. In the order of `targets[].redeliver`. */
 enum route_redeliver {
@@ -48,7 +46,8 @@ struct route_target {
     uint32_t surfaces;              /* bits 1 << enum env_surface; 0: chat */
     bool takes_any;                 /* also any model that no other target declares */
     bool is_announced;  /* by a worker, not configured: only for models that no configured target serves */
-    bool owns_base_url; /* the operator says where it is: with no models of its own it takes any */
+    bool any_model;     /* its provider takes any model that nobody else owns */
+    bool owns_base_url; /* the operator says where it is; the same then, when it declares no models */
     bool models_only;   /* what it declares is all that it serves, whatever the catalogue says */
     double weight;      /* finite, not negative */
     struct route_retry retry;

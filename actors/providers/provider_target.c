@@ -153,7 +153,8 @@ begin(provider_targets_t *targets, const struct provider_target_config *config,
     target->row = row;
     target->name = arena_copy(&targets->arena, provider_target_name(config));
     target->redeliver = (enum provider_redeliver)config->redeliver;
-    target->owns_base_url = config->base_url.len > 0;
+    target->owns_base_url = row->root == NULL || config->base_url.len > 0 ||
+                            provider_variable(targets->lookup, row->base_url_env).len > 0;
     set_models(targets, config, target);
     return target;
 }

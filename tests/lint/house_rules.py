@@ -26,7 +26,7 @@ HOMES = [
     (r"openssl/.*", r"core/.*|edge/http_tls\.c|router/.*|actors/providers/.*|cli/version\.c"),
     (r"sqlite3\.h|libpq-fe\.h", r"actors/ledger/.*"),
     (r"hiredis/.*", r"actors/.*"),
-    (r"pcre2\.h", r"actors/plugins/.*|router/.*"),
+    (r"pcre2\.h", r"core/regex\.c"),
 ]
 
 # No length known to the callee, hidden state, or no way to see an error.

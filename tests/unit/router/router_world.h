@@ -35,7 +35,7 @@ struct world {
     size_t n_targets;
     bus_addr_t addrs[3];                       /* 0: nobody of this process */
     const struct route_strategy_ops *strategy; /* NULL: as the configuration has it */
-    const catalogue_t *catalogue;              /* NULL: no prices are known */
+    catalogue_t *catalogue;              /* NULL: no prices are known */
     struct router_options options;
 };
 

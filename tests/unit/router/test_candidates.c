@@ -1,8 +1,9 @@
 /* Which targets may get a prompt for a model, and in which order `single` tries them. */
-#include "router/strategy.h"
+#include "router/candidates.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -16,11 +17,23 @@ static const struct route_target targets[] = {
     {.name = DYN_SLICE_INIT("mock"), .prefix = DYN_SLICE_INIT("mock")},
 };
 
+static struct route_set
+find(const struct route_target *first, size_t n, const char *model)
+{
+    struct route_plan plan = {.n_targets = n};
+    struct route_candidacy found;
+    plan.targets =
+        n > 0 ? (struct route_target *)memcpy(dyn_alloc(n * sizeof *first), first, n * sizeof *first) : NULL;
+    route_candidates_find(&plan, first, n, dyn_slice_str(model), ENV_SURFACE_CHAT, &found);
+    free(plan.targets);
+    return found.set;
+}
+
 /* The bits of the first 64. */
 static uint64_t
 who(const char *model)
 {
-    return route_candidates(targets, DYN_ARRAY_LEN(targets), dyn_slice_str(model)).words[0];
+    return find(targets, DYN_ARRAY_LEN(targets), model).words[0];
 }
 
 static void
@@ -53,9 +66,9 @@ static void
 without_a_target_that_takes_any_there_is_none(void **state)
 {
     (void)state;
-    struct route_set left = route_candidates(targets + 1, 3, DYN_SLICE("claude"));
+    struct route_set left = find(targets + 1, 3, "claude");
     assert_true(route_set_is_empty(&left));
-    left = route_candidates(NULL, 0, DYN_SLICE("claude"));
+    left = find(NULL, 0, "claude");
     assert_true(route_set_is_empty(&left));
 }
 
