@@ -158,8 +158,8 @@ check_condition_value(struct check *check, const struct route_condition_config *
     bool is_flag = kind == ROUTE_CONDITION_HAS_IMAGES || kind == ROUTE_CONDITION_HAS_TOOLS ||
                    kind == ROUTE_CONDITION_STREAM;
     if (is_flag && !dyn_slice_is(value, "true") && !dyn_slice_is(value, "false")) {
-        config_problem_add(check->problems, mark, false, "must be true or false, not '%.*s'", (int)value.len,
-                           value.data);
+        config_problem_add(check->problems, mark, false, "'value' must be true or false, not '%.*s'",
+                           (int)value.len, value.data);
     }
 }
 

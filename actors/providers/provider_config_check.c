@@ -48,11 +48,7 @@ nearest_row(struct dyn_slice id)
 static bool
 is_to_come(struct dyn_slice id)
 {
-    static const char *const to_come[] = {
-        "ai21",   "anthropic",    "azure-foundry", "azure-openai", "bedrock",      "cloudflare",
-        "cohere", "databricks",   "gemini",        "groq",         "hugging-face", "mistral",
-        "ollama", "ollama-cloud", "perplexity",    "replicate",    "together",     "vertex-ai",
-    };
+    static const char *const to_come[] = {"bedrock", "cohere", "gemini", "replicate", "vertex-ai"};
     for (size_t i = 0; i < DYN_ARRAY_LEN(to_come); i++) {
         if (dyn_slice_is(id, to_come[i])) {
             return true;
@@ -218,6 +214,7 @@ check_headers(const struct provider_target_config *target, struct config_problem
     }
     for (size_t i = 0; i < headers->n; i++) {
         struct dyn_slice name = headers->keys[i];
+        mark = config_mark_of(problems, &headers->keys[i]);
         if (!is_token(name)) {
             config_problem_add(problems, mark, false, "'%.*s' is no name of a header", (int)name.len,
                                name.data);
@@ -343,6 +340,9 @@ check_target(const struct provider_config *config, size_t index, bool is_other_u
 {
     struct provider_target_config *target = (struct provider_target_config *)config->targets.items + index;
     struct dyn_slice id = provider_target_provider(target);
+    if (id.len == 0 && target->mark.line == 0) {
+        return; /* it is no section at all, which has been said */
+    }
     if (id.len == 0) {
         config_problem_add(problems, target->mark, false, "a target needs a `provider` (or `virtual_key`)");
         return;

@@ -175,7 +175,7 @@ conditions_say_what_they_cannot_mean(void **state)
         "stream, header.NAME, metadata.NAME\n"
         "c.yaml:5:38: error: '>many' is no comparison; write one like \">8000\" or \"<=200\", in "
         "quotes\n"
-        "c.yaml:6:28: error: must be true or false, not 'maybe'\n"
+        "c.yaml:6:28: error: 'value' must be true or false, not 'maybe'\n"
         "c.yaml:7:13: error: 'a b' is no name of a header\n"
         "c.yaml:8:27: error: the condition's 'value' is empty\n");
 }
