@@ -13,6 +13,7 @@
 #include "gateway/housekeeping.h"
 #include "gateway/measures.h"
 #include "gateway/upstreams.h"
+#include "gateway/variables.h"
 #include "gateway/version.h"
 #include "gateway/watch.h"
 
@@ -202,8 +203,9 @@ dynabus_new(const struct dynabus_options *options, char *why, size_t why_size)
     if (gateway_roles_parse(gateway->options.roles, &gateway->roles, &err) == 0) {
         config = gateway_read_config(gateway, options->config_path, options->config_text, &source, &problems);
     }
-    if (config != NULL && build(gateway, &config, &source, &err) == 0 &&
-        bus_start(gateway->bus, &err) == 0 && (gateway->watch = gateway_watch_start(gateway, &err)) != NULL) {
+    gateway_warn_of_variables();
+    if (config != NULL && build(gateway, &config, &source, &err) == 0 && bus_start(gateway->bus, &err) == 0 &&
+        (gateway->watch = gateway_watch_start(gateway, &err)) != NULL) {
         dyn_buf_fini(&problems);
         gateway->options.config_path = gateway->options.config_text = gateway->options.listen = NULL;
         gateway->options.roles = gateway->options.targets = gateway->options.bus = NULL;

@@ -258,13 +258,25 @@ is_header(struct dyn_slice name)
     return name.len > 0;
 }
 
+/* Their names have no case. */
+static bool
+is_repeated(const struct litellm_pairs *headers, size_t index)
+{
+    for (size_t i = 0; i < index; i++) {
+        if (dyn_slice_ieq(headers->items[i].name, headers->items[index].name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void
 add_headers(struct writer *writer, const struct litellm_deployment *deployment)
 {
     size_t n = 0;
     for (size_t i = 0; i < deployment->headers.n; i++) {
         const struct litellm_pair *header = &deployment->headers.items[i];
-        if (!is_header(header->name) || n == PROVIDER_HEADERS_MAX) {
+        if (n == PROVIDER_HEADERS_MAX || !is_header(header->name) || is_repeated(&deployment->headers, i)) {
             litellm_note(writer->import, header->line, "extra_headers.%s",
                          config_name(header->name, 60).text);
             continue;

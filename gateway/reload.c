@@ -7,6 +7,7 @@
 #include "edge/owner.h"
 #include "gateway/cell.h"
 #include "router/models_config.h"
+#include "router/router_config.h"
 
 #include <fcntl.h>
 #include <semaphore.h>
@@ -87,6 +88,7 @@ gateway_read_config(const struct dynabus *gateway, const char *path, const char 
         return NULL;
     }
     gateway_warn(config);
+    router_config_finish(config_values(config, &router_config_part));
     return config;
 }
 

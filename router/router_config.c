@@ -10,7 +10,7 @@
 #define TIMEOUT_MAX_MS          (24.0 * 3600 * 1000)
 #define BACKOFF_MAX_MS          (3600.0 * 1000)
 #define RETRIES_MAX             100
-#define WEIGHT_MAX              1e9  /* their sum is still a number */
+#define WEIGHT_MAX              1e9 /* their sum is still a number */
 
 #define UNSUPPORTED(key, text)                                                                               \
     {                                                                                                        \
@@ -133,6 +133,7 @@ static const struct config_key strategy_keys[] = {
      .type = CONFIG_ENUM,
      .offset = offsetof(struct route_strategy_config, mode),
      .default_text = "single",
+     .set_offset = offsetof(struct route_strategy_config, is_mode_written),
      .names = mode_names,
      .help =
          "How targets are chosen among those that serve the model. `single`: the first one, and no other. "
@@ -380,6 +381,14 @@ static const struct config_key router_keys[] = {
 };
 
 /* ---- what a target is to the router ---- */
+
+void
+router_config_finish(struct router_config *config)
+{
+    if (config->targets.n == 0 && !config->strategy.is_mode_written) {
+        config->strategy.mode = ROUTE_MODE_FALLBACK;
+    }
+}
 
 struct dyn_slice
 route_target_config_name(const struct route_target_config *target)

@@ -318,6 +318,19 @@ def test_no_configuration(tmp_path):
         groq.close()
 
 
+# what is not served yet
+
+def test_the_documents_list_what_is_not_supported():
+    """README and the way from Ferro name each key that the reference says is refused."""
+    root = pathlib.Path(__file__).resolve().parents[2]
+    section = (root / "docs/configuration.md").read_text().split("## Known, but not supported")[1]
+    keys = [key.split(".", 1)[-1] for key in re.findall(r"^\* `(?:targets\[\]\.)?([^`]+)`", section, re.M)]
+    assert "plugins" in keys
+    for page in ("README.md", "docs/migrate/ferro.md"):
+        text = (root / page).read_text()
+        assert not [key for key in keys if key not in text]
+
+
 # broken ones
 
 def test_there_are_sixty():
