@@ -78,7 +78,7 @@ struct route_sticky_config {
 
 struct route_strategy_config {
     struct config_mark mark;
-    int mode;                              /* enum route_mode */
+    int mode; /* enum route_mode */
     bool is_mode_written;
     struct config_list conditions;         /* of struct route_condition_config */
     struct config_list content_conditions; /* of struct route_content_condition_config */
@@ -135,8 +135,8 @@ struct router_config {
 
 extern const struct config_part router_config_part;
 
-/* Targets that nobody listed are those of the environment, and fall back from one to the next unless a mode was
- * written. After the file was read, and for defaults. */
+/* Targets that nobody listed are those of the environment, and fall back from one to the next unless a mode
+ * was written. After the file was read, and for defaults. */
 void router_config_finish(struct router_config *config);
 
 /* What the target of that name is to the router; a target that the file does not list (of the environment,

@@ -3,6 +3,7 @@
 
 #include "core/buf.h"
 #include "core/nearest.h"
+#include "core/regex.h"
 #include "core/text.h"
 #include "router/strategy.h"
 
@@ -210,6 +211,19 @@ check_conditional(struct check *check)
     }
 }
 
+/* That it compiles; what is compiled is thrown away. */
+static void
+check_regex(struct check *check, const struct dyn_slice *pattern)
+{
+    unsigned column = 0;
+    struct dyn_err err;
+    dyn_regex_t *regex = dyn_regex_new(*pattern, &column, &err);
+    if (regex == NULL) {
+        config_problem_add(check->problems, config_mark_of(check->problems, pattern), false, "%s", err.text);
+    }
+    dyn_regex_free(&regex);
+}
+
 static void
 check_content_based(struct check *check)
 {
@@ -224,6 +238,8 @@ check_content_based(struct check *check)
         if (condition->value.data != NULL && condition->value.len == 0) {
             config_problem_add(check->problems, config_mark_of(check->problems, &condition->value), false,
                                "the condition's 'value' is empty");
+        } else if (condition->value.data != NULL && condition->type == ROUTE_PROMPT_REGEX) {
+            check_regex(check, &condition->value);
         }
         if (condition->target_key.data != NULL) {
             check_target_key(check, &condition->target_key);
