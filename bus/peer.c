@@ -379,12 +379,24 @@ take_goodbye(struct peer *peer, struct env **env_p)
     begin_leaving(peer, said.len > 0 ? reason : "close", false);
 }
 
+/* Only what it carries is for the owner, if he wants to hear of that. */
+static void
+take_heartbeat(struct peer *peer, struct env **env_p)
+{
+    bool is_wanted = (peer->remote->options.kinds & (1u << ENV_HEARTBEAT)) != 0;
+    if ((*env_p)->body != NULL && is_wanted && peer->announced && peer->view.is_ready) {
+        (*env_p)->reason = dyn_slice(NULL, 0); /* a word of ours */
+        hand_to_owner(peer, env_p);
+    }
+}
+
 static void
 take_envelope(struct peer *peer, struct env **env_p)
 {
     enum env_kind kind = (*env_p)->kind;
     struct remote *remote = peer->remote;
     if (kind == ENV_HEARTBEAT) {
+        take_heartbeat(peer, env_p);
         return;
     }
     if (kind == ENV_GOODBYE) {

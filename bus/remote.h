@@ -77,7 +77,8 @@ struct bus_remote_ops {
      *             when the connection is lost (`lost`), the peer is silent (`silent`), or was told to go
      *             (`protocol`, `version`, `role`, `limit`, or what bus_peer_cut() was given).
      *   END       may be made here: ERR_INTERNAL for a REQUEST that the peer's version has no words for.
-     *   HEARTBEAT never the peer's own: made here, with reason `late` when a peer that said READY has been
+     *   HEARTBEAT one with a body is the peer's own (`kinds` has the bit; else it is dropped). One without is
+     *             made here, with reason `late` when a peer that said READY has been
      *             silent for BUS_PEER_LATE_MS (ask another one if there is one), without a reason when it
      *             speaks again. */
     void (*receive)(void *self, struct bus_peer *peer, struct env **env_p);

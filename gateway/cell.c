@@ -55,6 +55,7 @@ add_keeper(dynabus_t *gateway, struct gateway_cell *cell, struct dyn_err *err)
     struct keeper_options options = {
         .edition = gateway->boot,
         .calls = gateway_has(gateway->roles, GATEWAY_ROLE_PROVIDER),
+        .events = gateway->common.publisher,
         .orphans = gateway->network.n_routers > 0 ? &gateway->orphans : NULL,
     };
     struct http_client_options client = {0};

@@ -62,6 +62,9 @@ start_actor(struct keeper *keeper, const upstreams_t *upstreams, size_t index, s
         .client = keeper->options.client,
         .orphans = keeper->options.orphans,
     };
+    if (keeper->options.events != 0) {
+        atomic_store(&options.shared->events, keeper->options.events);
+    }
     return bus_start_live_actor(keeper->me, &provider_actor_ops, provider_new(&options), err);
 }
 
@@ -200,13 +203,15 @@ tell_worker(struct keeper *keeper)
     for (size_t i = 0; i < n; i++) {
         const struct kept *kept = keeper->now.members[i];
         targets[used++] = (struct worker_target){
-            .target = upstreams_target(keeper->now.edition->upstreams, i), .addr = kept->addr};
+            .target = upstreams_target(keeper->now.edition->upstreams, i), .addr = kept->addr,
+            .shared = upstreams_shared(keeper->now.edition->upstreams, i)};
     }
     for (struct dyn_list *link = keeper->leaving.next; link != &keeper->leaving; link = link->next) {
         const struct kept *kept = DYN_CONTAINER_OF(link, struct kept, link);
         targets[used++] =
             (struct worker_target){.target = upstreams_target(kept->edition->upstreams, kept->index),
                                    .addr = kept->addr,
+                                   .shared = upstreams_shared(kept->edition->upstreams, kept->index),
                                    .is_leaving = true};
     }
     worker_serve(keeper->worker, targets, used);

@@ -14,6 +14,7 @@ typedef struct keeper keeper_t;
 struct keeper_options {
     struct gateway_edition *edition;  /* the first one; a reference is taken */
     bool calls;                       /* this process calls upstreams; else targets have no actor here */
+    bus_addr_t events;                /* who takes EVENTs about targets here; 0: workers pass them on */
     http_client_t *client;            /* of the loop; a reference is taken. NULL without calls */
     struct provider_orphans *orphans; /* outlives it; NULL: no call outlives its router */
 };

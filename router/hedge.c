@@ -18,11 +18,13 @@ policy_of(const struct route_request *rq)
 static uint64_t
 usual_first_byte_us(const struct route_request *rq)
 {
+    const struct route_members *members = &rq->router->members;
+    size_t number = route_members_number(members, rq->target);
     struct health_view view;
-    if (rq->target->health == NULL || !rq->facts.stream) {
+    if (number == ROUTE_TARGETS_MAX || !rq->facts.stream) {
         return 0;
     }
-    health_view(rq->target->health, rq->model, bus_loop_now_us(rq->router->loop), &view);
+    route_members_health(members, number, rq->model, bus_loop_now_us(rq->router->loop), &view);
     return view.samples >= HEDGE_SAMPLES_MIN ? view.ttft_p95_us : 0;
 }
 
@@ -45,7 +47,8 @@ static struct route_member *
 somebody_else(struct route_request *rq, const struct route_member *first)
 {
     struct route_crew *crew = route_crew_of(&rq->router->members, rq->target);
-    struct route_wish wish = {rq->target->name, rq->model, env_body_len(rq->request), first->addr};
+    struct route_wish wish = {rq->target->name, rq->model, env_body_len(rq->request), first->addr,
+                              bus_loop_now_us(rq->router->loop)};
     size_t index = 0;
     bool is_found = route_member_pick(crew, &wish, &index) == ROUTE_PICK_FOUND;
     return is_found && crew->members[index]->addr != first->addr ? crew->members[index] : NULL;

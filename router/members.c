@@ -52,7 +52,10 @@ route_member_pick(const struct route_crew *crew, const struct route_wish *wish, 
         if (!is_good) {
             continue;
         }
-        uint64_t load = member->in_flight + (member->is_late ? (uint64_t)UINT32_MAX : 0);
+        bool is_open = crew->boards != NULL && crew->boards[at] != NULL &&
+                       health_state_of(crew->boards[at], wish->now_us) == HEALTH_OPEN;
+        uint64_t load = member->in_flight + (member->is_late ? (uint64_t)UINT32_MAX : 0) +
+                        (is_open ? 2 * (uint64_t)UINT32_MAX : 0);
         if (is_full(member, wish->bytes)) {
             pick = pick == ROUTE_PICK_NOBODY ? ROUTE_PICK_FULL : pick;
         } else if (pick != ROUTE_PICK_FOUND || load < least) {
@@ -83,12 +86,15 @@ gather_crew(struct route_members *members, size_t target)
     struct route_crew *crew = &members->crews[target];
     bool has_own = target < members->n_configured && members->here[target]->addr != 0;
     crew->members = dyn_realloc(crew->members, (members->n_workers + 1) * sizeof(struct route_member *));
+    crew->boards = dyn_realloc(crew->boards, (members->n_workers + 1) * sizeof *crew->boards);
     crew->n = 0;
     if (has_own) {
+        crew->boards[crew->n] = members->targets[target].health;
         crew->members[crew->n++] = members->here[target];
     }
     for (size_t i = 0; i < members->n_workers; i++) {
         if (route_set_has(&members->workers[i]->serves, target)) {
+            crew->boards[crew->n] = route_member_board(members->workers[i], members->targets[target].name);
             crew->members[crew->n++] = members->workers[i];
         }
     }
@@ -150,6 +156,16 @@ gather(struct route_members *members, const struct route_set *targets)
         gather_crew(members, i);
         if (members->crews[i].by_model) {
             gather_models(members, i);
+        }
+    }
+}
+
+void
+route_members_show_boards(struct route_members *members, const struct route_member *worker)
+{
+    for (size_t i = 0; i < members->n_targets; i++) {
+        if (route_set_has(&worker->serves, i)) {
+            gather_crew(members, i);
         }
     }
 }
@@ -336,6 +352,7 @@ take_said(struct route_members *members, struct env *ready, const struct ready *
     route_set_add_all(&touched, serves);
     struct env *former = worker->ready;
     forget_said(members, worker);
+    route_member_health_move(members, worker, said);
     worker->ready = ready;
     worker->said = *said;
     worker->n_models = count_models(said);
@@ -393,6 +410,7 @@ route_members_leave(struct route_members *members, struct route_member *worker)
             (members->n_workers - at) * sizeof(struct route_member *));
     forget_said(members, worker);
     gather(members, &worker->serves);
+    route_member_health_forget(members, worker);
     env_free(&worker->ready);
     free(worker);
 }
@@ -543,6 +561,7 @@ route_renumbering_fini(struct route_renumbering *renumbering)
 {
     for (size_t i = 0; i < renumbering->n_targets; i++) {
         free(renumbering->crews[i].members);
+        free(renumbering->crews[i].boards);
         free(renumbering->crews[i].models);
         free(renumbering->crews[i].name);
         free(renumbering->crews[i].provider);
@@ -556,11 +575,13 @@ void
 route_members_fini(struct route_members *members)
 {
     for (size_t i = 0; i < members->n_workers; i++) {
+        route_member_health_forget(members, members->workers[i]);
         env_free(&members->workers[i]->ready);
         free(members->workers[i]);
     }
     for (size_t i = 0; i < members->n_targets; i++) {
         free(members->crews[i].members);
+        free(members->crews[i].boards);
         free(members->crews[i].models);
         if (i >= members->n_configured) {
             forget_target(members, i);

@@ -3,6 +3,7 @@
  * them. It sends nothing and knows no request; what is in flight is counted for it by the walker. */
 #pragma once
 
+#include "proto/health.h"
 #include "proto/ready.h"
 #include "router/strategy.h"
 
@@ -30,11 +31,13 @@ struct route_member {
     struct env *ready; /* what it said; all its names lie there */
     struct ready said;
     size_t n_models; /* in `said`, all targets together */
+    health_board_t **boards; /* of the targets in `said`, in their order; NULL: nothing was told yet */
 };
 
 /* The members of one target, those of this process first. */
 struct route_crew {
     struct route_member **members;
+    const health_board_t **boards; /* how the target fares at each of them; NULL: nothing is known */
     size_t n;
     size_t turn;              /* who is looked at first the next time */
     struct dyn_slice *models; /* those that workers gave the target; sorted, each once */
@@ -57,6 +60,7 @@ struct route_members {
     size_t n_workers;
     size_t announced_bytes;
     size_t announced_models;
+    size_t n_boards; /* of workers */
 };
 
 /* What is borrowed in `targets` outlives it. `addrs`: the provider actor of each on this loop, 0: none; NULL:
@@ -104,12 +108,37 @@ struct route_wish {
     struct dyn_slice model;
     size_t bytes;     /* of the body */
     bus_addr_t avoid; /* 0: nobody */
+    uint64_t now_us;  /* for breakers, which are open for a time */
 };
 enum route_pick { ROUTE_PICK_NOBODY, ROUTE_PICK_FULL, ROUTE_PICK_FOUND };
 /* The member with the fewest in flight, of equals the next in turn. None that drains or did not announce the
- * model. FULL: there are some, all at their budgets. Pure. *index: in the crew. */
+ * model; one whose breaker is open, or that is late, only when there is nobody else. FULL: there are some,
+ * all at their budgets. Pure. *index: in the crew. */
 enum route_pick route_member_pick(const struct route_crew *crew, const struct route_wish *wish,
                                   size_t *index);
+
+/* ---- health (member_health.c) ---- */
+
+/* A HEARTBEAT of a worker with a map. -1 with err: it is none, and nothing has changed. */
+int route_members_hear(struct route_members *members, struct route_member *worker, struct dyn_slice map,
+                       uint64_t now_us, struct dyn_err *err);
+/* How the target with that index fares: of each figure the best that a member shows, since a request goes to
+ * one of them. Nothing known is closed, and without figures. */
+void route_members_health(const struct route_members *members, size_t target, struct dyn_slice model,
+                          uint64_t now_us, struct health_view *view);
+/* Whether some member's breaker is closed, or nothing is known; what most requests need to know. */
+bool route_members_is_closed(const struct route_members *members, size_t target, uint64_t now_us);
+/* The same with the name hashed once for many targets. */
+void route_members_health_of(const struct route_members *members, size_t target, uint64_t model_key,
+                             uint64_t now_us, struct health_view *view);
+
+/* Between members.c and member_health.c: a worker says anew what it serves, or is gone; crews show the boards
+ * that it has now; the board of one target, NULL: there is none. */
+void route_member_health_move(struct route_members *members, struct route_member *worker,
+                              const struct ready *said);
+void route_member_health_forget(struct route_members *members, struct route_member *worker);
+void route_members_show_boards(struct route_members *members, const struct route_member *worker);
+health_board_t *route_member_board(const struct route_member *worker, struct dyn_slice target);
 
 /* There is a member that drains not. */
 bool route_crew_is_there(const struct route_crew *crew);

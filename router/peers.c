@@ -177,11 +177,25 @@ route_peer_goodbye(struct router *router, const struct env *goodbye)
     }
 }
 
+/* How its targets fare. What cannot be understood is no reason to lose its calls. */
+static void
+hear(struct router *router, struct route_member *worker, const struct env *heartbeat)
+{
+    struct dyn_err err;
+    if (route_members_hear(&router->members, worker, dyn_block_slice(heartbeat->body),
+                           bus_loop_now_us(router->loop), &err) != 0) {
+        dyn_log(DYN_LOG_WARN, "router.worker.health", "what a worker says of its targets is not understood",
+                DYN_LOG_SLICE("worker", worker->name), DYN_LOG_STR("why", err.text));
+    }
+}
+
 void
 route_peer_late(struct router *router, const struct env *heartbeat)
 {
     struct route_member *worker = route_members_find(&router->members, heartbeat->from);
-    if (worker != NULL) {
+    if (worker != NULL && heartbeat->body != NULL) {
+        hear(router, worker, heartbeat);
+    } else if (worker != NULL) {
         worker->is_late = dyn_slice_is(heartbeat->reason, "late");
     }
 }

@@ -152,14 +152,13 @@ look_at(struct route_request *rq, size_t target, uint64_t model_key, struct rout
 {
     struct router *router = rq->router;
     const struct route_members *members = &router->members;
-    const health_board_t *board = members->targets[target].health;
     uint32_t needs = rq->plan->needs;
     uint64_t now_us = bus_loop_now_us(router->loop);
     *seen = (struct route_target_view){.price_in = PRICE_UNKNOWN, .price_out = PRICE_UNKNOWN};
-    bool is_closed = board == NULL || health_state_of(board, now_us) == HEALTH_CLOSED;
-    if (board != NULL && (!is_closed || (needs & (ROUTE_NEEDS_LOAD | ROUTE_NEEDS_LATENCY)) != 0)) {
+    if (!route_members_is_closed(members, target, now_us) ||
+        (needs & (ROUTE_NEEDS_LOAD | ROUTE_NEEDS_LATENCY)) != 0) {
         struct health_view health;
-        health_view_of(board, model_key, now_us, &health);
+        route_members_health_of(members, target, model_key, now_us, &health);
         seen->state = health.state;
         seen->retry_ms = health.retry_ms;
         seen->in_flight = health.in_flight;
@@ -167,11 +166,6 @@ look_at(struct route_request *rq, size_t target, uint64_t model_key, struct rout
         seen->ttft_us = health.ttft_us;
         seen->total_us = health.total_us;
         seen->ewma_us = health.ewma_us;
-    } else if (board == NULL && (needs & ROUTE_NEEDS_LOAD) != 0) {
-        const struct route_crew *crew = &members->crews[target];
-        for (size_t i = 0; i < crew->n; i++) {
-            seen->in_flight += crew->members[i]->in_flight;
-        }
     }
     if ((needs & ROUTE_NEEDS_PRICE) != 0) {
         route_memo_price(router->memo, rq->plan, members->targets, target, rq->model, seen);

@@ -1,5 +1,7 @@
 #include "router/plan.h"
 
+#include "proto/health.h"
+
 #include <stdlib.h>
 
 static const struct route_strategy_ops *const strategies[] = {
@@ -110,6 +112,9 @@ route_plan_new(const struct router_config *config, const struct route_target *ta
     for (size_t i = 0; i < n_targets; i++) {
         plan->targets[i] = targets[i];
         copy_target(plan, &plan->targets[i]);
+        if (targets[i].health != NULL) {
+            plan->targets[i].health = health_board_ref(targets[i].health);
+        }
         set_attempts(plan, config, &plan->targets[i]);
         set_share(config, &plan->targets[i]);
     }
@@ -142,6 +147,9 @@ route_plan_unref(struct route_plan **plan_p)
         plan->strategy->free(plan->compiled.state);
     }
     catalogue_unref(&plan->catalogue);
+    for (size_t i = 0; i < plan->n_targets; i++) {
+        health_board_unref(&plan->targets[i].health);
+    }
     arena_fini(&plan->arena);
     free(plan);
 }

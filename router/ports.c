@@ -174,7 +174,8 @@ open_workers(struct ports *ports, struct dyn_err *err)
         .process = ports->options.process,
         .endpoint = endpoint,
         .roles = ROLE_BIT(WORKER),
-        .kinds = KIND(ENV_DISPATCHED) | KIND(ENV_CHUNK) | KIND(ENV_END) | KIND(ENV_EVENT),
+        .kinds = KIND(ENV_DISPATCHED) | KIND(ENV_CHUNK) | KIND(ENV_END) | KIND(ENV_EVENT) |
+                 KIND(ENV_HEARTBEAT),
         .ops = &ports_worker_ops,
         .self = ports,
     };

@@ -50,7 +50,7 @@ struct route_facts {
 struct route_target_view {
     enum health_state state; /* of its breaker */
     uint32_t retry_ms;       /* until an open breaker lets a probe through; 0: unknown */
-    uint32_t in_flight;      /* ROUTE_NEEDS_LOAD: over all processes that are known here */
+    uint32_t in_flight;      /* ROUTE_NEEDS_LOAD: where the fewest are, of the processes that serve it */
     uint32_t samples;        /* ROUTE_NEEDS_LATENCY: 0: nothing is known of its latency */
     uint64_t ttft_us;        /* median until the first token; 0: unknown */
     uint64_t total_us;       /* median of whole answers; 0: unknown */

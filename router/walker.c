@@ -144,7 +144,8 @@ static enum route_pick
 send_to_member(struct route_request *rq)
 {
     struct route_crew *crew = route_crew_of(&rq->router->members, rq->target);
-    struct route_wish wish = {rq->target->name, rq->model, env_body_len(rq->request), rq->avoid};
+    struct route_wish wish = {rq->target->name, rq->model, env_body_len(rq->request), rq->avoid,
+                              bus_loop_now_us(rq->router->loop)};
     struct dyn_err err;
     size_t index = 0;
     enum route_pick pick;

@@ -148,9 +148,18 @@ provider_guard_has_news(provider_guard_t *guard, bool *is_state)
 void
 provider_guard_listen(provider_guard_t *guard, uint32_t address)
 {
-    unsigned at = atomic_fetch_add(&guard->n_listeners, 1);
-    DYN_ASSERT(at < PROVIDER_LISTENERS_MAX);
-    atomic_store(&guard->listeners[at], address);
+    (void)pthread_mutex_lock(&guard->show);
+    unsigned n = atomic_load(&guard->n_listeners);
+    bool is_known = false;
+    for (unsigned i = 0; i < n; i++) {
+        is_known = is_known || atomic_load(&guard->listeners[i]) == address;
+    }
+    if (!is_known) {
+        DYN_ASSERT(n < PROVIDER_LISTENERS_MAX);
+        atomic_store(&guard->listeners[n], address);
+        atomic_store(&guard->n_listeners, n + 1);
+    }
+    (void)pthread_mutex_unlock(&guard->show);
 }
 
 size_t
@@ -158,10 +167,7 @@ provider_guard_listeners(const provider_guard_t *guard, uint32_t addresses[PROVI
 {
     size_t n = 0;
     for (unsigned i = 0; i < atomic_load(&guard->n_listeners); i++) {
-        uint32_t address = atomic_load(&guard->listeners[i]);
-        if (address != 0) { /* 0: it is being written */
-            addresses[n++] = address;
-        }
+        addresses[n++] = atomic_load(&guard->listeners[i]);
     }
     return n;
 }

@@ -78,7 +78,7 @@ uint32_t provider_guard_other_creds(provider_guard_t *guard, const struct provid
 
 /* ---- changes ---- */
 
-/* Any thread, before the loops turn or while they do. */
+/* Any thread; again: does nothing. */
 void provider_guard_listen(provider_guard_t *guard, uint32_t address);
 size_t provider_guard_listeners(const provider_guard_t *guard, uint32_t addresses[PROVIDER_LISTENERS_MAX]);
 /* Something has changed that was not told yet; it counts as told now. *is_state: state or credentials, not

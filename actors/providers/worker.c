@@ -15,6 +15,10 @@
 /* Of the time for a drain this is the providers': they cut off what has not ended, and that has to leave. */
 #define DRAIN_MARGIN_MS 1000u
 #define RETRY_S         1u
+/* Changes of health are told at once, but not more often than this: a target at its limit changes with
+ * each call. */
+#define HEALTH_PACE_MS 20u
+#define HEALTH_BEAT_MS 500u
 
 /* One connection to a router. */
 struct worker_peer {
@@ -47,6 +51,11 @@ struct worker {
     struct env_map calls;
     struct dyn_list spare;
     size_t n_spare;
+    struct bus_timer beat;  /* health of all targets, now and then */
+    struct bus_timer tell;  /* ... that has changed, soon: it was told just before */
+    struct bus_task told;   /* ... at the end of the turn */
+    uint64_t told_us;       /* when the last was */
+    uint64_t beat_us;       /* when figures of models were told last */
     struct bus_timer drain;
     bool is_draining;
     bool is_idle;
@@ -210,6 +219,112 @@ pass_on(struct worker *worker, const struct bus_peer *peer, struct env **env_p)
     }
 }
 
+/* ---- health of the targets (02-WORKER, Health) ---- */
+
+/* The map of all targets; figures of models that are newer than that. */
+static dyn_block_t *
+health_body(struct worker *worker, uint64_t since_us)
+{
+    struct health_item *items = dyn_zalloc((worker->options.n_targets + 1) * sizeof *items);
+    uint64_t now_us = bus_loop_now_us(worker->loop);
+    struct dyn_buf map = DYN_BUF_INIT;
+    size_t n = 0;
+    for (size_t i = 0; i < worker->options.n_targets; i++) {
+        const struct worker_target *target = &worker->targets[i];
+        if (target->shared != NULL && target->shared->guard != NULL && !target->is_leaving) {
+            provider_guard_refresh(target->shared->guard, now_us);
+            items[n++] =
+                (struct health_item){target->target->name, provider_guard_board(target->shared->guard)};
+        }
+    }
+    health_map_encode(items, n, now_us, since_us, &map);
+    dyn_block_t *body = n > 0 ? dyn_block_copy(0, dyn_buf_slice(&map)) : NULL;
+    dyn_buf_fini(&map);
+    free(items);
+    return body;
+}
+
+static void
+tell_peer(struct worker *worker, bus_addr_t peer, dyn_block_t *body)
+{
+    struct env *heartbeat = env_new(ENV_HEARTBEAT);
+    heartbeat->body = dyn_block_ref(body);
+    if (bus_send(worker->me, peer, &heartbeat, NULL) != 0) {
+        env_free(&heartbeat); /* it is gone, and asks anew when it comes back */
+    }
+}
+
+static void
+tell_all(struct worker *worker, uint64_t since_us)
+{
+    dyn_block_t *body = dyn_list_is_empty(&worker->peers) ? NULL : health_body(worker, since_us);
+    worker->told_us = bus_loop_now_us(worker->loop);
+    for (struct dyn_list *link = worker->peers.next; body != NULL && link != &worker->peers;
+         link = link->next) {
+        tell_peer(worker, DYN_CONTAINER_OF(link, struct worker_peer, link)->addr, body);
+    }
+    dyn_block_unref(&body);
+}
+
+static void
+on_told(struct bus_task *task)
+{
+    tell_all(DYN_CONTAINER_OF(task, struct worker, told), UINT64_MAX);
+}
+
+static void
+on_tell(struct bus_timer *timer)
+{
+    tell_all(DYN_CONTAINER_OF(timer, struct worker, tell), UINT64_MAX);
+}
+
+static void
+on_beat(struct bus_timer *timer)
+{
+    struct worker *worker = DYN_CONTAINER_OF(timer, struct worker, beat);
+    uint64_t since_us = worker->beat_us;
+    worker->beat_us = bus_loop_now_us(worker->loop);
+    tell_all(worker, since_us);
+    bus_timer_arm(worker->loop, timer, HEALTH_BEAT_MS);
+}
+
+/* A provider actor of this process says that something has changed. */
+static void
+health_changed(struct worker *worker)
+{
+    uint64_t now_us = bus_loop_now_us(worker->loop);
+    uint64_t next_us = worker->told_us + HEALTH_PACE_MS * UINT64_C(1000);
+    if (now_us >= next_us) {
+        bus_task_queue(worker->loop, &worker->told);
+    } else if (!bus_timer_is_armed(&worker->tell)) {
+        bus_timer_arm(worker->loop, &worker->tell, (next_us - now_us + 999) / 1000);
+    }
+}
+
+/* Of events about a target the process sends one, whichever of its workers passes it on. */
+static void
+listen_to(struct worker *worker)
+{
+    for (size_t i = 0; worker->me != NULL && i < worker->options.n_targets; i++) {
+        struct provider_shared *shared = worker->targets[i].shared;
+        unsigned nobody = 0;
+        if (shared != NULL && shared->guard != NULL) {
+            provider_guard_listen(shared->guard, bus_actor_addr(worker->me));
+            (void)atomic_compare_exchange_strong(&shared->events, &nobody, bus_actor_addr(worker->me));
+        }
+    }
+}
+
+static void
+introduce(struct worker *worker, bus_addr_t peer)
+{
+    dyn_block_t *body = health_body(worker, 0);
+    if (body != NULL) {
+        tell_peer(worker, peer, body);
+    }
+    dyn_block_unref(&body);
+}
+
 /* ---- routers ---- */
 
 static void
@@ -269,6 +384,7 @@ on_envelope(void *self, struct bus_peer *peer, struct env **env_p)
         break;
     case ENV_READY:
         dyn_log(DYN_LOG_INFO, "worker.router", "joined a router", DYN_LOG_SLICE("node", peer->node));
+        introduce(worker, peer->addr);
         break;
     case ENV_GOODBYE:
         if (!dyn_slice_is((*env_p)->reason, "drain")) {
@@ -350,6 +466,8 @@ worker_start(void *self, bus_actor_t *me, struct dyn_err *err)
     };
     worker->me = me;
     worker->loop = bus_actor_loop(me);
+    listen_to(worker);
+    bus_timer_arm(worker->loop, &worker->beat, HEALTH_BEAT_MS);
     (void)snprintf(worker->name, sizeof worker->name, "%.32s-%u", options->process->node, options->cell);
     worker->links = bus_links_open(me, options->resolver, options->routers, options->n_routers,
                                    BUS_ENDPOINT_WORKERS, &remote, err);
@@ -362,6 +480,11 @@ static void
 worker_receive(void *self, struct env **env_p)
 {
     struct worker *worker = self;
+    if ((*env_p)->kind == ENV_HEARTBEAT) {
+        health_changed(worker);
+        env_free(env_p);
+        return;
+    }
     struct dyn_list *link = (*env_p)->kind == ENV_EVENT ? worker->peers.next : &worker->peers;
     for (; link != &worker->peers; link = link->next) {
         struct env *copy = env_clone_event(*env_p);
@@ -406,6 +529,9 @@ worker_stop(void *self)
         free(DYN_CONTAINER_OF(link, struct worker_call, link));
     }
     bus_timer_fini(&worker->drain);
+    bus_timer_fini(&worker->beat);
+    bus_timer_fini(&worker->tell);
+    bus_task_cancel(&worker->told);
     env_map_fini(&worker->calls);
     free(worker->targets);
     free(worker);
@@ -426,6 +552,7 @@ worker_serve(void *self, const struct worker_target *targets, size_t n_targets)
 {
     struct worker *worker = self;
     take_targets(worker, targets, n_targets);
+    listen_to(worker);
     bool is_joined = worker->links != NULL && !worker->is_draining;
     size_t n_old = is_joined ? bus_links_say_ready(worker->links) : 0;
     if (n_old > 0) {
@@ -460,6 +587,9 @@ worker_new(const struct worker_options *options)
         worker->options.request_bytes_max = WORKER_REQUEST_BYTES_MAX;
     }
     worker->drain.fire = time_is_up;
+    worker->beat.fire = on_beat;
+    worker->tell.fire = on_tell;
+    bus_task_init(&worker->told, on_told);
     dyn_list_init(&worker->peers);
     dyn_list_init(&worker->spare);
     env_map_init(&worker->calls);

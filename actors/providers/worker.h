@@ -5,12 +5,13 @@
  * and decides nothing: which calls outlive their router is the provider actors' business. */
 #pragma once
 
-#include "actors/providers/provider_target.h"
+#include "actors/providers/provider.h"
 #include "bus/links.h"
 
 struct worker_target {
     const struct provider_target *target; /* outlives the actor */
     bus_addr_t addr;                      /* its provider actor, on the same loop */
+    struct provider_shared *shared;       /* of the target; NULL: nothing is told of its health */
     bool is_leaving; /* of a former configuration: not announced, but what still comes for it is taken */
 };
 
