@@ -195,10 +195,11 @@ def test_12_latency(start):
 
 def test_13_cost(start):
     world = start("13")
-    assert world.served("gpt-oss-120b") == "fireworks"
-    world.statuses["fireworks"] = [500]
-    assert world.served("gpt-oss-120b") == "sambanova"
-    assert world.served("unheard-of") == "cerebras"  # without a price: in order
+    model = "deepseek-ai/DeepSeek-R1-0528"  # which costs there a third of what it costs elsewhere
+    assert world.served(model) == "deepinfra"
+    world.statuses["deepinfra"] = [500]
+    assert world.served(model) == "together"
+    assert world.served("unheard-of") == "together"  # without a price: in order
 
 
 def test_14_no_price_no_answer(start):
@@ -307,11 +308,14 @@ def test_no_configuration(tmp_path):
         "OPENAI_API_KEY": "a", "OPENAI_BASE_URL": openai.url, "GROQ_API_KEY": "b", "GROQ_BASE_URL": groq.url})
     try:
         gateway.wait_ready()
-        assert re.search(r"targets +openai, groq", gateway.log())
-        answer = chat_once(port, {"model": "llama-3.3-70b-versatile", "messages": [{"role": "user", "content": "x"}]})
+        answer = chat_once(port, {"model": "llama-guard-3-8b", "messages": [{"role": "user", "content": "x"}]})
         assert answer.status == 200
         assert not openai.received()  # the catalogue knows whose model that is
+        answer = chat_once(port, {"model": "nobody-knows", "messages": [{"role": "user", "content": "x"}]})
+        assert answer.status == 200
+        assert len(openai.received()) == 1  # asked first, and failed
         gateway.stop()
+        assert re.search(r"targets +openai, groq", gateway.log())
     finally:
         gateway.kill()
         openai.close()
