@@ -7,7 +7,7 @@
 
 /* What the routers of all cells decide by. */
 static struct route_plan *
-compile(const struct gateway_edition *edition, struct dyn_err *err)
+compile(const struct gateway_edition *edition, const catalogue_t *base, struct dyn_err *err)
 {
     size_t n = upstreams_count(edition->upstreams);
     struct route_target *targets = dyn_zalloc((n + 1) * sizeof *targets);
@@ -15,7 +15,7 @@ compile(const struct gateway_edition *edition, struct dyn_err *err)
         targets[i] = upstreams_route_target(edition->upstreams, i);
     }
     const struct router_config *config = config_values(edition->config, &router_config_part);
-    catalogue_t *catalogue = gateway_price(catalogue_builtin(), edition->config, targets, n);
+    catalogue_t *catalogue = gateway_price(base, edition->config, targets, n);
     struct route_plan *plan = route_plan_new(config, targets, n, catalogue, err);
     catalogue_unref(&catalogue);
     free(targets);
@@ -24,7 +24,7 @@ compile(const struct gateway_edition *edition, struct dyn_err *err)
 
 static int
 fill(struct gateway_edition *edition, const struct upstreams_options *options, bool routes,
-     struct dyn_err *err)
+     const catalogue_t *catalogue, struct dyn_err *err)
 {
     if (options != NULL) {
         edition->upstreams = upstreams_new(edition->config, options, err);
@@ -34,21 +34,21 @@ fill(struct gateway_edition *edition, const struct upstreams_options *options, b
         edition->target_names = upstreams_names(edition->upstreams);
     }
     if (routes) {
-        edition->plan = compile(edition, err);
+        edition->plan = compile(edition, catalogue, err);
     }
     return !routes || edition->plan != NULL ? 0 : -1;
 }
 
 struct gateway_edition *
 gateway_edition_new(uint64_t number, config_t **config_p, const struct upstreams_options *options,
-                    bool routes, struct dyn_err *err)
+                    bool routes, const catalogue_t *catalogue, struct dyn_err *err)
 {
     struct gateway_edition *edition = dyn_zalloc(sizeof *edition);
     atomic_init(&edition->refs, 1);
     edition->number = number;
     edition->config = *config_p;
     *config_p = NULL;
-    if (fill(edition, options, routes, err) != 0) {
+    if (fill(edition, options, routes, catalogue, err) != 0) {
         gateway_edition_unref(&edition);
     }
     return edition;

@@ -19,10 +19,11 @@ struct gateway_edition {
     char *source; /* as it was written; NULL: there was nothing */
 };
 
-/* Takes the configuration, also on failure. `routes`: a plan is made. NULL with a sentence. */
+/* Takes the configuration, also on failure. `routes`: a plan is made, with the prices of the
+ * catalogue and the configuration. NULL with a sentence. */
 struct gateway_edition *gateway_edition_new(uint64_t number, config_t **config_p,
                                             const struct upstreams_options *options, bool routes,
-                                            struct dyn_err *err);
+                                            const catalogue_t *catalogue, struct dyn_err *err);
 struct gateway_edition *gateway_edition_ref(struct gateway_edition *edition) __attribute__((returns_nonnull));
 /* NULL is accepted. Any thread. */
 void gateway_edition_unref(struct gateway_edition **edition_p);

@@ -170,6 +170,7 @@ gateway_free(dynabus_t *gateway)
     free(gateway->cells);
     request_metrics_free(&gateway->requests);
     gateway_reload_fini(gateway);
+    gateway_refresh_fini(&gateway->refresh);
     gateway_network_fini(&gateway->network);
     free(gateway->url);
     (void)pthread_rwlock_destroy(&gateway->users);
@@ -196,6 +197,7 @@ dynabus_new(const struct dynabus_options *options, char *why, size_t why_size)
     gateway->env = gateway_env_read();
     init_users(&gateway->users);
     gateway_reload_init(gateway);
+    gateway_refresh_init(&gateway->refresh);
     struct dyn_buf problems = DYN_BUF_INIT;
     struct dyn_err err = {0};
     char *source = NULL;
@@ -207,6 +209,7 @@ dynabus_new(const struct dynabus_options *options, char *why, size_t why_size)
     if (config != NULL && build(gateway, &config, &source, &err) == 0 && bus_start(gateway->bus, &err) == 0 &&
         (gateway->watch = gateway_watch_start(gateway, &err)) != NULL) {
         dyn_buf_fini(&problems);
+        gateway_refresh_look(gateway);
         gateway->options.config_path = gateway->options.config_text = gateway->options.listen = NULL;
         gateway->options.roles = gateway->options.targets = gateway->options.bus = NULL;
         return gateway;
@@ -231,6 +234,7 @@ dynabus_close(dynabus_t **gateway_p, uint32_t drain_ms)
         return 0;
     }
     gateway_watch_stop(&gateway->watch);
+    gateway_refresh_close(&gateway->refresh);
     gateway_reload_close(gateway); /* before calls are kept out: it waits for loops, which may make some */
     (void)pthread_rwlock_wrlock(&gateway->users); /* calls that are under way end first */
     gateway->closing = true;

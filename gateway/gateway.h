@@ -13,6 +13,7 @@
 #include "gateway/keeper.h"
 #include "gateway/network.h"
 #include "gateway/parts.h"
+#include "gateway/refresh.h"
 #include "gateway/reload.h"
 #include "gateway/roles.h"
 #include "gateway/settings.h"
@@ -70,6 +71,7 @@ struct dynabus {
 
     struct gateway_edition *boot; /* the first edition */
     struct gateway_reload reload;
+    struct gateway_refresh refresh;
     struct gateway_watch *watch; /* NULL: not running yet, or any more */
     struct provider_orphans orphans;
     struct edge_group *edges; /* listeners; NULL without HTTP */

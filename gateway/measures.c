@@ -75,6 +75,14 @@ read_reload(const struct gateway_reload *reload, uint64_t *values)
     values[NODE_config_refused] += get(&reload->refused);
 }
 
+/* A failure leaves what was loaded before, in the beginning what is built in. */
+static void
+read_refresh(const struct gateway_refresh *refresh, uint64_t *values)
+{
+    values[NODE_catalog_loaded] += get(&refresh->loaded) + get(&refresh->same);
+    values[NODE_catalog_failed] += get(&refresh->failed);
+}
+
 static void
 read_orphans(const struct provider_orphans *orphans, uint64_t *values)
 {
@@ -129,6 +137,7 @@ read_all(void *arg, struct node_values *out)
     read_ports(&gateway->ports_counters, values);
     upstream_tally_each(&gateway->reload.tally, add_upstream, values);
     read_reload(&gateway->reload, values);
+    read_refresh(&gateway->refresh, values);
     read_orphans(&gateway->orphans, values);
     read_mailboxes(gateway->bus, values);
     read_roles(&gateway->network.process, values);

@@ -112,8 +112,9 @@ make_edition(struct dynabus *gateway, uint64_t number, config_t **config_p, char
         .n_registered = n_registered,
         .former = reload->now != NULL ? reload->now->upstreams : NULL,
     };
+    const catalogue_t *catalogue = reload->catalogue != NULL ? reload->catalogue : catalogue_builtin();
     struct gateway_edition *edition = gateway_edition_new(number, config_p, has_targets ? &options : NULL,
-                                                          gateway_has_router(gateway), err);
+                                                          gateway_has_router(gateway), catalogue, err);
     if (edition != NULL) {
         edition->source = *source_p;
         *source_p = NULL;
@@ -345,6 +346,7 @@ change(struct dynabus *gateway, config_t **config_p, char **source_p, struct reg
         return -1;
     }
     put_in_force(reload, edition);
+    gateway_refresh_look(gateway);
     char hash[BUS_CONFIG_HASH_SIZE];
     bus_process_config(&gateway->network.process, hash);
     dyn_log(DYN_LOG_INFO, "gateway.reload", "a new configuration is in force",
@@ -466,6 +468,26 @@ gateway_register(struct dynabus *gateway, struct registered **registered_p, stru
     return rc;
 }
 
+int
+gateway_take_catalogue(struct dynabus *gateway, catalogue_t **catalogue_p, struct dyn_err *err)
+{
+    struct gateway_reload *reload = &gateway->reload;
+    if (!begin(reload)) {
+        return dyn_err_set(err, DYN_E_GONE, "the gateway is closing");
+    }
+    catalogue_t *former = reload->catalogue;
+    reload->catalogue = *catalogue_p;
+    int rc = with_registered(gateway, reload->registered, reload->n_registered, err);
+    if (rc == 0) {
+        *catalogue_p = NULL;
+        catalogue_unref(&former);
+    } else {
+        reload->catalogue = former;
+    }
+    end(reload);
+    return rc;
+}
+
 /* ---- life ---- */
 
 void
@@ -502,6 +524,7 @@ gateway_reload_fini(struct dynabus *gateway)
         registered_unref(&reload->registered[i]);
     }
     free(reload->registered);
+    catalogue_unref(&reload->catalogue);
     mock_stop(&reload->mock);
     upstream_tally_fini(&reload->tally);
     free(reload->path);

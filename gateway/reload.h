@@ -17,6 +17,7 @@ struct gateway_reload {
     struct gateway_edition *now; /* in force */
 
     /* Of who is busy. */
+    catalogue_t *catalogue; /* of models; NULL: the built-in one */
     struct registered **registered;
     size_t n_registered;
 
@@ -51,6 +52,10 @@ enum gateway_reload_result gateway_take_up(struct dynabus *gateway, const char *
                                            struct dyn_buf *why);
 /* Takes the provider; the configuration stays. -1 with a sentence, and it is not taken. */
 int gateway_register(struct dynabus *gateway, struct registered **registered_p, struct dyn_err *err);
+
+/* Takes the catalogue; the configuration stays. -1 with a sentence, and it is not taken. Any thread but a
+ * loop's. */
+int gateway_take_catalogue(struct dynabus *gateway, catalogue_t **catalogue_p, struct dyn_err *err);
 
 /* The same for all that can be read again: keys of the bus and files of TLS as well. */
 enum gateway_reload_result gateway_reload_all(struct dynabus *gateway, const char *expected,

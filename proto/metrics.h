@@ -41,7 +41,7 @@ enum node_value {
 struct node_value_row {
     const char            *name;
     enum metric_family_id  family;
-    const char            *label; /* value of the family's label; NULL: it has none */
+    const char            *label; /* values of the family's labels, "a, b"; NULL: it has none */
 };
 extern const struct node_value_row node_value_rows[NODE_VALUES];
 

@@ -88,14 +88,28 @@ start_seconds(void)
 
 /* ---- the page ---- */
 
+enum { LABELS_MAX = 2 }; /* of a family of a process's own figures */
+
+/* "remote, success" into its values. */
+static void
+split_labels(const char *text, struct dyn_slice labels[LABELS_MAX])
+{
+    for (size_t i = 0; i < LABELS_MAX; i++) {
+        size_t len = text != NULL ? strcspn(text, ",") : 0;
+        labels[i] = dyn_slice(text, len);
+        text = text != NULL && text[len] != '\0' ? text + len + strlen(", ") : NULL;
+    }
+}
+
 static void
 write_node_family(const struct metrics_facts *facts, enum metric_family_id family, struct dyn_buf *out)
 {
     metrics_text_head(out, family);
     for (size_t i = 0; i < NODE_VALUES; i++) {
         if (node_value_rows[i].family == family) {
-            struct dyn_slice label = dyn_slice_str(node_value_rows[i].label);
-            metrics_text_name(out, family, "", &label, NULL);
+            struct dyn_slice labels[LABELS_MAX];
+            split_labels(node_value_rows[i].label, labels);
+            metrics_text_name(out, family, "", labels, NULL);
             metrics_text_uint(out, facts->values.values[i]);
         }
     }

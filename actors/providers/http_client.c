@@ -246,12 +246,18 @@ init_libcurl(void)
     global_code = curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 
-http_client_t *
-http_client_new(bus_loop_t *loop, const struct http_client_options *options, struct dyn_err *err)
+int
+http_curl_init(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     (void)pthread_once(&once, init_libcurl);
-    CURLM *multi = global_code == CURLE_OK ? curl_multi_init() : NULL;
+    return global_code == CURLE_OK ? 0 : -1;
+}
+
+http_client_t *
+http_client_new(bus_loop_t *loop, const struct http_client_options *options, struct dyn_err *err)
+{
+    CURLM *multi = http_curl_init() == 0 ? curl_multi_init() : NULL;
     if (multi == NULL) {
         (void)dyn_err_set(err, DYN_E_IO, "libcurl could not be set up: %s", curl_easy_strerror(global_code));
         return NULL;

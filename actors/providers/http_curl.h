@@ -17,6 +17,9 @@ enum {
     HTTP_NAME_FRESH_S = 50,          /* less than libcurl keeps an address (60 s) */
 };
 
+/* libcurl's own state, once a process. -1: it cannot be used. Any thread. */
+int http_curl_init(void);
+
 struct http_client {
     bus_loop_t *loop;
     unsigned refs;

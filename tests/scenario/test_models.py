@@ -1,0 +1,155 @@
+"""`dynabus models` from outside, and a catalogue that a gateway fetches."""
+
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from harness.gateway import run_to_end, target
+from harness.http import chat_once, request_once
+
+CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}
+COST = "x-dynabus-cost-usd"
+SECONDS = 20
+LITELLM = {"gpt-4o-mini": {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 1e-06,
+                           "output_cost_per_token": 0.0, "source": "https://example.com/prices"}}
+FERRO = {"openai/gpt-4o-mini": {"mode": "chat", "pricing": {"input_per_m_tokens": 2, "output_per_m_tokens": 0}}}
+
+
+class Pages:
+    """A web server that the test scripts: path -> (status, headers, body)."""
+
+    def __init__(self):
+        pages = self
+        self.answers, self.seen = {}, []
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                pages.seen.append((self.command, self.path, self.headers.get("If-None-Match")))
+                status, headers, body = pages.answers.get(self.path, (404, {}, b""))
+                if status == 200 and headers.get("ETag") and headers["ETag"] == self.headers.get("If-None-Match"):
+                    status, body = 304, b""
+                self.send_response(status)
+                for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                if self.command == "GET":
+                    self.wfile.write(body)
+
+            do_HEAD = do_GET
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def pages():
+    server = Pages()
+    yield server
+    server.close()
+
+
+def until(condition):
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def cost(gateway):
+    answer = chat_once(gateway.port, CHAT)
+    assert answer.status == 200
+    return float(answer.header(COST)) / answer.json()["usage"]["prompt_tokens"]
+
+
+def loads(gateway, labels):
+    page = request_once(gateway.port, "GET", "/metrics").body.decode()
+    return int(page.split(f"gateway_catalog_loads_total{{{labels}}} ")[1].split()[0])
+
+
+def test_list_and_show(tmp_path):
+    code, out = run_to_end(["models", "list", "--provider", "openai", "--json", "gpt-4o-mini"], tmp_path)
+    models = [json.loads(line) for line in out.splitlines()]
+    assert code == 0 and all("gpt-4o-mini" in model["id"] for model in models)
+    mini = next(model for model in models if model["id"] == "gpt-4o-mini")
+    assert {"price": "input", "usd_per_million": 0.15} in mini["prices"] and mini["source"].startswith("https://")
+    code, out = run_to_end(["models", "list", "--mode", "embedding"], tmp_path)
+    assert code == 0 and "text-embedding-3-small" in out and "gpt-4o-mini" not in out
+    code, out = run_to_end(["models", "show", "anthropic/claude-sonnet-4-5"], tmp_path)
+    assert code == 0 and "200000 tokens" in out and "3.75 USD" in out and "looked at" in out
+    code, out = run_to_end(["models", "show", "gpt-4o-mni"], tmp_path)
+    assert code == 1 and "gpt-4o-mini" in out
+    code, out = run_to_end(["models", "list", "--provider", "nobody"], tmp_path)
+    assert code == 1 and "nobody" in out
+    assert run_to_end(["models", "dance"], tmp_path)[0] == 2
+
+
+def test_import(tmp_path):
+    path = tmp_path / "prices.json"
+    path.write_text(json.dumps(LITELLM))
+    code, out = run_to_end(["models", "import", path], tmp_path)
+    assert code == 0 and "openai\tgpt-4o-mini\tchat\t" in out and "$input=1000000" in out
+    code, out = run_to_end(["models", "import", "--prices", path], tmp_path)
+    assert code == 0 and "input_per_m_tokens: 1\n" in out
+    config = tmp_path / "with-prices.yaml"
+    config.write_text(out[out.index("models:"):])
+    assert run_to_end(["validate", config], tmp_path)[0] == 0
+    path.write_text("{")
+    code, out = run_to_end(["models", "import", path], tmp_path)
+    assert code == 1 and "no JSON" in out
+
+
+def test_check_names_the_sources_that_are_gone(tmp_path, pages):
+    pages.answers = {"/there": (200, {}, b""), "/shy": (403, {}, b""), "/moved": (301, {"Location": "/there"}, b"")}
+    path = tmp_path / "list.json"
+    names = ["there", "shy", "moved", "lost"]
+    path.write_text(json.dumps({name: {"litellm_provider": "openai", "source": f"{pages.url}/{name}"}
+                                for name in names}))
+    code, out = run_to_end(["models", "check", "--catalog", path], tmp_path)
+    assert code == 1 and f"gone 404     {pages.url}/lost" in out
+    assert "4 sources: 2 there, 1 there but not for a HEAD, 1 gone, 0 unreachable" in out
+    assert {method for method, _, _ in pages.seen} == {"HEAD"}
+    pages.answers["/lost"] = (200, {}, b"")
+    assert run_to_end(["models", "check", "--catalog", path], tmp_path)[0] == 0
+
+
+@pytest.mark.parametrize("form, price", [(LITELLM, 1e-6), (FERRO, 2e-6)])
+def test_a_newer_catalogue_is_fetched(start_gateway, mock, pages, form, price):
+    pages.answers = {"/old": (302, {"Location": "/catalog.json"}, b""),
+                     "/catalog.json": (200, {"ETag": '"1"'}, json.dumps(form).encode())}
+    gateway = start_gateway([target(f"http://127.0.0.1:{mock.port}", models=["gpt-4o-mini"])],
+                            config={"models": {"catalog_url": pages.url + "/old"}})
+    until(lambda: loads(gateway, 'source="remote",result="success"') == 1)
+    assert cost(gateway) == pytest.approx(price)
+
+
+def test_a_broken_catalogue_changes_nothing(start_gateway, mock, pages):
+    pages.answers = {"/catalog.json": (200, {}, b"<html>sorry</html>")}
+    url = pages.url.replace("http://", "http://user:secret@") + "/catalog.json?token=hidden"
+    gateway = start_gateway([target(f"http://127.0.0.1:{mock.port}", models=["gpt-4o-mini"])],
+                            environment={"FERRO_MODEL_CATALOG_URL": url})
+    until(lambda: loads(gateway, 'source="fallback",result="error"') == 1)
+    answer = chat_once(gateway.port, CHAT)
+    usage = answer.json()["usage"]
+    wanted = usage["prompt_tokens"] * 0.15e-6 + usage["completion_tokens"] * 0.6e-6
+    assert float(answer.header(COST)) == pytest.approx(wanted)
+    assert "secret" not in gateway.log() and "hidden" not in gateway.log() and "/catalog.json" in gateway.log()
+
+
+def test_nothing_is_fetched_unless_configured(start_gateway, mock, pages):
+    gateway = start_gateway([target(f"http://127.0.0.1:{mock.port}", models=["gpt-4o-mini"])],
+                            config={"models": {"catalog_url": pages.url + "/c", "catalog_timeout": "0s"}})
+    assert chat_once(gateway.port, CHAT).status == 200
+    assert pages.seen == []
