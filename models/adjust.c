@@ -51,6 +51,7 @@ catalogue_adjust(const catalogue_t *catalogue, const struct catalogue_adjustment
     }
     struct catalogue_rows rows;
     catalogue_rows_init(&rows);
+    rows.may_name_targets = true;
     for (size_t i = 0; i < n; i++) { /* the first that tells of a model counts */
         add_row(&rows, catalogue, &adjustments[i]);
     }

@@ -62,6 +62,14 @@ is_name(struct dyn_slice text)
     return true;
 }
 
+/* No line of our own text begins like that with a provider, and targets with prices are ours to name. */
+static bool
+is_provider(const struct catalogue_rows *rows, struct dyn_slice name)
+{
+    return is_name(name) && name.data[0] != '@' && name.data[0] != '#' &&
+           (rows->may_name_targets || name.data[0] != CATALOGUE_TARGET_MARK);
+}
+
 bool
 catalogue_is_url(struct dyn_slice text)
 {
@@ -101,7 +109,7 @@ copy_prices(struct arena *arena, const struct catalogue_row *row)
 int
 catalogue_rows_add(struct catalogue_rows *rows, const struct catalogue_row *row)
 {
-    if (!is_name(row->provider) || !is_name(row->id)) {
+    if (!is_provider(rows, row->provider) || !is_name(row->id)) {
         return 0;
     }
     if (rows->n == CATALOGUE_ROWS_MAX) {

@@ -32,6 +32,7 @@ struct catalogue_rows {
     struct catalogue_row *items;
     size_t n, cap;
     struct dyn_slice source; /* where a row is from that does not say it; absent: it stays unsaid */
+    bool may_name_targets;   /* as providers: prices that were set for one target */
     bool are_patches;        /* rows that are read now */
     uint32_t date;           /* when such a list was looked at, 20260930 */
     struct image_price scratch[IMAGE_PRICES_MAX]; /* of the row that is being filled */

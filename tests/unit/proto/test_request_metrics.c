@@ -262,7 +262,17 @@ extra_calls_and_redeliveries_are_counted_apart(void **state)
     request_metrics_free(&metrics);
 }
 
-/* The value of each node's number has a family with the label that it needs, and only those. */
+static size_t
+commas(const char *text)
+{
+    size_t n = 0;
+    for (; text != NULL && *text != '\0'; text++) {
+        n += *text == ',';
+    }
+    return n;
+}
+
+/* The value of each node's number has a family with the labels that it needs, and only those. */
 static void
 the_table_is_consistent(void **state)
 {
@@ -271,7 +281,7 @@ the_table_is_consistent(void **state)
         const struct metric_family *family = &metric_families[node_value_rows[i].family];
         assert_int_equal(family->source, METRIC_NODE);
         assert_int_equal(node_value_rows[i].label != NULL, family->labels[0] != '\0');
-        assert_null(strchr(family->labels, ','));
+        assert_int_equal(commas(family->labels), commas(node_value_rows[i].label));
     }
     for (size_t i = 0; i < METRIC_FAMILIES; i++) {
         const char *name = metric_families[i].name;
