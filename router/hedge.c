@@ -157,5 +157,7 @@ route_loser_is_over(struct route_request *rq, struct route_attempt *loser, const
     loser->is_loser = false;
     if (rq->told != NULL) {
         route_resume(rq, ROUTE_STEP_SETTLE);
+    } else {
+        route_arm(rq);
     }
 }

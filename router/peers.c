@@ -23,14 +23,22 @@ is_with(const struct route_request *rq, const void *worker)
 static void
 lose_worker_of(struct route_request *rq, const void *worker)
 {
-    struct route_attempt *lost = rq->flights[0].member == worker ? &rq->flights[0] : &rq->flights[1];
-    if (lost->is_loser) {
-        rq->calls += route_may_have_called(rq, lost);
-        route_loser_is_over(rq, lost, NULL);
-        return;
+    struct route_attempt *loser = route_loser(rq);
+    bool is_answered = rq->told != NULL;
+    if (loser != NULL && loser->member == worker) {
+        rq->calls += route_may_have_called(rq, loser);
+        route_loser_is_over(rq, loser, NULL);
+        if (is_answered) {
+            return; /* that was all there was, and it may be gone */
+        }
     }
-    rq->now = lost;
-    route_resume(rq, ROUTE_STEP_LOST);
+    for (size_t i = 0; i < ROUTE_FLIGHTS_MAX; i++) { /* a repeat may have gone to the loser's worker */
+        if (rq->flights[i].member == worker) {
+            rq->now = &rq->flights[i];
+            route_resume(rq, ROUTE_STEP_LOST);
+            return;
+        }
+    }
 }
 
 /* Nothing may find it while its requests look for another one. */

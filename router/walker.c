@@ -381,6 +381,7 @@ route_step_judge(struct route_request *rq)
     if (goes_on_alone) {
         keep_failure(rq);
         rq->now->note->is_hidden = true;
+        route_arm(rq);
         return ROUTE_STEP_PARKED;
     }
     if (is_over || rq->cancelled_for != ERR_NONE) {
@@ -404,8 +405,9 @@ route_step_lost(struct route_request *rq)
         return ROUTE_STEP_JUDGE;
     }
     route_note_end(rq, now, NULL, ERR_WORKER_LOST);
-    if (route_other_flight(rq, now) != NULL) {
-        return ROUTE_STEP_PARKED; /* it has the request as well */
+    if (route_other_flight(rq, now) != NULL) { /* which has the request as well */
+        route_arm(rq);
+        return ROUTE_STEP_PARKED;
     }
     if (rq->begun || !is_allowed) {
         return route_fail(rq, ERR_WORKER_LOST, NULL, NULL);

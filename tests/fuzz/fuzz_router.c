@@ -268,6 +268,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     world->n_targets = 2;
     world->config.max_attempts = 2;
+    for (size_t i = 0; size > 0 && i < world->n_targets; i++) { /* the usual, repeats, hedges, both */
+        world->targets[i].retry = (struct route_retry){.attempts = data[0] & 4 ? 3 : 1, .base_ms = 50};
+        world->targets[i].hedge = (struct route_hedge){data[0] & 8, 20, 100};
+    }
+    world->config.retry_budget.min_per_second = 3;
     world->options.accepts_new_targets = size > 0 && (data[0] & 2);
     world_start(world);
     walk_all_targets(world);
