@@ -4,11 +4,11 @@
 
 #include <msgpack.h>
 
-/* Keys and values together: our own fields take a quarter, the rest is for those of later versions. */
-enum { EVENT_VALUES_MAX = 256 };
+/* Keys and values together: our own fields take a half with all attempts, the rest is for later versions. */
+enum { EVENT_VALUES_MAX = 2048 };
 
 enum event_where { EVENT_IN_C = 1, EVENT_IN_F = 2, EVENT_IN_CF = 3, EVENT_IN_P = 4 };
-enum event_type { EVENT_TEXT, EVENT_UINT, EVENT_BOOL, EVENT_REAL };
+enum event_type { EVENT_TEXT, EVENT_UINT, EVENT_BOOL, EVENT_REAL, EVENT_LIST };
 
 static const struct event_field {
     const char *name;
@@ -20,6 +20,16 @@ static const struct event_field {
     {#name, EVENT_##type, EVENT_IN_##where, offsetof(struct event_record, name)},
 #include "proto/event_fields.def"
 #undef EVENT_FIELD
+};
+
+static const struct attempt_field {
+    const char *name;
+    enum event_type type;
+    size_t offset;
+} attempt_fields[] = {
+#define ATTEMPT_FIELD(type, name, help) {#name, EVENT_##type, offsetof(struct event_attempt, name)},
+#include "proto/event_attempt_fields.def"
+#undef ATTEMPT_FIELD
 };
 
 static const void *
@@ -35,7 +45,8 @@ is_told(const struct event_record *record, const struct event_field *field)
     if ((field->where & here) == 0) {
         return false;
     }
-    return field->type != EVENT_TEXT || ((const struct dyn_slice *)value_of(record, field))->data != NULL;
+    bool is_slice = field->type == EVENT_TEXT || field->type == EVENT_LIST;
+    return !is_slice || ((const struct dyn_slice *)value_of(record, field))->data != NULL;
 }
 
 static int
@@ -62,9 +73,9 @@ pack_text(msgpack_packer *packer, struct dyn_slice text)
 }
 
 static void
-pack_value(msgpack_packer *packer, const struct event_field *field, const void *value)
+pack_value(msgpack_packer *packer, enum event_type type, const void *value)
 {
-    switch (field->type) {
+    switch (type) {
     case EVENT_TEXT:
         pack_text(packer, *(const struct dyn_slice *)value);
         return;
@@ -76,6 +87,9 @@ pack_value(msgpack_packer *packer, const struct event_field *field, const void *
         return;
     case EVENT_REAL:
         (void)msgpack_pack_double(packer, *(const double *)value);
+        return;
+    case EVENT_LIST: /* encoded already */
+        dyn_buf_add_slice(packer->data, *(const struct dyn_slice *)value);
         return;
     }
 }
@@ -94,25 +108,65 @@ event_encode(const struct event_record *record, struct dyn_buf *out)
         const struct event_field *field = &event_fields[i];
         if (is_told(record, field)) {
             pack_text(&packer, dyn_slice_str(field->name));
-            pack_value(&packer, field, value_of(record, field));
+            pack_value(&packer, field->type, value_of(record, field));
         }
     }
 }
 
+/* ---- attempts ---- */
+
+static bool
+attempt_has(const struct event_attempt *attempt, const struct attempt_field *field)
+{
+    const void *at = (const char *)attempt + field->offset;
+    if (field->type == EVENT_TEXT) {
+        return ((const struct dyn_slice *)at)->data != NULL;
+    }
+    return field->type == EVENT_BOOL ? *(const bool *)at : *(const uint64_t *)at != 0;
+}
+
+static void
+encode_attempt(msgpack_packer *packer, const struct event_attempt *attempt)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < DYN_ARRAY_LEN(attempt_fields); i++) {
+        n += attempt_has(attempt, &attempt_fields[i]) ? 1 : 0;
+    }
+    (void)msgpack_pack_map(packer, n);
+    for (size_t i = 0; i < DYN_ARRAY_LEN(attempt_fields); i++) {
+        if (attempt_has(attempt, &attempt_fields[i])) {
+            pack_text(packer, dyn_slice_str(attempt_fields[i].name));
+            pack_value(packer, attempt_fields[i].type, (const char *)attempt + attempt_fields[i].offset);
+        }
+    }
+}
+
+void
+event_attempts_encode(const struct event_attempt *attempts, size_t n, struct dyn_buf *out)
+{
+    msgpack_packer packer;
+    msgpack_packer_init(&packer, out, append);
+    (void)msgpack_pack_array(&packer, n);
+    for (size_t i = 0; i < n; i++) {
+        encode_attempt(&packer, &attempts[i]);
+    }
+}
+
+/* ---- reading ---- */
+
 /* A value of another type than the table's leaves the field as it is. */
 static void
-set_value(struct event_record *record, const struct event_field *field, const struct mp_value *value)
+set_value(void *at, enum event_type type, const struct mp_value *value)
 {
-    void *at = (char *)record + field->offset;
-    if (field->type == EVENT_TEXT && value->type == MP_STR) {
+    if (type == EVENT_TEXT && value->type == MP_STR) {
         *(struct dyn_slice *)at = value->bytes;
-    } else if (field->type == EVENT_UINT && value->type == MP_UINT) {
+    } else if (type == EVENT_UINT && value->type == MP_UINT) {
         *(uint64_t *)at = value->number;
-    } else if (field->type == EVENT_BOOL && value->type == MP_BOOL) {
+    } else if (type == EVENT_BOOL && value->type == MP_BOOL) {
         *(bool *)at = value->number != 0;
-    } else if (field->type == EVENT_REAL && value->type == MP_FLOAT) {
+    } else if (type == EVENT_REAL && value->type == MP_FLOAT) {
         *(double *)at = value->real;
-    } else if (field->type == EVENT_REAL && value->type == MP_UINT) {
+    } else if (type == EVENT_REAL && value->type == MP_UINT) {
         *(double *)at = (double)value->number; /* other languages shorten 1.0 to 1 */
     }
 }
@@ -128,6 +182,18 @@ find_field(struct dyn_slice key)
     return NULL;
 }
 
+static void
+set_list(struct event_record *record, const struct event_field *field, struct mp_cursor head,
+         const uint8_t *end)
+{
+    struct mp_value value;
+    const char *start = (const char *)head.next;
+    if (mp_next(&head, &value) && value.type == MP_ARRAY) {
+        *(struct dyn_slice *)(void *)((char *)record + field->offset) =
+            dyn_slice(start, (size_t)((const char *)end - start));
+    }
+}
+
 static int
 read_members(struct mp_cursor *cursor, uint64_t n, struct event_record *record)
 {
@@ -140,8 +206,10 @@ read_members(struct mp_cursor *cursor, uint64_t n, struct event_record *record)
         struct mp_cursor head = *cursor;
         mp_skip(cursor); /* a value may be a container, of an unknown key */
         const struct event_field *field = find_field(key.bytes);
-        if (field != NULL && mp_next(&head, &value)) {
-            set_value(record, field, &value);
+        if (field != NULL && field->type == EVENT_LIST) {
+            set_list(record, field, head, cursor->next);
+        } else if (field != NULL && mp_next(&head, &value)) {
+            set_value((char *)record + field->offset, field->type, &value);
         }
     }
     return 0;
@@ -163,6 +231,48 @@ event_decode(struct dyn_slice map, struct event_record *record)
     return 0;
 }
 
+static void
+read_attempt(struct mp_cursor *cursor, struct event_attempt *attempt)
+{
+    struct mp_value head;
+    struct mp_cursor start = *cursor;
+    *attempt = (struct event_attempt){.status = 0};
+    mp_skip(cursor);
+    if (!mp_next(&start, &head) || head.type != MP_MAP) {
+        return;
+    }
+    for (uint64_t i = 0; i < head.number; i++) {
+        struct mp_value key;
+        struct mp_value value;
+        if (!mp_next(&start, &key)) {
+            return;
+        }
+        struct mp_cursor at = start;
+        mp_skip(&start);
+        for (size_t k = 0; key.type == MP_STR && k < DYN_ARRAY_LEN(attempt_fields); k++) {
+            if (dyn_slice_is(key.bytes, attempt_fields[k].name) && mp_next(&at, &value)) {
+                set_value((char *)attempt + attempt_fields[k].offset, attempt_fields[k].type, &value);
+                break;
+            }
+        }
+    }
+}
+
+size_t
+event_attempts_decode(struct dyn_slice list, struct event_attempt *attempts, size_t max)
+{
+    struct mp_cursor cursor = mp_cursor(list);
+    struct mp_value head;
+    if (list.len == 0 || !mp_next(&cursor, &head) || head.type != MP_ARRAY) {
+        return 0;
+    }
+    size_t n = head.number < max ? (size_t)head.number : max;
+    for (size_t i = 0; i < n; i++) {
+        read_attempt(&cursor, &attempts[i]);
+    }
+    return n;
+}
+
 static const char *
 told_in(enum event_where where)
 {
@@ -179,10 +289,31 @@ told_in(enum event_where where)
     return "both";
 }
 
+static void
+write_attempt_reference(struct dyn_buf *out)
+{
+    static const char *const type_names[] = {"text", "integer", "boolean"};
+    static const char *const helps[] = {
+#define ATTEMPT_FIELD(type, name, help) help,
+#include "proto/event_attempt_fields.def"
+#undef ATTEMPT_FIELD
+    };
+    dyn_buf_addf(
+        out,
+        "\n## Attempts\n\n`attempt_list` is a list of maps, one for each sending to a target, at most "
+        "the first %d and the last; [retries](retries.md) says when there are several. What is "
+        "absent, zero or false is left out.\n\n| member | type | meaning |\n|---|---|---|\n",
+        EVENT_ATTEMPTS_MAX - 1);
+    for (size_t i = 0; i < DYN_ARRAY_LEN(attempt_fields); i++) {
+        dyn_buf_addf(out, "| `%s` | %s | %s |\n", attempt_fields[i].name, type_names[attempt_fields[i].type],
+                     helps[i]);
+    }
+}
+
 void
 event_write_reference(struct dyn_buf *out)
 {
-    static const char *const type_names[] = {"text", "integer", "boolean", "real"};
+    static const char *const type_names[] = {"text", "integer", "boolean", "real", "list"};
     static const char *const helps[] = {
 #define EVENT_FIELD(type, name, where, help) help,
 #include "proto/event_fields.def"
@@ -198,4 +329,5 @@ event_write_reference(struct dyn_buf *out)
         dyn_buf_addf(out, "| `%s` | %s | %s | %s |\n", event_fields[i].name, type_names[event_fields[i].type],
                      told_in(event_fields[i].where), helps[i]);
     }
+    write_attempt_reference(out);
 }

@@ -14,6 +14,7 @@
 #define EVENT_TYPE_UINT uint64_t
 #define EVENT_TYPE_BOOL bool
 #define EVENT_TYPE_REAL double
+#define EVENT_TYPE_LIST struct dyn_slice /* an array as msgpack has it; absent: there is none */
 
 struct event_record {
     bool failed;
@@ -21,6 +22,18 @@ struct event_record {
 #include "proto/event_fields.def"
 #undef EVENT_FIELD
 };
+
+/* One entry of attempt_list. */
+struct event_attempt {
+#define ATTEMPT_FIELD(type, name, help) EVENT_TYPE_##type name;
+#include "proto/event_attempt_fields.def"
+#undef ATTEMPT_FIELD
+};
+enum { EVENT_ATTEMPTS_MAX = 32 };
+/* The value of attempt_list. */
+void event_attempts_encode(const struct event_attempt *attempts, size_t n, struct dyn_buf *out);
+/* Up to `max` of them; texts point into `list`, which is of a record that was decoded. How many. */
+size_t event_attempts_decode(struct dyn_slice list, struct event_attempt *attempts, size_t max);
 
 void event_encode(const struct event_record *record, struct dyn_buf *out);
 /* Texts point into `map`, which may come from anywhere. -1 and an empty record when it is no sound map with

@@ -178,13 +178,8 @@ key_series_of(struct request_cell *cell, struct dyn_slice key)
 }
 
 static struct series *
-series_of(struct request_cell *cell, const struct event_record *record)
+series_named(struct request_cell *cell, struct dyn_slice provider, struct dyn_slice model)
 {
-    struct dyn_slice provider = label_of(record->provider, "none");
-    struct dyn_slice model = record->model_listed ? label_of(record->model, "none") : DYN_SLICE("other");
-    if (record->model.len == 0) {
-        model = DYN_SLICE("none");
-    }
     _Atomic(struct series *) *at = &cell->series[pair_number(cell, provider, model)];
     struct series *series = atomic_load_explicit(at, memory_order_relaxed);
     if (series == NULL) {
@@ -192,6 +187,16 @@ series_of(struct request_cell *cell, const struct event_record *record)
         atomic_store_explicit(at, series, memory_order_release);
     }
     return series;
+}
+
+static struct series *
+series_of(struct request_cell *cell, const struct event_record *record)
+{
+    struct dyn_slice model = record->model_listed ? label_of(record->model, "none") : DYN_SLICE("other");
+    if (record->model.len == 0) {
+        model = DYN_SLICE("none");
+    }
+    return series_named(cell, label_of(record->provider, "none"), model);
 }
 
 /* ---- counting ---- */
@@ -260,9 +265,9 @@ type_of(enum err_code code)
     if (code == ERR_WORKER_LOST || code == ERR_ROUTER_LOST) {
         return TYPE_LOST;
     }
-    return code == ERR_CLIENT_CLOSED ? TYPE_CANCELED
-           : code == ERR_SATURATED   ? TYPE_BACKPRESSURE
-                                     : TYPE_PROVIDER;
+    return code == ERR_CLIENT_CLOSED                                 ? TYPE_CANCELED
+           : code == ERR_SATURATED || code == ERR_PROVIDER_SATURATED ? TYPE_BACKPRESSURE
+                                                                     : TYPE_PROVIDER;
 }
 
 static void
@@ -303,6 +308,16 @@ request_cell_count(struct request_cell *cell, const struct event_record *record)
         count_success(series, record);
     } else {
         count_failure(cell, series, record);
+    }
+}
+
+void
+request_cell_count_error(struct request_cell *cell, struct dyn_slice provider, struct dyn_slice model,
+                         enum err_code error)
+{
+    if (cell != NULL) {
+        struct series *series = series_named(cell, label_of(provider, "none"), label_of(model, "none"));
+        add(&series->errors[type_of(error)], 1);
     }
 }
 

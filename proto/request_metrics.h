@@ -7,6 +7,7 @@
  * REQUEST_SERIES_MAX pairs, as many as REQUEST_PAGE_MAX holds, and REQUEST_KEYS_MAX keys are told apart. */
 #pragma once
 
+#include "proto/err.h"
 #include "proto/event.h"
 #include "proto/metrics.h"
 
@@ -28,6 +29,11 @@ struct request_cell *request_metrics_cell(request_metrics_t *metrics, unsigned c
 
 /* On the cell's loop: a request has ended, as its event tells. NULL counts nothing. */
 void request_cell_count(struct request_cell *cell, const struct event_record *record);
+
+/* An attempt failed, and another one followed it: an error of that provider that no client saw. `model` is a
+ * listed one, or `other`. */
+void request_cell_count_error(struct request_cell *cell, struct dyn_slice provider, struct dyn_slice model,
+                              enum err_code error);
 
 /* The samples of a family of source REQUEST, with its head. Any thread. */
 void request_metrics_write(request_metrics_t *metrics, enum metric_family_id family, struct dyn_buf *out);

@@ -141,6 +141,7 @@ route_hedge_won(struct route_request *rq)
         return;
     }
     other->is_loser = true;
+    other->note->is_loser = true;
     route_stop_attempt(rq, other, ERR_NONE, "hedged");
     route_tell_owner(rq);
 }

@@ -22,7 +22,8 @@ new_note(struct route_request *rq)
 static struct dyn_slice
 kept(struct route_request *rq, struct dyn_slice name)
 {
-    return rq->target->is_announced ? env_copy(rq->request, name) : name;
+    bool is_of_plan = !rq->target->is_announced && rq->plan == rq->router->options.plan;
+    return is_of_plan ? name : env_copy(rq->request, name);
 }
 
 void
@@ -58,4 +59,37 @@ route_note_end(struct route_request *rq, struct route_attempt *attempt, const st
     if (note->ttft_us == 0 && error == ERR_NONE) {
         note->ttft_us = end->upstream_us;
     }
+}
+
+static struct event_attempt
+told(const struct route_note *note)
+{
+    return (struct event_attempt){
+        .target = note->target,
+        .provider = note->provider,
+        .worker = note->worker,
+        .error = dyn_slice_str(note->error != ERR_NONE ? err_row(note->error)->name : NULL),
+        .status = note->status,
+        .started_us = note->started_us,
+        .ttft_us = note->ttft_us,
+        .total_us = note->total_us,
+        .upstream_calls = note->calls,
+        .hedge = note->is_hedge,
+        .lost_race = note->is_loser,
+        .redelivery = note->is_redelivery,
+        .estimated = note->usage.estimated,
+        .tokens_in = note->usage.prompt_tokens,
+        .tokens_out = note->usage.completion_tokens,
+    };
+}
+
+size_t
+route_notes_tell(const struct route_request *rq, struct event_attempt attempts[ROUTE_NOTES_MAX])
+{
+    size_t n = 0;
+    const struct route_note *note = rq->last_note != NULL ? &rq->first_note : NULL;
+    for (; note != NULL && n < ROUTE_NOTES_MAX; note = note->next) {
+        attempts[n++] = told(note);
+    }
+    return n;
 }

@@ -64,8 +64,8 @@ wake(struct router *router, const struct route_set *targets)
     for (struct dyn_list *link; (link = dyn_list_pop(&waiting)) != NULL;) {
         struct route_request *rq = DYN_CONTAINER_OF(link, struct route_request, parked_link);
         size_t number = route_members_number(&router->members, rq->target);
-        bool concerns = rq->step == ROUTE_STEP_RESOLVE ||
-                        (number < ROUTE_TARGETS_MAX && route_set_has(targets, number));
+        bool concerns =
+            rq->step == ROUTE_STEP_RESOLVE || (number < ROUTE_TARGETS_MAX && route_set_has(targets, number));
         if (concerns) {
             route_run(rq);
         } else {

@@ -70,6 +70,9 @@ record_of(const struct route_request *rq, const struct env *end, uint64_t now_us
         .status = end->status,
         .stream = rq->facts.stream,
         .attempts = rq->attempts,
+        .strategy = dyn_slice_str(rq->plan->strategy->name),
+        .rule = rq->order.rule >= 0 && rq->order.n > 0 ? (uint64_t)rq->order.rule + 1 : 0,
+        .ab_label = rq->order.label,
         .worker = last_worker(rq),
         .model_listed = route_model_is_listed(&rq->router->members, rq->model),
         .redelivered = end->redelivered,
@@ -84,11 +87,19 @@ record_of(const struct route_request *rq, const struct env *end, uint64_t now_us
 
 /* Publishing never waits: a full mailbox loses the event and counts it. */
 static void
-publish(const struct route_request *rq, const struct event_record *record)
+publish(const struct route_request *rq, struct event_record *record)
 {
     struct router *router = rq->router;
     struct dyn_buf map = DYN_BUF_INIT;
+    struct dyn_buf list = DYN_BUF_INIT;
+    struct event_attempt attempts[ROUTE_NOTES_MAX];
+    size_t n = route_notes_tell(rq, attempts);
+    if (n > 0) {
+        event_attempts_encode(attempts, n, &list);
+        record->attempt_list = dyn_buf_slice(&list);
+    }
     event_encode(record, &map);
+    dyn_buf_fini(&list);
     struct env *event = env_about(ENV_EVENT, rq->request);
     event->topic = record->failed ? DYN_SLICE(EVENT_REQUEST_FAILED) : DYN_SLICE(EVENT_REQUEST_COMPLETED);
     event->body = dyn_block_copy(0, dyn_buf_slice(&map));
@@ -99,6 +110,20 @@ publish(const struct route_request *rq, const struct event_record *record)
     } else {
         (void)atomic_fetch_add_explicit(&shared->events_dropped, 1, memory_order_relaxed);
         env_free(&event);
+    }
+}
+
+/* The provider's failure, though the client never saw it. */
+static void
+count_hidden_failures(const struct route_request *rq)
+{
+    const struct route_note *note = rq->last_note != NULL ? &rq->first_note : NULL;
+    for (; note != NULL; note = note->next) {
+        if (note->is_hidden && note->error != ERR_NONE && !note->is_loser) {
+            bool is_listed = route_model_is_listed(&rq->router->members, rq->model);
+            request_cell_count_error(rq->router->options.counts, note->provider,
+                                     is_listed ? rq->model : DYN_SLICE("other"), note->error);
+        }
     }
 }
 
@@ -116,6 +141,7 @@ route_report(const struct route_request *rq, const struct env *end)
     struct event_record record = record_of(rq, end, now_us);
     route_cost_tell(rq, end, &record);
     request_cell_count(router->options.counts, &record);
+    count_hidden_failures(rq);
     bool heard = atomic_load_explicit(&router->options.shared->wants_events, memory_order_relaxed);
     if (heard && router->options.events != 0) {
         publish(rq, &record);

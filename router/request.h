@@ -4,6 +4,7 @@
 #include "bus/bus.h"
 #include "proto/dialects/dialect.h"
 #include "proto/env_map.h"
+#include "proto/event.h"
 #include "router/members.h"
 #include "router/pick.h"
 #include "router/retry.h"
@@ -22,7 +23,7 @@ enum { ROUTE_CANCEL_GRACE_MS = 1000 };
 /* Attempts of one request in flight: the second one is a hedge. */
 enum { ROUTE_FLIGHTS_MAX = 2 };
 /* Dispatches that are told of one by one; of more only the number is. */
-enum { ROUTE_NOTES_MAX = 32 };
+enum { ROUTE_NOTES_MAX = EVENT_ATTEMPTS_MAX };
 
 struct router {
     struct router_options options;
@@ -66,7 +67,8 @@ struct route_note {
     struct env_usage usage; /* of a loser */
     bool is_hedge;
     bool is_redelivery;
-    bool is_hidden; /* a target's failure that was followed by another attempt */
+    bool is_hidden; /* a failure that was followed by another attempt */
+    bool is_loser;  /* the other one answered first */
 };
 
 /* One dispatch: what a member was sent, and what came back of it. */
@@ -256,6 +258,9 @@ void route_note_begin(struct route_request *rq, const struct route_member *membe
 /* `end` may be NULL. */
 void route_note_end(struct route_request *rq, struct route_attempt *attempt, const struct env *end,
                     enum err_code error);
+
+/* As the event tells them. */
+size_t route_notes_tell(const struct route_request *rq, struct event_attempt attempts[ROUTE_NOTES_MAX]);
 
 /* ---- a second attempt (hedge.c) ---- */
 

@@ -10,7 +10,7 @@
 #include <cmocka.h>
 #include <stdio.h>
 
-enum field_kind { KIND_TEXT, KIND_UINT, KIND_BOOL, KIND_REAL };
+enum field_kind { KIND_TEXT, KIND_UINT, KIND_BOOL, KIND_REAL, KIND_LIST };
 enum field_where { IN_C = 1, IN_F = 2, IN_CF = 3, IN_P = 4 };
 
 static const struct {
@@ -45,6 +45,9 @@ full_record(bool failed)
         case KIND_REAL:
             *(double *)at = 0.5 + (double)i;
             break;
+        case KIND_LIST:
+            *(struct dyn_slice *)at = DYN_SLICE("\x92\x81\xa1x\x90\x07"); /* [{"x": []}, 7] */
+            break;
         }
     }
     return record;
@@ -57,6 +60,7 @@ is_same(const struct event_record *a, const struct event_record *b, size_t i)
     const void *right = (const char *)b + fields[i].offset;
     switch (fields[i].kind) {
     case KIND_TEXT:
+    case KIND_LIST:
         return dyn_slice_eq(*(const struct dyn_slice *)left, *(const struct dyn_slice *)right) &&
                (((const struct dyn_slice *)left)->data == NULL) ==
                    (((const struct dyn_slice *)right)->data == NULL);
@@ -118,6 +122,56 @@ text_that_is_not_utf8_does_not_spoil_the_event(void **state)
     event_encode(&record, &map);
     assert_int_equal(event_decode(dyn_buf_slice(&map), &again), 0);
     assert_true(dyn_slice_is(again.error, "a?(?"));
+    dyn_buf_fini(&map);
+}
+
+/* Two attempts, one with all that there is to say; then as a stranger may have written it. */
+static void
+attempts_come_back(void **state)
+{
+    (void)state;
+    struct event_attempt attempts[] = {
+        {.target = DYN_SLICE("a"),
+         .provider = DYN_SLICE("p"),
+         .worker = DYN_SLICE("w"),
+         .error = DYN_SLICE("UPSTREAM_ERROR"),
+         .status = 503,
+         .started_us = 7,
+         .ttft_us = 8,
+         .total_us = 9,
+         .upstream_calls = 1,
+         .hedge = true,
+         .lost_race = true,
+         .redelivery = true,
+         .estimated = true,
+         .tokens_in = UINT64_MAX,
+         .tokens_out = 3},
+        {.target = DYN_SLICE("b")},
+    };
+    struct event_attempt again[4];
+    struct event_record record = {.status = 200};
+    struct event_record read;
+    struct dyn_buf list = DYN_BUF_INIT;
+    struct dyn_buf map = DYN_BUF_INIT;
+    event_attempts_encode(attempts, 2, &list);
+    record.attempt_list = dyn_buf_slice(&list);
+    event_encode(&record, &map);
+    assert_int_equal(event_decode(dyn_buf_slice(&map), &read), 0);
+    assert_int_equal(event_attempts_decode(read.attempt_list, again, 4), 2);
+    assert_true(dyn_slice_is(again[0].target, "a") && dyn_slice_is(again[0].error, "UPSTREAM_ERROR"));
+    assert_true(dyn_slice_is(again[0].provider, "p") && dyn_slice_is(again[0].worker, "w"));
+    assert_true(again[0].hedge && again[0].lost_race && again[0].redelivery && again[0].estimated);
+    assert_int_equal(again[0].status + again[0].started_us + again[0].ttft_us + again[0].total_us, 527);
+    assert_true(again[0].tokens_in == UINT64_MAX && again[0].tokens_out == 3);
+    assert_true(dyn_slice_is(again[1].target, "b") && again[1].error.data == NULL && !again[1].hedge);
+    assert_int_equal(event_attempts_decode(read.attempt_list, again, 1), 1);
+    assert_int_equal(event_attempts_decode(DYN_SLICE("\x93\x07\x81\x01\x02\x81\xa6target\xa1q"), again, 4),
+                     3);
+    assert_true(again[0].target.data == NULL && again[1].target.data == NULL);
+    assert_true(dyn_slice_is(again[2].target, "q"));
+    assert_int_equal(event_attempts_decode(DYN_SLICE("\x07"), again, 4), 0);
+    assert_int_equal(event_attempts_decode(dyn_slice(NULL, 0), again, 4), 0);
+    dyn_buf_fini(&list);
     dyn_buf_fini(&map);
 }
 
@@ -193,6 +247,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_field_comes_back_in_the_kind_that_has_it),
         cmocka_unit_test(absent_text_is_left_out_and_empty_text_is_not),
+        cmocka_unit_test(attempts_come_back),
         cmocka_unit_test(text_that_is_not_utf8_does_not_spoil_the_event),
         cmocka_unit_test(a_strangers_map_is_read_as_far_as_it_is_ours),
         cmocka_unit_test(what_is_no_sound_map_is_refused),
