@@ -18,6 +18,13 @@ new_note(struct route_request *rq)
     return note;
 }
 
+/* The loop's own time stands still while it works. */
+static uint64_t
+clock_us(const struct route_request *rq)
+{
+    return dyn_mono_us(bus_loop_clock(rq->router->loop));
+}
+
 /* A configured name lives as long as the request's plan. */
 static struct dyn_slice
 kept(struct route_request *rq, struct dyn_slice name)
@@ -31,7 +38,7 @@ route_note_begin(struct route_request *rq, const struct route_member *member)
 {
     struct route_note *note = new_note(rq);
     rq->now->note = note;
-    note->started_us = rq->now->started_us - rq->started_us;
+    note->started_us = clock_us(rq);
     note->is_redelivery = rq->now->number <= rq->attempts;
     if (rq->target != NULL) {
         note->target = kept(rq, rq->target->name);
@@ -47,9 +54,8 @@ route_note_end(struct route_request *rq, struct route_attempt *attempt, const st
                enum err_code error)
 {
     struct route_note *note = attempt->note;
-    uint64_t now_us = bus_loop_now_us(rq->router->loop);
     note->error = error;
-    note->total_us = now_us - attempt->started_us;
+    note->total_us = clock_us(rq) - note->started_us;
     if (end == NULL) {
         note->calls = route_may_have_called(rq, attempt);
         return;
@@ -62,15 +68,16 @@ route_note_end(struct route_request *rq, struct route_attempt *attempt, const st
 }
 
 static struct event_attempt
-told(const struct route_note *note)
+told(const struct route_request *rq, const struct route_note *note)
 {
+    bool is_later = note->started_us > rq->started_us;
     return (struct event_attempt){
         .target = note->target,
         .provider = note->provider,
         .worker = note->worker,
         .error = dyn_slice_str(note->error != ERR_NONE ? err_row(note->error)->name : NULL),
         .status = note->status,
-        .started_us = note->started_us,
+        .started_us = is_later ? note->started_us - rq->started_us : 0,
         .ttft_us = note->ttft_us,
         .total_us = note->total_us,
         .upstream_calls = note->calls,
@@ -89,7 +96,7 @@ route_notes_tell(const struct route_request *rq, struct event_attempt attempts[R
     size_t n = 0;
     const struct route_note *note = rq->last_note != NULL ? &rq->first_note : NULL;
     for (; note != NULL && n < ROUTE_NOTES_MAX; note = note->next) {
-        attempts[n++] = told(note);
+        attempts[n++] = told(rq, note);
     }
     return n;
 }

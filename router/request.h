@@ -60,7 +60,7 @@ struct route_note {
     struct dyn_slice worker;
     enum err_code error; /* ERR_NONE: it answered, or is in flight */
     uint16_t status;     /* of the upstream's answer, else of ours */
-    uint64_t started_us; /* after the request began */
+    uint64_t started_us;
     uint64_t ttft_us;    /* after the dispatch; 0: nothing came */
     uint64_t total_us;
     uint32_t calls;
