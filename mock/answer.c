@@ -1,6 +1,7 @@
 #include "mock/answer.h"
 
 #include "core/text.h"
+#include "mock/mock_anthropic.h"
 
 enum { TEXT_PIECE = 24 }; /* bytes of `text` in one token */
 
@@ -97,8 +98,8 @@ add_tag(const struct mock_answer *answer, uint32_t place, dyn_block_t **out)
     }
 }
 
-static void
-add_token(struct mock_answer *answer, uint32_t place, dyn_block_t **out)
+void
+mock_answer_add_token(struct mock_answer *answer, uint32_t place, dyn_block_t **out)
 {
     const struct mock_behaviour *behaviour = answer->behaviour;
     if (answer->text.data != NULL) {
@@ -119,8 +120,7 @@ add_token(struct mock_answer *answer, uint32_t place, dyn_block_t **out)
 
 /* ---- tool calls: each is opened, and its arguments come in two pieces ---- */
 
-enum { EVENTS_PER_TOOL = 3 };
-static const char *const tool_arguments[] = {"{\\\"place\\\":", "\\\"harbor\\\"}"};
+const char *const mock_tool_arguments[] = {"{\\\"place\\\":", "\\\"harbor\\\"}"};
 
 static void
 add_tool_open(const struct mock_answer *answer, uint32_t tool, const char *arguments, dyn_block_t **out)
@@ -137,8 +137,8 @@ add_tool_open(const struct mock_answer *answer, uint32_t tool, const char *argum
 static void
 add_tool_delta(const struct mock_answer *answer, uint32_t event, dyn_block_t **out)
 {
-    uint32_t tool = event / EVENTS_PER_TOOL;
-    uint32_t piece = event % EVENTS_PER_TOOL;
+    uint32_t tool = event / MOCK_EVENTS_PER_TOOL;
+    uint32_t piece = event % MOCK_EVENTS_PER_TOOL;
     add_text(out, "{\"tool_calls\":[{\"index\":");
     add_number(out, tool);
     add_text(out, ",");
@@ -146,7 +146,7 @@ add_tool_delta(const struct mock_answer *answer, uint32_t event, dyn_block_t **o
         add_tool_open(answer, tool, "", out);
     } else {
         add_text(out, "\"function\":{\"arguments\":\"");
-        add_text(out, tool_arguments[piece - 1]);
+        add_text(out, mock_tool_arguments[piece - 1]);
         add_text(out, "\"}}");
     }
     add_text(out, "]}");
@@ -220,6 +220,10 @@ mock_answer_add_event(struct mock_answer *answer, uint32_t place, dyn_block_t **
         add_event_close(answer, out);
         return;
     }
+    if (answer->chat->is_anthropic) {
+        mock_anthropic_add_event(answer, place, out);
+        return;
+    }
     if (!answer->has_begun) {
         add_role_event(answer, out);
     }
@@ -227,13 +231,13 @@ mock_answer_add_event(struct mock_answer *answer, uint32_t place, dyn_block_t **
     add(out, answer->event_head);
     if (place < answer->think) {
         add_text(out, "{\"reasoning_content\":\"");
-        add_token(answer, place, out);
+        mock_answer_add_token(answer, place, out);
         add_text(out, "\"}");
     } else if (answer->behaviour->tools > 0) {
         add_tool_delta(answer, place - answer->think, out);
     } else {
         add_text(out, "{\"content\":\"");
-        add_token(answer, place, out);
+        mock_answer_add_token(answer, place, out);
         add_text(out, "\"}");
     }
     add(out, answer->event_tail);
@@ -281,6 +285,12 @@ has_usage_event(const struct mock_answer *answer)
 void
 mock_answer_add_end(struct mock_answer *answer, dyn_block_t **out)
 {
+    if (answer->chat->is_anthropic) { /* whose streams know no [DONE] */
+        if (answer->events == NULL) {
+            mock_anthropic_add_end(answer, out);
+        }
+        return;
+    }
     if (answer->events == NULL) {
         if (!answer->has_begun) {
             add_role_event(answer, out);
@@ -305,6 +315,10 @@ mock_answer_add_end(struct mock_answer *answer, dyn_block_t **out)
 void
 mock_answer_add_error_event(struct mock_answer *answer, dyn_block_t **out)
 {
+    if (answer->chat->is_anthropic) {
+        mock_anthropic_add_error_event(answer, out);
+        return;
+    }
     add_event_open(answer, out);
     mock_add_error(out, 500, "the mock was asked to fail here", NULL);
     add_event_close(answer, out);
@@ -334,12 +348,16 @@ add_plain_tools(const struct mock_answer *answer, dyn_block_t **out)
 void
 mock_answer_add_plain(struct mock_answer *answer, dyn_block_t **out)
 {
+    if (answer->chat->is_anthropic) {
+        mock_anthropic_add_plain(answer, out);
+        return;
+    }
     add_object_head(answer, "chat.completion", out);
     add_text(out, "{\"index\":0,\"message\":{\"role\":\"assistant\",");
     if (answer->think > 0) {
         add_text(out, "\"reasoning_content\":\"");
         for (uint32_t place = 0; place < answer->think; place++) {
-            add_token(answer, place, out);
+            mock_answer_add_token(answer, place, out);
         }
         add_text(out, "\",");
     }
@@ -349,7 +367,7 @@ mock_answer_add_plain(struct mock_answer *answer, dyn_block_t **out)
     } else {
         add_text(out, "\"");
         for (uint32_t place = answer->think; place < answer->tokens; place++) {
-            add_token(answer, place, out);
+            mock_answer_add_token(answer, place, out);
         }
         add_text(out, "\"");
     }
@@ -390,7 +408,8 @@ events_wanted(const struct mock_answer *answer)
     if (answer->text.data != NULL) {
         return pieces_of(answer->text);
     }
-    return behaviour->think + (behaviour->tools > 0 ? behaviour->tools * EVENTS_PER_TOOL : behaviour->tokens);
+    return behaviour->think +
+           (behaviour->tools > 0 ? behaviour->tools * MOCK_EVENTS_PER_TOOL : behaviour->tokens);
 }
 
 uint32_t

@@ -52,5 +52,11 @@ void mock_answer_add_garbage_event(struct mock_answer *answer, dyn_block_t **out
 /* The whole answer as one JSON text. */
 void mock_answer_add_plain(struct mock_answer *answer, dyn_block_t **out);
 
+/* The inside of a JSON string: what the token at that place says. In order. */
+void mock_answer_add_token(struct mock_answer *answer, uint32_t place, dyn_block_t **out);
+/* A tool call is opened, and its arguments come in two pieces. */
+enum { MOCK_EVENTS_PER_TOOL = 3 };
+extern const char *const mock_tool_arguments[MOCK_EVENTS_PER_TOOL - 1];
+
 /* {"error":{..}} as the OpenAI API words it for that status. `param` may be NULL. */
 void mock_add_error(dyn_block_t **out, unsigned status, const char *message, const char *param);

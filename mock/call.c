@@ -1,4 +1,5 @@
 #include "mock/call_impl.h"
+#include "mock/mock_anthropic.h"
 
 #include <stdio.h>
 
@@ -27,6 +28,17 @@ times_of(struct mock_call *call, struct dyn_rng *own)
     return own;
 }
 
+/* In the words of the API that was asked. */
+static void
+add_error(const struct mock_call *call, dyn_block_t **out, unsigned status, const char *message)
+{
+    if (call->chat.is_anthropic) {
+        mock_anthropic_add_error(out, status, message);
+    } else {
+        mock_add_error(out, status, message, NULL);
+    }
+}
+
 static void
 answer_plain(struct mock_call *call)
 {
@@ -35,7 +47,7 @@ answer_plain(struct mock_call *call)
     if (call->rule != NULL && call->rule->body.data != NULL) {
         dyn_block_append(&body, call->rule->body.data, call->rule->body.len);
     } else if (call->behaviour.error != MOCK_ERROR_NONE) {
-        mock_add_error(&body, 500, "the mock was asked to fail", NULL);
+        add_error(call, &body, 500, "the mock was asked to fail");
     } else {
         mock_answer_add_plain(&call->answer, &body);
     }
@@ -57,7 +69,7 @@ answer_error(struct mock_call *call)
     dyn_block_t *body = dyn_block_new(MOCK_REPLY_HEADROOM, 256);
     char message[64];
     (void)snprintf(message, sizeof message, "the mock was asked for status %u", call->status);
-    mock_add_error(&body, call->status, message, NULL);
+    add_error(call, &body, call->status, message);
     mock_call_send_plain(call, DYN_SLICE("application/json"), &body);
 }
 

@@ -35,6 +35,16 @@ read_user(struct mock_chat *chat, struct json_value value)
     }
 }
 
+/* The same in the Messages API: "metadata":{"user_id":"request-17"}. */
+static void
+read_metadata(struct mock_chat *chat, struct json_value value)
+{
+    struct json_value user;
+    if (value.type == JSON_OBJECT && json_find(value, "user_id", &user)) {
+        read_user(chat, user);
+    }
+}
+
 static void
 read_stream_options(struct mock_chat *chat, struct json_value value)
 {
@@ -68,6 +78,8 @@ read_member(void *self, const struct json_member *member)
         read_stream_options(chat, value);
     } else if (json_key_is(member, "user")) {
         read_user(chat, value);
+    } else if (json_key_is(member, "metadata")) {
+        read_metadata(chat, value);
     } else if (json_key_is(member, "messages")) {
         chat->has_messages = value.type == JSON_ARRAY;
         chat->prompt_tokens = (uint32_t)(value.raw.len / BYTES_PER_TOKEN + 1);

@@ -13,6 +13,7 @@ struct mock_chat {
     bool stream;
     bool include_usage;
     bool has_messages;
+    bool is_anthropic; /* the Messages API was asked, not chat completions */
     uint32_t max_tokens; /* MOCK_TOKENS_ANY: not limited */
     uint32_t prompt_tokens;
 };

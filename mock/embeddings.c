@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 enum {
-    DIMENSIONS = 8,        /* unless the request says */
+    DIMENSIONS = 8, /* unless the request says */
     DIMENSIONS_MAX = 8192,
     INPUTS_MAX = 8192,
     BYTES_PER_TOKEN = 4,
@@ -137,8 +137,8 @@ mock_embeddings(struct dyn_slice body, size_t headroom, const char **why, const 
     if (json_scan_object(body, JSON_DEPTH_DEFAULT, read_member, &asked, NULL) != 0) {
         return NULL;
     }
-    bool has_input = asked.input.raw.data != NULL &&
-                     (asked.input.type == JSON_STRING || asked.input.type == JSON_ARRAY);
+    bool has_input =
+        asked.input.raw.data != NULL && (asked.input.type == JSON_STRING || asked.input.type == JSON_ARRAY);
     bool has_size = asked.dimensions >= 1 && asked.dimensions <= DIMENSIONS_MAX;
     if (asked.model.data == NULL || !has_input || !has_size) {
         *param = asked.model.data == NULL ? "model" : !has_input ? "input" : "dimensions";

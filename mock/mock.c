@@ -4,6 +4,7 @@
 #include "mock/call.h"
 #include "mock/embeddings.h"
 #include "mock/listen.h"
+#include "mock/mock_anthropic.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -196,6 +197,9 @@ has_key(const struct mock *mock, const struct http_request *request)
         return true;
     }
     struct dyn_slice sent = http_request_header(request, "authorization");
+    if (dyn_slice_is(http_request_header(request, "x-api-key"), mock->key)) { /* the Messages API's way */
+        return true;
+    }
     return sent.len > bearer.len && dyn_slice_ieq(dyn_slice(sent.data, bearer.len), bearer) &&
            dyn_slice_is(dyn_slice(sent.data + bearer.len, sent.len - bearer.len), mock->key);
 }
@@ -209,15 +213,40 @@ number_from_header(struct mock_chat *chat, const struct http_request *request)
     }
 }
 
+/* What the Messages API insists on besides. */
+static int
+judge_messages(const struct mock_chat *chat, const struct http_request *request, const char **why,
+               const char **param)
+{
+    if (http_request_header(request, "anthropic-version").len == 0) {
+        *why = "anthropic-version: header is required";
+        return -1;
+    }
+    if (chat->max_tokens == MOCK_TOKENS_ANY) {
+        *why = "max_tokens: Field required";
+        *param = "max_tokens";
+        return -1;
+    }
+    return 0;
+}
+
+static void
+reply_messages_error(http_exchange_t *exchange, const char *why)
+{
+    struct http_answer answer = {.status = 400, .content_type = DYN_SLICE("application/json")};
+    dyn_block_t *body = dyn_block_new(STATS_ROOM, 256);
+    mock_anthropic_add_error(&body, 400, why);
+    http_reply(exchange, &answer, &body);
+}
+
 static void
 reply_embeddings(http_exchange_t *exchange, const struct http_request *request)
 {
     const char *why = "this path takes a body";
     const char *param = NULL;
-    dyn_block_t *body =
-        request->body != NULL
-            ? mock_embeddings(dyn_block_slice(request->body), STATS_ROOM, &why, &param)
-            : NULL;
+    dyn_block_t *body = request->body != NULL
+                            ? mock_embeddings(dyn_block_slice(request->body), STATS_ROOM, &why, &param)
+                            : NULL;
     if (body == NULL) {
         mock_reply_error(exchange, 400, why, param);
     } else {
@@ -233,15 +262,22 @@ serve(struct mock *mock, http_exchange_t *exchange, const struct http_request *r
     const char *why = "this path takes a body";
     const char *param = NULL;
     bool is_post = dyn_slice_is(request->method, "POST");
-    bool is_chat = ends_with(request->path, DYN_SLICE("/chat/completions"));
+    bool is_messages = ends_with(request->path, DYN_SLICE("/messages"));
+    bool is_chat = is_messages || ends_with(request->path, DYN_SLICE("/chat/completions"));
     int bad =
         request->body != NULL ? mock_chat_read(&chat, dyn_block_slice(request->body), &why, &param) : -1;
     number_from_header(&chat, request);
+    chat.is_anthropic = is_messages;
+    if (bad == 0 && is_messages) {
+        bad = judge_messages(&chat, request, &why, &param);
+    }
     struct mock_rule *rule = mock_script_match(mock->core.script, request->path, chat.model);
     if (rule != NULL && (rule->has_answer || (is_chat && is_post && bad == 0))) {
         mock_call_begin(&mock->core, exchange, &chat, rule);
     } else if (is_chat && !is_post) {
         mock_reply_error(exchange, 405, "this path takes POST", NULL);
+    } else if (is_messages && bad != 0) {
+        reply_messages_error(exchange, why);
     } else if (is_chat && bad != 0) {
         mock_reply_error(exchange, 400, why, param);
     } else if (is_chat) {

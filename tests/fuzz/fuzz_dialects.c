@@ -136,7 +136,7 @@ try_stream(const struct dialect_ops *client, const struct dialect_ops *upstream,
         while (is_good && !seen.terminal && sse_reader_next(&reader, &piece, &event) == 1) {
             size_t before = out.len;
             is_good = event.data.len == 0 || bridge_event(bridge, &event, &out, &seen) == 0;
-            if (is_good) {
+            if (is_good && out.len > before) {
                 check_events(client, dyn_slice(out.data + before, out.len - before));
             }
         }

@@ -442,6 +442,49 @@ def test_fallback_out_of_a_stream_that_had_not_begun(pair, upstream):
     assert "".join(d.get("content", "") for d in deltas(answer)) == "ok"
 
 
+# ---- against `dynabus mock` ----
+
+
+@pytest.fixture
+def mocked(start_gateway, mock):
+    """A gateway whose provider is the mock, which has its own words for all of this."""
+    return start_gateway([claude(mock.url, models=(), retry={"attempts": 1})])
+
+
+def test_the_mock_speaks_it(mocked):
+    plain = chat_once(mocked.port, {**ASK, "model": "mock-tokens-5"})
+    assert plain.status == 200, plain
+    words = plain.json()["choices"][0]["message"]["content"]
+    assert len(words.split()) == 5 and plain.json()["usage"]["completion_tokens"] == 5
+    stream = chat_once(mocked.port, {**STREAM, "model": "mock-tokens-5", "stream_options": {"include_usage": True}})
+    assert "".join(d.get("content", "") for d in deltas(stream)) == words
+    assert chunks(stream)[-1]["usage"]["completion_tokens"] == 5
+
+
+def test_the_mocks_thoughts_and_tools(mocked):
+    body = {**ASK, "model": "mock-think-3-tools-2"}
+    plain = chat_once(mocked.port, body).json()["choices"][0]
+    assert plain["finish_reason"] == "tool_calls" and len(plain["message"]["reasoning_content"].split()) == 3
+    assert [json.loads(c["function"]["arguments"]) for c in plain["message"]["tool_calls"]] == [{"place": "harbor"}] * 2
+    stream = deltas(chat_once(mocked.port, {**body, "stream": True}))
+    arguments = ["", ""]
+    for delta in stream:
+        for piece in delta.get("tool_calls", ()):
+            arguments[piece["index"]] += piece["function"]["arguments"]
+    assert [json.loads(a) for a in arguments] == [{"place": "harbor"}] * 2
+    assert "".join(d.get("reasoning_content", "") for d in stream) == plain["message"]["reasoning_content"]
+
+
+def test_the_mocks_faults(mocked):
+    for stream in (False, True):
+        assert chat_once(mocked.port, {**ASK, "model": "mock-status-529", "stream": stream}).status == 502
+        assert chat_once(mocked.port, {**ASK, "model": "mock-status-401", "stream": stream}).status == 502
+    assert chat_once(mocked.port, {**STREAM, "model": "mock-error-first"}).status == 502
+    for model in ("mock-error-middle", "mock-cut-done", "mock-cut-body"):
+        answer = chat_once(mocked.port, {**STREAM, "model": model})
+        assert answer.status == 200 and "error" in json.loads(sse_events(answer.body)[-1]), (model, answer)
+
+
 # ---- the official SDK ----
 
 
