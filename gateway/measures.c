@@ -57,6 +57,32 @@ read_ports(const struct ports_counters *counters, uint64_t *values)
 }
 
 static void
+add_guard(provider_guard_t *guard, uint64_t *values)
+{
+    static const enum node_value by_state[] = {
+        [HEALTH_CLOSED] = NODE_breakers_closed,
+        [HEALTH_HALF_OPEN] = NODE_breakers_half_open,
+        [HEALTH_OPEN] = NODE_breakers_open,
+    };
+    uint64_t now_us = dyn_mono_us(&dyn_clock_system);
+    struct provider_guard_counts counts;
+    struct health_view view;
+    provider_guard_refresh(guard, now_us);
+    health_view_of(provider_guard_board(guard), 0, now_us, &view);
+    provider_guard_counts(guard, &counts);
+    if (provider_guard_has_breaker(guard)) {
+        values[by_state[view.state]]++;
+    }
+    values[NODE_refused_breaker] += counts.refused_open;
+    values[NODE_refused_saturated] += counts.refused_full;
+    values[NODE_refused_creds] += counts.refused_creds;
+    values[NODE_target_queue] += view.queued;
+    values[NODE_target_waits] += counts.waited;
+    values[NODE_creds_usable] += view.creds - view.creds_aside;
+    values[NODE_creds_aside] += view.creds_aside;
+}
+
+static void
 add_upstream(void *arg, const struct provider_shared *shared)
 {
     uint64_t *values = arg;
@@ -65,6 +91,9 @@ add_upstream(void *arg, const struct provider_shared *shared)
     values[NODE_upstream_cancelled] += get(&shared->cancelled);
     values[NODE_upstream_in_flight] += get(&shared->in_flight);
     values[NODE_credit_stalls] += get(&shared->credit_stalls);
+    if (shared->guard != NULL) {
+        add_guard(shared->guard, values);
+    }
 }
 
 static void
