@@ -57,6 +57,21 @@ def test_configuration_of_the_quickstart(tmp_path):
     assert code == 0, log
 
 
+def test_configurations_of_the_page_about_routing(tmp_path):
+    """Each mode has a section with an example that is valid and of that mode."""
+    text = (ROOT / "docs/routing.md").read_text()
+    rows = (ROOT / "router/strategies/strategies.def").read_text()
+    path = tmp_path / "gateway.yaml"
+    keys = {"OPENAI_API_KEY": "sk-0123456789abcdef", "GROQ_API_KEY": "gsk-0123456789abcdef"}
+    for mode in re.findall(r'^ROUTE_STRATEGY\(\w+, +\w+, +"([a-z-]+)"', rows, re.M):
+        section = text.split(f"\n### {mode}\n", 1)[1].split("\n## ")[0].split("\n### ")[0]
+        assert f"mode: {mode}\n" in section
+    for config in blocks("docs/routing.md", "yaml"):
+        path.write_text(config)
+        code, log = run_to_end(["validate", path], tmp_path, environment=keys)
+        assert code == 0, config + log
+
+
 def test_every_key_of_the_reference_is_known(tmp_path):
     """The page names the keys that the loader takes: each top-level one is accepted as known."""
     keys = re.findall(r"^\| `([a-z_]+)` \|", (ROOT / "docs/configuration.md").read_text(), re.M)
