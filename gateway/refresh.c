@@ -2,6 +2,7 @@
 
 #include "actors/providers/fetch.h"
 #include "core/log.h"
+#include "gateway/discover.h"
 #include "gateway/gateway.h"
 #include "router/models_config.h"
 
@@ -10,6 +11,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+enum { DISCOVERY_MIN_MS = 60 * 1000 };
 enum { AGAIN_MS = 60 * 1000 }; /* after a failure, unless the refresh comes sooner */
 
 /* What a configuration and the environment say. */
@@ -17,13 +19,15 @@ struct wanted {
     char *url; /* NULL: nothing is fetched */
     uint32_t timeout_ms;
     uint64_t every_ms;
+    uint64_t discover_every_ms; /* 0: providers are not asked for their models */
 };
 
 /* What the thread remembers from one fetch to the next. */
 struct memory {
     char *url; /* of the last one; NULL: there was none */
     char etag[FETCH_ETAG_MAX];
-    uint64_t due_ms;
+    uint64_t due_ms; /* 0: never, so it is below */
+    uint64_t discover_due_ms;
 };
 
 /* ---- what is wanted ---- */
@@ -41,13 +45,29 @@ timeout_of(const struct models_config *models)
     return timeout_ms < UINT32_MAX ? (uint32_t)timeout_ms : UINT32_MAX;
 }
 
+/* Only who calls providers can ask them. */
+static uint64_t
+discovery_of_config(const struct dynabus *gateway, const struct models_config *models)
+{
+    uint64_t every_ms = models->discovery_interval_ms;
+    const char *text = getenv("FERRO_MODEL_DISCOVERY_INTERVAL");
+    uint64_t said_ms;
+    if (!models->has_discovery_interval && text != NULL &&
+        config_read_duration(dyn_slice_str(text), &said_ms, NULL) == 0 && said_ms >= DISCOVERY_MIN_MS) {
+        every_ms = said_ms;
+    }
+    return gateway_has(gateway->roles, GATEWAY_ROLE_PROVIDER) ? every_ms : 0;
+}
+
 static struct wanted
 wanted_by(struct dynabus *gateway)
 {
     struct gateway_edition *edition = gateway_edition_now(gateway);
     const struct models_config_file *file = config_values(edition->config, &models_config_part);
     const struct models_config *models = &file->models;
-    struct wanted wanted = {.timeout_ms = timeout_of(models), .every_ms = models->catalog_refresh_ms};
+    struct wanted wanted = {.timeout_ms = timeout_of(models),
+                            .every_ms = models->catalog_refresh_ms,
+                            .discover_every_ms = discovery_of_config(gateway, models)};
     const char *url = getenv("FERRO_MODEL_CATALOG_URL");
     bool is_wanted = edition->plan != NULL && wanted.timeout_ms > 0;
     if (is_wanted && models->catalog_url.len > 0) {
@@ -134,6 +154,23 @@ fetch_catalogue(struct dynabus *gateway, const struct wanted *wanted, struct mem
     return rc == 0;
 }
 
+static void
+discover(struct dynabus *gateway)
+{
+    struct gateway_edition *edition = gateway_edition_now(gateway);
+    /* Only this thread changes what was discovered. */
+    const struct discovery *former = gateway->reload.discovery;
+    struct discovery *found = discovery_run(edition->upstreams, former, &gateway->refresh.stops);
+    gateway_edition_unref(&edition);
+    struct dyn_err err;
+    bool stops = atomic_load(&gateway->refresh.stops);
+    if (!stops && !discovery_same(found, former) && gateway_take_discovery(gateway, &found, &err) != 0) {
+        dyn_log(DYN_LOG_WARN, "gateway.discover", "the models that were found cannot be taken up",
+                DYN_LOG_STR("reason", err.text));
+    }
+    discovery_free(&found);
+}
+
 /* ---- the thread ---- */
 
 static uint64_t
@@ -179,8 +216,22 @@ look_once(struct dynabus *gateway, struct memory *memory)
     if (wanted.url == NULL) {
         memory->due_ms = 0;
     }
+    if (wanted.discover_every_ms > 0 && now_ms() >= memory->discover_due_ms) {
+        discover(gateway);
+        memory->discover_due_ms = now_ms() + wanted.discover_every_ms;
+    }
+    if (wanted.discover_every_ms == 0) {
+        memory->discover_due_ms = 0;
+    }
     free(memory->url);
     memory->url = wanted.url;
+}
+
+/* 0 is never. */
+static uint64_t
+sooner(uint64_t a, uint64_t b)
+{
+    return a == 0 || (b != 0 && b < a) ? b : a;
 }
 
 static void *
@@ -190,7 +241,7 @@ refresh_main(void *arg)
     struct memory memory = {.url = NULL};
     do {
         look_once(gateway, &memory);
-    } while (rest(&gateway->refresh, memory.due_ms));
+    } while (rest(&gateway->refresh, sooner(memory.due_ms, memory.discover_due_ms)));
     free(memory.url);
     return NULL;
 }
@@ -217,10 +268,10 @@ gateway_refresh_look(struct dynabus *gateway)
     if (refresh->has_thread) {
         refresh->is_woken = true;
         (void)pthread_cond_signal(&refresh->woken);
-    } else if (wanted.url != NULL && !refresh->is_closing) {
+    } else if ((wanted.url != NULL || wanted.discover_every_ms > 0) && !refresh->is_closing) {
         refresh->has_thread = start_thread(gateway);
         if (!refresh->has_thread) {
-            warn(wanted.url, "no thread could be started");
+            warn(wanted.url != NULL ? wanted.url : "", "no thread could be started");
         }
     }
     (void)pthread_mutex_unlock(&refresh->lock);

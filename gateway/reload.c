@@ -6,6 +6,7 @@
 #include "edge/edge_config.h"
 #include "edge/owner.h"
 #include "gateway/cell.h"
+#include "gateway/discover.h"
 #include "router/models_config.h"
 #include "router/router_config.h"
 
@@ -110,6 +111,7 @@ make_edition(struct dynabus *gateway, uint64_t number, config_t **config_p, char
         .names = reload->wanted,
         .registered = registered,
         .n_registered = n_registered,
+        .discovery = reload->discovery,
         .former = reload->now != NULL ? reload->now->upstreams : NULL,
     };
     const catalogue_t *catalogue = reload->catalogue != NULL ? reload->catalogue : catalogue_builtin();
@@ -488,6 +490,26 @@ gateway_take_catalogue(struct dynabus *gateway, catalogue_t **catalogue_p, struc
     return rc;
 }
 
+int
+gateway_take_discovery(struct dynabus *gateway, struct discovery **discovery_p, struct dyn_err *err)
+{
+    struct gateway_reload *reload = &gateway->reload;
+    if (!begin(reload)) {
+        return dyn_err_set(err, DYN_E_GONE, "the gateway is closing");
+    }
+    struct discovery *former = reload->discovery;
+    reload->discovery = *discovery_p;
+    int rc = with_registered(gateway, reload->registered, reload->n_registered, err);
+    if (rc == 0) {
+        *discovery_p = NULL;
+        discovery_free(&former);
+    } else {
+        reload->discovery = former;
+    }
+    end(reload);
+    return rc;
+}
+
 /* ---- life ---- */
 
 void
@@ -525,6 +547,7 @@ gateway_reload_fini(struct dynabus *gateway)
     }
     free(reload->registered);
     catalogue_unref(&reload->catalogue);
+    discovery_free(&reload->discovery);
     mock_stop(&reload->mock);
     upstream_tally_fini(&reload->tally);
     free(reload->path);

@@ -17,6 +17,7 @@ struct gateway_reload {
     struct gateway_edition *now; /* in force */
 
     /* Of who is busy. */
+    struct discovery *discovery; /* what providers say they have; NULL: they were not asked */
     catalogue_t *catalogue; /* of models; NULL: the built-in one */
     struct registered **registered;
     size_t n_registered;
@@ -56,6 +57,9 @@ int gateway_register(struct dynabus *gateway, struct registered **registered_p, 
 /* Takes the catalogue; the configuration stays. -1 with a sentence, and it is not taken. Any thread but a
  * loop's. */
 int gateway_take_catalogue(struct dynabus *gateway, catalogue_t **catalogue_p, struct dyn_err *err);
+
+/* The same with what providers said they have. */
+int gateway_take_discovery(struct dynabus *gateway, struct discovery **discovery_p, struct dyn_err *err);
 
 /* The same for all that can be read again: keys of the bus and files of TLS as well. */
 enum gateway_reload_result gateway_reload_all(struct dynabus *gateway, const char *expected,

@@ -3,6 +3,8 @@
 #include "actors/providers/provider_config.h"
 #include "core/buf.h"
 #include "core/config_same.h"
+#include "gateway/discover.h"
+#include "router/router_config.h"
 
 #include <stdlib.h>
 
@@ -194,12 +196,24 @@ share(upstreams_t *upstreams, const struct upstreams_options *options)
     size_t n = upstreams_count(upstreams);
     upstreams->shared = dyn_zalloc((n + 1) * sizeof(struct upstream_shared *));
     for (size_t i = 0; i < n; i++) {
-        const struct provider_target *called =
-            options->routes_only ? NULL : upstreams_target(upstreams, i);
+        const struct provider_target *called = options->routes_only ? NULL : upstreams_target(upstreams, i);
         size_t before =
             options->former != NULL ? upstreams_former(upstreams, i, options->former) : UPSTREAMS_NONE;
         upstreams->shared[i] = before != UPSTREAMS_NONE ? shared_ref(options->former->shared[before])
                                                         : shared_new(options->tally, called);
+    }
+}
+
+/* What a provider lists is as if it were declared, but where that shall be all. */
+static void
+add_discovered(upstreams_t *upstreams, const struct router_config *config, const struct discovery *discovery)
+{
+    for (size_t i = 0; i < upstreams->n_called; i++) {
+        const struct provider_target *target = provider_targets_at(upstreams->targets, i);
+        const struct discovered *found = discovery_of(discovery, target->name);
+        if (found != NULL && !router_config_target(config, target->name)->models_only) {
+            provider_targets_list(upstreams->targets, i, found->models, found->n);
+        }
     }
 }
 
@@ -214,6 +228,7 @@ upstreams_new(const config_t *config, const struct upstreams_options *options, s
         upstreams_free(&upstreams);
         return NULL;
     }
+    add_discovered(upstreams, config_values(config, &router_config_part), options->discovery);
     share(upstreams, options);
     return upstreams;
 }

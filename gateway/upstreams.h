@@ -10,6 +10,7 @@
 #include <pthread.h>
 
 typedef struct upstreams upstreams_t;
+struct discovery;
 
 /* What was counted by all upstreams of a gateway, those that are gone as well. Zero-initialised, then
  * upstream_tally_init(). Any thread. */
@@ -33,6 +34,7 @@ struct upstreams_options {
     const char *names; /* of those wanted, comma separated; NULL: all */
     struct registered *const *registered; /* stand behind the others; a reference of each is taken */
     size_t n_registered;
+    const struct discovery *discovery; /* models that providers said they have; NULL: not asked */
     const upstreams_t *former; /* whose unchanged targets go on; NULL: there is none */
 };
 

@@ -106,3 +106,6 @@ int provider_targets_select(provider_targets_t *targets, struct dyn_slice names,
 size_t provider_targets_count(const provider_targets_t *targets);
 /* The address is good until another one is added. */
 const struct provider_target *provider_targets_at(const provider_targets_t *targets, size_t index);
+/* Models that the target has beside those that the configuration declares. Before anybody else sees it. */
+void provider_targets_list(provider_targets_t *targets, size_t index, const struct dyn_slice *models,
+                           size_t n);

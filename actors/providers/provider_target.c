@@ -49,6 +49,28 @@ provider_targets_at(const provider_targets_t *targets, size_t index)
     return &targets->items[index];
 }
 
+void
+provider_targets_list(provider_targets_t *targets, size_t index, const struct dyn_slice *models, size_t n)
+{
+    struct provider_target *target = &targets->items[index];
+    struct arena *arena = &targets->arena;
+    struct dyn_slice *all = arena_alloc(arena, (target->n_models + n + 1) * sizeof *all);
+    size_t n_written = target->n_models;
+    for (size_t i = 0; i < n_written; i++) {
+        all[i] = target->models[i];
+    }
+    target->models = all;
+    for (size_t i = 0; i < n; i++) {
+        size_t k = 0;
+        while (k < n_written && !dyn_slice_eq(all[k], models[i])) {
+            k++;
+        }
+        if (k == n_written) {
+            all[target->n_models++] = arena_copy(arena, models[i]);
+        }
+    }
+}
+
 /* ---- making one ---- */
 
 static const char *

@@ -30,6 +30,7 @@ class Pages:
 
             def do_GET(self):
                 pages.seen.append((self.command, self.path, self.headers.get("If-None-Match")))
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 status, headers, body = pages.answers.get(self.path, (404, {}, b""))
                 if status == 200 and headers.get("ETag") and headers["ETag"] == self.headers.get("If-None-Match"):
                     status, body = 304, b""
@@ -37,10 +38,10 @@ class Pages:
                 for name, value in {**headers, "Content-Length": str(len(body))}.items():
                     self.send_header(name, value)
                 self.end_headers()
-                if self.command == "GET":
+                if self.command != "HEAD":
                     self.wfile.write(body)
 
-            do_HEAD = do_GET
+            do_HEAD = do_POST = do_GET
 
             def log_message(self, *_):
                 pass
@@ -153,3 +154,27 @@ def test_nothing_is_fetched_unless_configured(start_gateway, mock, pages):
                             config={"models": {"catalog_url": pages.url + "/c", "catalog_timeout": "0s"}})
     assert chat_once(gateway.port, CHAT).status == 200
     assert pages.seen == []
+
+
+def listed(gateway):
+    return {model["id"] for model in request_once(gateway.port, "GET", "/v1/models").json()["data"]}
+
+
+def test_providers_are_asked_for_their_models(start_gateway, pages):
+    models = {"data": [{"id": "found-one"}, {"id": "found-two"}, {"id": "bad id"}, {}]}
+    pages.answers = {"/v1/models": (200, {}, json.dumps(models).encode())}
+    targets = [target(pages.url, models=["written"]),
+               target(pages.url, name="strict", models=["alone"], models_only=True)]
+    gateway = start_gateway(targets, config={"models": {"discovery_interval": "1m"}})
+    until(lambda: "found-one" in listed(gateway))
+    assert listed(gateway) == {"written", "found-one", "found-two", "alone"}
+    assert [path for _, path, _ in pages.seen] == ["/v1/models"] * 2
+    pages.answers = {"/v1/chat/completions": (500, {}, b"")}
+    answer = chat_once(gateway.port, {**CHAT, "model": "found-two"})
+    assert answer.header("x-dynabus-target") == "upstream"
+
+
+def test_a_provider_that_does_not_say_changes_nothing(start_gateway, pages):
+    gateway = start_gateway([target(pages.url, models=["written"])], config={"models": {"discovery_interval": "1m"}})
+    until(lambda: "gateway.discover" in gateway.log())
+    assert listed(gateway) == {"written"}

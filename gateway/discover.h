@@ -1,0 +1,32 @@
+/* Discovery: asks the providers of this process's targets which models they have (GET {root}/models), and
+ * keeps what each said last. Blocks; the refresh's thread does it. */
+#pragma once
+
+#include "core/arena.h"
+#include "gateway/upstreams.h"
+
+#include <stdatomic.h>
+
+/* What one target's provider said last. */
+struct discovered {
+    struct dyn_slice name; /* of the target */
+    struct dyn_slice *models;
+    size_t n;
+};
+
+/* Of all targets, immutable once made. */
+struct discovery {
+    struct arena arena;
+    struct discovered *items;
+    size_t n;
+};
+
+enum { DISCOVERED_MAX = 4096 }; /* models of one target; further ones are left out */
+
+/* `former` (may be NULL): what a target that does not answer keeps. */
+struct discovery *discovery_run(const upstreams_t *upstreams, const struct discovery *former,
+                                const atomic_bool *stop);
+void discovery_free(struct discovery **discovery_p);
+bool discovery_same(const struct discovery *a, const struct discovery *b);
+/* NULL: nothing is known of that target. */
+const struct discovered *discovery_of(const struct discovery *discovery, struct dyn_slice target);
