@@ -44,6 +44,9 @@ route_step_admit(struct route_request *rq)
     if (request->surface == ENV_SURFACE_METRICS) {
         return ROUTE_STEP_METRICS;
     }
+    if (request->surface == ENV_SURFACE_EXPLAIN) {
+        return ROUTE_STEP_EXPLAIN;
+    }
     if (request->surface == ENV_SURFACE_MODELS || request->surface == ENV_SURFACE_MODEL) {
         rq->model = request->model;
         return ROUTE_STEP_LOCAL;
