@@ -21,6 +21,7 @@ struct owner_options {
     bus_resolver_t *resolver;
     const char *const *routers; /* base endpoints (bus/endpoint.h), outlive the actor */
     size_t n_routers;
+    bus_addr_t reloader;         /* takes CONFIGs of routers, and answers them; 0: nobody does */
     uint64_t request_timeout_ms; /* of a request that names none; 0: each router takes its own, afresh */
     struct owner_counters *counters; /* outlive the actor; NULL: its own */
 };

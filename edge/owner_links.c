@@ -8,6 +8,13 @@
 static void
 on_link(void *self, struct bus_peer *peer, struct env **env_p)
 {
+    struct owner *owner = self;
+    if ((*env_p)->kind == ENV_CONFIG) {
+        if (bus_send_as(owner->me, peer->addr, owner->options.reloader, env_p, NULL) != 0) {
+            env_free(env_p);
+        }
+        return;
+    }
     peer->user = owner_from_peer(self, peer->user, peer->addr, env_p);
 }
 
@@ -45,7 +52,7 @@ owner_start(void *self, bus_actor_t *me, struct dyn_err *err)
     const struct owner_options *options = &owner->options;
     struct bus_remote_options remote = {
         .process = options->process,
-        .kinds = KIND(ENV_DISPATCHED) | KIND(ENV_CHUNK) | KIND(ENV_END),
+        .kinds = KIND(ENV_DISPATCHED) | KIND(ENV_CHUNK) | KIND(ENV_END) | KIND(ENV_CONFIG),
         .ops = &link_ops,
         .self = owner,
     };

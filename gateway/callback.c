@@ -127,16 +127,8 @@ abandon(struct dynabus_call *call, enum env_outcome outcome, enum err_code error
 
 /* ---- answering, on the loop ---- */
 
+/* Whether that was the last. */
 static bool
-is_done(struct dynabus_call *call)
-{
-    (void)pthread_mutex_lock(&call->lock);
-    bool done = call->has_ended && call->waits.len == 0;
-    (void)pthread_mutex_unlock(&call->lock);
-    return done;
-}
-
-static void
 take_written(struct dynabus_call *call)
 {
     if (call->out_sent == call->out.len) {
@@ -146,7 +138,9 @@ take_written(struct dynabus_call *call)
     (void)pthread_mutex_lock(&call->lock);
     dyn_buf_add_slice(&call->out, dyn_buf_slice(&call->waits));
     dyn_buf_clear(&call->waits);
+    bool has_ended = call->has_ended;
     (void)pthread_mutex_unlock(&call->lock);
+    return has_ended;
 }
 
 static struct env *
@@ -226,8 +220,7 @@ finish(struct dynabus_call *call)
 static void
 flush(struct dynabus_call *call)
 {
-    bool done = is_done(call);
-    take_written(call);
+    bool done = take_written(call);
     bool is_failure = done && call->end->outcome != ENV_OUTCOME_OK;
     bool holds = !call->request->stream && !call->has_left && call->out.len <= ENV_HELD_ANSWER_MAX;
     while (!holds && !is_failure && call->out_sent < call->out.len) {

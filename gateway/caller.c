@@ -258,12 +258,13 @@ submit_on_loop(void *arg)
 }
 
 static struct env *
-request_envelope(const struct caller *caller, const struct dynabus_request *asked)
+request_envelope(const struct caller *caller, const struct dynabus_request *asked, enum env_surface surface)
 {
     struct env *request = env_new(ENV_REQUEST);
     request->id = env_id_random();
-    request->surface = ENV_SURFACE_CHAT;
-    request->dialect = DYN_SLICE("openai_chat");
+    request->surface = surface;
+    request->dialect =
+        surface == ENV_SURFACE_EMBEDDINGS ? DYN_SLICE("openai_embeddings") : DYN_SLICE("openai_chat");
     request->credit = ENV_WINDOW_FIRST;
     request->deadline_ms = asked->timeout_ms;
     request->peer = DYN_SLICE("library");
@@ -273,9 +274,9 @@ request_envelope(const struct caller *caller, const struct dynabus_request *aske
     return request;
 }
 
-int
-caller_submit(caller_t *caller, const struct dynabus_request *request, dynabus_chunk_fn chunk,
-              dynabus_answer_fn answered, void *user)
+static int
+submit(caller_t *caller, const struct dynabus_request *request, enum env_surface surface,
+       dynabus_chunk_fn chunk, dynabus_answer_fn answered, void *user)
 {
     size_t cost = waiting_cost(request->body_len);
     size_t before = atomic_fetch_add_explicit(&caller->waiting_bytes, cost, memory_order_relaxed);
@@ -289,11 +290,24 @@ caller_submit(caller_t *caller, const struct dynabus_request *request, dynabus_c
     call->answered = answered;
     call->user = user;
     credit_receiver_init(&call->credit, ENV_WINDOW_FIRST);
-    call->request = request_envelope(caller, request);
+    call->request = request_envelope(caller, request, surface);
     dyn_hex_encode(call->trace_id, call->request->id.bytes, sizeof call->request->id.bytes);
     call->request->trace_id = env_copy(call->request, dyn_slice(call->trace_id, TRACE_ID_DIGITS));
     bus_loop_post(caller->loop, submit_on_loop, call);
     return 0;
+}
+
+int
+caller_submit(caller_t *caller, const struct dynabus_request *request, dynabus_chunk_fn chunk,
+              dynabus_answer_fn answered, void *user)
+{
+    return submit(caller, request, ENV_SURFACE_CHAT, chunk, answered, user);
+}
+
+int
+caller_embed(caller_t *caller, const struct dynabus_request *request, dynabus_answer_fn answered, void *user)
+{
+    return submit(caller, request, ENV_SURFACE_EMBEDDINGS, NULL, answered, user);
 }
 
 static void

@@ -15,3 +15,6 @@ extern const struct bus_actor_ops caller_actor_ops;
  * 64 MiB of them wait for the loop already. Not after the gateway began to close. */
 int caller_submit(caller_t *caller, const struct dynabus_request *request, dynabus_chunk_fn chunk,
                   dynabus_answer_fn answered, void *user);
+/* The same for an embeddings request. */
+int caller_embed(caller_t *caller, const struct dynabus_request *request, dynabus_answer_fn answered,
+                 void *user);

@@ -131,6 +131,7 @@ add_ports(dynabus_t *gateway)
         .routers = routers,
         .n_routers = gateway->n_cells,
         .publisher = gateway->common.publisher,
+        .reloader = gateway->common.reloader,
         .admission = &gateway->shared.admission,
         .counters = &gateway->ports_counters,
         .request_body_max = (size_t)edge->max_request_bytes,
@@ -148,6 +149,7 @@ add_worker(dynabus_t *gateway, struct gateway_cell *cell, unsigned number)
         .resolver = gateway->network.resolver,
         .routers = gateway->network.routers,
         .n_routers = gateway->network.n_routers,
+        .reloader = gateway->common.reloader,
         .cell = number,
     }; /* the keeper tells it what it serves */
     void *worker = worker_new(&options);
@@ -164,6 +166,7 @@ add_owner(dynabus_t *gateway, struct gateway_cell *cell)
         .resolver = gateway->network.resolver,
         .routers = gateway->network.routers,
         .n_routers = gateway->network.n_routers,
+        .reloader = gateway->common.reloader,
         .request_timeout_ms = router->request_timeout_ms,
         .counters = &cell->owner_counters,
     };

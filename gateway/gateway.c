@@ -12,6 +12,7 @@
 #include "gateway/descriptors.h"
 #include "gateway/housekeeping.h"
 #include "gateway/measures.h"
+#include "gateway/reloader.h"
 #include "gateway/upstreams.h"
 #include "gateway/variables.h"
 #include "gateway/version.h"
@@ -101,6 +102,7 @@ add_common(dynabus_t *gateway, const struct gateway_config *config)
     gateway->hooks = hooks_new(&gateway->shared);
     common->loop = bus_add_loop(gateway->bus, "rest");
     (void)bus_add_actor(gateway->bus, common->loop, &housekeeping_actor_ops, housekeeping_new());
+    common->reloader = bus_add_actor(gateway->bus, common->loop, &reloader_actor_ops, reloader_new(gateway));
     common->hooks = bus_add_actor(gateway->bus, common->loop, &hooks_actor_ops, gateway->hooks);
     if (gateway_has(gateway->roles, GATEWAY_ROLE_METRICS)) {
         add_metrics(gateway);
@@ -188,6 +190,14 @@ gateway_tell_why(char *why, size_t why_size, struct dyn_slice text)
     }
 }
 
+static int
+gateway_watch(dynabus_t *gateway, struct dyn_err *err)
+{
+    gateway_watch_t *watch = gateway_watch_start(gateway, err);
+    atomic_store(&gateway->watch, watch);
+    return watch != NULL ? 0 : -1;
+}
+
 dynabus_t *
 dynabus_new(const struct dynabus_options *options, char *why, size_t why_size)
 {
@@ -207,7 +217,7 @@ dynabus_new(const struct dynabus_options *options, char *why, size_t why_size)
     }
     gateway_warn_of_variables();
     if (config != NULL && build(gateway, &config, &source, &err) == 0 && bus_start(gateway->bus, &err) == 0 &&
-        (gateway->watch = gateway_watch_start(gateway, &err)) != NULL) {
+        gateway_watch(gateway, &err) == 0) {
         dyn_buf_fini(&problems);
         gateway_refresh_look(gateway);
         gateway->options.config_path = gateway->options.config_text = gateway->options.listen = NULL;
@@ -233,7 +243,8 @@ dynabus_close(dynabus_t **gateway_p, uint32_t drain_ms)
     if (gateway == NULL) {
         return 0;
     }
-    gateway_watch_stop(&gateway->watch);
+    gateway_watch_t *watch = atomic_exchange(&gateway->watch, NULL);
+    gateway_watch_stop(&watch);
     gateway_refresh_close(&gateway->refresh);
     gateway_reload_close(gateway); /* before calls are kept out: it waits for loops, which may make some */
     (void)pthread_rwlock_wrlock(&gateway->users); /* calls that are under way end first */
@@ -266,19 +277,47 @@ leave(dynabus_t *gateway)
     (void)pthread_rwlock_unlock(&gateway->users);
 }
 
+/* The caller of one cell after the other. NULL: there is nobody to ask here. */
+static caller_t *
+next_caller(dynabus_t *gateway)
+{
+    unsigned number = atomic_fetch_add_explicit(&gateway->next_cell, 1, memory_order_relaxed);
+    return gateway->cells[number % gateway->n_cells].caller;
+}
+
+/* `request` may be an older program's, and shorter. */
+static struct dynabus_request
+known_part(const struct dynabus_request *request)
+{
+    struct dynabus_request asked = DYNABUS_REQUEST_INIT;
+    memcpy(&asked, request, request->size < sizeof asked ? request->size : sizeof asked);
+    return asked;
+}
+
 static int
 route(dynabus_t *gateway, const struct dynabus_request *request, dynabus_chunk_fn chunk,
       dynabus_answer_fn answered, void *user)
 {
-    struct dynabus_request asked = DYNABUS_REQUEST_INIT;
-    memcpy(&asked, request, request->size < sizeof asked ? request->size : sizeof asked);
+    struct dynabus_request asked = known_part(request);
     if (asked.body == NULL || answered == NULL || !enter(gateway)) {
         return -1;
     }
-    unsigned cell =
-        atomic_fetch_add_explicit(&gateway->next_cell, 1, memory_order_relaxed) % gateway->n_cells;
-    caller_t *caller = gateway->cells[cell].caller;
+    caller_t *caller = next_caller(gateway);
     int rc = caller != NULL ? caller_submit(caller, &asked, chunk, answered, user) : -1;
+    leave(gateway);
+    return rc;
+}
+
+int
+dynabus_embed(dynabus_t *gateway, const struct dynabus_request *request, dynabus_answer_fn answered,
+              void *user)
+{
+    struct dynabus_request asked = known_part(request);
+    if (asked.body == NULL || answered == NULL || !enter(gateway)) {
+        return -1;
+    }
+    caller_t *caller = next_caller(gateway);
+    int rc = caller != NULL ? caller_embed(caller, &asked, answered, user) : -1;
     leave(gateway);
     return rc;
 }

@@ -42,6 +42,7 @@ struct gateway_common {
     bus_addr_t hooks;
     bus_addr_t publisher;
     bus_addr_t metrics;
+    bus_addr_t reloader;
 };
 
 struct dynabus {
@@ -72,7 +73,7 @@ struct dynabus {
     struct gateway_edition *boot; /* the first edition */
     struct gateway_reload reload;
     struct gateway_refresh refresh;
-    struct gateway_watch *watch; /* NULL: not running yet, or any more */
+    _Atomic(struct gateway_watch *) watch; /* NULL: not running yet, or any more */
     struct provider_orphans orphans;
     struct edge_group *edges; /* listeners; NULL without HTTP */
     char *url;

@@ -371,8 +371,12 @@ take_up(struct dynabus *gateway, const char *text, const char *expected, struct 
     struct gateway_reload *reload = &gateway->reload;
     struct dyn_err err;
     char *source = NULL;
-    if (text == NULL && reload->path == NULL) {
+    if (text == NULL && reload->path == NULL && is_expected(reload->now->config, expected)) {
         return GATEWAY_RELOAD_UNCHANGED;
+    }
+    if (text == NULL && reload->path == NULL) {
+        add_line(why, "this process has no configuration file");
+        return GATEWAY_RELOAD_REFUSED;
     }
     config_t *config = gateway_read_config(gateway, text != NULL ? NULL : reload->path, text, &source, why);
     if (config == NULL) {

@@ -303,5 +303,8 @@ gateway_watch_stop(gateway_watch_t **watch_p)
     (void)pthread_mutex_unlock(&watch->lock);
     (void)eventfd_write(watch->wake, 1);
     (void)pthread_join(watch->thread, NULL);
+    for (size_t i = 0; i < watch->n_asked; i++) {
+        watch->asked[i].done(watch->asked[i].arg, GATEWAY_RELOAD_REFUSED, "the gateway is closing");
+    }
     watch_free(watch);
 }

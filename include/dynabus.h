@@ -195,6 +195,51 @@ struct dynabus_result {
 /* Ends the call; the handle is not valid any more. `result` NULL: it went well. */
 DYNABUS_API void dynabus_call_end(dynabus_call_t *call, const struct dynabus_result *result);
 
+/* An embeddings request: `body` is one of OpenAI's POST /v1/embeddings. Otherwise as dynabus_route(). */
+DYNABUS_API int dynabus_embed(dynabus_t *gateway, const struct dynabus_request *request,
+                              dynabus_answer_fn answered, void *user);
+
+/* ---- what there is ---- */
+
+/* A target of the configuration in force, or a registered provider. */
+struct dynabus_target {
+    char   name[128];     /* cut where it is longer */
+    char   provider[128]; /* id of its provider; of a registered one its name */
+    size_t n_models;      /* that it declares; 0: those of its provider */
+    bool   is_registered; /* with dynabus_register_provider() */
+};
+/* Return 0 to go on. */
+typedef int (*dynabus_target_fn)(void *user, const struct dynabus_target *target);
+/* All of them in their order; returns how many were told. `told` is called on the caller's thread, as below,
+ * and may call anything but dynabus_close(). */
+DYNABUS_API size_t dynabus_list(dynabus_t *gateway, dynabus_target_fn told, void *user);
+/* 0, or -1: there is none of that name. */
+DYNABUS_API int dynabus_get(dynabus_t *gateway, const char *name, struct dynabus_target *target);
+/* The first one that serves the model: that declares it, or whose provider has it; else that takes any. 0, or
+ * -1: none does. It says nothing about the strategy, nor about how the target is. */
+DYNABUS_API int dynabus_find_by_model(dynabus_t *gateway, const char *model, struct dynabus_target *target);
+/* The same among those that answer with streams. */
+DYNABUS_API int dynabus_find_streaming_by_model(dynabus_t *gateway, const char *model,
+                                                struct dynabus_target *target);
+
+struct dynabus_model {
+    const char *id;
+    const char *provider;
+    const char *target;         /* who declares it; NULL in the catalogue */
+    uint32_t    context_window; /* tokens; 0: unknown */
+    uint32_t    max_output;     /* tokens; 0: unknown */
+    bool        is_priced;      /* false: the prices are unknown, which is not zero */
+    double      input_usd;      /* for a million tokens */
+    double      output_usd;
+    bool        is_deprecated;
+};
+/* Return 0 to go on. */
+typedef int (*dynabus_model_fn)(void *user, const struct dynabus_model *model);
+/* What the targets declare, and where they declare nothing what the catalogue knows of their provider. */
+DYNABUS_API size_t dynabus_all_models(dynabus_t *gateway, dynabus_model_fn told, void *user);
+/* All that the catalogue knows, in order of provider and id. */
+DYNABUS_API size_t dynabus_catalog(dynabus_t *gateway, dynabus_model_fn told, void *user);
+
 #define DYNABUS_REQUEST_COMPLETED "gateway.request.completed"
 #define DYNABUS_REQUEST_FAILED    "gateway.request.failed"
 

@@ -349,6 +349,7 @@ client_gone(struct ports_client *client, struct bus_peer *peer, struct env **env
         ports_tell_all(ports, client->addr, env_p);
     }
     ports_client_free(client);
+    ports_node_left(ports, peer->addr);
     peer->user = NULL;
 }
 
@@ -366,7 +367,13 @@ on_client(void *self, struct bus_peer *peer, struct env **env_p)
         take_about(client, env_p);
     } else if (env->kind == ENV_EVENT && peer->role == BUS_ROLE_EDGE) {
         ports_publish(ports, peer->addr, env_p);
-    } else if (env->kind == ENV_EVENT) {
+    } else if (env->kind == ENV_CONFIG && peer->role == BUS_ROLE_ADMIN) {
+        ports_take_config(ports, peer, env_p);
+    } else if (env->kind == ENV_ACK && peer->role == BUS_ROLE_EDGE) {
+        ports_take_ack(ports, env_p);
+    } else if (env->kind == ENV_READY && peer->role == BUS_ROLE_EDGE) {
+        ports_node_joined(ports, peer);
+    } else if (env->kind == ENV_EVENT || env->kind == ENV_CONFIG || env->kind == ENV_ACK) {
         tell_to_go(ports, peer->addr, "role");
     } else if (env->kind == ENV_GOODBYE && !dyn_slice_is(env->reason, "drain")) {
         client_gone(client, peer, env_p);

@@ -115,10 +115,15 @@ on_worker(void *self, struct bus_peer *peer, struct env **env_p)
                 DYN_LOG_SLICE("worker", (*env_p)->worker), DYN_LOG_SLICE("reason", (*env_p)->reason));
         if (kind == ENV_GOODBYE && !dyn_slice_is((*env_p)->reason, "drain")) {
             ports_forget_calls(ports, peer->addr);
+            ports_node_left(ports, peer->addr);
+        } else if (kind == ENV_READY) {
+            ports_node_joined(ports, peer);
         }
         ports_tell_all(ports, peer->addr, env_p);
     } else if (kind == ENV_HEARTBEAT) {
         ports_tell_all(ports, peer->addr, env_p);
+    } else if (kind == ENV_ACK) {
+        ports_take_ack(ports, env_p);
     } else if (kind == ENV_EVENT) {
         ports_publish(ports, peer->addr, env_p);
     } else {

@@ -134,6 +134,7 @@ ports_fini(struct ports *ports)
         free(DYN_CONTAINER_OF(link, struct ports_request, link));
     }
     ports_forget_calls(ports, 0);
+    ports_config_fini(ports);
     env_map_fini(&ports->calls);
     bus_timer_fini(&ports->drain_timer);
     env_map_fini(&ports->by_id);
@@ -156,7 +157,8 @@ open_clients(struct ports *ports, struct dyn_err *err)
         .process = ports->options.process,
         .endpoint = endpoint,
         .roles = ROLE_BIT(EDGE) | ROLE_BIT(CLIENT) | ROLE_BIT(ADMIN) | ROLE_BIT(SUBSCRIBER),
-        .kinds = KIND(ENV_REQUEST) | KIND(ENV_CANCEL) | KIND(ENV_CREDIT) | KIND(ENV_EVENT),
+        .kinds = KIND(ENV_REQUEST) | KIND(ENV_CANCEL) | KIND(ENV_CREDIT) | KIND(ENV_EVENT) |
+                 KIND(ENV_CONFIG) | KIND(ENV_ACK),
         .body_max = ports->options.request_body_max,
         .ops = &ports_client_ops,
         .self = ports,
@@ -175,7 +177,7 @@ open_workers(struct ports *ports, struct dyn_err *err)
         .endpoint = endpoint,
         .roles = ROLE_BIT(WORKER),
         .kinds = KIND(ENV_DISPATCHED) | KIND(ENV_CHUNK) | KIND(ENV_END) | KIND(ENV_EVENT) |
-                 KIND(ENV_HEARTBEAT),
+                 KIND(ENV_HEARTBEAT) | KIND(ENV_ACK),
         .ops = &ports_worker_ops,
         .self = ports,
     };

@@ -9,7 +9,18 @@ enum {
     PORTS_SPARE_MAX = 256,    /* a burst leaves so many requests behind for the next one */
     PORTS_DRAIN_GRACE_MS = 250, /* a REQUEST that crossed our GOODBYE is still served */
     PORTS_DRAIN_LOOK_MS = 20,
+    PORTS_ASKERS_MAX = 16,    /* reloads whose answers may still come */
     PORTS_GIVE_UP_PERCENT = 95, /* of the drain time: what is ended by then still reaches its owner */
+};
+
+struct ports_node {
+    bus_addr_t addr;
+    char name[65];
+};
+
+struct ports_asker {
+    struct env_id id; /* of the CONFIG */
+    bus_addr_t addr;  /* 0: none */
 };
 
 struct ports {
@@ -32,6 +43,10 @@ struct ports {
     uint64_t idle_from_us;    /* while draining: not idle earlier */
     uint64_t give_up_at_us;
     struct bus_timer drain_timer;
+    struct ports_node *nodes; /* other processes of the gateway, one for each of their connections */
+    size_t n_nodes;
+    struct ports_asker askers[PORTS_ASKERS_MAX]; /* the last ones that asked for a reload */
+    size_t next_asker;
 };
 
 /* A peer of the clients port: its bus_peer.user. */
@@ -89,6 +104,15 @@ bus_addr_t ports_router_of(const struct ports *ports, const struct env_id *id);
 void ports_tell_all(struct ports *ports, bus_addr_t peer, struct env **env_p);
 /* EVENT: to the publisher, or it is lost. */
 void ports_publish(struct ports *ports, bus_addr_t peer, struct env **env_p);
+
+/* ---- port_config.c ---- */
+
+/* An edge or a worker said READY, and is gone. */
+void ports_node_joined(struct ports *ports, const struct bus_peer *peer);
+void ports_node_left(struct ports *ports, bus_addr_t addr);
+void ports_take_config(struct ports *ports, const struct bus_peer *peer, struct env **env_p);
+void ports_take_ack(struct ports *ports, struct env **env_p);
+void ports_config_fini(struct ports *ports);
 
 /* ---- port_clients.c ---- */
 

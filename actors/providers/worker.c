@@ -382,6 +382,11 @@ on_envelope(void *self, struct bus_peer *peer, struct env **env_p)
     case ENV_CREDIT:
         pass_on(worker, peer, env_p);
         break;
+    case ENV_CONFIG:
+        if (bus_send_as(worker->me, peer->addr, worker->options.reloader, env_p, NULL) != 0) {
+            env_free(env_p);
+        }
+        break;
     case ENV_READY:
         dyn_log(DYN_LOG_INFO, "worker.router", "joined a router", DYN_LOG_SLICE("node", peer->node));
         introduce(worker, peer->addr);
@@ -460,7 +465,7 @@ worker_start(void *self, bus_actor_t *me, struct dyn_err *err)
     struct bus_remote_options remote = {
         .process = options->process,
         .roles = 1u << BUS_ROLE_ROUTER,
-        .kinds = 1u << ENV_REQUEST | 1u << ENV_CANCEL | 1u << ENV_CREDIT,
+        .kinds = 1u << ENV_REQUEST | 1u << ENV_CANCEL | 1u << ENV_CREDIT | 1u << ENV_CONFIG,
         .ops = &router_ops,
         .self = worker,
     };

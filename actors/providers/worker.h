@@ -22,6 +22,7 @@ struct worker_options {
     size_t n_routers;
     const struct worker_target *targets; /* copied */
     size_t n_targets;
+    bus_addr_t reloader;          /* takes CONFIGs of routers, and answers them; 0: nobody does */
     unsigned cell;                /* its place in the worker's name, which no other of the process has */
     uint32_t requests_max;        /* that one router may have in flight here; 0: WORKER_REQUESTS_MAX */
     uint64_t request_bytes_max;   /* bodies of these, bytes; 0: WORKER_REQUEST_BYTES_MAX */
