@@ -1,5 +1,6 @@
 /* Targets and models as the library's user sees them (dynabus.h): the edition in force, and the catalogue. */
 #include "gateway/gateway.h"
+#include "gateway/refresh.h"
 #include "models/catalogue.h"
 
 #include <stdio.h>
@@ -206,4 +207,15 @@ dynabus_catalog(dynabus_t *gateway, dynabus_model_fn told, void *user)
     }
     gateway_edition_unref(&now);
     return teller.n;
+}
+
+int
+dynabus_start_discovery(dynabus_t *gateway, uint32_t interval_s)
+{
+    if (interval_s == 0 || !gateway_has(gateway->roles, GATEWAY_ROLE_PROVIDER)) {
+        return -1;
+    }
+    atomic_store(&gateway->refresh.discover_every_ms, interval_s * UINT64_C(1000));
+    gateway_refresh_look(gateway);
+    return 0;
 }

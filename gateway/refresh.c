@@ -56,6 +56,8 @@ discovery_of_config(const struct dynabus *gateway, const struct models_config *m
         config_read_duration(dyn_slice_str(text), &said_ms, NULL) == 0 && said_ms >= DISCOVERY_MIN_MS) {
         every_ms = said_ms;
     }
+    uint64_t told_ms = atomic_load(&gateway->refresh.discover_every_ms);
+    every_ms = told_ms > 0 ? told_ms : every_ms;
     return gateway_has(gateway->roles, GATEWAY_ROLE_PROVIDER) ? every_ms : 0;
 }
 

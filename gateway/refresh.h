@@ -18,6 +18,7 @@ struct gateway_refresh {
     bool is_woken;
     bool is_closing;
     pthread_t thread;
+    atomic_uint_fast64_t discover_every_ms; /* as the library was told; 0: as the configuration says */
     atomic_bool stops; /* fetches that are under way */
     atomic_uint_fast64_t loaded; /* from the URL */
     atomic_uint_fast64_t same;   /* the URL still has what is in force */

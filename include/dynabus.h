@@ -237,6 +237,10 @@ struct dynabus_model {
 typedef int (*dynabus_model_fn)(void *user, const struct dynabus_model *model);
 /* What the targets declare, and where they declare nothing what the catalogue knows of their provider. */
 DYNABUS_API size_t dynabus_all_models(dynabus_t *gateway, dynabus_model_fn told, void *user);
+/* From now on asks the providers of the targets which models they have, at once and then every `interval_s`
+ * seconds, whatever the configuration says; what they say is routed and listed. 0, or -1: the interval is 0,
+ * or no provider is called from here. */
+DYNABUS_API int dynabus_start_discovery(dynabus_t *gateway, uint32_t interval_s);
 /* All that the catalogue knows, in order of provider and id. */
 DYNABUS_API size_t dynabus_catalog(dynabus_t *gateway, dynabus_model_fn told, void *user);
 

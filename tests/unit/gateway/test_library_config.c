@@ -484,6 +484,40 @@ embeddings_are_asked_for(void **state)
     assert_int_equal(dynabus_close(&gateway, 1000), 0);
 }
 
+/* The other gateway is the provider: it lists "mock". */
+static void
+providers_are_asked_for_their_models(void **state)
+{
+    (void)state;
+    enum { TRIES = 2000, PAUSE_US = 10000 };
+    struct dynabus_options options = DYNABUS_OPTIONS_INIT;
+    char why[1024] = "";
+    options.serve_http = true;
+    options.dev = true;
+    options.cells = 1;
+    options.listen = "127.0.0.1:0";
+    dynabus_t *provider = dynabus_new(&options, why, sizeof why);
+    assert_non_null(provider);
+    char text[512];
+    (void)snprintf(text, sizeof text,
+                   "targets: [{name: far, provider: openai, api_key: '${HOME}', base_url: '%s/v1'}]\n",
+                   dynabus_url(provider));
+    dynabus_t *gateway = gateway_with(text);
+    assert_int_equal(dynabus_start_discovery(gateway, 0), -1);
+    assert_int_equal(dynabus_start_discovery(gateway, 3600), 0);
+    uint64_t version = 1;
+    for (unsigned i = 0; i < TRIES && version == 1; i++) {
+        dynabus_config_t *now = dynabus_get_config(gateway);
+        version = dynabus_config_version(now);
+        dynabus_config_free(&now);
+        (void)usleep(PAUSE_US);
+    }
+    assert_int_equal(version, 2); /* what it said is in force */
+    expect(gateway, CHAT("mock"), 200, "far");
+    assert_int_equal(dynabus_close(&gateway, 1000), 0);
+    assert_int_equal(dynabus_close(&provider, 1000), 0);
+}
+
 int
 main(void)
 {
@@ -499,6 +533,7 @@ main(void)
         cmocka_unit_test(a_file_that_changes_is_read_again),
         cmocka_unit_test(targets_and_models_can_be_looked_at),
         cmocka_unit_test(embeddings_are_asked_for),
+        cmocka_unit_test(providers_are_asked_for_their_models),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

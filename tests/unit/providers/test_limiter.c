@@ -219,7 +219,7 @@ two_cells_never_pass_the_limit_and_lose_no_place(void **state)
     assert_int_equal(atomic_load(&in), 0);
     assert_int_equal(atomic_load(&bench->limiter.in_flight), 0);
     assert_int_equal(atomic_load(&bench->limiter.n_waiting), 0);
-    assert_true(cells[0].n_served + cells[1].n_served > 0); /* who gets how much is the scheduler's business */
+    assert_true(cells[0].n_served + cells[1].n_served > 0); /* who gets how much: the scheduler */
     limiter_fini(&bench->limiter);
 }
 
