@@ -89,7 +89,8 @@ route_price_of(const struct route_plan *plan, const struct route_target *target,
                struct route_target_view *seen)
 {
     const struct catalogue_model *found =
-        plan->catalogue != NULL ? catalogue_find(plan->catalogue, target->provider, model) : NULL;
+        plan->catalogue != NULL ? catalogue_find_for(plan->catalogue, target->name, target->provider, model)
+                                : NULL;
     seen->is_in_catalogue = found != NULL;
     seen->price_in = found != NULL ? catalogue_price(found, CATALOGUE_PRICE_INPUT) : PRICE_UNKNOWN;
     seen->price_out = found != NULL ? catalogue_price(found, CATALOGUE_PRICE_OUTPUT) : PRICE_UNKNOWN;
