@@ -130,6 +130,19 @@ void provider_gate_time_is_up(struct bus_timer *timer);
 /* Starts the upstream call (provider.c). The body stays the caller's. */
 void provider_call_send(struct provider_call *call, const struct env *request, dyn_block_t *body);
 
+enum { PROVIDER_BRIDGED_KEPT_MAX = 64 * 1024 }; /* bytes of that room kept for the next */
+
+/* Room for what a bridge makes, empty; good until the next one asks. */
+static inline struct dyn_buf *
+provider_bridged_room(struct provider *provider)
+{
+    if (provider->bridged.cap > PROVIDER_BRIDGED_KEPT_MAX) {
+        dyn_buf_fini(&provider->bridged);
+    }
+    dyn_buf_clear(&provider->bridged);
+    return &provider->bridged;
+}
+
 /* ---- provider_call.c ---- */
 
 extern const struct http_call_ops provider_call_ops;

@@ -6,8 +6,7 @@
 
 #include <stdlib.h>
 
-#define FIRST_ROOM       4096u        /* when the length is not told; most answers fit */
-#define BRIDGED_KEPT_MAX (64u * 1024) /* of the room for translated answers, from one to the next */
+#define FIRST_ROOM 4096u /* when the length is not told; most answers fit */
 
 /* Room for what is still to come, as far as that is known. */
 static dyn_block_t *
@@ -111,8 +110,7 @@ readable(struct provider_call *call)
 static void
 bridged_done(struct provider_call *call)
 {
-    struct dyn_buf *answer = &call->provider->bridged;
-    dyn_buf_clear(answer);
+    struct dyn_buf *answer = provider_bridged_room(call->provider);
     if (bridge_answer(call->bridge, dyn_block_slice(call->block), answer, &call->usage) != 0) {
         no_answer(call);
         return;
@@ -120,9 +118,6 @@ bridged_done(struct provider_call *call)
     dyn_block_unref(&call->block);
     call->block = dyn_block_new(provider_reply_headroom(call), answer->len + PROVIDER_CHUNK_TAILROOM);
     dyn_block_append(&call->block, answer->data, answer->len);
-    if (answer->cap > BRIDGED_KEPT_MAX) {
-        dyn_buf_fini(answer);
-    }
     if (call->block->len > ENV_CHUNK_MAX) {
         provider_reply_chunk(call, &call->block);
     }

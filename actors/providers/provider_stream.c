@@ -85,12 +85,11 @@ static int
 understand(struct provider_call *call, const struct sse_event *event, struct dialect_event *seen,
            struct dyn_slice *bytes)
 {
-    struct dyn_buf *bridged = &call->provider->bridged;
     if (call->bridge == NULL) {
         *bytes = event->raw;
         return call->dialect->read_event(event, seen);
     }
-    dyn_buf_clear(bridged);
+    struct dyn_buf *bridged = provider_bridged_room(call->provider);
     int failed = bridge_event(call->bridge, event, bridged, seen);
     *bytes = dyn_buf_slice(bridged);
     return failed;
