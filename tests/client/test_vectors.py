@@ -195,6 +195,20 @@ def test_bodies(vector):
     assert ("error" in vector) == (vector["body_bytes"] > limit)
 
 
+@pytest.mark.parametrize("vector", cases("health.json"))
+def test_health(vector):
+    """That the bytes are the map that is shown, and the broken ones broken or beyond a limit."""
+    body = bytes.fromhex(vector["body"])
+    error = vector.get("error")
+    if error is None:
+        assert map_of(body) == vector["map"]
+    elif error == "limit":
+        assert len(map_of(body)["targets"]) > 256
+    else:
+        with pytest.raises((ValueError, AssertionError, msgpack.UnpackException)):
+            map_of(body)
+
+
 def without_doubles(pairs):
     assert len({key for key, _ in pairs}) == len(pairs), "a key stands twice"
     assert all(isinstance(key, str) for key, _ in pairs), "a key is not text"

@@ -5,6 +5,7 @@
 #include "core/rand.h"
 #include "proto/env_fields.h"
 #include "proto/event.h"
+#include "proto/health.h"
 #include "proto/ready.h"
 
 #include <setjmp.h>
@@ -468,6 +469,87 @@ maps_of_workers(void **state)
     json_tree_free(&vectors);
 }
 
+/* One board for each target that is named, in the order of the map. */
+struct told {
+    health_board_t *boards[4];
+    size_t n;
+};
+
+static health_board_t *
+next_board(void *told_, struct dyn_slice target)
+{
+    struct told *told = told_;
+    (void)target;
+    assert_true(told->n < DYN_ARRAY_LEN(told->boards));
+    told->boards[told->n] = health_board_new();
+    return told->boards[told->n++];
+}
+
+/* What is not said is zero. */
+static void
+expect_figure(uint32_t got, const struct cJSON *said, const char *name)
+{
+    const struct cJSON *expected = cJSON_GetObjectItemCaseSensitive(said, name);
+    assert_true((double)got == (expected != NULL ? expected->valuedouble : 0));
+}
+
+static void
+expect_health(const health_board_t *board, const struct cJSON *said)
+{
+    struct health_view view;
+    const struct cJSON *state = cJSON_GetObjectItemCaseSensitive(said, "state");
+    const struct cJSON *models = cJSON_GetObjectItemCaseSensitive(said, "models");
+    bool is_known = state != NULL && strcmp(state->valuestring, "dizzy") != 0;
+    health_view(board, dyn_slice_str(models != NULL ? models->child->string : NULL), 1, &view);
+    assert_string_equal(health_state_name(view.state), is_known ? state->valuestring : "closed");
+    expect_figure(view.retry_ms, said, "retry_ms");
+    expect_figure(view.in_flight, said, "in_flight");
+    expect_figure(view.queued, said, "queued");
+    expect_figure(view.limit, said, "limit");
+    expect_figure(view.creds, said, "creds");
+    expect_figure(view.creds_aside, said, "aside");
+    if (models != NULL) {
+        expect_number(view.ttft_us, cJSON_GetArrayItem(models->child, 0));
+        expect_number(view.ttft_p95_us, cJSON_GetArrayItem(models->child, 1));
+        expect_number(view.total_us, cJSON_GetArrayItem(models->child, 2));
+        expect_number(view.ewma_us, cJSON_GetArrayItem(models->child, 3));
+        expect_number(view.samples, cJSON_GetArrayItem(models->child, 4));
+    }
+}
+
+/* What workers say of their targets in HEARTBEATs, since 1.2. */
+static void
+maps_of_health(void **state)
+{
+    (void)state;
+    struct cJSON *vectors = load(2, "health.json");
+    const struct cJSON *vector;
+    cJSON_ArrayForEach(vector, vectors)
+    {
+        struct dyn_slice body = unhex(string_of(vector, "body"));
+        const struct cJSON *error = cJSON_GetObjectItemCaseSensitive(vector, "error");
+        struct told told = {.n = 0};
+        struct dyn_err err;
+        int rc = health_map_decode(body, 1, next_board, &told, &err);
+        if (error != NULL) {
+            assert_int_equal(rc, -1);
+            assert_int_equal(told.n, 0);
+            assert_int_equal(err.code == DYN_E_LIMIT, strcmp(error->valuestring, "limit") == 0);
+        } else {
+            const struct cJSON *map = cJSON_GetObjectItemCaseSensitive(vector, "map");
+            const struct cJSON *targets = cJSON_GetObjectItemCaseSensitive(map, "targets");
+            assert_int_equal(rc, 0);
+            assert_int_equal(told.n, cJSON_GetArraySize(targets));
+            for (size_t i = 0; i < told.n; i++) {
+                expect_health(told.boards[i], cJSON_GetArrayItem(targets, (int)i));
+                health_board_unref(&told.boards[i]);
+            }
+        }
+        free((void *)(uintptr_t)body.data);
+    }
+    json_tree_free(&vectors);
+}
+
 /* The reader of events finds in each map what Python's says that it holds. */
 static void
 maps_of_events(void **state)
@@ -503,13 +585,10 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(headers_of_every_kind),
-        cmocka_unit_test(headers_for_an_earlier_version),
-        cmocka_unit_test(other_forms_mean_the_same),
-        cmocka_unit_test(what_breaks_the_protocol_is_refused),
-        cmocka_unit_test(bodies_have_limits),
-        cmocka_unit_test(maps_of_workers),
-        cmocka_unit_test(maps_of_events),
+        cmocka_unit_test(headers_of_every_kind),     cmocka_unit_test(headers_for_an_earlier_version),
+        cmocka_unit_test(other_forms_mean_the_same), cmocka_unit_test(what_breaks_the_protocol_is_refused),
+        cmocka_unit_test(bodies_have_limits),        cmocka_unit_test(maps_of_health),
+        cmocka_unit_test(maps_of_workers),           cmocka_unit_test(maps_of_events),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
