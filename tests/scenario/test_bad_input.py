@@ -104,7 +104,7 @@ def test_bad_body(connect, upstream, body, field):
 
 GOOD_BODIES = {
     "null options": with_field(temperature=None, stop=None, max_tokens=None, stream=None),
-    "edges of ranges": with_field(temperature=2, top_p=0, presence_penalty=-2, frequency_penalty=2, max_tokens=1),
+    "edges of ranges": with_field(temperature=2, top_p=0, presence_penalty=-2, frequency_penalty=2, n=1),
     "stop string": with_field(stop="x"),
     "stop list": with_field(stop=["x", "y"]),
     "parts": message(role="user", content=[{"type": "text", "text": "x"}]),

@@ -56,9 +56,11 @@ def test_status(connect, upstream, status, stream):
     assert connection.chat(GOOD).status == 200
 
 
-def test_retry_after_is_passed_on(connect, upstream):
+def test_retry_after_is_passed_on(start_gateway, upstream):
+    """On a gateway of its own: the credential rests for that time."""
+    gateway = start_gateway([target(upstream.url)])
     upstream.reset_to(lambda request, exchange: exchange.json(error_body("slow down"), 429, [("retry-after", "7")]))
-    answer = connect().chat(GOOD)
+    answer = chat_once(gateway.port, GOOD)
     assert (answer.status, answer.header("retry-after")) == (429, "7")
 
 
