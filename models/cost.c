@@ -123,7 +123,9 @@ cost_of(const struct catalogue_model *model, const struct cost_usage *usage)
         return cost;
     }
     struct catalogue_prices prices;
-    catalogue_prices(model, usage->input_tokens, usage->service, &prices);
+    /* What is written to a cache stands beside the input and is part of how long the question was. */
+    uint64_t asked = add(usage->input_tokens, usage->cache_write_tokens);
+    catalogue_prices(model, asked, usage->service, &prices);
     cost.known = true;
     bill_input(&cost, usage, prices.of);
     bill_output(&cost, usage, prices.of);

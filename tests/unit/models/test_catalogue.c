@@ -10,6 +10,8 @@
 #include "models/image.h"
 #include "models/rows.h"
 
+#include <stdio.h>
+
 static const struct catalogue_model *
 builtin(const char *provider, const char *model)
 {
@@ -259,6 +261,27 @@ text_keeps_everything(void **state)
     dyn_buf_fini(&text);
 }
 
+static void
+more_names_than_are_remembered_fit(void **state)
+{
+    (void)state;
+    enum { PROVIDERS = 5000 };
+    struct dyn_buf text = DYN_BUF_INIT;
+    dyn_buf_add_str(&text, "dynabus-catalogue 1\n");
+    for (int i = 0; i < PROVIDERS; i++) {
+        dyn_buf_addf(&text, "%0100d\tm%d\tchat\t\n", i, i);
+    }
+    catalogue_t *catalogue = load(dyn_buf_cstr(&text));
+    assert_int_equal(catalogue_count(catalogue), PROVIDERS);
+    for (int i = 0; i < PROVIDERS; i++) {
+        char name[128];
+        (void)snprintf(name, sizeof name, "%0100d", i);
+        assert_string_equal(catalogue_provider_at(catalogue, (size_t)i), name);
+    }
+    catalogue_unref(&catalogue);
+    dyn_buf_fini(&text);
+}
+
 int
 main(void)
 {
@@ -274,6 +297,7 @@ main(void)
         cmocka_unit_test(near_names_are_those_of_the_providers_asked_for),
         cmocka_unit_test(a_day_makes_a_model_deprecated),
         cmocka_unit_test(text_keeps_everything),
+        cmocka_unit_test(more_names_than_are_remembered_fit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
