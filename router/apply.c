@@ -83,6 +83,8 @@ begin_again(struct route_request *rq)
     route_plan_unref(&rq->plan);
     rq->plan = route_plan_ref(rq->router->options.plan);
     rq->order.n = 0;
+    rq->order.rule = -1;
+    rq->order.label = dyn_slice(NULL, 0); /* it lay in the old plan */
     rq->next_target = 0;
     rq->target = NULL;
     rq->is_at_target = false;
@@ -98,7 +100,8 @@ wake_all(struct router *router)
     dyn_list_splice(&waiting, &router->parked);
     for (struct dyn_list *link; (link = dyn_list_pop(&waiting)) != NULL;) {
         struct route_request *rq = DYN_CONTAINER_OF(link, struct route_request, parked_link);
-        if (rq->step == ROUTE_STEP_RESOLVE || (rq->attempts == 0 && rq->lost == 0)) {
+        /* What was tried is noted in names of the plan that it was tried under. */
+        if (rq->step == ROUTE_STEP_RESOLVE || (rq->last_note == NULL && rq->lost == 0)) {
             begin_again(rq);
         } else {
             route_run(rq);

@@ -254,9 +254,7 @@ route_dispatch(struct route_request *rq, struct route_member *member, struct dyn
     }
     dispatch_begins(rq, member, until_us, now_us);
     route_hedge_plan(rq);
-    if (until_us != 0 || rq->hedge_at_us != 0 || rq->attempts > 1) { /* the deadline's timer runs already */
-        route_arm(rq);
-    }
+    route_arm(rq); /* also for the deadline alone: its timer is spent when it was a wait that ended */
     return 0;
 }
 

@@ -125,6 +125,10 @@ route_hedge(struct route_request *rq)
     bool is_silent = first != NULL && first->next_sequence == 0 && first->grace_until_us == 0;
     struct place here = place_of(rq);
     rq->hedge_at_us = 0;
+    if (first == NULL) { /* it failed before, and waits to be tried again: that plan stands */
+        route_arm(rq);
+        return;
+    }
     if (is_silent && !rq->begun && !begin_second(rq, first)) {
         go_back(rq, &here);
     }
