@@ -402,8 +402,8 @@ plan(const struct catalogue_rows *rows, size_t *texts_at)
     for (size_t i = 0; i < rows->n; i++) {
         const struct catalogue_row *row = &rows->items[i];
         n_prices += row->n_prices;
-        /* A provider's name twice: for the model and for the list of providers. Only so many texts are remembered,
-         * so that a repeat may be written again. */
+        /* A provider's name twice: for the model and for the list of providers. Only so many texts are
+         * remembered, so that a repeat may be written again. */
         texts += 2 * (row->provider.len + 1) + row->id.len + row->source.len + row->successor.len + 3;
     }
     struct image_head head = {.n_models = (uint32_t)rows->n, .n_providers = (uint32_t)count_providers(rows)};
