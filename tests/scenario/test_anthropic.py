@@ -490,7 +490,7 @@ def test_the_mocks_faults(mocked):
 
 @pytest.fixture
 def sdk(gateway):
-    openai = pytest.importorskip("openai")
+    import openai
     with openai.OpenAI(base_url=gateway.url + "/v1", api_key="x", max_retries=0, timeout=60) as client:
         yield client
 
@@ -525,7 +525,7 @@ def test_sdk_tool_loop(sdk, upstream):
 
 
 def test_sdk_error(sdk, upstream):
-    openai = pytest.importorskip("openai")
+    import openai
     upstream.reset_to(answers(failure("invalid_request_error", "the words"), 400))
     with pytest.raises(openai.BadRequestError) as caught:
         sdk.chat.completions.create(model="claude-test", messages=ASK["messages"])
