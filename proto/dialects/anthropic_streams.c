@@ -22,17 +22,6 @@ tell(struct telling *t, struct chat_event event)
 
 /* ---- reading ---- */
 
-static struct chat_open_part *
-find_open(struct chat_reading *reading, int64_t index)
-{
-    for (unsigned i = 0; i < reading->n_open; i++) {
-        if (reading->open[i].index == index) {
-            return &reading->open[i];
-        }
-    }
-    return NULL;
-}
-
 static int64_t
 block_index(const struct telling *t)
 {
@@ -97,7 +86,7 @@ read_block_start(struct telling *t)
     struct json_value block = chat_find(t->event, "content_block");
     struct json_value type = chat_find(block, "type");
     int64_t index = block_index(t);
-    if (index < 0 || find_open(reading, index) != NULL || reading->n_open == CHAT_OPEN_MAX) {
+    if (index < 0 || chat_open_part_find(reading, index) != NULL || reading->n_open == CHAT_OPEN_MAX) {
         return -1;
     }
     struct chat_open_part *open = &reading->open[reading->n_open++];
@@ -121,7 +110,7 @@ read_delta(struct telling *t)
 {
     struct json_value delta = chat_find(t->event, "delta");
     struct json_value type = chat_find(delta, "type");
-    struct chat_open_part *open = find_open(t->reading, block_index(t));
+    struct chat_open_part *open = chat_open_part_find(t->reading, block_index(t));
     if (open == NULL) {
         return -1;
     }
@@ -158,7 +147,7 @@ close_part(struct telling *t, struct chat_open_part *open)
 static int
 read_block_stop(struct telling *t)
 {
-    struct chat_open_part *open = find_open(t->reading, block_index(t));
+    struct chat_open_part *open = chat_open_part_find(t->reading, block_index(t));
     if (open == NULL) {
         return -1;
     }

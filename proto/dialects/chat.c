@@ -232,3 +232,14 @@ chat_put_raw(struct dyn_buf *out, const char *key, struct dyn_slice raw)
         dyn_buf_add_slice(out, raw);
     }
 }
+
+struct chat_open_part *
+chat_open_part_find(struct chat_reading *reading, int64_t index)
+{
+    for (unsigned i = 0; i < reading->n_open; i++) {
+        if (reading->open[i].index == index) {
+            return &reading->open[i];
+        }
+    }
+    return NULL;
+}

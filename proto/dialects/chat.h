@@ -254,6 +254,9 @@ chat_has_text(struct dyn_slice json)
 }
 uint64_t chat_count(struct json_value object, const char *key); /* 0: none, or no number */
 
+/* The part of a stream that has this number and is not closed; NULL: there is none. */
+struct chat_open_part *chat_open_part_find(struct chat_reading *reading, int64_t index);
+
 /* Writing JSON: a comma goes in front of everything but the first in its brackets. */
 void chat_put_key(struct dyn_buf *out, const char *key);
 void chat_put_raw(struct dyn_buf *out, const char *key, struct dyn_slice raw); /* absent: nothing */

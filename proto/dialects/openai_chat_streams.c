@@ -30,17 +30,6 @@ tell_text(struct telling *t, enum chat_part_kind part, struct dyn_slice text)
     }
 }
 
-static struct chat_open_part *
-find_call(struct chat_reading *reading, int64_t index)
-{
-    for (unsigned i = 0; i < reading->n_open; i++) {
-        if (reading->open[i].index == index) {
-            return &reading->open[i];
-        }
-    }
-    return NULL;
-}
-
 /* A piece without a number belongs to the last call, unless it has an id: then it begins one. */
 static struct chat_open_part *
 call_of(struct telling *t, struct json_value piece, struct dyn_slice id, bool *is_new)
@@ -51,7 +40,7 @@ call_of(struct telling *t, struct json_value piece, struct dyn_slice id, bool *i
     bool has_index = number.raw.data != NULL && json_int64(number, &index) == 0 && index >= 0;
     struct chat_open_part *open = NULL;
     if (has_index) {
-        open = find_call(reading, index);
+        open = chat_open_part_find(reading, index);
     } else if (!chat_has_text(id) && reading->n_open > 0) {
         open = &reading->open[reading->n_open - 1];
     }
