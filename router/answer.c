@@ -14,7 +14,8 @@ route_step_wait(struct route_request *rq)
     if (rq->inbound->kind == ENV_CHUNK) {
         return ROUTE_STEP_STREAM;
     }
-    bool is_good = rq->inbound->outcome == ENV_OUTCOME_OK && !rq->has_gap;
+    bool is_whole = !rq->has_gap && !rq->now->is_cut_short;
+    bool is_good = rq->inbound->outcome == ENV_OUTCOME_OK && is_whole;
     route_dispatch_is_over(rq, rq->now);
     rq->calls += rq->inbound->upstream_calls;
     rq->upstream_us += rq->inbound->upstream_total_us;
@@ -132,11 +133,15 @@ route_take_answer(struct route_request *rq, struct env **env_p)
         flight->is_sent = flight->is_sent || env->sent;
         return;
     }
-    if (flight->is_loser) { /* its CHUNKs crossed the CANCEL */
-        if (env->kind == ENV_END) {
-            rq->calls += env->upstream_calls;
-            route_loser_is_over(rq, flight, env);
-        }
+    bool is_told = flight->is_loser || flight->cancelled_for != ERR_NONE;
+    if (is_told && env->kind == ENV_CHUNK) { /* it crossed the CANCEL */
+        flight->is_sent = true;
+        flight->is_cut_short = true;
+        return;
+    }
+    if (flight->is_loser) {
+        rq->calls += env->upstream_calls;
+        route_loser_is_over(rq, flight, env);
         return;
     }
     rq->now = flight;

@@ -88,6 +88,7 @@ struct route_attempt {
     uint32_t next_sequence;      /* of its CHUNKs */
     bool is_sent;                /* the worker said: bytes have reached an upstream */
     bool is_stream;              /* the answer is one */
+    bool is_cut_short;           /* CHUNKs of it were not passed on, since it had been told to stop */
     uint16_t status;             /* that the first CHUNK carried; 0: none came */
     struct route_note *note;
 };

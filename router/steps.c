@@ -247,7 +247,8 @@ finish(struct route_request *rq, struct env *end)
     if (route_pass_to_owner(rq, &end, NULL) != 0) {
         env_free(&end);
     }
-    if (waits) {
+    if (waits) { /* for nothing else any more */
+        route_unpark(rq);
         route_arm(rq);
         return ROUTE_STEP_PARKED;
     }

@@ -236,6 +236,33 @@ what_is_wrong_anywhere_ends_both(void **state)
     race_over(&race);
 }
 
+/* The first CHUNK of the one whose time was over crossed the CANCEL: that is no answer to wait for. */
+static void
+what_was_told_to_stop_does_not_win(void **state)
+{
+    (void)state;
+    struct race race = race_in(prepared(2), CHAT_STREAM);
+    struct world *world = race.world;
+    hear_and_drop(world, OWNER, ENV_DISPATCHED);
+    pass_ms(world, TIMEOUT_MS / 2);
+    told_to_stop(world, A, "attempt");
+    say(world, A, chunk_of(race.first, 0, DYN_SLICE("data: late\n\n")));
+    hear_nothing(world, OWNER);
+    hear_nothing(world, B);
+    say(world, A, stopped(race.first));
+    say(world, B, chunk_of(race.second, 0, DYN_SLICE("data: 1\n\n")));
+    struct env *chunk = hear(world, OWNER, ENV_CHUNK);
+    assert_true(dyn_slice_is(chunk->target, "two"));
+    say(world, B, end_of(race.second, NULL));
+    struct env *end = hear(world, OWNER, ENV_END);
+    assert_int_equal(end->outcome, ENV_OUTCOME_OK);
+    assert_int_equal(end->upstream_calls, 2);
+    settled(world);
+    env_free(&chunk);
+    env_free(&end);
+    race_over(&race);
+}
+
 /* ---- ends that come from outside ---- */
 
 static void
@@ -338,6 +365,53 @@ a_loser_that_is_lost_is_over(void **state)
     say(race.world, B, end_of(race.second, "from two"));
     hear_answer(race.world, OWNER, "from two");
     goodbye(race.world, A, "lost");
+    settled(race.world);
+    race_over(&race);
+}
+
+/* The winner was lost before its first content, nobody else serves its target, and the loser has not ended
+ * yet: the request waits for a member when its client leaves. */
+static struct race
+over_while_it_waits(void)
+{
+    struct race race = race_in(prepared(2), CHAT_STREAM);
+    struct world *world = race.world;
+    hear_and_drop(world, OWNER, ENV_DISPATCHED);
+    say(world, B, chunk_of(race.second, 0, DYN_SLICE("")));
+    hear_and_drop(world, OWNER, ENV_CHUNK);
+    told_to_stop(world, A, "hedged");
+    goodbye(world, B, "lost");
+    hear_nothing(world, OWNER);
+    about(world, OWNER, ENV_CANCEL, race.id, 0);
+    struct env *end = hear(world, OWNER, ENV_END);
+    assert_int_equal(end->error, ERR_CLIENT_CLOSED);
+    assert_int_equal(world->impl->requests.n, 1);
+    env_free(&end);
+    return race;
+}
+
+static void
+what_is_over_does_not_end_again_when_somebody_joins(void **state)
+{
+    (void)state;
+    struct race race = over_while_it_waits();
+    join_target(race.world, C, "two");
+    hear_nothing(race.world, C);
+    hear_nothing(race.world, OWNER);
+    say(race.world, A, stopped(race.first));
+    settled(race.world);
+    race_over(&race);
+}
+
+static void
+what_is_over_does_not_end_again_under_another_plan(void **state)
+{
+    (void)state;
+    struct race race = over_while_it_waits();
+    router_apply(race.world->impl, race.world->impl->options.plan, race.world->addrs);
+    turn(race.world);
+    hear_nothing(race.world, OWNER);
+    say(race.world, A, stopped(race.first));
     settled(race.world);
     race_over(&race);
 }
@@ -480,12 +554,15 @@ main(void)
         cmocka_unit_test(when_both_fail_the_next_target_has_its_turn),
         cmocka_unit_test(when_both_fail_and_nobody_is_left_the_last_error_is_told),
         cmocka_unit_test(what_is_wrong_anywhere_ends_both),
+        cmocka_unit_test(what_was_told_to_stop_does_not_win),
         cmocka_unit_test(cancel_ends_both),
         cmocka_unit_test(the_deadline_ends_both),
         cmocka_unit_test(an_owner_that_leaves_ends_both),
         cmocka_unit_test(a_lost_worker_leaves_it_to_the_other),
         cmocka_unit_test(when_both_are_lost_it_is_sent_again),
         cmocka_unit_test(a_loser_that_is_lost_is_over),
+        cmocka_unit_test(what_is_over_does_not_end_again_when_somebody_joins),
+        cmocka_unit_test(what_is_over_does_not_end_again_under_another_plan),
         cmocka_unit_test(what_the_owner_grants_both_may_use),
         cmocka_unit_test(who_may_not_be_sent_again_is_not_sent_twice),
         cmocka_unit_test(one_worker_does_not_get_it_twice),

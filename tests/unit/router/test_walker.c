@@ -295,6 +295,49 @@ a_late_attempt_is_not_followed_when_the_owner_is_lost(void **state)
     world_free(world);
 }
 
+/* All of its answer crossed the CANCEL, in pieces that were dropped: what is left is none. */
+static void
+a_late_answer_in_pieces_is_not_taken(void **state)
+{
+    (void)state;
+    struct world *world = with_targets(2);
+    (void)ask(world, OWNER, CHAT_STREAM);
+    struct env *first = hear(world, HERE, ENV_REQUEST);
+    hear_and_drop(world, OWNER, ENV_DISPATCHED);
+    pass_ms(world, TIMEOUT_MS / 2);
+    hear_and_drop(world, HERE, ENV_CANCEL);
+    say(world, HERE, chunk_of(first, 0, DYN_SLICE("data: x\n\n")));
+    say(world, HERE, end_of(first, NULL));
+    hear_nothing(world, OWNER);
+    struct env *second = hear(world, A, ENV_REQUEST);
+    say(world, A, chunk_of(second, 0, DYN_SLICE("data: y\n\n")));
+    say(world, A, end_of(second, NULL));
+    hear_and_drop(world, OWNER, ENV_CHUNK);
+    struct env *end = hear(world, OWNER, ENV_END);
+    assert_int_equal(end->outcome, ENV_OUTCOME_OK);
+    assert_true(dyn_slice_is(end->target, "two"));
+    assert_int_equal(end->upstream_calls, 2);
+    env_free(&end);
+    env_free(&first);
+    env_free(&second);
+    world_free(world);
+}
+
+/* ... one that came as a whole is. */
+static void
+a_late_answer_that_is_whole_is_taken(void **state)
+{
+    (void)state;
+    struct env_id id;
+    struct env *late;
+    struct world *world = with_a_late_attempt(&id, &late);
+    say(world, HERE, end_of(late, "hello"));
+    hear_nothing(world, A);
+    hear_answer(world, OWNER, "hello");
+    env_free(&late);
+    world_free(world);
+}
+
 static void
 no_attempt_has_less_than_a_second(void **state)
 {
@@ -407,6 +450,8 @@ main(void)
         cmocka_unit_test(an_attempt_that_ran_out_of_time_says_so),
         cmocka_unit_test(a_late_attempt_is_not_followed_when_the_client_leaves),
         cmocka_unit_test(a_late_attempt_is_not_followed_when_the_owner_is_lost),
+        cmocka_unit_test(a_late_answer_in_pieces_is_not_taken),
+        cmocka_unit_test(a_late_answer_that_is_whole_is_taken),
         cmocka_unit_test(no_attempt_has_less_than_a_second),
         cmocka_unit_test(a_begun_stream_has_all_the_time),
         cmocka_unit_test(a_target_may_be_served_here_and_elsewhere),
