@@ -240,7 +240,10 @@ end_sample(void)
     env_add_header(env, DYN_SLICE("x-ratelimit-remaining-tokens"), DYN_SLICE("149984"));
     env_add_header(env, DYN_SLICE("openai-processing-ms"), DYN_SLICE("317"));
     env_add_header(env, DYN_SLICE("x-upstream-request-id"), DYN_SLICE("req_0123456789abcdef"));
-    env->usage = (struct env_usage){.known = true, .prompt_tokens = 1100, .completion_tokens = 70, .total_tokens = 1170,
+    env->usage = (struct env_usage){.known = true,
+                                    .prompt_tokens = 1100,
+                                    .completion_tokens = 70,
+                                    .total_tokens = 1170,
                                     .cached_tokens = 1024};
     env->upstream_calls = 1;
     env->upstream_us = 317000;
