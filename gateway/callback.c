@@ -1,7 +1,6 @@
 #include "gateway/callback.h"
 
 #include "bus/credit.h"
-#include "core/buf.h"
 #include "proto/env_map.h"
 
 #include <pthread.h>
@@ -12,6 +11,7 @@ enum {
     WAITING_BYTES_MAX = 16 * 1024 * 1024, /* of one answer */
     RETRY_FULL_MS = 5,                    /* the receiver's mailbox is full */
     DRAIN_MARGIN_MS = 250,                /* for the last ENDs to reach their clients */
+    LATER_HEADROOM = 64,                  /* only the first piece gets an HTTP head in front */
 };
 
 struct callback {
@@ -35,6 +35,7 @@ struct dynabus_call {
     uint32_t attempt;
     uint32_t epoch;
     struct credit_sender credit;
+    size_t piece_max; /* bytes of a CHUNK that any grant of this receiver covers in the end */
     struct bus_timer deadline;
     uint32_t sequence;
     size_t sent_bytes;
@@ -45,17 +46,28 @@ struct dynabus_call {
     void *data;
 
     pthread_mutex_t lock;
-    bus_loop_t *loop;     /* to post to; NULL: the actor has let go */
-    struct dyn_buf waits; /* written and not taken by the loop */
+    bus_loop_t *loop;       /* to post to; NULL: the actor has let go */
+    struct dyn_list unsent; /* CHUNKs; the loop takes one when it can go, and writes go behind the last */
+    size_t unsent_bytes;    /* of their bodies */
     unsigned holders;
+    bool has_written;
     bool is_posted;
     bool has_ended;
-    struct env *end;    /* what the user said, once has_ended */
-    struct dyn_buf out; /* on the loop: taken and not sent yet */
-    size_t out_sent;    /* of it */
+    struct env *end; /* what the user said, once has_ended */
 };
 
 /* ---- life of a call ---- */
+
+/* Under the lock, or nobody else has it. */
+static void
+drop_unsent(struct dynabus_call *call)
+{
+    for (struct dyn_list *link; (link = dyn_list_pop(&call->unsent)) != NULL;) {
+        struct env *chunk = DYN_CONTAINER_OF(link, struct env, link);
+        env_free(&chunk);
+    }
+    call->unsent_bytes = 0;
+}
 
 static void
 release(struct dynabus_call *call)
@@ -68,8 +80,7 @@ release(struct dynabus_call *call)
     }
     env_free(&call->request);
     env_free(&call->end);
-    dyn_buf_fini(&call->waits);
-    dyn_buf_fini(&call->out);
+    drop_unsent(call);
     registered_unref(&call->registered);
     (void)pthread_mutex_destroy(&call->lock);
     free(call);
@@ -85,6 +96,7 @@ let_go(struct dynabus_call *call)
     bus_timer_fini(&call->deadline);
     (void)pthread_mutex_lock(&call->lock);
     call->loop = NULL;
+    drop_unsent(call); /* the user may hold the call for long */
     (void)pthread_mutex_unlock(&call->lock);
     release(call);
     if (actor->is_draining && actor->calls.n == 0) {
@@ -104,7 +116,9 @@ send_end(struct dynabus_call *call, struct env *end)
     }
 }
 
-/* Nobody wants the answer any more: the user is told, and what he still says is dropped. */
+/* Nobody wants the answer any more: the user is told, and what he still says is dropped. He is told without
+ * the lock, since he may end the call right there; so it may also be ended elsewhere at that moment, which
+ * dynabus.h says of `cancelled`. */
 static void
 abandon(struct dynabus_call *call, enum env_outcome outcome, enum err_code error)
 {
@@ -127,63 +141,97 @@ abandon(struct dynabus_call *call, enum env_outcome outcome, enum err_code error
 
 /* ---- answering, on the loop ---- */
 
-/* Whether that was the last. */
-static bool
-take_written(struct dynabus_call *call)
+/* The receiver grants again when it has passed on half a window, so that much is always to be had. */
+static size_t
+half_of(uint32_t bytes)
 {
-    if (call->out_sent == call->out.len) {
-        dyn_buf_clear(&call->out);
-        call->out_sent = 0;
-    }
-    (void)pthread_mutex_lock(&call->lock);
-    dyn_buf_add_slice(&call->out, dyn_buf_slice(&call->waits));
-    dyn_buf_clear(&call->waits);
-    bool has_ended = call->has_ended;
-    (void)pthread_mutex_unlock(&call->lock);
-    return has_ended;
+    uint32_t half = bytes / 2;
+    return half == 0 ? 1 : half < ENV_CHUNK_MAX ? half : (size_t)ENV_CHUNK_MAX;
 }
 
-static struct env *
-first_of_answer(const struct dynabus_call *call, enum env_kind kind)
+/* A request that is sent again comes with what was left of its window, which may be next to nothing; what is
+ * granted later shows how large the window is. */
+static void
+take_credit(struct dynabus_call *call, uint32_t bytes)
 {
-    struct env *env = env_new(kind);
+    size_t piece_max = half_of(bytes);
+    call->piece_max = piece_max > call->piece_max ? piece_max : call->piece_max;
+    credit_sender_grant(&call->credit, bytes);
+}
+
+/* Takes the first piece of what waits; of one that is too long its beginning. NULL: none, or there is no
+ * credit for it. */
+static struct env *
+next_piece(struct dynabus_call *call)
+{
+    struct env *chunk = NULL;
+    (void)pthread_mutex_lock(&call->lock);
+    if (!dyn_list_is_empty(&call->unsent)) {
+        struct env *first = DYN_CONTAINER_OF(call->unsent.next, struct env, link);
+        size_t len = first->body->len < call->piece_max ? first->body->len : call->piece_max;
+        if (call->credit.available >= len && len == first->body->len) {
+            dyn_list_remove(&first->link);
+            chunk = first;
+        } else if (call->credit.available >= len) {
+            size_t headroom = call->sequence == 0 ? ENV_BODY_HEADROOM : LATER_HEADROOM;
+            chunk = env_new(ENV_CHUNK);
+            chunk->body = dyn_block_copy(headroom, dyn_slice(dyn_block_data(first->body), len));
+            dyn_block_skip(first->body, len);
+        }
+        call->unsent_bytes -= chunk != NULL ? len : 0;
+    }
+    (void)pthread_mutex_unlock(&call->lock);
+    return chunk;
+}
+
+static void
+put_back(struct dynabus_call *call, struct env *chunk)
+{
+    (void)pthread_mutex_lock(&call->lock);
+    call->unsent_bytes += chunk->body->len;
+    dyn_list_append(call->unsent.next, &chunk->link); /* before the first */
+    (void)pthread_mutex_unlock(&call->lock);
+}
+
+static void
+begin_answer(const struct dynabus_call *call, struct env *env)
+{
     env->status = 200;
     env->stream = call->request->stream;
     env->content_type =
         call->request->stream ? DYN_SLICE("text/event-stream") : DYN_SLICE("application/json");
-    return env;
 }
 
-/* 1: on its way; 0: it has to wait; -1: the receiver is gone. */
-static int
+enum sending { SENT, WAITS, IS_FULL, IS_GONE };
+
+static enum sending
 send_piece(struct dynabus_call *call)
 {
-    struct dyn_slice all = dyn_buf_slice(&call->out);
+    struct env *chunk = next_piece(call);
     struct dyn_err err;
-    size_t len = all.len - call->out_sent < ENV_CHUNK_MAX ? all.len - call->out_sent : (size_t)ENV_CHUNK_MAX;
-    if (call->credit.available < len) {
-        return 0;
+    if (chunk == NULL) {
+        return WAITS;
     }
-    struct env *chunk = call->sequence == 0 ? first_of_answer(call, ENV_CHUNK) : env_new(ENV_CHUNK);
+    size_t len = chunk->body->len;
     chunk->id = call->node.id;
     chunk->attempt = call->attempt;
     chunk->epoch = call->epoch;
     chunk->sequence = call->sequence;
-    chunk->body = dyn_block_copy(call->sequence == 0 ? ENV_BODY_HEADROOM : 64,
-                                 dyn_slice(all.data + call->out_sent, len));
+    if (call->sequence == 0) {
+        begin_answer(call, chunk);
+    }
     if (bus_send(call->actor->me, call->reply_to, &chunk, &err) != 0) {
-        env_free(&chunk);
-        return err.code == DYN_E_FULL ? 0 : -1;
+        put_back(call, chunk);
+        return err.code == DYN_E_FULL ? IS_FULL : IS_GONE;
     }
     (void)credit_sender_take(&call->credit, len);
     call->sequence++;
-    call->out_sent += len;
     call->sent_bytes += len;
     call->has_left = true;
     if (call->request->stream) { /* decided: a deadline bounds a stream to its first content */
         bus_timer_disarm(&call->deadline);
     }
-    return 1;
+    return SENT;
 }
 
 static void
@@ -196,45 +244,81 @@ wait_for_room(struct dynabus_call *call)
     bus_timer_arm(actor->loop, &actor->retry, RETRY_FULL_MS);
 }
 
+/* All that was written, and nothing of it has left. */
+static dyn_block_t *
+whole_answer(struct dynabus_call *call)
+{
+    dyn_block_t *whole = NULL;
+    (void)pthread_mutex_lock(&call->lock);
+    for (struct dyn_list *link; (link = dyn_list_pop(&call->unsent)) != NULL;) {
+        struct env *chunk = DYN_CONTAINER_OF(link, struct env, link);
+        if (whole == NULL && dyn_list_is_empty(&call->unsent)) {
+            whole = chunk->body;
+            chunk->body = NULL;
+        } else {
+            whole = whole != NULL ? whole : dyn_block_new(ENV_BODY_HEADROOM, call->unsent_bytes);
+            dyn_block_append(&whole, dyn_block_data(chunk->body), chunk->body->len);
+        }
+        env_free(&chunk);
+    }
+    call->unsent_bytes = 0;
+    (void)pthread_mutex_unlock(&call->lock);
+    return whole != NULL ? whole : dyn_block_new(ENV_BODY_HEADROOM, 0);
+}
+
 static void
 finish(struct dynabus_call *call)
 {
     struct env *end = call->end;
-    struct dyn_slice rest = dyn_buf_slice(&call->out);
     call->end = NULL;
+    if (end->outcome == ENV_OUTCOME_OK && !call->has_left) {
+        begin_answer(call, end);
+        end->body = whole_answer(call);
+        call->sent_bytes = end->body->len;
+    }
     end->stream = call->request->stream;
     end->upstream_calls = 1;
-    if (end->outcome == ENV_OUTCOME_OK && !call->has_left) {
-        end->status = 200;
-        end->content_type =
-            call->request->stream ? DYN_SLICE("text/event-stream") : DYN_SLICE("application/json");
-        end->body = dyn_block_copy(ENV_BODY_HEADROOM, rest);
-        call->sent_bytes = rest.len;
-    }
     end->body_bytes = call->sent_bytes;
     send_end(call, end);
     let_go(call);
 }
 
-/* A plain answer goes as a whole where it fits an END, a stream as it comes. */
+struct written {
+    size_t bytes; /* that wait */
+    bool is_all;  /* and nothing more will be written */
+    bool is_failure;
+};
+
+static struct written
+look_at_written(struct dynabus_call *call)
+{
+    (void)pthread_mutex_lock(&call->lock);
+    struct written written = {call->unsent_bytes, call->has_ended,
+                              call->has_ended && call->end->outcome != ENV_OUTCOME_OK};
+    (void)pthread_mutex_unlock(&call->lock);
+    return written;
+}
+
+/* A plain answer goes as a whole where it fits an END, a stream as it comes. Credit that is missing comes as
+ * CREDIT, and room in a mailbox is tried for. */
 static void
 flush(struct dynabus_call *call)
 {
-    bool done = take_written(call);
-    bool is_failure = done && call->end->outcome != ENV_OUTCOME_OK;
-    bool holds = !call->request->stream && !call->has_left && call->out.len <= ENV_HELD_ANSWER_MAX;
-    while (!holds && !is_failure && call->out_sent < call->out.len) {
-        int sent = send_piece(call);
-        if (sent < 0) {
-            abandon(call, ENV_OUTCOME_CANCELLED, ERR_CLIENT_CLOSED);
-            return;
-        }
-        if (sent == 0) {
-            wait_for_room(call);
-            return;
-        }
+    struct written written = look_at_written(call);
+    bool holds = !call->request->stream && !call->has_left && written.bytes <= ENV_HELD_ANSWER_MAX;
+    enum sending sending = SENT;
+    while (!holds && !written.is_failure && sending == SENT) {
+        sending = send_piece(call);
     }
-    if (done) {
+    if (sending == IS_GONE) {
+        abandon(call, ENV_OUTCOME_CANCELLED, ERR_CLIENT_CLOSED);
+        return;
+    }
+    if (sending == IS_FULL) {
+        wait_for_room(call);
+        return;
+    }
+    if (written.is_failure || (written.is_all && (holds || look_at_written(call).bytes == 0))) {
         finish(call);
     }
 }
@@ -278,14 +362,45 @@ post(struct dynabus_call *call)
     }
 }
 
+static bool
+fits_last(const struct dynabus_call *call, size_t len)
+{
+    if (dyn_list_is_empty(&call->unsent)) {
+        return false;
+    }
+    const struct env *last = DYN_CONTAINER_OF(call->unsent.prev, struct env, link);
+    return last->body->len + len <= ENV_CHUNK_MAX;
+}
+
+/* Under the lock. What is written at once, an event, stays in one piece where it can. */
+static void
+append(struct dynabus_call *call, struct dyn_slice bytes)
+{
+    while (bytes.len > 0) {
+        size_t len = bytes.len < ENV_CHUNK_MAX ? bytes.len : (size_t)ENV_CHUNK_MAX;
+        if (fits_last(call, len)) {
+            struct env *last = DYN_CONTAINER_OF(call->unsent.prev, struct env, link);
+            dyn_block_append(&last->body, bytes.data, len);
+        } else {
+            struct env *chunk = env_new(ENV_CHUNK);
+            size_t headroom = call->has_written ? LATER_HEADROOM : ENV_BODY_HEADROOM;
+            chunk->body = dyn_block_copy(headroom, dyn_slice(bytes.data, len));
+            dyn_list_append(&call->unsent, &chunk->link);
+            call->has_written = true;
+        }
+        call->unsent_bytes += len;
+        bytes = dyn_slice(bytes.data + len, bytes.len - len);
+    }
+}
+
 int
 dynabus_call_write(dynabus_call_t *call, const char *bytes, size_t len)
 {
     (void)pthread_mutex_lock(&call->lock);
-    int rc = call->loop == NULL || call->waits.len + len > WAITING_BYTES_MAX ? -1 : 0;
+    int rc = call->loop == NULL || len > WAITING_BYTES_MAX - call->unsent_bytes ? -1 : 0;
     if (rc == 0) {
-        dyn_buf_add_slice(&call->waits, dyn_slice(bytes, len));
-        rc = call->waits.len > BEHIND_BYTES ? 1 : 0;
+        append(call, dyn_slice(bytes, len));
+        rc = call->unsent_bytes > BEHIND_BYTES ? 1 : 0;
         post(call);
     }
     (void)pthread_mutex_unlock(&call->lock);
@@ -406,8 +521,9 @@ call_new(struct callback *actor, struct env **env_p)
     call->attempt = request->attempt;
     call->epoch = request->epoch;
     call->deadline.fire = deadline_is_over;
-    credit_sender_grant(&call->credit, request->credit);
+    take_credit(call, request->credit);
     dyn_list_init(&call->stuck_link);
+    dyn_list_init(&call->unsent);
     call->registered = registered_ref(actor->registered);
     call->request = request;
     request->facts = NULL; /* the router's, which may let go of them first */
@@ -471,7 +587,7 @@ callback_receive(void *self, struct env **env_p)
     if (is_meant && env->kind == ENV_CANCEL) {
         abandon(call, ENV_OUTCOME_CANCELLED, ERR_CLIENT_CLOSED);
     } else if (is_meant && env->kind == ENV_CREDIT) {
-        credit_sender_grant(&call->credit, env->credit);
+        take_credit(call, env->credit);
         flush(call);
     }
     env_free(env_p);

@@ -152,7 +152,10 @@ struct dynabus_provider {
      * thread, with dynabus_call_write() and, exactly once, dynabus_call_end(). */
     void (*call)(void *user, dynabus_call_t *call);
     /* Nobody wants the answer any more: the client is gone, its time is over. On a thread of the gateway;
-     * must not block. dynabus_call_end() is called all the same. May be NULL. */
+     * must not block. dynabus_call_end() is called all the same, here or later. It may come while another
+     * thread is inside dynabus_call_end() for the same call, or just has been: the handle is valid in it even
+     * then, and no other call has the same one; what dynabus_call_data() points to is the program's to keep,
+     * such as by looking the call up under a lock of its own. May be NULL. */
     void (*cancelled)(void *user, dynabus_call_t *call);
     /* The last call after all others: `user` is not used any more. On any thread. May be NULL. */
     void (*freed)(void *user);
@@ -176,8 +179,9 @@ DYNABUS_API void dynabus_call_set_data(dynabus_call_t *call, void *data);
 DYNABUS_API void *dynabus_call_data(const dynabus_call_t *call);
 
 /* The next bytes of the answer: of a stream whole events, "data: {..}\n\n", the last one "data: [DONE]\n\n";
- * of a plain one pieces of the JSON text. Copied. 0: taken; 1: taken, and the client is 256 KiB behind: go on
- * when that suits; -1: dropped, since nobody wants them any more or 16 MiB wait. */
+ * of a plain one pieces of the JSON text. Copied. 0: taken; 1: taken, and more than 256 KiB wait for the
+ * client: go on when that suits; -1: dropped, nobody wants them any more or more than 16 MiB would wait.
+ * What waits is all that was written and has not left for the client's side. */
 DYNABUS_API int dynabus_call_write(dynabus_call_t *call, const char *bytes, size_t len);
 
 struct dynabus_result {
