@@ -313,6 +313,18 @@ bus_loop_run_once(bus_loop_t *loop, uint32_t wait_ms)
     loop->running = false;
 }
 
+uint64_t
+bus_loop_next_timer_us(const bus_loop_t *loop)
+{
+    return timer_heap_next_us(&loop->timers);
+}
+
+bool
+bus_loop_has_tasks(const bus_loop_t *loop)
+{
+    return !dyn_list_is_empty(&loop->tasks);
+}
+
 void *
 bus_loop_native(bus_loop_t *loop)
 {

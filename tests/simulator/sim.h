@@ -1,13 +1,13 @@
-/* What a strategy makes of failing targets, in virtual time: the router's own decision, retry and budget
- * code and the providers' own guards (breaker, credentials, latencies), between made-up clients and made-up
- * upstreams. The order in which the walker asks them is written down once more in sim_walk.c; everything that
- * decides is the real code. The same seed gives the same figures. */
+/* What a strategy makes of failing targets, in virtual time: the router's own actor, on a loop whose clock and
+ * turns are the simulator's, between a made-up client and made-up upstreams behind the providers' own guards
+ * (breaker, credentials, latencies). What decides, walks, waits and gives up is the gateway's code; made up are
+ * only when requests come and how a call ends. The same seed gives the same figures. */
 #pragma once
 
+#include "bus/bus_impl.h"
 #include "core/rand.h"
 #include "gateway/upstreams.h"
-#include "router/plan.h"
-#include "router/retry.h"
+#include "router/router.h"
 
 enum {
     SIM_TARGETS = 3,
@@ -27,12 +27,12 @@ struct sim_fate {
     uint64_t took_us;
 };
 
-struct sim;
+struct sim_upstream;
 struct sim_scenario {
     const char *name;
     const char *title;
-    /* What becomes of a call that reaches that target now. */
-    struct sim_fate (*fate)(struct sim *sim, size_t target);
+    /* What becomes of a call that reaches it now. */
+    struct sim_fate (*fate)(struct sim_upstream *upstream);
 };
 extern const struct sim_scenario sim_scenarios[]; /* ends without a name */
 
@@ -66,48 +66,56 @@ int sim_run(const struct sim_options *options, struct sim_result *result, struct
 
 /* ---- the inside, for the files of this folder ---- */
 
-struct sim_request {
-    struct sim_request *next; /* free list */
+/* A call that an upstream has, until its time has come: also when nobody waits for it any more. */
+struct sim_call {
+    uint64_t at_us;  /* when it is answered */
+    uint64_t number; /* of calls at the same time the first that was made goes first */
+    struct sim_call *next;
+    struct sim_upstream *upstream;
+    struct env_id id;
+    uint32_t attempt;
+    uint32_t epoch;
+    bus_addr_t from;
     uint64_t began_us;
-    uint64_t deadline_us;
-    struct route_order order;
-    size_t next_target;
-    size_t target; /* of the attempt at hand */
-    uint32_t tries;
-    uint32_t credential_tries;
-    uint32_t targets_tried;
-    struct provider_pass pass;
+    bool is_over; /* it was cancelled */
     struct sim_fate fate;
-    uint64_t call_us; /* when the attempt in flight began */
-    bool in_flight;   /* else it waits for its next try */
-    bool is_cut;      /* its time is over before the upstream's answer comes */
+    struct provider_pass pass;
 };
 
-struct sim_event {
-    uint64_t at_us;
-    uint64_t number; /* of events at the same time the first that was made goes first */
-    struct sim_request *rq;
+/* The provider actor of one target. */
+struct sim_upstream {
+    struct sim *sim;
+    size_t index;
+    bus_actor_t *me;
+    bus_addr_t addr;
+    provider_guard_t *guard;
+    struct sim_call *calls; /* in flight */
+    double tokens;          /* of one with a rate limit */
+    uint64_t tokens_us;
 };
 
 struct sim {
     struct sim_options options;
-    struct dyn_rng rng;       /* clients and upstreams */
-    struct dyn_rng route_rng; /* the router's own */
+    struct dyn_rng rng; /* of clients and upstreams; the router has its own */
     uint64_t now_us;
+    struct dyn_clock clock;
     config_t *config;
     struct upstream_tally tally;
     bool has_tally;
     upstreams_t *upstreams;
-    struct route_plan *plan;
-    struct route_budget retries;
-    struct sim_event *heap;
+    bus_t *bus;
+    bus_loop_t *loop;
+    struct router_shared shared;
+    bus_addr_t router;
+    bus_actor_t *client;
+    struct sim_upstream targets[SIM_TARGETS];
+    struct sim_call **heap; /* by time */
     size_t n_heap;
     size_t heap_cap;
-    uint64_t n_events;
-    struct sim_request *spare;
-    uint64_t *times;            /* of served requests */
-    double bucket[SIM_TARGETS]; /* a rate-limited upstream's tokens */
-    uint64_t bucket_us[SIM_TARGETS];
+    uint64_t n_calls;
+    size_t n_open;      /* requests without an answer */
+    uint64_t *began_us; /* of each request, by its number */
+    uint64_t *times;    /* of served requests */
     struct sim_result result;
 };
 
@@ -117,9 +125,11 @@ sim_is_trouble(uint64_t now_us)
     return now_us >= SIM_TROUBLE_FROM_S * SIM_US && now_us < SIM_TROUBLE_UNTIL_S * SIM_US;
 }
 
-/* sim_walk.c: one request, from its arrival to its end. */
+/* sim_client.c: requests, and what becomes of them. */
+extern const struct bus_actor_ops sim_client_ops;
 void sim_arrive(struct sim *sim);
-void sim_continue(struct sim *sim, struct sim_request *rq);
+/* sim_upstream.c */
+extern const struct bus_actor_ops sim_upstream_ops;
+void sim_answer(struct sim_call *call);
 /* sim.c */
-void sim_at(struct sim *sim, uint64_t at_us, struct sim_request *rq);
-provider_guard_t *sim_guard(const struct sim *sim, size_t target);
+void sim_at(struct sim *sim, struct sim_call *call);

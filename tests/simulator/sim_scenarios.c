@@ -1,4 +1,5 @@
-/* The upstreams: how fast they are, and what befalls them between minute five and minute ten. */
+/* The servers behind the upstreams: how fast they are, and what befalls them between minute five and minute
+ * ten. */
 #include "tests/simulator/sim.h"
 
 /* Of a whole answer, about; one in twenty takes several times as long. */
@@ -16,12 +17,20 @@ enum {
 };
 
 static struct sim_fate
-answers(struct sim *sim, size_t target, unsigned factor)
+answers(struct sim_upstream *upstream, unsigned factor)
 {
-    uint64_t took_us = usual_us[target] / 2 + dyn_rng_below(&sim->rng, usual_us[target]);
-    bool is_tail = dyn_rng_below(&sim->rng, 100) < TAIL_PERCENT;
+    struct dyn_rng *rng = &upstream->sim->rng;
+    uint64_t usual = usual_us[upstream->index];
+    uint64_t took_us = usual / 2 + dyn_rng_below(rng, usual);
+    bool is_tail = dyn_rng_below(rng, 100) < TAIL_PERCENT;
     return (struct sim_fate){
         .error = ERR_NONE, .status = 200, .took_us = took_us * factor * (is_tail ? TAIL_FACTOR : 1)};
+}
+
+static bool
+is_trouble(const struct sim_upstream *upstream)
+{
+    return sim_is_trouble(upstream->sim->now_us);
 }
 
 static struct sim_fate
@@ -31,57 +40,58 @@ fails(void)
 }
 
 static struct sim_fate
-all_is_well(struct sim *sim, size_t target)
+all_is_well(struct sim_upstream *upstream)
 {
-    return answers(sim, target, 1);
+    return answers(upstream, 1);
 }
 
 static struct sim_fate
-first_is_out(struct sim *sim, size_t target)
+first_is_out(struct sim_upstream *upstream)
 {
-    return target == 0 && sim_is_trouble(sim->now_us) ? fails() : answers(sim, target, 1);
+    return upstream->index == 0 && is_trouble(upstream) ? fails() : answers(upstream, 1);
 }
 
 static struct sim_fate
-all_are_out(struct sim *sim, size_t target)
+all_are_out(struct sim_upstream *upstream)
 {
-    return sim_is_trouble(sim->now_us) ? fails() : answers(sim, target, 1);
+    return is_trouble(upstream) ? fails() : answers(upstream, 1);
 }
 
 static struct sim_fate
-first_is_brown(struct sim *sim, size_t target)
+first_is_brown(struct sim_upstream *upstream)
 {
-    if (target != 0 || !sim_is_trouble(sim->now_us)) {
-        return answers(sim, target, 1);
+    if (upstream->index != 0 || !is_trouble(upstream)) {
+        return answers(upstream, 1);
     }
-    return dyn_rng_below(&sim->rng, 100) < BROWN_PERCENT ? fails() : answers(sim, target, BROWN_FACTOR);
+    return dyn_rng_below(&upstream->sim->rng, 100) < BROWN_PERCENT ? fails()
+                                                                   : answers(upstream, BROWN_FACTOR);
 }
 
 /* The first two take a fifth of the load each, and say when to come back. */
 static struct sim_fate
-two_are_limited(struct sim *sim, size_t target)
+two_are_limited(struct sim_upstream *upstream)
 {
-    double passed_s = (double)(sim->now_us - sim->bucket_us[target]) / (double)SIM_US;
-    double tokens = sim->bucket[target] + passed_s * LIMIT_RATE;
-    sim->bucket_us[target] = sim->now_us;
-    sim->bucket[target] = tokens < LIMIT_RATE ? tokens : LIMIT_RATE;
-    if (target == SIM_TARGETS - 1 || !sim_is_trouble(sim->now_us)) {
-        return answers(sim, target, 1);
+    uint64_t now_us = upstream->sim->now_us;
+    double tokens = upstream->tokens + (double)(now_us - upstream->tokens_us) / (double)SIM_US * LIMIT_RATE;
+    upstream->tokens_us = now_us;
+    upstream->tokens = tokens < LIMIT_RATE ? tokens : LIMIT_RATE;
+    if (upstream->index == SIM_TARGETS - 1 || !is_trouble(upstream)) {
+        return answers(upstream, 1);
     }
-    if (sim->bucket[target] < 1) {
+    if (upstream->tokens < 1) {
         return (struct sim_fate){.error = ERR_UPSTREAM_RATE_LIMIT,
                                  .status = 429,
                                  .retry_ms = LIMIT_RETRY_MS,
                                  .took_us = REFUSED_US};
     }
-    sim->bucket[target] -= 1;
-    return answers(sim, target, 1);
+    upstream->tokens -= 1;
+    return answers(upstream, 1);
 }
 
 static struct sim_fate
-first_is_slow(struct sim *sim, size_t target)
+first_is_slow(struct sim_upstream *upstream)
 {
-    return answers(sim, target, target == 0 && sim_is_trouble(sim->now_us) ? SLOW_FACTOR : 1);
+    return answers(upstream, upstream->index == 0 && is_trouble(upstream) ? SLOW_FACTOR : 1);
 }
 
 const struct sim_scenario sim_scenarios[] = {

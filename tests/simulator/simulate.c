@@ -22,8 +22,10 @@ static const struct {
     {"least-latency", "mode: least-latency"},
     {"cost-optimized", "mode: cost-optimized"},
     {"least-busy", "mode: least-busy"},
-    {"sticky", "mode: sticky, sticky: {by: key}"},
+    {"sticky", "mode: sticky, sticky: {by: user}"},
     {"conditional", "mode: conditional, conditions: [{key: model, value: m, target_key: t0}]"},
+    {"content-based",
+     "mode: content-based, content_conditions: [{type: prompt_contains, value: \"001\", target_key: t0}]"},
     {"ab-test", "mode: ab-test, ab_variants: [{target_key: t0, weight: 1}, {target_key: t1, weight: 1}]"},
 };
 
@@ -97,13 +99,12 @@ static void
 print_breakers(struct sim_options *options)
 {
     options->scenario = find_scenario("full-outage");
-    (void)printf(
-        "\n## What breakers keep away in a full outage\n\n"
-        "Calls that reached an upstream for each request: in the beginning, until the breakers of\n"
-        "all targets were open; then, until the trouble is over; and the same five minutes with\n"
-        "no breaker.\n\n"
-        "| strategy | all open after | calls for each request before | then | without breakers |\n"
-        "|---|---|---|---|---|\n");
+    (void)printf("\n## What breakers keep away in a full outage\n\n"
+                 "Calls that reached an upstream for each request: in the beginning, until the breakers of\n"
+                 "all targets were open; then, until the trouble is over; and the same five minutes with\n"
+                 "no breaker.\n\n"
+                 "| strategy | all open after | calls for each request before | then | without breakers |\n"
+                 "|---|---|---|---|---|\n");
     for (size_t i = 0; i < DYN_ARRAY_LEN(strategies); i++) {
         struct sim_result with;
         struct sim_result without;
@@ -127,15 +128,14 @@ static void
 print_price_of_breakers(struct sim_options *options)
 {
     options->scenario = find_scenario("brown-out");
-    (void)printf(
-        "\n## What breakers cost in a brown-out\n\n"
-        "A breaker opens at five failures in a row. Failures of a front end come within\n"
-        "milliseconds and answers take a second, so five can stand in a row where seven calls in\n"
-        "ten go well. Where another target is there that costs nobody anything; where a request\n"
-        "has one target only, it costs the requests that would have been served. Raise\n"
-        "`failure_threshold` there, or leave out `circuit_breaker`.\n\n"
-        "| strategy | served while it lasts | without breakers |\n"
-        "|---|---|---|\n");
+    (void)printf("\n## What breakers cost in a brown-out\n\n"
+                 "A breaker opens at five failures in a row. Failures of a front end come within\n"
+                 "milliseconds and answers take a second, so five can stand in a row where seven calls in\n"
+                 "ten go well. Where another target is there that costs nobody anything; where a request\n"
+                 "has one target only, it costs the requests that would have been served. Raise\n"
+                 "`failure_threshold` there, or leave out `circuit_breaker`.\n\n"
+                 "| strategy | served while it lasts | without breakers |\n"
+                 "|---|---|---|\n");
     for (size_t i = 0; i < DYN_ARRAY_LEN(strategies); i++) {
         struct sim_result with;
         struct sim_result without;
@@ -158,12 +158,12 @@ print_page(struct sim_options *options)
         "take 400, 500 and 600 ms, one in twenty of them four times as long; each target is tried\n"
         "twice (`retry: {attempts: 2}`) and has a `circuit_breaker` with its defaults. From\n"
         "second %d to second %d there is the trouble that the heading names. Time is virtual;\n"
-        "decision, retries, budget, breakers, credentials and latencies are the code of the\n"
-        "gateway (tests/simulator). The same seed gives the same page.\n\n"
+        "the router, breakers, credentials and latencies are the code of the gateway itself\n"
+        "(tests/simulator). The same seed gives the same page.\n\n"
         "*Served*: requests that were answered. *Added calls*: calls to upstreams beyond one for\n"
         "each request; below zero where breakers refuse at once. p50 and p99 are of served\n"
-        "requests, waits included. `single` has one target; `conditional` names one by its rule,\n"
-        "and does not walk past its failure.\n",
+        "requests, waits included. `single` has one target; `conditional` and `content-based` name one\n"
+        "by their rule, and do not walk past its failure.\n",
         options->n_requests, SIM_RATE, SIM_TROUBLE_FROM_S, SIM_TROUBLE_UNTIL_S);
     for (const struct sim_scenario *scenario = sim_scenarios; scenario->name != NULL; scenario++) {
         options->scenario = scenario;
