@@ -17,8 +17,8 @@ void bus_loop_free(bus_loop_t **loop_p);
 void bus_loop_run(bus_loop_t *loop);
 /* Runs what is ready now, and waits for at most `wait_ms` when nothing is. For tests and teardown. */
 void bus_loop_run_once(bus_loop_t *loop, uint32_t wait_ms);
-/* For who turns a loop by hand, with a clock of its own: when a timer has to be looked at next (0: never), and
- * whether tasks are left for the next turn. */
+/* For who turns a loop by hand, with a clock of its own: when a timer has to be looked at next (0: never),
+ * and whether tasks are left for the next turn. */
 uint64_t bus_loop_next_timer_us(const bus_loop_t *loop);
 bool bus_loop_has_tasks(const bus_loop_t *loop);
 /* Any thread: the loop returns from bus_loop_run after its current turn. */

@@ -1,7 +1,7 @@
-/* What a strategy makes of failing targets, in virtual time: the router's own actor, on a loop whose clock and
- * turns are the simulator's, between a made-up client and made-up upstreams behind the providers' own guards
- * (breaker, credentials, latencies). What decides, walks, waits and gives up is the gateway's code; made up are
- * only when requests come and how a call ends. The same seed gives the same figures. */
+/* What a strategy makes of failing targets, in virtual time: the router's own actor, on a loop whose clock
+ * and turns are the simulator's, between a made-up client and made-up upstreams behind the providers' own
+ * guards (breaker, credentials, latencies). What decides, walks, waits and gives up is the gateway's code;
+ * made up are only when requests come and how a call ends. The same seed gives the same figures. */
 #pragma once
 
 #include "bus/bus_impl.h"
