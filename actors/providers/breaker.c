@@ -119,10 +119,38 @@ breaker_admit(struct breaker *breaker, uint64_t now_us, uint64_t lease_us, struc
     return verdict;
 }
 
-bool
-breaker_holds(const struct breaker *breaker, const struct breaker_permit *permit)
+static bool
+is_of_now(const struct breaker *breaker, const struct breaker_permit *permit)
 {
     return permit->generation == atomic_load_explicit(&breaker->generation, memory_order_relaxed);
+}
+
+/* With the lock. */
+static struct breaker_lease *
+find_lease(struct breaker *breaker, uint64_t id)
+{
+    for (uint32_t i = 0; id != 0 && i < breaker->config.probes_max; i++) {
+        if (breaker->leases[i].id == id) {
+            return &breaker->leases[i];
+        }
+    }
+    return NULL;
+}
+
+bool
+breaker_holds(struct breaker *breaker, const struct breaker_permit *permit, uint64_t now_us,
+              uint64_t lease_us)
+{
+    if (permit->lease == 0) {
+        return is_of_now(breaker, permit);
+    }
+    (void)pthread_mutex_lock(&breaker->lock);
+    struct breaker_lease *lease = is_of_now(breaker, permit) ? find_lease(breaker, permit->lease) : NULL;
+    if (lease != NULL) {
+        lease->until_us = now_us + lease_us;
+    }
+    (void)pthread_mutex_unlock(&breaker->lock);
+    return lease != NULL;
 }
 
 /* ---- out ---- */
@@ -130,10 +158,9 @@ breaker_holds(const struct breaker *breaker, const struct breaker_permit *permit
 static void
 give_back(struct breaker *breaker, uint64_t id)
 {
-    for (uint32_t i = 0; id != 0 && i < breaker->config.probes_max; i++) {
-        if (breaker->leases[i].id == id) {
-            breaker->leases[i] = (struct breaker_lease){0};
-        }
+    struct breaker_lease *lease = find_lease(breaker, id);
+    if (lease != NULL) {
+        *lease = (struct breaker_lease){0};
     }
 }
 

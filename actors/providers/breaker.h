@@ -59,8 +59,10 @@ void breaker_fini(struct breaker *breaker);
  * REFUSES: *retry_ms, when it makes sense to ask again. */
 enum breaker_verdict breaker_admit(struct breaker *breaker, uint64_t now_us, uint64_t lease_us,
                                    struct breaker_permit *permit, uint32_t *retry_ms);
-/* Whether a permit from before is still as good as a new one. */
-bool breaker_holds(const struct breaker *breaker, const struct breaker_permit *permit);
+/* Whether a permit from before is still as good as a new one, for a call that goes out only now: a probe has
+ * `lease_us` from here, unless another one took its place while it was waiting. */
+bool breaker_holds(struct breaker *breaker, const struct breaker_permit *permit, uint64_t now_us,
+                   uint64_t lease_us);
 /* Once for each permit; clears it. true: the state has changed. */
 bool breaker_settle(struct breaker *breaker, struct breaker_permit *permit, enum breaker_outcome outcome,
                     uint64_t now_us);

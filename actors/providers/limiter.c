@@ -2,9 +2,9 @@
 #include "actors/providers/limiter.h"
 
 void
-limiter_init(struct limiter *limiter, uint32_t limit, uint32_t queue_max)
+limiter_init(struct limiter *limiter, uint32_t limit, uint32_t queue_max, health_board_t *board)
 {
-    *limiter = (struct limiter){.limit = limit, .queue_max = queue_max};
+    *limiter = (struct limiter){.limit = limit, .queue_max = queue_max, .board = board};
     dyn_list_init(&limiter->waiting);
     (void)pthread_mutex_init(&limiter->lock, NULL);
 }
@@ -35,6 +35,27 @@ add(atomic_uint *number, int difference)
     (void)atomic_fetch_add_explicit(number, (unsigned)difference, memory_order_relaxed);
 }
 
+bool
+limiter_is_full(const struct limiter *limiter)
+{
+    return limiter->limit != 0 && load(&limiter->in_flight) >= limiter->limit &&
+           load(&limiter->n_waiting) >= limiter->queue_max;
+}
+
+/* With the lock, after each change. */
+static void
+show(struct limiter *limiter)
+{
+    bool is_full = limiter_is_full(limiter);
+    if (limiter->board != NULL) {
+        health_board_set_queued(limiter->board, load(&limiter->n_waiting));
+    }
+    if (is_full != limiter->was_full) {
+        limiter->was_full = is_full;
+        add(&limiter->fullness_changes, 1);
+    }
+}
+
 enum limiter_verdict
 limiter_take(struct limiter *limiter, struct limiter_seat *seat, struct limiter_place *place)
 {
@@ -52,6 +73,7 @@ limiter_take(struct limiter *limiter, struct limiter_seat *seat, struct limiter_
         place->step = LIMITER_WAITS;
         verdict = LIMITER_QUEUED;
     }
+    show(limiter);
     (void)pthread_mutex_unlock(&limiter->lock);
     return verdict;
 }
@@ -90,6 +112,7 @@ limiter_leave(struct limiter *limiter, struct limiter_place *place)
     } else if (step != LIMITER_OUT) {
         who = hand_over(limiter);
     }
+    show(limiter);
     (void)pthread_mutex_unlock(&limiter->lock);
     return who;
 }
@@ -108,11 +131,4 @@ limiter_next_given(struct limiter *limiter, struct limiter_seat *seat)
     }
     (void)pthread_mutex_unlock(&limiter->lock);
     return place;
-}
-
-bool
-limiter_is_full(const struct limiter *limiter)
-{
-    return limiter->limit != 0 && load(&limiter->in_flight) >= limiter->limit &&
-           load(&limiter->n_waiting) >= limiter->queue_max;
 }

@@ -1,10 +1,11 @@
 /* How many calls of one target may be in flight in one process, and who waits for a place. Shared by all
  * cells; any thread. First come, first served over all of them: a place that becomes free goes to who has
- * waited longest, on whichever loop that is. Pure: it tells nobody; who gives a place back is told which
- * actor to tell, and does so over the bus. */
+ * waited longest, on whichever loop that is. It tells nobody; who gives a place back is told which actor to
+ * tell, and does so over the bus. How many wait is shown on the target's board with every change. */
 #pragma once
 
 #include "core/list.h"
+#include "proto/health.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -16,6 +17,9 @@ struct limiter {
     struct dyn_list waiting;
     atomic_uint in_flight; /* places taken, given ones included. Written with the lock */
     atomic_uint n_waiting; /* the same */
+    health_board_t *board; /* with the lock, so that what is shown last is how it is; NULL: nowhere */
+    bool was_full;
+    atomic_uint fullness_changes; /* how often it began or ceased to be full; written with the lock */
 };
 
 /* One for each actor that takes places. */
@@ -36,7 +40,8 @@ struct limiter_place {
 
 enum limiter_verdict { LIMITER_TAKEN, LIMITER_QUEUED, LIMITER_FULL };
 
-void limiter_init(struct limiter *limiter, uint32_t limit, uint32_t queue_max);
+/* The board outlives it. */
+void limiter_init(struct limiter *limiter, uint32_t limit, uint32_t queue_max, health_board_t *board);
 void limiter_fini(struct limiter *limiter); /* nobody waits any more */
 void limiter_seat_init(struct limiter_seat *seat, uint32_t who);
 

@@ -13,8 +13,7 @@ struct provider_guard {
     struct latency latency;
     pthread_mutex_t show; /* one at a time shows state and credentials: the newest wins */
     atomic_uint state_changes, state_told;
-    atomic_uint load_changes, load_told;
-    atomic_bool shows_full;
+    atomic_uint load_told;
     atomic_uint n_listeners;
     atomic_uint listeners[PROVIDER_LISTENERS_MAX];
     atomic_uint_fast64_t refused_open, refused_full, refused_creds, waited;
@@ -30,7 +29,7 @@ provider_guard_new(const struct provider_guard_config *config)
     guard->config = *config;
     guard->board = health_board_new();
     breaker_init(&guard->breaker, &config->breaker);
-    limiter_init(&guard->limiter, config->limit, config->queue_max);
+    limiter_init(&guard->limiter, config->limit, config->queue_max, guard->board);
     credentials_init(&guard->credentials, config->n_creds);
     latency_init(&guard->latency, guard->board);
     (void)pthread_mutex_init(&guard->show, NULL);
@@ -114,21 +113,6 @@ provider_guard_refresh(provider_guard_t *guard, uint64_t now_us)
     show_state(guard, now_us);
 }
 
-static void
-show_load(provider_guard_t *guard)
-{
-    if (guard->config.limit == 0) {
-        return;
-    }
-    health_board_set_queued(guard->board,
-                            atomic_load_explicit(&guard->limiter.n_waiting, memory_order_relaxed));
-    bool is_full = limiter_is_full(&guard->limiter);
-    if (atomic_load_explicit(&guard->shows_full, memory_order_relaxed) != is_full &&
-        atomic_exchange_explicit(&guard->shows_full, is_full, memory_order_relaxed) != is_full) {
-        (void)atomic_fetch_add_explicit(&guard->load_changes, 1, memory_order_relaxed);
-    }
-}
-
 static bool
 is_news(atomic_uint *changes, atomic_uint *told)
 {
@@ -141,7 +125,7 @@ bool
 provider_guard_has_news(provider_guard_t *guard, bool *is_state)
 {
     *is_state = is_news(&guard->state_changes, &guard->state_told);
-    bool is_load = is_news(&guard->load_changes, &guard->load_told);
+    bool is_load = is_news(&guard->limiter.fullness_changes, &guard->load_told);
     return *is_state || is_load;
 }
 
@@ -214,7 +198,6 @@ find_place(provider_guard_t *guard, struct provider_pass *pass, struct limiter_s
         return PROVIDER_PASSES;
     }
     enum limiter_verdict verdict = limiter_take(&guard->limiter, seat, &pass->place);
-    show_load(guard);
     if (verdict == LIMITER_QUEUED) {
         count(&guard->waited);
         return PROVIDER_WAITS;
@@ -256,7 +239,8 @@ provider_guard_proceed(provider_guard_t *guard, struct provider_pass *pass, uint
                        struct provider_refusal *refusal)
 {
     *refusal = (struct provider_refusal){0};
-    if (!breaker_holds(&guard->breaker, &pass->permit) && !is_admitted(guard, pass, now_us, refusal)) {
+    bool holds = breaker_holds(&guard->breaker, &pass->permit, now_us, guard->config.probe_us);
+    if (!holds && !is_admitted(guard, pass, now_us, refusal)) {
         return PROVIDER_REFUSED;
     }
     return begin(guard, pass, now_us, refusal);
@@ -304,7 +288,6 @@ provider_guard_leave(provider_guard_t *guard, struct provider_pass *pass,
     }
     if (guard->config.limit != 0) {
         who = limiter_leave(&guard->limiter, &pass->place);
-        show_load(guard);
     }
     return who;
 }

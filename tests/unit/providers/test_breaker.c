@@ -58,6 +58,13 @@ refuses(struct bench *bench)
     return enter(bench, &permit) == BREAKER_REFUSES;
 }
 
+/* Its place came only now: may it go out as what it was let in as? */
+static bool
+holds(struct bench *bench, const struct breaker_permit *permit)
+{
+    return breaker_holds(&bench->breaker, permit, bench->now_us, 5 * SECOND);
+}
+
 static enum health_state
 state_of(const struct bench *bench)
 {
@@ -181,6 +188,45 @@ a_probe_that_never_ends_is_given_up(void **state)
     breaker_fini(&bench->breaker);
 }
 
+/* A probe that had to wait for so long that another one took its place is none any more. */
+static void
+a_probe_that_lost_its_place_does_not_go_out(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_of(1, 1, 1);
+    struct breaker_permit late, next;
+    (void)call(bench, BREAKER_FAILURE);
+    bench->now_us += SECOND;
+    assert_int_equal(enter(bench, &late), BREAKER_PROBES);
+    bench->now_us += 5 * SECOND;
+    assert_int_equal(enter(bench, &next), BREAKER_PROBES);
+    assert_false(holds(bench, &late));
+    assert_true(holds(bench, &next));
+    assert_false(leave(bench, &late, BREAKER_NEUTRAL)); /* and it takes nothing along */
+    assert_true(refuses(bench));
+    assert_true(leave(bench, &next, BREAKER_SUCCESS));
+    breaker_fini(&bench->breaker);
+}
+
+/* Its time counts from when it goes out, not from when it began to wait. */
+static void
+a_probe_that_waited_has_its_whole_time(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_of(1, 1, 1);
+    struct breaker_permit probe;
+    (void)call(bench, BREAKER_FAILURE);
+    bench->now_us += SECOND;
+    assert_int_equal(enter(bench, &probe), BREAKER_PROBES);
+    bench->now_us += 5 * SECOND; /* nobody else came */
+    assert_true(holds(bench, &probe));
+    bench->now_us += 5 * SECOND - 1;
+    assert_true(refuses(bench));
+    bench->now_us += 1;
+    assert_false(refuses(bench));
+    breaker_fini(&bench->breaker);
+}
+
 /* Calls from before say nothing about how it is now. */
 static void
 outcomes_of_calls_from_before_are_ignored(void **state)
@@ -190,9 +236,9 @@ outcomes_of_calls_from_before_are_ignored(void **state)
     struct breaker_permit slow_good, slow_bad;
     (void)enter(bench, &slow_good);
     (void)enter(bench, &slow_bad);
-    assert_true(breaker_holds(&bench->breaker, &slow_bad));
+    assert_true(holds(bench, &slow_bad));
     (void)call(bench, BREAKER_FAILURE);
-    assert_false(breaker_holds(&bench->breaker, &slow_bad));
+    assert_false(holds(bench, &slow_bad));
     assert_false(leave(bench, &slow_good, BREAKER_SUCCESS));
     assert_int_equal(state_of(bench), HEALTH_OPEN);
     bench->now_us += SECOND;
@@ -293,6 +339,8 @@ main(void)
         cmocka_unit_test(a_failed_probe_opens_it_again_for_the_whole_time),
         cmocka_unit_test(as_many_probes_as_configured_are_under_way),
         cmocka_unit_test(a_probe_that_never_ends_is_given_up),
+        cmocka_unit_test(a_probe_that_lost_its_place_does_not_go_out),
+        cmocka_unit_test(a_probe_that_waited_has_its_whole_time),
         cmocka_unit_test(outcomes_of_calls_from_before_are_ignored),
         cmocka_unit_test(without_a_threshold_there_is_no_breaker),
         cmocka_unit_test(two_cells_share_it),

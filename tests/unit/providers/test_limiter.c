@@ -21,10 +21,26 @@ bench_of(uint32_t limit, uint32_t queue)
 {
     static struct bench bench;
     bench = (struct bench){.places[0] = {.step = LIMITER_OUT}};
-    limiter_init(&bench.limiter, limit, queue);
+    limiter_init(&bench.limiter, limit, queue, health_board_new());
     limiter_seat_init(&bench.a, A);
     limiter_seat_init(&bench.b, B);
     return &bench;
+}
+
+static void
+bench_free(struct bench *bench)
+{
+    limiter_fini(&bench->limiter);
+    health_board_unref(&bench->limiter.board);
+}
+
+/* Who waits, as routers see it. */
+static uint32_t
+shown(const struct bench *bench)
+{
+    struct health_view view;
+    health_view_of(bench->limiter.board, 0, 0, &view);
+    return view.queued;
 }
 
 static enum limiter_verdict
@@ -53,17 +69,22 @@ the_limit_then_the_queue_then_nothing(void **state)
     assert_int_equal(take(bench, &bench->a, 0), LIMITER_TAKEN);
     assert_int_equal(take(bench, &bench->b, 1), LIMITER_TAKEN);
     assert_false(limiter_is_full(&bench->limiter));
+    assert_int_equal(atomic_load(&bench->limiter.fullness_changes), 0);
     assert_int_equal(take(bench, &bench->a, 2), LIMITER_QUEUED);
     assert_true(limiter_is_full(&bench->limiter));
+    assert_int_equal(atomic_load(&bench->limiter.fullness_changes), 1);
+    assert_int_equal(shown(bench), 1);
     assert_int_equal(take(bench, &bench->b, 3), LIMITER_FULL);
     assert_int_equal(leave(bench, 3), 0); /* it never had a place */
     assert_int_equal(atomic_load(&bench->limiter.in_flight), 2);
     assert_int_equal(atomic_load(&bench->limiter.n_waiting), 1);
     (void)leave(bench, 2);
+    assert_int_equal(atomic_load(&bench->limiter.fullness_changes), 2);
+    assert_int_equal(shown(bench), 0);
     (void)leave(bench, 1);
     (void)leave(bench, 0);
     assert_int_equal(atomic_load(&bench->limiter.in_flight), 0);
-    limiter_fini(&bench->limiter);
+    bench_free(bench);
 }
 
 /* A place that one cell frees is given to who waited longest, on the other one. */
@@ -91,7 +112,7 @@ first_come_first_served_over_the_cells(void **state)
     assert_null(next(bench, &bench->a));
     assert_int_equal(leave(bench, 4), 0);
     assert_int_equal(atomic_load(&bench->limiter.in_flight), 0);
-    limiter_fini(&bench->limiter);
+    bench_free(bench);
 }
 
 /* One message is enough for all the places that were given until it is read. */
@@ -115,7 +136,7 @@ an_actor_is_told_once(void **state)
     (void)leave(bench, 3);
     assert_null(next(bench, &bench->b));
     assert_int_equal(atomic_load(&bench->limiter.in_flight), 0);
-    limiter_fini(&bench->limiter);
+    bench_free(bench);
 }
 
 static void
@@ -133,7 +154,7 @@ who_gives_up_waiting_takes_no_place(void **state)
     assert_int_equal(leave(bench, 2), 0);
     assert_int_equal(atomic_load(&bench->limiter.n_waiting), 0);
     assert_int_equal(atomic_load(&bench->limiter.in_flight), 0);
-    limiter_fini(&bench->limiter);
+    bench_free(bench);
 }
 
 /* ---- two threads ---- */
@@ -219,8 +240,10 @@ two_cells_never_pass_the_limit_and_lose_no_place(void **state)
     assert_int_equal(atomic_load(&in), 0);
     assert_int_equal(atomic_load(&bench->limiter.in_flight), 0);
     assert_int_equal(atomic_load(&bench->limiter.n_waiting), 0);
+    assert_int_equal(shown(bench), 0); /* whoever showed it last */
+    assert_int_equal(atomic_load(&bench->limiter.fullness_changes) % 2, 0);
     assert_true(cells[0].n_served + cells[1].n_served > 0); /* who gets how much: the scheduler */
-    limiter_fini(&bench->limiter);
+    bench_free(bench);
 }
 
 int
