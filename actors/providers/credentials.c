@@ -110,6 +110,16 @@ forgive(struct credential *item, uint64_t model_key, uint64_t now_us)
     }
 }
 
+/* Of what no call asks about any more. true: the pause is still of interest. */
+static bool
+keep_or_forget(struct credential_pause *pause, uint64_t now_us)
+{
+    if (pause->last_ms != 0 && now_us >= pause->until_us + CREDENTIALS_FORGET_MS * US_PER_MS) {
+        *pause = (struct credential_pause){0};
+    }
+    return pause->last_ms != 0;
+}
+
 /* ---- all of them ---- */
 
 static bool
@@ -206,6 +216,21 @@ find_state(const struct credentials *credentials, uint64_t now_us, struct creden
     state->back_at_us = n_out > 0 && n_out == credentials->n ? soonest_us : 0;
 }
 
+/* With the lock. Without any a call costs no lock again. */
+static void
+look_for_pauses(struct credentials *credentials, uint64_t now_us)
+{
+    bool has_some = false;
+    for (size_t i = 0; i < credentials->n; i++) {
+        struct credential *item = &credentials->items[i];
+        has_some = keep_or_forget(&item->all, now_us) || has_some;
+        for (size_t k = 0; k < CREDENTIALS_MODELS_MAX; k++) {
+            has_some = keep_or_forget(&item->models[k], now_us) || has_some;
+        }
+    }
+    atomic_store_explicit(&credentials->has_pauses, has_some, memory_order_relaxed);
+}
+
 /* With the lock. */
 static void
 apply(struct credentials *credentials, size_t index, uint64_t model_key,
@@ -215,12 +240,15 @@ apply(struct credentials *credentials, size_t index, uint64_t model_key,
     bool is_refused = outcome->error == ERR_UPSTREAM_AUTH;
     bool is_limited = outcome->error == ERR_UPSTREAM_RATE_LIMIT;
     bool may_pause = credentials->n > 1 || (is_limited && outcome->retry_ms > 0);
+    bool is_too_long = credentials->n == 1 && outcome->retry_ms > CREDENTIALS_SOLE_MAX_MS;
+    uint32_t named_ms = is_too_long ? CREDENTIALS_SOLE_MAX_MS : outcome->retry_ms;
     if (outcome->error == ERR_NONE) {
         forgive(item, model_key, now_us);
+        look_for_pauses(credentials, now_us);
     } else if ((is_refused || is_limited) && may_pause) {
         bool is_for_all = is_refused && outcome->status != 403;
         struct credential_pause *pause = is_for_all ? &item->all : place_for(item, model_key, now_us);
-        set_aside(pause, outcome->error, is_limited ? outcome->retry_ms : 0, now_us);
+        set_aside(pause, outcome->error, is_limited ? named_ms : 0, now_us);
         atomic_store_explicit(&credentials->has_pauses, true, memory_order_relaxed);
     }
 }

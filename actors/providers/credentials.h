@@ -7,8 +7,9 @@
  *   429  its limit is reached: aside for this model (limits are counted by model) for the time that the
  *        provider names, else for a second, each time for longer.
  *
- * A target's only credential is never set aside but for a time that the provider named itself: without
- * another one to turn to, asking the provider is what there is. */
+ * A target's only credential is never set aside but for a time that the provider named itself, and then for
+ * no longer than CREDENTIALS_SOLE_MAX_MS: without another one to turn to, asking the provider is what there
+ * is, and a time that is wrong by a day must not cost a day. */
 #pragma once
 
 #include "proto/err.h"
@@ -22,6 +23,9 @@ enum {
     CREDENTIALS_REFUSED_MAX_MS = 10 * 60 * 1000,
     CREDENTIALS_LIMITED_MS = 1000, /* after 429 without a time, the first time; doubles */
     CREDENTIALS_LIMITED_MAX_MS = 60 * 1000,
+    CREDENTIALS_SOLE_MAX_MS = 60 * 1000, /* of a target's only credential, whatever the provider names */
+    /* So long after its end a pause is forgotten, and the next one is a first one. */
+    CREDENTIALS_FORGET_MS = CREDENTIALS_REFUSED_MAX_MS,
 };
 
 struct credential_pause {
@@ -41,7 +45,7 @@ struct credentials {
     size_t n;             /* 0: the target needs none */
     pthread_mutex_t lock; /* of the items */
     atomic_uint turn;
-    atomic_bool has_pauses; /* some item has one, over or not: else nobody looks at them */
+    atomic_bool has_pauses; /* some item has one, or remembers one: else nobody looks at them */
 };
 
 void credentials_init(struct credentials *credentials, size_t n);

@@ -196,6 +196,74 @@ the_only_one_is_kept(void **state)
     credentials_fini(&credentials);
 }
 
+/* A time that is wrong by a day costs a minute: then a call asks again. */
+static void
+the_only_one_is_never_away_for_long(void **state)
+{
+    (void)state;
+    struct credentials credentials;
+    unsigned counts[1] = {0};
+    uint64_t minute_us = CREDENTIALS_SOLE_MAX_MS * UINT64_C(1000);
+    credentials_init(&credentials, 1);
+    assert_true(settle(&credentials, 0, limited(24 * 3600 * 1000), START));
+    assert_int_equal(none(&credentials, GPT, START).retry_ms, CREDENTIALS_SOLE_MAX_MS);
+    (void)none(&credentials, GPT, START + minute_us - 1);
+    count(&credentials, GPT, START + minute_us, 1, counts);
+    (void)settle(&credentials, 0, limited(24 * 3600 * 1000), START + minute_us);
+    (void)none(&credentials, GPT, START + 2 * minute_us - 1);
+    count(&credentials, GPT, START + 2 * minute_us, 1, counts);
+    assert_int_equal(counts[0], 2);
+    credentials_fini(&credentials);
+}
+
+/* Where there is another one it is away for as long as its provider says. */
+static void
+one_of_two_is_away_for_as_long_as_was_named(void **state)
+{
+    (void)state;
+    struct credentials credentials;
+    unsigned counts[2] = {0};
+    credentials_init(&credentials, 2);
+    (void)settle(&credentials, 0, limited(3600 * 1000), START);
+    count(&credentials, GPT, START + 3599 * SECOND, 10, counts);
+    assert_int_equal(counts[0], 0);
+    credentials_fini(&credentials);
+}
+
+/* Calls look at pauses, with a lock, only as long as there is something to see. */
+static void
+nothing_is_looked_at_when_all_is_well_again(void **state)
+{
+    (void)state;
+    struct credentials credentials;
+    credentials_init(&credentials, 2);
+    (void)settle(&credentials, 0, limited(1000), START);
+    (void)settle(&credentials, 1, good, START);
+    assert_true(atomic_load(&credentials.has_pauses)); /* it is on */
+    (void)settle(&credentials, 1, good, START + SECOND);
+    assert_true(atomic_load(&credentials.has_pauses)); /* over, and remembered: the next would be longer */
+    (void)settle(&credentials, 0, good, START + SECOND);
+    assert_false(atomic_load(&credentials.has_pauses));
+    credentials_fini(&credentials);
+}
+
+/* Of a model that nobody asks for any more. */
+static void
+what_is_long_over_is_forgotten(void **state)
+{
+    (void)state;
+    struct credentials credentials;
+    struct credentials_outcome outcome = limited(1000);
+    uint64_t over_us = START + SECOND + CREDENTIALS_FORGET_MS * UINT64_C(1000);
+    credentials_init(&credentials, 1);
+    (void)credentials_settle(&credentials, 0, MINI, &outcome, START);
+    (void)settle(&credentials, 0, good, over_us - 1);
+    assert_true(atomic_load(&credentials.has_pauses));
+    (void)settle(&credentials, 0, good, over_us);
+    assert_false(atomic_load(&credentials.has_pauses));
+    credentials_fini(&credentials);
+}
+
 static void
 the_callers_mistakes_and_failures_are_not_the_credentials(void **state)
 {
@@ -281,6 +349,10 @@ main(void)
         cmocka_unit_test(with_all_aside_it_says_why_and_until_when),
         cmocka_unit_test(who_fails_again_waits_longer),
         cmocka_unit_test(the_only_one_is_kept),
+        cmocka_unit_test(the_only_one_is_never_away_for_long),
+        cmocka_unit_test(one_of_two_is_away_for_as_long_as_was_named),
+        cmocka_unit_test(nothing_is_looked_at_when_all_is_well_again),
+        cmocka_unit_test(what_is_long_over_is_forgotten),
         cmocka_unit_test(the_callers_mistakes_and_failures_are_not_the_credentials),
         cmocka_unit_test(many_limited_models_are_all_models),
         cmocka_unit_test(two_cells_share_them),
