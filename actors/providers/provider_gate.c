@@ -245,29 +245,40 @@ provider_gate_time_is_up(struct bus_timer *timer)
     }
 }
 
+/* Takes what the call has waited off its time. false: nothing is left of it. */
+static bool
+has_time_left(struct provider_call *call)
+{
+    struct env *request = call->waiting;
+    /* The clock of started_us: the loop's own time may be from before the call came. */
+    uint64_t now_us = dyn_mono_us(bus_loop_clock(call->provider->loop));
+    uint64_t waited_ms = now_us > call->started_us ? (now_us - call->started_us) / US_PER_MS : 0;
+    call->started_us = now_us;
+    if (request->deadline_ms == 0) {
+        return true;
+    }
+    bool is_left = request->deadline_ms > waited_ms;
+    request->deadline_ms = is_left ? request->deadline_ms - (uint32_t)waited_ms : 0;
+    return is_left;
+}
+
 /* The target may have failed, or its credentials, while the call was waiting. */
 static void
 go_on(struct provider_call *call)
 {
     struct provider *provider = call->provider;
-    struct provider_refusal refusal;
+    struct provider_refusal refusal = {ERR_GATEWAY_TIMEOUT, 0};
     uint64_t now_us = bus_loop_now_us(provider->loop);
-    if (provider_guard_proceed(provider->options.shared->guard, &call->pass, now_us, &refusal) !=
-        PROVIDER_PASSES) {
+    if (!has_time_left(call) || provider_guard_proceed(provider->options.shared->guard, &call->pass, now_us,
+                                                       &refusal) != PROVIDER_PASSES) {
         turn_away(call, &refusal);
         return;
     }
     struct env *request = call->waiting;
     dyn_block_t *body = call->waiting_body;
-    uint64_t waited_ms = (now_us - call->started_us) / US_PER_MS;
     call->waiting = NULL;
     call->waiting_body = NULL;
     dyn_list_remove(&call->queue_link);
-    if (request->deadline_ms > 0) {
-        request->deadline_ms =
-            request->deadline_ms > waited_ms ? request->deadline_ms - (uint32_t)waited_ms : 1;
-    }
-    call->started_us = dyn_mono_us(bus_loop_clock(provider->loop));
     provider_call_send(call, request, body);
     dyn_block_unref(&body);
     env_free(&request);

@@ -25,11 +25,14 @@ queued_bytes(const struct provider_call *call)
     return bytes;
 }
 
-/* The request counts too: libcurl may have to send it again. */
+/* The request counts too: libcurl may have to send it again. One that waits for its place holds what came
+ * and what will be sent. */
 static size_t
 held_bytes(const struct provider_call *call)
 {
     size_t bytes = sizeof *call + call->request_bytes + queued_bytes(call);
+    bool is_another = call->waiting != NULL && call->waiting_body != call->waiting->body;
+    bytes += is_another && call->waiting_body != NULL ? call->waiting_body->len : 0;
     bytes += call->block != NULL ? call->block->len : 0;
     bytes += call->end != NULL ? env_body_len(call->end) : 0;
     return bytes;
@@ -229,6 +232,9 @@ provider_orphan_attach(struct provider_call *call, const struct env *request)
     }
     if (call->http != NULL && !call->has_begun) {
         http_call_set_deadline(call->http, request->deadline_ms);
+    } else if (call->waiting != NULL) {
+        call->waiting->deadline_ms = request->deadline_ms;
+        call->started_us = dyn_mono_us(bus_loop_clock(call->provider->loop));
     }
     if (call->http != NULL ? http_call_sent(call->http) > 0 : call->sent > 0) {
         provider_reply_sent(call);

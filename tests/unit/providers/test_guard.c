@@ -108,12 +108,14 @@ serve_what_is_said(struct upstream *upstream, int fd)
 /* ---- the stage: time can be moved on ---- */
 
 static atomic_uint_fast64_t skipped_us;
+static atomic_uint_fast64_t tick_us; /* how far each look at the clock moves it on */
 
 static uint64_t
 mono_us(void *self)
 {
     (void)self;
-    return dyn_mono_us(&dyn_clock_system) + atomic_load(&skipped_us);
+    uint64_t ahead_us = atomic_fetch_add(&skipped_us, atomic_load(&tick_us));
+    return dyn_mono_us(&dyn_clock_system) + ahead_us;
 }
 
 static uint64_t
@@ -452,6 +454,143 @@ who_waited_for_a_target_that_failed_is_not_sent(void **state)
     stage_free(stage);
 }
 
+struct two_steps {
+    struct stage *stage;
+    struct env *first, *second;
+    struct gate done;
+};
+
+static void
+do_two_steps(void *steps_)
+{
+    struct two_steps *steps = steps_;
+    const struct stage *stage = steps->stage;
+    CHECK(bus_send_as(stage->port, stage->routers[1].addr, stage->provider, &steps->first, NULL) == 0);
+    CHECK(bus_send_as(stage->port, stage->routers[0].addr, stage->provider, &steps->second, NULL) == 0);
+    gate_open(&steps->done);
+}
+
+/* A request that comes and gets its place in one turn has come, by the clock, after that turn began. */
+static void
+who_waited_for_less_than_a_turn_keeps_his_time(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_of((struct provider_guard_config){.limit = 1, .queue_max = 1});
+    struct env *first = begin(stage, 0, 0, "hold");
+    STAGE_UNTIL(n_calls(stage) == 1);
+    struct env *second = saying("hold");
+    second->deadline_ms = 30000;
+    atomic_store(&tick_us, 10);
+    struct two_steps steps = {
+        .stage = stage, .first = env_clone_request(second), .second = env_about(ENV_CANCEL, first)};
+    gate_init(&steps.done, 1);
+    bus_loop_post(stage->loop, do_two_steps, &steps);
+    gate_wait(&steps.done);
+    STAGE_UNTIL(n_calls(stage) == 2);
+    skip_ms(stage, 1000);
+    skip_ms(stage, 1000);
+    assert_int_equal(stage_ends(stage, 1), 0);
+    stage_go(stage);
+    assert_int_equal(await_end(stage, 1, 1), ERR_NONE);
+    atomic_store(&tick_us, 0);
+    env_free(&first);
+    env_free(&second);
+    stage_free(stage);
+}
+
+/* First in a queue, with a deadline of its own. */
+static struct env *
+begin_with_deadline(struct stage *stage, size_t cell, size_t router, uint32_t deadline_ms)
+{
+    struct env *request = saying("200");
+    request->deadline_ms = deadline_ms;
+    stage->provider = stage->cells[cell];
+    stage_ask(stage, router, request);
+    STAGE_UNTIL(view_of(stage).queued == 1);
+    return request;
+}
+
+/* Its router has given up, or is about to: an upstream call would be for nobody. */
+static void
+who_has_no_time_left_is_not_sent(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_of((struct provider_guard_config){.limit = 1, .queue_max = 1});
+    struct env *first = begin(stage, 0, 0, "hold");
+    STAGE_UNTIL(n_calls(stage) == 1);
+    struct env *second = begin_with_deadline(stage, 1, 1, 1000);
+    skip_ms(stage, 1000);
+    stage_go(stage);
+    assert_int_equal(await_end(stage, 0, 1), ERR_NONE);
+    assert_int_equal(await_end(stage, 1, 1), ERR_GATEWAY_TIMEOUT);
+    assert_int_equal(stage->routers[1].end->upstream_calls, 0);
+    assert_int_equal(n_calls(stage), 1);
+    assert_int_equal(view_of(stage).in_flight, 0);
+    env_free(&first);
+    env_free(&second);
+    stage_free(stage);
+}
+
+/* The router that takes over a call that waits says how much time there is. */
+static void
+who_waits_and_is_taken_over_has_the_new_deadline(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_of((struct provider_guard_config){.limit = 1, .queue_max = 1});
+    struct env *first = begin(stage, 0, 0, "hold");
+    STAGE_UNTIL(n_calls(stage) == 1);
+    struct env *second = begin_with_deadline(stage, 1, 1, 1000);
+    struct env *next = env_clone_request(second);
+    next->epoch = 1;
+    next->attach = true;
+    next->deadline_ms = 60000;
+    skip_ms(stage, 900);
+    stage_ask(stage, 0, next);
+    skip_ms(stage, 5000);
+    assert_int_equal(view_of(stage).queued, 1);
+    stage_go(stage);
+    assert_int_equal(await_end(stage, 0, 2), ERR_NONE);
+    assert_int_equal(n_calls(stage), 2);
+    assert_int_equal(stage_ends(stage, 1), 0);
+    env_free(&first);
+    env_free(&second);
+    env_free(&next);
+    stage_free(stage);
+}
+
+/* What came and what will be sent are two bodies, where the upstream calls the model by another name. */
+static void
+who_waits_without_a_router_is_counted_whole(void **state)
+{
+    (void)state;
+    enum { LONG_MS = 60000, BODY = 100 * 1024 };
+    static char body[BODY + 1];
+    wanted = (struct provider_guard_config){.limit = 1, .queue_max = 1};
+    n_wanted_keys = 0;
+    stage_prepare = prepare;
+    struct stage *stage = stage_new(serve_what_is_said, LONG_MS, 64u * 1024 * 1024);
+    struct env *first = begin(stage, 0, 0, "hold");
+    STAGE_UNTIL(n_calls(stage) == 1);
+    memset(body, ' ', BODY);
+    struct env *like = saying("200");
+    memcpy(body, dyn_block_slice(like->body).data, dyn_block_slice(like->body).len);
+    struct env *second = stage_request(body);
+    second->upstream_model = DYN_SLICE("another");
+    stage_ask(stage, 1, second);
+    STAGE_UNTIL(view_of(stage).queued == 1);
+    stage_lose(stage, 1, true);
+    STAGE_UNTIL(atomic_load(&stage->orphans.kept) == 1);
+    STAGE_UNTIL(atomic_load(&stage->orphans.bytes) > 0);
+    assert_true(atomic_load(&stage->orphans.bytes) >= 2 * BODY);
+    stage_go(stage);
+    assert_int_equal(await_end(stage, 0, 1), ERR_NONE);
+    STAGE_UNTIL(n_calls(stage) == 2);
+    env_free(&first);
+    env_free(&second);
+    env_free(&like);
+    stage_free(stage);
+}
+
 /* Two cells, few places, many calls: all are answered. */
 static void
 many_calls_share_few_places(void **state)
@@ -586,6 +725,10 @@ main(void)
         cmocka_unit_test(who_is_cancelled_while_waiting_leaves_the_queue),
         cmocka_unit_test(a_stream_keeps_its_place_to_its_end),
         cmocka_unit_test(who_waited_for_a_target_that_failed_is_not_sent),
+        cmocka_unit_test(who_waited_for_less_than_a_turn_keeps_his_time),
+        cmocka_unit_test(who_has_no_time_left_is_not_sent),
+        cmocka_unit_test(who_waits_and_is_taken_over_has_the_new_deadline),
+        cmocka_unit_test(who_waits_without_a_router_is_counted_whole),
         cmocka_unit_test(many_calls_share_few_places),
         cmocka_unit_test(a_bad_key_is_set_aside_and_the_other_one_serves),
         cmocka_unit_test(with_all_keys_aside_nobody_is_called),
