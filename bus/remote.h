@@ -53,6 +53,9 @@ void bus_process_config(const struct bus_process *process, char out[BUS_CONFIG_H
 /* All that are known right now. Any thread. */
 uint64_t bus_process_peers(const struct bus_process *process);
 
+/* From this minor version on READY may be said again (01-ENVELOPE, READY). */
+enum { BUS_READY_AGAIN_MINOR = 2 };
+
 /* One peer, as its port or link knows it. Good during a callback. */
 struct bus_peer {
     bus_addr_t       addr;

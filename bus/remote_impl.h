@@ -12,7 +12,6 @@ enum {
     BUS_REASON_MAX = 32,
     BUS_KEY_NAME_MAX = 128,
     BUS_NODE_MAX = 65,
-    BUS_READY_AGAIN_MINOR = 2, /* from this version on READY may be said again (01-ENVELOPE, READY) */
 };
 
 struct peer;

@@ -27,6 +27,8 @@ struct worker_peer {
     struct dyn_list calls;
     uint32_t n_calls;
     uint64_t bytes; /* of their requests */
+    bool is_of_old;   /* of a version that hears READY once: what has changed it learns with another connection */
+    bool is_outdated; /* ... and something has */
 };
 
 /* A REQUEST whose END has not left yet. */
@@ -54,6 +56,7 @@ struct worker {
     struct bus_timer beat;  /* health of all targets, now and then */
     struct bus_timer tell;  /* ... that has changed, soon: it was told just before */
     struct bus_task told;   /* ... at the end of the turn */
+    struct bus_task renew;  /* connections to routers that are outdated, where nothing is in flight */
     uint64_t told_us;       /* when the last was */
     uint64_t beat_us;       /* when figures of models were told last */
     struct bus_timer drain;
@@ -87,6 +90,9 @@ forget(struct worker *worker, struct worker_call *call)
     dyn_list_remove(&call->link);
     call->peer->n_calls--;
     call->peer->bytes -= call->bytes;
+    if (call->peer->is_outdated && call->peer->n_calls == 0) {
+        bus_task_queue(worker->loop, &worker->renew); /* behind the END that is just leaving */
+    }
     if (worker->n_spare < SPARE_CALLS_MAX) {
         worker->n_spare++;
         dyn_list_append(&worker->spare, &call->link);
@@ -189,11 +195,8 @@ take_request(struct worker *worker, const struct bus_peer *peer, struct env **en
         refuse(worker, peer, request, ERR_DRAINING);
         return;
     }
-    if (provider == 0) {
-        refuse(worker, peer, request, ERR_INVALID_REQUEST);
-        return;
-    }
-    if (!has_room(worker, mine, request)) {
+    /* A target of a former configuration: the router has yet to hear. DRAINING would say it of all targets. */
+    if (provider == 0 || !has_room(worker, mine, request)) {
         refuse(worker, peer, request, ERR_SATURATED);
         return;
     }
@@ -334,6 +337,7 @@ meet(struct worker *worker, struct bus_peer *peer)
     dyn_list_init(&mine->link);
     dyn_list_init(&mine->calls);
     mine->addr = peer->addr;
+    mine->is_of_old = peer->minor < BUS_READY_AGAIN_MINOR;
     dyn_list_append(&worker->peers, &mine->link);
     peer->user = mine;
 }
@@ -346,6 +350,31 @@ free_peer(struct worker *worker, struct worker_peer *mine)
     }
     dyn_list_remove(&mine->link);
     free(mine);
+}
+
+static void
+on_renew(struct bus_task *task)
+{
+    struct worker *worker = DYN_CONTAINER_OF(task, struct worker, renew);
+    struct dyn_list *next;
+    for (struct dyn_list *link = worker->peers.next; link != &worker->peers; link = next) {
+        const struct worker_peer *mine = DYN_CONTAINER_OF(link, struct worker_peer, link);
+        next = link->next;
+        if (mine->is_outdated && mine->n_calls == 0) {
+            bus_peer_cut(worker->me, mine->addr, "reload");
+        }
+    }
+}
+
+/* A connection goes when its last call has left: nothing that is under way pays for the news. */
+static void
+renew_old_peers(struct worker *worker)
+{
+    for (struct dyn_list *link = worker->peers.next; link != &worker->peers; link = link->next) {
+        struct worker_peer *mine = DYN_CONTAINER_OF(link, struct worker_peer, link);
+        mine->is_outdated = mine->is_of_old;
+    }
+    bus_task_queue(worker->loop, &worker->renew);
 }
 
 /* The provider actors decide what becomes of its calls. They are told first: with the last call forgotten a
@@ -537,6 +566,7 @@ worker_stop(void *self)
     bus_timer_fini(&worker->beat);
     bus_timer_fini(&worker->tell);
     bus_task_cancel(&worker->told);
+    bus_task_cancel(&worker->renew);
     env_map_fini(&worker->calls);
     free(worker->targets);
     free(worker);
@@ -561,8 +591,9 @@ worker_serve(void *self, const struct worker_target *targets, size_t n_targets)
     bool is_joined = worker->links != NULL && !worker->is_draining;
     size_t n_old = is_joined ? bus_links_say_ready(worker->links) : 0;
     if (n_old > 0) {
-        dyn_log(DYN_LOG_WARN, "worker.ready", "routers of an earlier version learn of new targets when they "
-                "connect anew", DYN_LOG_UINT("routers", n_old));
+        dyn_log(DYN_LOG_WARN, "worker.ready", "routers of an earlier version learn of other targets over new "
+                "connections, which are made when nothing is in flight", DYN_LOG_UINT("routers", n_old));
+        renew_old_peers(worker);
     }
 }
 
@@ -595,6 +626,7 @@ worker_new(const struct worker_options *options)
     worker->beat.fire = on_beat;
     worker->tell.fire = on_tell;
     bus_task_init(&worker->told, on_told);
+    bus_task_init(&worker->renew, on_renew);
     dyn_list_init(&worker->peers);
     dyn_list_init(&worker->spare);
     env_map_init(&worker->calls);

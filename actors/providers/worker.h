@@ -37,7 +37,8 @@ void *worker_new(const struct worker_options *options);
 extern const struct bus_actor_ops worker_actor_ops;
 
 /* From now on it serves these, copied; all routers are told. Those that are leaving stand behind the others.
- * Calls of targets that are not named any more go on. On its loop, or before its start. */
+ * Calls of targets that are not named any more go on;
+ * a request for one is handed back. On its loop, or before its start. */
 void worker_serve(void *worker, const struct worker_target *targets, size_t n_targets);
 /* The same without telling anybody: only those that are leaving have changed. */
 void worker_forget(void *worker, bus_addr_t provider);

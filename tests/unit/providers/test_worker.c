@@ -3,7 +3,7 @@
 #include "actors/providers/worker.h"
 
 #include "proto/ready.h"
-#include "tests/conformance/wires.h"
+#include "tests/conformance/raw.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -50,6 +50,8 @@ struct fleet {
     struct bus_process process;
     bus_t *bus;
     bus_loop_t *loop;
+    void *worker;
+    struct worker_target items[TARGETS];
     const char *bases[ROUTERS];
 };
 
@@ -293,17 +295,11 @@ answer(struct fleet *fleet, struct target *target, const struct env *request)
 static const struct dyn_slice first_models[] = {DYN_SLICE_INIT("m1"), DYN_SLICE_INIT("m2")};
 
 static void
-fleet_open(struct fleet *fleet, size_t n_routers, uint32_t requests_max, uint64_t bytes_max)
+workers_open(struct fleet *fleet, size_t n_routers, uint32_t requests_max, uint64_t bytes_max)
 {
     static const char *const names[TARGETS] = {"first", "second"};
+    struct worker_target *items = fleet->items;
     struct dyn_err err = {.text = ""};
-    struct worker_target items[TARGETS] = {{0}};
-    *fleet = (struct fleet){.security = NULL};
-    fleet->security = bus_security_new(&(struct bus_security_options){.insecure = true}, &err);
-    for (size_t i = 0; i < n_routers; i++) {
-        router_open(&fleet->routers[i], fleet->security, "tcp://127.0.0.1:*");
-        fleet->bases[i] = fleet->routers[i].base;
-    }
     bus_process_init(&fleet->process, fleet->security);
     fleet->resolver = bus_resolver_new();
     fleet->bus = bus_new(NULL, &err);
@@ -327,10 +323,24 @@ fleet_open(struct fleet *fleet, size_t n_routers, uint32_t requests_max, uint64_
                                      .cell = 3,
                                      .requests_max = requests_max,
                                      .request_bytes_max = bytes_max};
-    (void)bus_add_actor(fleet->bus, fleet->loop, &worker_actor_ops, worker_new(&options));
+    fleet->worker = worker_new(&options);
+    (void)bus_add_actor(fleet->bus, fleet->loop, &worker_actor_ops, fleet->worker);
     if (bus_start(fleet->bus, &err) != 0) {
         fail_msg("%s", err.text);
     }
+}
+
+static void
+fleet_open(struct fleet *fleet, size_t n_routers, uint32_t requests_max, uint64_t bytes_max)
+{
+    struct dyn_err err = {.text = ""};
+    *fleet = (struct fleet){.security = NULL};
+    fleet->security = bus_security_new(&(struct bus_security_options){.insecure = true}, &err);
+    for (size_t i = 0; i < n_routers; i++) {
+        router_open(&fleet->routers[i], fleet->security, "tcp://127.0.0.1:*");
+        fleet->bases[i] = fleet->routers[i].base;
+    }
+    workers_open(fleet, n_routers, requests_max, bytes_max);
     for (size_t i = 0; i < n_routers; i++) {
         (void)nth(&fleet->routers[i].record, 0); /* READY */
     }
@@ -343,7 +353,7 @@ fleet_close(struct fleet *fleet)
     bus_free(&fleet->bus);
     bus_resolver_free(&fleet->resolver);
     for (size_t i = 0; i < ROUTERS; i++) {
-        if (fleet->bases[i] != NULL) {
+        if (fleet->routers[i].base[0] != '\0') {
             router_close(&fleet->routers[i]);
             record_free(&fleet->routers[i].record);
         }
@@ -459,17 +469,141 @@ cancel_and_credit_find_the_call(void **state)
     fleet_close(&fleet);
 }
 
+struct serving {
+    struct fleet *fleet;
+    const struct worker_target *targets;
+    size_t n_targets;
+    struct gate done;
+};
+
 static void
-what_it_cannot_serve_is_refused(void **state)
+do_serve(void *serving_)
+{
+    struct serving *serving = serving_;
+    worker_serve(serving->fleet->worker, serving->targets, serving->n_targets);
+    gate_open(&serving->done);
+}
+
+/* The next configuration has only the second target. */
+static void
+serve_the_second(struct fleet *fleet)
+{
+    struct serving serving = {.fleet = fleet, .targets = &fleet->items[1], .n_targets = 1};
+    gate_init(&serving.done, 1);
+    bus_loop_post(fleet->loop, do_serve, &serving);
+    gate_wait(&serving.done);
+}
+
+/* Its router has not heard yet: another worker may have it, and the rest of this one's targets stay. */
+static void
+a_request_for_a_target_that_is_gone_is_handed_back(void **state)
 {
     (void)state;
     struct fleet fleet;
     fleet_open(&fleet, 1, 0, 0);
-    struct env *request = request_for("third", "{}");
+    struct env *request = request_for("first", "{}");
+    struct env *other = request_for("second", "{}");
+    serve_the_second(&fleet);
+    assert_int_equal(nth(&fleet.routers[A].record, 1)->kind, ENV_READY);
     router_send(&fleet.routers[A], copy_of(request));
-    assert_end(nth(&fleet.routers[A].record, 1), request, ERR_INVALID_REQUEST);
+    const struct env *end = nth(&fleet.routers[A].record, 2);
+    assert_end(end, request, ERR_SATURATED);
+    assert_int_equal(end->upstream_calls, 0);
+    router_send(&fleet.routers[A], copy_of(other));
+    assert_true(env_id_eq(&nth(&fleet.targets[1].record, 0)->id, &other->id));
+    answer(&fleet, &fleet.targets[1], nth(&fleet.targets[1].record, 0));
+    assert_end(nth(&fleet.routers[A].record, 3), other, ERR_NONE);
+    env_free(&request);
+    env_free(&other);
+    fleet_close(&fleet);
+}
+
+/* ---- a router of version 1.1 ---- */
+
+static void
+old_say(struct raw *raw, struct env *env)
+{
+    struct dyn_buf header = DYN_BUF_INIT;
+    assert_int_equal(env_encode_for(env, 1, &header, NULL), 0);
+    raw_begin(raw);
+    raw_send_frame(raw, header.data, header.len, env->body != NULL);
+    if (env->body != NULL) {
+        raw_send_frame(raw, dyn_block_data(env->body), env->body->len, false);
+    }
+    dyn_buf_fini(&header);
+    env_free(&env);
+}
+
+static void
+old_say_ready(struct raw *raw)
+{
+    struct env *env = env_new(ENV_READY);
+    env->role = DYN_SLICE("router");
+    env->node = DYN_SLICE("old");
+    old_say(raw, env);
+}
+
+/* The next envelope that is no heartbeat. */
+static struct env *
+old_hear(struct raw *raw)
+{
+    struct env *env;
+    while ((env = raw_receive(raw, RAW_TIMEOUT_MS)) != NULL && env->kind == ENV_HEARTBEAT) {
+        env_free(&env);
+    }
+    assert_non_null(env);
+    return env;
+}
+
+static void
+old_expect_targets(struct raw *raw, size_t n)
+{
+    struct env *said = old_hear(raw);
+    struct arena arena;
+    struct ready ready;
+    struct dyn_err err;
+    arena_init(&arena, NULL, 0);
+    assert_int_equal(said->kind, ENV_READY);
+    assert_int_equal(ready_decode(dyn_block_slice(said->body), &arena, &ready, &err), 0);
+    assert_int_equal(ready.n_targets, n);
+    arena_fini(&arena);
+    env_free(&said);
+}
+
+/* It hears READY once for each connection: it gets another one, when nothing is in flight over this one. */
+static void
+a_router_of_an_earlier_version_learns_it_too(void **state)
+{
+    (void)state;
+    struct fleet fleet = {.security = NULL};
+    struct dyn_err err;
+    char base[64];
+    char endpoint[64];
+    size_t size = sizeof endpoint;
+    fleet.security = bus_security_new(&(struct bus_security_options){.insecure = true}, &err);
+    struct raw raw = raw_open((struct raw_options){.bind = "tcp://127.0.0.1:*"});
+    assert_int_equal(zmq_getsockopt(raw.socket, ZMQ_LAST_ENDPOINT, endpoint, &size), 0);
+    (void)snprintf(base, sizeof base, "tcp://127.0.0.1:%lu", strtoul(strrchr(endpoint, ':') + 1, NULL, 10) - 1);
+    fleet.bases[A] = base;
+    workers_open(&fleet, 1, 0, 0);
+    old_expect_targets(&raw, 2);
+    old_say_ready(&raw);
+    struct env *request = request_for("first", "{}");
+    old_say(&raw, copy_of(request));
+    const struct env *at_target = nth(&fleet.targets[0].record, 0);
+    serve_the_second(&fleet);
+    answer(&fleet, &fleet.targets[0], at_target);
+    struct env *end = old_hear(&raw);
+    assert_end(end, request, ERR_NONE);
+    env_free(&end);
+    struct env *goodbye = old_hear(&raw);
+    assert_int_equal(goodbye->kind, ENV_GOODBYE);
+    assert_true(dyn_slice_is(goodbye->reason, "reload"));
+    env_free(&goodbye);
+    old_expect_targets(&raw, 1);
     env_free(&request);
     fleet_close(&fleet);
+    raw_close(&raw);
 }
 
 static void
@@ -627,7 +761,8 @@ main(void)
         cmocka_unit_test(it_says_what_it_serves),
         cmocka_unit_test(a_request_goes_to_its_target_and_the_answer_back),
         cmocka_unit_test(cancel_and_credit_find_the_call),
-        cmocka_unit_test(what_it_cannot_serve_is_refused),
+        cmocka_unit_test(a_request_for_a_target_that_is_gone_is_handed_back),
+        cmocka_unit_test(a_router_of_an_earlier_version_learns_it_too),
         cmocka_unit_test(a_router_has_a_budget),
         cmocka_unit_test(a_lost_router_is_told_of_and_found_again),
         cmocka_unit_test(a_call_moves_to_another_router),
