@@ -14,6 +14,7 @@ struct bus_link {
     struct bus_timer retry;
     uint64_t delay_ms; /* before the next try, without jitter */
     unsigned attempts;
+    bool has_news; /* what READY said is not so any more, and the port has not answered it yet */
     struct dyn_rng rng;
 };
 
@@ -43,6 +44,19 @@ happened(struct monitor *monitor, unsigned event, int value)
     }
 }
 
+/* A peer that takes no second READY hears the first one of another connection. */
+static void
+tell_news(struct bus_link *link)
+{
+    if (!bus_link_is_connected(link)) {
+        return;
+    }
+    link->has_news = false;
+    if (!bus_link_say_ready(link)) {
+        peer_leave(link->peer, "reload", true);
+    }
+}
+
 static bool
 receive_one(struct remote *remote)
 {
@@ -53,6 +67,9 @@ receive_one(struct remote *remote)
     }
     peer_take(link->peer, &frames);
     frames_close(&frames);
+    if (DYN_UNLIKELY(link->has_news) && !remote->closed) {
+        tell_news(link);
+    }
     return !remote->closed;
 }
 
@@ -74,6 +91,7 @@ connect_link(struct bus_link *link, struct dyn_err *err)
                            zmq_strerror(zmq_errno()));
     }
     link->peer = peer_new(remote, dyn_slice(NULL, 0), -1);
+    link->has_news = false;
     peer_say_ready(link->peer);
     if (remote->draining) {
         peer_say(link->peer, ENV_GOODBYE, "drain");
@@ -172,6 +190,7 @@ bool
 bus_link_say_ready(bus_link_t *link)
 {
     if (!bus_link_is_connected(link)) {
+        link->has_news = link->peer != NULL; /* whose READY is on its way, or has been read */
         return true;
     }
     if (link->peer->view.minor < BUS_READY_AGAIN_MINOR) {

@@ -120,8 +120,8 @@ bool bus_link_is_up(const bus_link_t *link); /* the peer has said READY and not 
 bool bus_link_is_connected(const bus_link_t *link);
 const char *bus_link_endpoint(const bus_link_t *link);
 void bus_link_drain(bus_link_t *link); /* GOODBYE `drain` */
-/* READY once more, filled by `ready`: what this process says of itself has changed. Nothing where the link is
- * not up, whose peer hears it when it is. false: the peer's version (below 1.2) takes no second READY. */
+/* READY once more, filled by `ready`: what this process says of itself has changed. A peer whose link is not
+ * up yet hears it when it is. false: the peer's version (below 1.2) takes no second READY. */
 bool bus_link_say_ready(bus_link_t *link);
 void bus_link_close(bus_link_t **link_p);
 

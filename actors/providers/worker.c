@@ -27,8 +27,8 @@ struct worker_peer {
     struct dyn_list calls;
     uint32_t n_calls;
     uint64_t bytes; /* of their requests */
-    bool is_of_old;   /* of a version that hears READY once: what has changed it learns with another connection */
-    bool is_outdated; /* ... and something has */
+    bool is_of_old;   /* of a version that hears READY once for each connection */
+    bool is_outdated; /* ... and READY says something else now */
 };
 
 /* A REQUEST whose END has not left yet. */
@@ -195,7 +195,7 @@ take_request(struct worker *worker, const struct bus_peer *peer, struct env **en
         refuse(worker, peer, request, ERR_DRAINING);
         return;
     }
-    /* A target of a former configuration: the router has yet to hear. DRAINING would say it of all targets. */
+    /* A target of a former configuration: the router has yet to hear. DRAINING would mean all targets. */
     if (provider == 0 || !has_room(worker, mine, request)) {
         refuse(worker, peer, request, ERR_SATURATED);
         return;
