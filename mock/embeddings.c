@@ -1,7 +1,7 @@
 /* See embeddings.h. Every number of a vector comes from a hash of the text and its place; nothing is kept. */
 #include "mock/embeddings.h"
 
-#include "core/buf.h"
+#include "core/base64.h"
 #include "core/json_scan.h"
 
 #include <stdlib.h>
@@ -11,7 +11,6 @@ enum {
     DIMENSIONS_MAX = 8192,
     INPUTS_MAX = 8192,
     BYTES_PER_TOKEN = 4,
-    BASE64_GROUP = 3,
 };
 
 struct asked {
@@ -56,21 +55,6 @@ number_at(struct dyn_slice text, uint32_t place)
 }
 
 static void
-add_base64(struct dyn_buf *out, const uint8_t *bytes, size_t len)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for (size_t i = 0; i < len; i += BASE64_GROUP) {
-        size_t n = len - i < BASE64_GROUP ? len - i : BASE64_GROUP;
-        uint32_t group = (uint32_t)bytes[i] << 16 | (n > 1 ? (uint32_t)bytes[i + 1] << 8 : 0) |
-                         (n > 2 ? (uint32_t)bytes[i + 2] : 0);
-        dyn_buf_add_char(out, digits[group >> 18]);
-        dyn_buf_add_char(out, digits[group >> 12 & 63]);
-        dyn_buf_add_char(out, n > 1 ? digits[group >> 6 & 63] : '=');
-        dyn_buf_add_char(out, n > 2 ? digits[group & 63] : '=');
-    }
-}
-
-static void
 add_vector(struct dyn_buf *out, const struct asked *asked, struct dyn_slice text)
 {
     uint32_t n = (uint32_t)asked->dimensions;
@@ -91,7 +75,7 @@ add_vector(struct dyn_buf *out, const struct asked *asked, struct dyn_slice text
         }
     }
     dyn_buf_add_char(out, '"');
-    add_base64(out, bytes, n * sizeof(float));
+    dyn_base64_add(out, dyn_slice((const char *)bytes, n * sizeof(float)));
     dyn_buf_add_char(out, '"');
     free(bytes);
 }

@@ -3,6 +3,7 @@
  * ones were checked before. */
 #include "proto/dialects/anthropic_codec.h"
 
+#include "core/base64.h"
 #include "proto/dialects/dialect.h"
 
 struct asking {
@@ -43,6 +44,14 @@ add_source(struct asking *a, struct chat_parts *parts, struct json_value block, 
         part->data = dyn_slice(data.data + 1, data.len - 2);
         part->media_type = dyn_slice(media_type.data + 1, media_type.len - 2);
         part->text = is_image ? dyn_slice(NULL, 0) : chat_member(block, "title", JSON_STRING);
+    } else if (!is_image && json_string_is(kind, "text") && chat_has_text(data)) {
+        struct chat_part *part = chat_part_add(parts, a->arena, CHAT_FILE_DATA);
+        struct dyn_buf encoded = DYN_BUF_INIT;
+        dyn_base64_add(&encoded, chat_decode(data, a->arena));
+        part->data = arena_copy(a->arena, dyn_buf_slice(&encoded));
+        part->media_type = DYN_SLICE("text/plain");
+        part->text = chat_member(block, "title", JSON_STRING);
+        dyn_buf_fini(&encoded);
     } else {
         add_other(a, parts, type);
     }

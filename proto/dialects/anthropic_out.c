@@ -3,7 +3,11 @@
  * question or the shape of the answer is refused. */
 #include "proto/dialects/anthropic_codec.h"
 
+#include "core/text.h"
 #include "proto/dialects/dialect.h"
+
+/* The schema of a tool of whose arguments nothing is known. */
+#define ANY_OBJECT "{\"type\":\"object\",\"properties\":{}}"
 
 /* ---- tools ---- */
 
@@ -23,7 +27,7 @@ put_tool(struct anthropic_writing *w, const struct chat_tool *tool)
     struct json_value schema = {JSON_OBJECT, tool->parameters};
     bool is_usable = chat_find(schema, "type").raw.data != NULL;
     chat_put_raw(out, "input_schema",
-                 is_usable ? tool->parameters : DYN_SLICE("{\"type\":\"object\",\"properties\":{}}"));
+                 is_usable ? tool->parameters : DYN_SLICE(ANY_OBJECT));
     if (!is_usable && tool->parameters.len > 2) {
         chat_lose(w->losses, "tools[%u].function.parameters", tool->index);
     }
@@ -58,6 +62,56 @@ put_tool_choice(struct anthropic_writing *w)
     dyn_buf_add_char(w->out, '}');
 }
 
+static size_t
+count_calls(const struct chat_request *request)
+{
+    size_t n = 0;
+    for (const struct chat_message *m = request->messages; m != NULL; m = m->next) {
+        for (const struct chat_part *part = m->parts.first; part != NULL; part = part->next) {
+            n += part->kind == CHAT_CALL ? 1 : 0;
+        }
+    }
+    return n;
+}
+
+static void
+take_names(struct anthropic_writing *w, struct dyn_slice *name)
+{
+    for (const struct chat_message *m = w->request->messages; m != NULL; m = m->next) {
+        for (const struct chat_part *part = m->parts.first; part != NULL; part = part->next) {
+            if (part->kind == CHAT_CALL) {
+                *name++ = chat_decode(part->name, w->arena);
+            }
+        }
+    }
+}
+
+/* The API wants tools where calls stand in the conversation, and clients leave them out of a request that
+ * asks for no more of them, such as for a summary. Their names are known, and that none is to be called. */
+static void
+put_tools_of_past(struct anthropic_writing *w)
+{
+    size_t n = count_calls(w->request);
+    if (n == 0) {
+        return;
+    }
+    struct dyn_slice *names = arena_alloc(w->arena, n * sizeof *names);
+    size_t *first = arena_alloc(w->arena, n * sizeof *first);
+    take_names(w, names);
+    dyn_slices_first_equal(names, n, first);
+    chat_put_key(w->out, "tools");
+    dyn_buf_add_char(w->out, '[');
+    for (size_t i = 0; i < n; i++) {
+        if (first[i] == i) {
+            chat_put_item(w->out);
+            dyn_buf_add_slice(w->out, DYN_SLICE("{\"name\":"));
+            dyn_buf_add_json_string(w->out, names[i]);
+            dyn_buf_add_slice(w->out, DYN_SLICE(",\"input_schema\":" ANY_OBJECT "}"));
+        }
+    }
+    dyn_buf_add_slice(w->out, DYN_SLICE("],\"tool_choice\":{\"type\":\"none\"}"));
+}
+
 static int
 put_tools(struct anthropic_writing *w)
 {
@@ -66,6 +120,7 @@ put_tools(struct anthropic_writing *w)
         if (request->tool_choice == CHAT_CHOICE_ANY || request->tool_choice == CHAT_CHOICE_ONE) {
             chat_lose(w->losses, "tool_choice");
         }
+        put_tools_of_past(w);
         return 0;
     }
     chat_put_key(w->out, "tools");
@@ -120,18 +175,6 @@ put_sampling(struct anthropic_writing *w, const struct anthropic_thinking *think
 }
 
 /* The API refuses sequences of white space only. */
-static bool
-is_visible(struct dyn_slice json, struct arena *arena)
-{
-    struct dyn_slice text = chat_decode(json, arena);
-    for (size_t i = 0; i < text.len; i++) {
-        if ((unsigned char)text.data[i] > ' ') {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void
 put_stop(struct anthropic_writing *w)
 {
@@ -143,7 +186,7 @@ put_stop(struct anthropic_writing *w)
         return;
     }
     do {
-        if (!is_visible(item.value.raw, w->arena)) {
+        if (chat_is_blank(item.value.raw)) {
             chat_lose(w->losses, "stop");
             continue;
         }

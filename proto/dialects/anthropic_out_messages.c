@@ -1,7 +1,12 @@
 /* The conversation of a Messages API request: `system` and `messages`. Instructions go to the top wherever
  * they stood; results of tools that stand in a row are one turn of the user, together with what the user says
- * behind them; blocks of empty text, which the API refuses, are left out. */
+ * behind them; blocks without text or with white space only, which the API refuses, are left out. */
 #include "proto/dialects/anthropic_codec.h"
+
+#include "core/base64.h"
+#include "core/text.h"
+
+#include <stdio.h>
 
 /* `{"type":"T"` with a comma before it where one is needed. */
 static void
@@ -44,7 +49,7 @@ put_call_id(struct dyn_buf *out, const char *key, struct dyn_slice id, struct ar
 static void
 put_text(struct dyn_buf *out, const struct chat_part *part)
 {
-    if (chat_has_text(part->text)) {
+    if (!chat_is_blank(part->text)) {
         open_block(out, "text");
         chat_put_raw(out, "text", part->text);
         close_block(out, part->cache_control);
@@ -65,6 +70,63 @@ put_data(struct dyn_buf *out, const char *type, const struct chat_part *part)
         chat_put_raw(out, "title", part->text);
     }
     close_block(out, part->cache_control);
+}
+
+static bool
+is_utf8(struct dyn_slice text)
+{
+    size_t at = 0;
+    for (size_t len; at < text.len; at += len) {
+        len = dyn_utf8_len(text.data + at, text.data + text.len);
+        if (len == 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* 0 when the base64 was that of a text. */
+static int
+put_text_file(struct dyn_buf *out, const struct chat_part *part)
+{
+    struct dyn_buf text = DYN_BUF_INIT;
+    int failed = dyn_base64_decode(part->data, &text);
+    if (!failed && is_utf8(dyn_buf_slice(&text))) {
+        open_block(out, "document");
+        dyn_buf_add_slice(
+            out, DYN_SLICE(",\"source\":{\"type\":\"text\",\"media_type\":\"text/plain\",\"data\":"));
+        dyn_buf_add_json_string(out, dyn_buf_slice(&text));
+        dyn_buf_add_char(out, '}');
+        chat_put_raw(out, "title", part->text);
+        close_block(out, part->cache_control);
+    } else {
+        failed = -1;
+    }
+    dyn_buf_fini(&text);
+    return failed;
+}
+
+/* Of files the API takes PDF, and text as text. */
+static int
+put_file(struct anthropic_writing *w, const struct chat_message *message, const struct chat_part *part,
+         unsigned n)
+{
+    char what[192];
+    if (dyn_slice_ieq(part->media_type, DYN_SLICE("application/pdf"))) {
+        put_data(w->out, "document", part);
+        return 0;
+    }
+    if (!dyn_slice_ieq(part->media_type, DYN_SLICE("text/plain"))) {
+        size_t len = part->media_type.len < 64 ? part->media_type.len : 64;
+        (void)snprintf(what, sizeof what,
+                       "is of type %.*s; this provider takes application/pdf and text/plain only", (int)len,
+                       part->media_type.data);
+    } else if (put_text_file(w->out, part) == 0) {
+        return 0;
+    } else {
+        (void)snprintf(what, sizeof what, "is of type text/plain, but is no text in UTF-8");
+    }
+    return chat_refuse(w->problem, what, "messages[%u].content[%u].file.file_data", message->index, n);
 }
 
 static void
@@ -149,8 +211,7 @@ put_part(struct anthropic_writing *w, const struct chat_message *message, const 
         put_data(w->out, "image", part);
         break;
     case CHAT_FILE_DATA:
-        put_data(w->out, "document", part);
-        break;
+        return put_file(w, message, part, n);
     case CHAT_CALL:
         put_call(w, message, part, (*calls)++);
         break;
@@ -185,7 +246,7 @@ static bool
 says_something(const struct chat_message *message)
 {
     for (const struct chat_part *part = message->parts.first; part != NULL; part = part->next) {
-        if ((part->kind != CHAT_TEXT && part->kind != CHAT_REFUSAL) || chat_has_text(part->text)) {
+        if ((part->kind != CHAT_TEXT && part->kind != CHAT_REFUSAL) || !chat_is_blank(part->text)) {
             return true;
         }
     }
@@ -214,7 +275,7 @@ put_result(struct anthropic_writing *w, const struct chat_message *message)
     }
     open_block(w->out, "tool_result");
     put_call_id(w->out, "tool_use_id", message->tool_call_id, w->arena);
-    if (message->parts.first != NULL && put_content(w, message) != 0) {
+    if (says_something(message) && put_content(w, message) != 0) {
         return -1;
     }
     if (message->is_error) {

@@ -66,14 +66,22 @@ without(const struct chat_request *request)
     };
 }
 
-/* The client's own words: a limit that is left to us must be above its budget. */
+/* The client's own words, unless the rules make them a refusal: only a budget wants the thoughts before it. A
+ * limit that is left to us must be above the budget. */
 static struct anthropic_thinking
-as_said(const struct chat_request *request)
+as_said(struct anthropic_writing *w)
 {
+    const struct chat_request *request = w->request;
     struct json_value said = {JSON_OBJECT, request->thinking};
     struct anthropic_thinking plan = without(request);
+    bool has_budget = chat_find(said, "budget_tokens").raw.data != NULL;
+    plan.is_on = chat_is_thinking(request);
+    if (plan.is_on && (is_forced(request) || (has_budget && is_amid_tools(request)))) {
+        chat_lose(w->losses, "thinking");
+        plan.is_on = false;
+        return plan;
+    }
     plan.raw = request->thinking;
-    plan.is_on = !json_string_is(chat_find(said, "type"), "disabled");
     if (request->max_tokens == 0) {
         plan.max_tokens += chat_count(said, "budget_tokens");
     }
@@ -90,7 +98,7 @@ anthropic_plan_thinking(struct anthropic_writing *w)
         if (request->effort.data != NULL) {
             chat_lose(w->losses, "reasoning_effort");
         }
-        return as_said(request);
+        return as_said(w);
     }
     if (request->effort.data == NULL || (budget_of(request->effort, &budget) && budget == 0)) {
         return plan;

@@ -190,6 +190,13 @@ read_error(struct telling *t)
     return 0;
 }
 
+static int
+read_ping(struct telling *t)
+{
+    tell(t, (struct chat_event){.kind = CHAT_PING});
+    return 0;
+}
+
 static const struct {
     const char *type;
     bool needs_begin;
@@ -201,6 +208,7 @@ static const struct {
     {"message_start", false, read_begin},
     {"message_delta", true, read_message_delta},
     {"message_stop", true, read_message_stop},
+    {"ping", false, read_ping},
     {"error", false, read_error},
 };
 
@@ -218,7 +226,7 @@ anthropic_event_in(struct chat_reading *reading, const struct sse_event *event, 
     if (type.raw.data == NULL || type.type != JSON_STRING) {
         failed = -1;
     }
-    for (size_t i = 0; i < DYN_ARRAY_LEN(events) && !failed; i++) { /* others are news, or "ping" */
+    for (size_t i = 0; i < DYN_ARRAY_LEN(events) && !failed; i++) { /* others are news */
         if (json_string_is(type, events[i].type)) {
             failed = events[i].needs_begin && !reading->has_begun ? -1 : events[i].read(&t);
             break;
@@ -404,6 +412,10 @@ anthropic_event_out(struct chat_writing *w, const struct chat_event *event, stru
         break;
     case CHAT_END:
         write_end(w, out);
+        break;
+    case CHAT_PING:
+        begin_event(out, "ping");
+        end_event(out);
         break;
     case CHAT_ERROR:
         break; /* whoever writes to the client says it */

@@ -10,6 +10,12 @@
 #define ANSWER_TOOL      "\"structured_answer\""
 #define ANSWER_TOOL_SAYS "\"Gives the answer to the user. Call it once, with the whole answer.\""
 
+/* Where a call goes that is none of the client's. */
+enum call_end { CALL_ANSWER = CHAT_CALLS_MAX, CALL_DROPPED };
+
+/* Held while it may be said around the answer. Bytes; an introduction has a few hundred. */
+enum { HELD_MAX = 64 * 1024 };
+
 struct bridge {
     const struct dialect_ops *client;
     const struct dialect_ops *upstream;
@@ -17,10 +23,11 @@ struct bridge {
     struct chat_reading reading;
     struct chat_writing writing;
     bool has_answer_tool;       /* asked for */
-    bool is_answering;          /* the call at hand is one of it */
-    unsigned answer_call;       /* its number */
+    bool has_answer;            /* it was called */
+    bool is_text;               /* so much was said without it that this is the answer */
     unsigned calls;             /* of the client's own tools */
-    unsigned answers;           /* calls of the tool so far */
+    uint8_t call_to[CHAT_CALLS_MAX]; /* the client's number of each call, or enum call_end */
+    struct dyn_buf held;        /* what is said before the answer, from the quote of a JSON string on */
     struct dialect_event *seen; /* of the event at hand */
     struct dyn_buf *out;
 };
@@ -44,7 +51,8 @@ has_tool(const struct chat_request *request, const char *name)
     return false;
 }
 
-/* Whether the call can be forced: the client left the choice of tools open, and there is no other. */
+/* Whether the call can be forced: the client left the choice of tools open, there is no other of that name,
+ * and the model is not to think, which goes with no forced tool anywhere. */
 static bool
 can_force(const struct chat_request *request)
 {
@@ -52,10 +60,11 @@ can_force(const struct chat_request *request)
     bool is_object = json_string_is(chat_find(schema, "type"), "object");
     bool is_open = request->tools == NULL || request->tool_choice == CHAT_CHOICE_UNSAID ||
                    request->tool_choice == CHAT_CHOICE_AUTO;
-    return is_object && is_open && !has_tool(request, ANSWER_TOOL);
+    return is_object && is_open && !chat_is_thinking(request) && !has_tool(request, ANSWER_TOOL);
 }
 
-/* With tools of the client's the model may call those first, and must call one of all. */
+/* With tools of the client's the model may call those first, and must call one of all. Without, one call is
+ * all there is to make. */
 static void
 ask_by_tool(bridge_t *bridge, struct chat_request *request, struct arena *arena)
 {
@@ -71,6 +80,7 @@ ask_by_tool(bridge_t *bridge, struct chat_request *request, struct arena *arena)
     tool->parameters = request->schema;
     request->tool_choice = is_alone ? CHAT_CHOICE_ONE : CHAT_CHOICE_ANY;
     request->tool_choice_name = tool->name;
+    request->parallel_calls = is_alone ? CHAT_NO : request->parallel_calls;
     request->format = CHAT_FORMAT_TEXT;
     bridge->has_answer_tool = true;
     if (request->format_strict == CHAT_YES) {
@@ -128,6 +138,7 @@ bridge_free(bridge_t **bridge_p)
     if (bridge != NULL) {
         dyn_buf_fini(&bridge->losses.list);
         dyn_buf_fini(&bridge->writing.head);
+        dyn_buf_fini(&bridge->held);
         free(bridge);
     }
 }
@@ -140,16 +151,19 @@ bridge_losses(const bridge_t *bridge)
 
 /* ---- a plain answer ---- */
 
+/* The first call of the answer's tool is the text: what was said around it, and whatever a second call says,
+ * is not part of the JSON. */
 static void
 untie_answer(struct chat_answer *answer, struct arena *arena)
 {
     bool has_calls = false;
+    bool is_answered = false;
     for (struct chat_part *part = answer->parts.first; part != NULL; part = part->next) {
-        if (part->kind == CHAT_CALL && dyn_slice_is(part->name, ANSWER_TOOL)) {
+        bool is_answer = part->kind == CHAT_CALL && dyn_slice_is(part->name, ANSWER_TOOL);
+        if (is_answer || part->kind == CHAT_TEXT) {
             part->kind = CHAT_TEXT;
-            part->text = chat_encode(part->arguments, arena);
-        } else if (part->kind == CHAT_TEXT) {
-            part->text = DYN_SLICE("\"\""); /* what was said around it is not part of the JSON */
+            part->text = is_answer && !is_answered ? chat_encode(part->arguments, arena) : DYN_SLICE("\"\"");
+            is_answered |= is_answer;
         }
         has_calls |= part->kind == CHAT_CALL;
     }
@@ -221,30 +235,101 @@ classify(struct dialect_event *seen, const struct chat_event *event)
     case CHAT_END:
         seen->terminal = true;
         break;
+    case CHAT_PING:
+        break;
     }
 }
 
-/* The answer's tool is text to the client; numbers of the calls behind it move up. false: nothing is left. */
-static bool
+static void
+pass(bridge_t *bridge, const struct chat_event *event)
+{
+    classify(bridge->seen, event);
+    bridge->client->chat->write_event(&bridge->writing, event, bridge->out);
+}
+
+/* What was held is the answer after all. */
+static void
+release(bridge_t *bridge)
+{
+    if (bridge->held.len > 0) {
+        dyn_buf_add_char(&bridge->held, '"');
+        pass(bridge, &(struct chat_event){
+                         .kind = CHAT_ADD, .part = CHAT_TEXT, .text = dyn_buf_slice(&bridge->held)});
+        dyn_buf_fini(&bridge->held);
+    }
+}
+
+static void
+hold(bridge_t *bridge, const struct chat_event *event)
+{
+    if (bridge->has_answer) {
+        return;
+    }
+    if (bridge->is_text || bridge->held.len + event->text.len > HELD_MAX) {
+        bridge->is_text = true;
+        release(bridge);
+        pass(bridge, event);
+        return;
+    }
+    if (bridge->held.len == 0) {
+        dyn_buf_add_char(&bridge->held, '"');
+    }
+    dyn_buf_add(&bridge->held, event->text.data + 1, event->text.len - 2);
+}
+
+static void
+begin_call(bridge_t *bridge, struct chat_event *event)
+{
+    uint8_t *to = &bridge->call_to[event->call];
+    if (!dyn_slice_is(event->name, ANSWER_TOOL)) {
+        *to = (uint8_t)bridge->calls++;
+        event->call = *to;
+        pass(bridge, event);
+        return;
+    }
+    *to = (uint8_t)(bridge->has_answer || bridge->is_text ? CALL_DROPPED : CALL_ANSWER);
+    if (*to == CALL_ANSWER) {
+        bridge->has_answer = true;
+        dyn_buf_fini(&bridge->held);
+    }
+}
+
+static void
+add_to_call(bridge_t *bridge, struct chat_event *event)
+{
+    uint8_t to = bridge->call_to[event->call];
+    if (to == CALL_DROPPED) {
+        return;
+    }
+    if (to == CALL_ANSWER) {
+        event->kind = CHAT_ADD;
+        event->part = CHAT_TEXT;
+    }
+    event->call = to == CALL_ANSWER ? 0 : to;
+    pass(bridge, event);
+}
+
+/* The same as untie_answer() with what comes piece by piece: the answer's tool is text to the client, numbers
+ * of the calls behind it move up, and texts wait until it is known whether they are the answer. */
+static void
 untie(bridge_t *bridge, struct chat_event *event)
 {
-    if (event->kind == CHAT_CALL_BEGIN && dyn_slice_is(event->name, ANSWER_TOOL)) {
-        bridge->is_answering = true;
-        bridge->answer_call = event->call;
-        bridge->answers++;
-        return false;
-    }
+    bool is_over = event->kind == CHAT_FINISH || event->kind == CHAT_END;
     if (event->kind == CHAT_CALL_BEGIN) {
-        bridge->calls++;
-        event->call -= bridge->answers;
-    } else if (event->kind == CHAT_CALL_ADD && bridge->is_answering && event->call >= bridge->answer_call) {
-        event->kind = event->call == bridge->answer_call ? CHAT_ADD : CHAT_CALL_ADD;
-        event->part = CHAT_TEXT;
-        event->call -= bridge->answers;
-    } else if (event->kind == CHAT_FINISH && event->finish == CHAT_FINISH_CALLS && bridge->calls == 0) {
-        event->finish = CHAT_FINISH_STOP;
+        begin_call(bridge, event);
+    } else if (event->kind == CHAT_CALL_ADD) {
+        add_to_call(bridge, event);
+    } else if (event->kind == CHAT_ADD && event->part == CHAT_TEXT) {
+        hold(bridge, event);
+    } else {
+        if (is_over) {
+            release(bridge);
+        }
+        if (event->finish == CHAT_FINISH_CALLS && bridge->calls == 0) {
+            event->finish = CHAT_FINISH_STOP;
+        }
+        pass(bridge, event);
     }
-    return true;
 }
 
 static void
@@ -252,9 +337,10 @@ carry(void *self, const struct chat_event *told)
 {
     bridge_t *bridge = self;
     struct chat_event event = *told;
-    classify(bridge->seen, &event);
-    if (!bridge->has_answer_tool || untie(bridge, &event)) {
-        bridge->client->chat->write_event(&bridge->writing, &event, bridge->out);
+    if (bridge->has_answer_tool) {
+        untie(bridge, &event);
+    } else {
+        pass(bridge, &event);
     }
 }
 

@@ -2,6 +2,8 @@
  * saying what was lost or is refused. */
 #include "proto/dialects/chat.h"
 
+#include "core/rand.h"
+#include "core/text.h"
 #include "proto/dialects/dialect.h"
 
 #include <stdarg.h>
@@ -202,6 +204,58 @@ chat_encode(struct dyn_slice plain, struct arena *arena)
     struct dyn_slice json = arena_copy(arena, dyn_buf_slice(&text));
     dyn_buf_fini(&text);
     return json;
+}
+
+/* Unicode's White_Space, with the separators that C0 has. */
+static bool
+is_white(uint32_t scalar)
+{
+    return (scalar >= 0x09 && scalar <= 0x0D) || (scalar >= 0x1C && scalar <= 0x20) || scalar == 0x85 ||
+           scalar == 0xA0 || scalar == 0x1680 || (scalar >= 0x2000 && scalar <= 0x200A) || scalar == 0x2028 ||
+           scalar == 0x2029 || scalar == 0x202F || scalar == 0x205F || scalar == 0x3000;
+}
+
+/* The character at `at` of a valid string, in place or escaped; *len: its bytes. */
+static uint32_t
+scalar_at(const char *at, const char *end, size_t *len)
+{
+    uint8_t unit[2];
+    *len = *at == '\\' ? 2 : dyn_utf8_len(at, end);
+    if (*len == 0) {
+        return *len = 1, '?';
+    }
+    if (*at != '\\') {
+        return dyn_utf8_scalar(at, *len);
+    }
+    if (at[1] != 'u') {
+        return at[1] == '"' || at[1] == '\\' || at[1] == '/' ? (uint32_t)at[1] : ' ';
+    }
+    *len = 6;
+    return dyn_hex_decode(unit, sizeof unit, dyn_slice(at + 2, 4)) == 0 ? (uint32_t)(unit[0] << 8 | unit[1])
+                                                                        : '?';
+}
+
+bool
+chat_is_blank(struct dyn_slice json)
+{
+    if (!chat_has_text(json)) {
+        return true;
+    }
+    const char *end = json.data + json.len - 1;
+    size_t len;
+    for (const char *at = json.data + 1; at < end; at += len) { /* mostly the first one tells */
+        if (!is_white(scalar_at(at, end, &len))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool
+chat_is_thinking(const struct chat_request *request)
+{
+    struct json_value said = {JSON_OBJECT, request->thinking};
+    return said.raw.data != NULL && !json_string_is(chat_find(said, "type"), "disabled");
 }
 
 /* ---- writing JSON ---- */

@@ -149,6 +149,7 @@ enum chat_event_kind {
     CHAT_USAGE,     /* usage, final */
     CHAT_ERROR,     /* text: what the provider says, may be absent */
     CHAT_END,       /* the stream is whole */
+    CHAT_PING,      /* nothing yet; the provider is at work */
 };
 
 struct chat_event {
@@ -246,13 +247,18 @@ struct json_value chat_find(struct json_value object, const char *key); /* raw a
 struct dyn_slice chat_decode(struct dyn_slice json, struct arena *arena);
 /* A JSON string of plain bytes, in the arena. */
 struct dyn_slice chat_encode(struct dyn_slice plain, struct arena *arena);
-/* Whether a JSON string says anything. */
+/* Whether a JSON string holds nothing but white space (Unicode's), or nothing at all. */
+bool chat_is_blank(struct dyn_slice json);
+/* Whether a JSON string has bytes. */
 static inline bool
 chat_has_text(struct dyn_slice json)
 {
     return json.len > 2;
 }
 uint64_t chat_count(struct json_value object, const char *key); /* 0: none, or no number */
+
+/* Whether the client asks in Anthropic's words that the model think. */
+bool chat_is_thinking(const struct chat_request *request);
 
 /* The part of a stream that has this number and is not closed; NULL: there is none. */
 struct chat_open_part *chat_open_part_find(struct chat_reading *reading, int64_t index);

@@ -112,16 +112,16 @@ read_calls(struct json_value calls, struct arena *arena, struct chat_parts *part
     for (struct json_member item; json_iter_next(&items, &item);) {
         struct json_value function = chat_find(item.value, "function");
         struct json_value arguments = chat_find(function, "arguments");
-        struct json_value object;
+        struct json_value object = {JSON_NULL, {NULL, 0}};
         struct dyn_slice id = chat_member(item.value, "id", JSON_STRING);
         struct dyn_slice name = chat_member(function, "name", JSON_STRING);
         struct chat_part *part = chat_part_add(parts, arena, CHAT_CALL);
         part->id = id.data != NULL ? id : DYN_SLICE("\"\"");
         part->name = name.data != NULL ? name : DYN_SLICE("\"\"");
         part->arguments = arguments.type == JSON_STRING ? chat_decode(arguments.raw, arena) : arguments.raw;
-        part->is_json = part->arguments.len > 0 &&
-                        json_scan(part->arguments, JSON_DEPTH_DEFAULT, &object, NULL) == 0 &&
-                        object.type == JSON_OBJECT;
+        part->is_json =
+            part->arguments.len > 0 && upstream_json_scan_in(part->arguments, arena, &object) == 0;
+        part->arguments = part->is_json ? object.raw : part->arguments;
     }
 }
 

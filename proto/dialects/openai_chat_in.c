@@ -3,6 +3,7 @@
 #include "proto/dialects/openai_chat_codec.h"
 
 #include "proto/dialects/dialect.h"
+#include "proto/dialects/upstream_json.h"
 
 struct asking {
     struct arena *arena;
@@ -162,10 +163,29 @@ read_content(struct asking *a, struct chat_message *message, struct json_value c
 /* ---- messages ---- */
 
 /* Thoughts as answers carry them (openai_chat_answers.c), on their way back. */
+/* A message collected from a stream: signatures without their texts, which stand in `reasoning_content` in
+ * one. What one signature is of is known; with several none fits, and the thoughts stay unsigned. */
+static void
+return_thoughts(struct chat_message *message, unsigned n_signed)
+{
+    if (n_signed > 1) {
+        message->parts = (struct chat_parts){NULL, NULL};
+        return;
+    }
+    for (struct chat_part *part = message->parts.first; part != NULL; part = part->next) {
+        if (part->kind == CHAT_THINKING) {
+            part->text = message->thinking;
+        }
+    }
+    message->thinking = dyn_slice(NULL, 0);
+}
+
 static void
 read_thoughts(struct asking *a, struct chat_message *message, struct json_value blocks)
 {
     struct json_iter items = json_iter(blocks);
+    unsigned n_signed = 0;
+    bool lacks_text = false;
     for (struct json_member item; json_iter_next(&items, &item);) {
         struct dyn_slice text = chat_member(item.value, "thinking", JSON_STRING);
         struct dyn_slice hidden = chat_member(item.value, "data", JSON_STRING);
@@ -176,7 +196,12 @@ read_thoughts(struct asking *a, struct chat_message *message, struct json_value 
             struct chat_part *part = chat_part_add(&message->parts, a->arena, CHAT_THINKING);
             part->text = text.data != NULL ? text : DYN_SLICE("\"\"");
             part->signature = signature;
+            lacks_text |= text.data == NULL;
+            n_signed++;
         }
+    }
+    if (lacks_text && chat_has_text(message->thinking)) {
+        return_thoughts(message, n_signed);
     }
 }
 
@@ -194,12 +219,13 @@ read_calls(struct asking *a, struct chat_message *message, struct json_value cal
         }
         struct chat_part *part = chat_part_add(&message->parts, a->arena, CHAT_CALL);
         struct dyn_slice id = chat_member(item.value, "id", JSON_STRING);
-        struct json_value object;
+        struct json_value object = {JSON_NULL, {NULL, 0}};
         part->id = id.data != NULL ? id : DYN_SLICE("\"\"");
         part->name = chat_member(function, "name", JSON_STRING);
         part->arguments = chat_decode(arguments, a->arena);
-        part->is_json =
-            json_scan(part->arguments, JSON_DEPTH_DEFAULT, &object, NULL) == 0 && object.type == JSON_OBJECT;
+        /* a model wrote them: half a character is no reason to lose them all */
+        part->is_json = upstream_json_scan_in(part->arguments, a->arena, &object) == 0;
+        part->arguments = part->is_json ? object.raw : part->arguments;
     }
     return 0;
 }

@@ -314,6 +314,9 @@ openai_chat_event_out(struct chat_writing *w, const struct chat_event *event, st
     case CHAT_END:
         write_end(w, out);
         break;
+    case CHAT_PING: /* this dialect has comments for it: idle timers on the way see bytes */
+        dyn_buf_add_slice(out, DYN_SLICE(": ping\n\n"));
+        break;
     case CHAT_ERROR:
         break; /* whoever writes to the client says it */
     }

@@ -152,7 +152,7 @@ gist_parts(const struct chat_parts *parts, struct dyn_buf *out)
     };
     for (const struct chat_part *part = parts->first; part != NULL; part = part->next) {
         bool is_text = part->kind == CHAT_TEXT || part->kind == CHAT_REFUSAL;
-        if (is_text && !chat_has_text(part->text)) {
+        if (is_text && chat_is_blank(part->text)) {
             continue;
         }
         dyn_buf_addf(out, "%s:", names[part->kind]);

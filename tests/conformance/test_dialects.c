@@ -1,8 +1,10 @@
 /* What every dialect promises, asked of all that are listed in dialects.c: a new one is tested by its line
  * there and its folder tests/golden/NAME, which holds requests, answers and streams as they are really sent.
  * Beside each file X, X.chat says what it means in no dialect at all. tests/golden/bridge/NAME has requests
- * of clients; X.DIALECT is what goes to an upstream of that dialect, and what was lost. After a change that
- * is meant: look at what is printed, and change the file by hand. */
+ * of clients; X.DIALECT is what goes to an upstream of that dialect, and what was lost. What such an upstream
+ * answers to it is in files X.DIALECT.*.answer.json and X.DIALECT.*.sse, and what the client gets of that in
+ * one of the same name with .client behind it. After a change that is meant: look at what is printed, and
+ * change the file by hand. */
 #include "tests/conformance/dialect_gist.h"
 
 #include <setjmp.h>
@@ -338,6 +340,13 @@ forget_defaults(struct chat_request *request, const struct chat_request *origina
     if (original->max_tokens == 0) {
         request->max_tokens = 0;
     }
+    if (original->tools == NULL) {
+        request->tools = NULL;
+        request->tool_choice = CHAT_CHOICE_UNSAID;
+    }
+    if (original->thinking.data != NULL && original->effort.data == NULL) {
+        request->effort = dyn_slice(NULL, 0);
+    }
 }
 
 static void
@@ -426,6 +435,44 @@ check_bridged_request(const struct dialect_ops *client, const char *path, struct
     }
 }
 
+/* The bridge of the request that `path` begins with, to the upstream that it names. */
+static bridge_t *
+bridge_of(const struct dialect_ops *client, const char *path)
+{
+    static const char ending[] = ".request.json";
+    char name[512];
+    const char *end = strstr(path, ending) + strlen(ending);
+    const char *stop = strchr(end + 1, '.');
+    (void)snprintf(name, sizeof name, "%.*s", (int)(end - path), path);
+    struct dyn_slice body = read_file(name);
+    struct bridge_options options = {.client = client,
+                                     .upstream = dialect_find(dyn_slice(end + 1, (size_t)(stop - end - 1))),
+                                     .now_s = 1};
+    struct dialect_problem problem = {.message = ""};
+    dyn_block_t *block;
+    assert_non_null(body.data);
+    assert_non_null(options.upstream);
+    bridge_t *bridge = bridge_new(&options, body, &block, &problem);
+    assert_non_null(bridge);
+    dyn_block_unref(&block);
+    release(body);
+    return bridge;
+}
+
+static void
+check_bridged_answer(const struct dialect_ops *client, const char *path, struct dyn_slice body)
+{
+    struct dyn_buf got = DYN_BUF_INIT;
+    struct env_usage usage;
+    bridge_t *bridge = bridge_of(client, path);
+    if (bridge_answer(bridge, body, &got, &usage) != 0) {
+        dyn_buf_add_str(&got, "garbage");
+    }
+    dyn_buf_add_char(&got, '\n');
+    bridge_free(&bridge);
+    check_beside(path, "client", &got);
+}
+
 static void
 requests_of_clients_reach_every_upstream(void **state)
 {
@@ -469,6 +516,30 @@ carry_stream(bridge_t *bridge, struct dyn_slice stream, size_t piece_max, struct
         }
     }
     sse_reader_fini(&reader);
+}
+
+static void
+check_bridged_stream(const struct dialect_ops *client, const char *path, struct dyn_slice stream)
+{
+    struct dyn_buf whole = DYN_BUF_INIT;
+    struct dyn_buf again = DYN_BUF_INIT;
+    struct dyn_buf split = DYN_BUF_INIT;
+    struct dyn_buf *const outs[] = {&whole, &again, &split};
+    for (size_t i = 0; i < DYN_ARRAY_LEN(outs); i++) {
+        bridge_t *bridge = bridge_of(client, path);
+        carry_stream(bridge, stream, outs[i] == &split ? 1 : stream.len, outs[i]);
+        bridge_free(&bridge);
+    }
+    check_same(path, "byte by byte", &split, &again);
+    check_beside(path, "client", &whole);
+}
+
+static void
+answers_to_clients_come_back_over_the_bridge(void **state)
+{
+    (void)state;
+    assert_true(in_all_dialects("bridge/", ".answer.json", check_bridged_answer) >= 3);
+    assert_true(in_all_dialects("bridge/", ".sse", check_bridged_stream) >= 6);
 }
 
 static void
@@ -567,6 +638,7 @@ main(void)
         cmocka_unit_test(answers_and_streams_mean_the_same_in_every_dialect),
         cmocka_unit_test(requests_come_back_with_all_that_was_not_told_as_lost),
         cmocka_unit_test(requests_of_clients_reach_every_upstream),
+        cmocka_unit_test(answers_to_clients_come_back_over_the_bridge),
         cmocka_unit_test(a_stream_split_at_every_byte_is_carried_as_the_whole_one),
         cmocka_unit_test(ends_and_errors_are_seen_with_and_without_a_bridge),
         cmocka_unit_test(the_list_of_losses_has_a_bound),

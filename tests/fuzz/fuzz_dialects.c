@@ -104,7 +104,7 @@ try_answer(const struct dialect_ops *client, const struct dialect_ops *upstream,
     bridge_free(&bridge);
 }
 
-/* Each event for the client is one that its dialect understands. */
+/* Each event for the client is one that its dialect understands, or a comment. */
 static void
 check_events(const struct dialect_ops *client, struct dyn_slice out)
 {
@@ -113,7 +113,7 @@ check_events(const struct dialect_ops *client, struct dyn_slice out)
     sse_reader_init(&reader, 8 * SSE_EVENT_MAX);
     while (sse_reader_next(&reader, &out, &event) == 1) {
         struct dialect_event seen = {.terminal = false};
-        must(event.data.len > 0 && client->read_event(&event, &seen) == 0);
+        must(event.data.len > 0 ? client->read_event(&event, &seen) == 0 : event.raw.data[0] == ':');
     }
     must(sse_reader_rest(&reader).len == 0);
     sse_reader_fini(&reader);

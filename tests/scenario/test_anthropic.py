@@ -269,7 +269,7 @@ def test_a_schema_is_asked_for_by_a_tool(gateway, upstream):
     reply = message([{"type": "tool_use", "id": "toolu_1", "name": "structured_answer", "input": {"city": "Ulm"}}],
                     "tool_use")
     answer, sent = ask(gateway, upstream, answers(reply), {**ASK, "response_format": FORMAT})
-    assert sent["tool_choice"] == {"type": "tool", "name": "structured_answer"}
+    assert sent["tool_choice"] == {"type": "tool", "name": "structured_answer", "disable_parallel_tool_use": True}
     assert sent["tools"][0]["input_schema"] == SCHEMA
     choice = answer.json()["choices"][0]
     assert json.loads(choice["message"]["content"]) == {"city": "Ulm"}
@@ -280,6 +280,61 @@ def test_a_schema_is_asked_for_by_a_tool(gateway, upstream):
     answer, _ = ask(gateway, upstream, streams(events), {**STREAM, "response_format": FORMAT})
     assert json.loads("".join(d.get("content", "") for d in deltas(answer))) == {"city": "Ulm"}
     assert chunks(answer)[-1]["choices"][0]["finish_reason"] == "stop"
+
+
+def test_an_answer_in_two_calls_or_among_words_is_one_json(gateway, upstream):
+    tool = lambda city: {"type": "tool_use", "id": "toolu_" + city, "name": "structured_answer", "input": {"city": city}}
+    asked = {**ASK, "response_format": FORMAT}
+    for content in ([text("Here it is:"), tool("Ulm"), text("Done.")], [tool("Ulm"), tool("Bonn")]):
+        answer, sent = ask(gateway, upstream, answers(message(content, "tool_use")), asked)
+        assert sent["tool_choice"]["disable_parallel_tool_use"] is True
+        assert json.loads(answer.json()["choices"][0]["message"]["content"]) == {"city": "Ulm"}
+        events = [start()]
+        for index, one in enumerate(content):
+            if one["type"] == "text":
+                events += block(index, text(""), said(one["text"]))
+            else:
+                events += block(index, {**one, "input": {}},
+                                {"type": "input_json_delta", "partial_json": json.dumps(one["input"])})
+        answer, _ = ask(gateway, upstream, streams([*events, *finish("tool_use")], 5), {**asked, "stream": True})
+        assert json.loads("".join(d.get("content", "") for d in deltas(answer))) == {"city": "Ulm"}
+
+
+def test_what_thinks_is_not_forced(gateway, upstream):
+    thinking = {"type": "enabled", "budget_tokens": 2048}
+    body = {**ASK, "max_tokens": 9000, "thinking": thinking, "response_format": FORMAT}
+    answer, sent = ask(gateway, upstream, answers(message([text("x")])), body)
+    assert sent["thinking"] == thinking and "tool_choice" not in sent
+    assert answer.header("x-dynabus-degraded") == "response_format"
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    body = {**ASK, "max_tokens": 9000, "thinking": thinking, "tools": tools, "tool_choice": "required"}
+    answer, sent = ask(gateway, upstream, answers(message([text("x")])), body)
+    assert "thinking" not in sent and sent["tool_choice"] == {"type": "any"}
+    assert answer.header("x-dynabus-degraded") == "thinking"
+
+
+def test_a_conversation_with_calls_has_tools(gateway, upstream):
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    body = {**ASK, "messages": [*ASK["messages"], {"role": "assistant", "content": "\n", "tool_calls": [call]},
+                                {"role": "tool", "tool_call_id": "c1", "content": "1"},
+                                {"role": "user", "content": "sum up"}]}
+    answer, sent = ask(gateway, upstream, answers(message([text("x")])), body)
+    assert sent["tools"] == [{"name": "f", "input_schema": {"type": "object", "properties": {}}}]
+    assert sent["tool_choice"] == {"type": "none"} and answer.header("x-dynabus-degraded") is None
+    assert sent["messages"][1]["content"] == [{"type": "tool_use", "id": "c1", "name": "f", "input": {}}]
+
+
+def test_files_are_pdf_or_text(gateway, upstream):
+    def body(media_type, data):
+        part = {"type": "file", "file": {"filename": "a", "file_data": f"data:{media_type};base64,{data}"}}
+        return {**ASK, "messages": [{"role": "user", "content": [part]}]}
+
+    _, sent = ask(gateway, upstream, answers(message([text("x")])), body("text/plain", "Z3LDvG4="))
+    assert sent["messages"][0]["content"] == [
+        {"type": "document", "title": "a", "source": {"type": "text", "media_type": "text/plain", "data": "grün"}}]
+    answer, sent = ask(gateway, upstream, answers(message([text("x")])), body("text/csv", "YSxi"))
+    assert answer.status == 400 and "text/csv" in answer.error["message"] and sent is None
+    assert answer.error["param"] == "messages[0].content[0].file.file_data"
 
 
 # ---- streams ----
@@ -340,6 +395,41 @@ def test_thinking_in_a_stream(gateway, upstream):
         {"reasoning_content": "h"}, {"reasoning_content": "m"},
         {"thinking_blocks": [{"type": "thinking", "signature": "c2ln"}]},
         {"thinking_blocks": [{"type": "redacted_thinking", "data": "cmVk"}]}, {"content": "x"}]
+
+
+def test_thoughts_of_a_stream_go_back_as_they_were_collected(gateway, upstream):
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    events = [start(), *block(0, {"type": "thinking", "thinking": "", "signature": ""},
+                              {"type": "thinking_delta", "thinking": "h"}, {"type": "thinking_delta", "thinking": "m"},
+                              {"type": "signature_delta", "signature": "c2ln"}),
+              *block(1, {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}), *finish("tool_use")]
+    asked = {**STREAM, "reasoning_effort": "low", "tools": tools}
+    answer, _ = ask(gateway, upstream, streams(events), asked)
+    reply = {"role": "assistant", "content": None, "reasoning_content": "", "thinking_blocks": [], "tool_calls": []}
+    for delta in deltas(answer):
+        reply["reasoning_content"] += delta.get("reasoning_content", "")
+        reply["thinking_blocks"] += delta.get("thinking_blocks", [])
+        for piece in delta.get("tool_calls", ()):
+            if "id" in piece:
+                reply["tool_calls"].append({"id": piece["id"], "type": "function", "function": {
+                    "name": piece["function"]["name"], "arguments": ""}})
+            reply["tool_calls"][piece["index"]]["function"]["arguments"] += piece["function"]["arguments"]
+    body = {**asked, "stream": False, "messages": [*ASK["messages"], reply,
+                                                   {"role": "tool", "tool_call_id": "toolu_1", "content": "1"}]}
+    answer, sent = ask(gateway, upstream, answers(message([text("x")])), body)
+    assert sent["thinking"] == {"type": "enabled", "budget_tokens": 2048}
+    assert sent["messages"][1]["content"] == [
+        {"type": "thinking", "thinking": "hm", "signature": "c2ln"},
+        {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}]
+    assert answer.header("x-dynabus-degraded") is None
+
+
+def test_pings_are_signs_of_life(gateway, upstream):
+    events = [start(), *list(block(0, text(""), said("x")))[:2], event("ping"), event("ping"),
+              event("content_block_stop", index=0), *finish()]
+    answer, _ = ask(gateway, upstream, streams(events), STREAM)
+    assert answer.body.count(b": ping\n\n") == 2
+    assert [d.get("content") for d in deltas(answer)] == ["", "x", None]
 
 
 # ---- errors ----
