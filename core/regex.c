@@ -22,6 +22,7 @@ enum {
 
 struct dyn_regex {
     pcre2_code *code;
+    bool is_unbounded;
 };
 
 /* ---- RE2's syntax ---- */
@@ -33,6 +34,8 @@ struct translation {
     struct dyn_buf out;
     size_t longer;  /* bytes that `out` has gained until its end, to find places in `pattern` again */
     bool is_quoted; /* between \Q and \E */
+    bool is_in_class;
+    bool is_unbounded; /* it has a repetition without an end, or calls itself */
 };
 
 /* Characters of UTF-8 before that byte, plus one. */
@@ -72,9 +75,57 @@ translate_escape(struct translation *t, char escaped)
     } else {
         t->is_quoted = escaped == 'Q';
     }
+    if (!t->is_quoted &&
+        (escaped == 'g' || escaped == 'X')) { /* a call of a group; a character of any length */
+        t->is_unbounded = true;
+    }
     dyn_buf_add(&t->out, t->pattern.data + t->at, 2);
     t->at += 2;
     return NULL;
+}
+
+/* "{3,}" at that place. */
+static bool
+is_open_count(struct dyn_slice pattern, size_t at)
+{
+    size_t digits = 0;
+    for (at++; at < pattern.len && pattern.data[at] >= '0' && pattern.data[at] <= '9'; at++) {
+        digits++;
+    }
+    return digits > 0 && at + 1 < pattern.len && pattern.data[at] == ',' && pattern.data[at + 1] == '}';
+}
+
+/* "(?R", "(?1", "(?+1", "(?&name", "(?P>name" */
+static bool
+is_call(struct dyn_slice pattern, size_t at)
+{
+    if (pattern.len - at < 3 || pattern.data[at + 1] != '?') {
+        return false;
+    }
+    char kind = pattern.data[at + 2];
+    char next = pattern.len - at > 3 ? pattern.data[at + 3] : '\0';
+    bool is_signed = (kind == '+' || kind == '-') && next >= '0' && next <= '9';
+    return kind == 'R' || kind == '&' || (kind >= '0' && kind <= '9') || is_signed ||
+           (kind == 'P' && next == '>');
+}
+
+/* A character that is no escape: whether the expression has a bound still. */
+static void
+look_for_bounds(struct translation *t, char c)
+{
+    if (t->is_quoted) {
+        return;
+    }
+    if (t->is_in_class) {
+        bool is_first = t->at > 0 && (t->pattern.data[t->at - 1] == '[' || t->pattern.data[t->at - 1] == '^');
+        t->is_in_class = c != ']' || is_first;
+        return;
+    }
+    t->is_in_class = c == '[';
+    if (c == '*' || c == '+' || (c == '{' && is_open_count(t->pattern, t->at)) ||
+        (c == '(' && is_call(t->pattern, t->at))) {
+        t->is_unbounded = true;
+    }
 }
 
 /* NULL, or what is wrong at `at`. */
@@ -90,6 +141,7 @@ translate(struct translation *t)
         } else if (c == '(' && next == '*' && !t->is_quoted) { /* a verb of PCRE2 */
             wrong = "there is nothing to repeat";
         } else {
+            look_for_bounds(t, c);
             dyn_buf_add_char(&t->out, c);
             t->at++;
         }
@@ -151,7 +203,11 @@ dyn_regex_new(struct dyn_slice pattern, unsigned *column, struct dyn_err *err)
         (void)refuse(pattern, offset, wrong, column, err);
     }
     dyn_buf_fini(&t.out);
-    return code != NULL ? wrap(code) : NULL;
+    dyn_regex_t *regex = code != NULL ? wrap(code) : NULL;
+    if (regex != NULL) {
+        regex->is_unbounded = t.is_unbounded;
+    }
+    return regex;
 }
 
 dyn_regex_t *
@@ -226,6 +282,7 @@ struct search {
     struct dyn_regex_budget *budget;
     uint64_t timed_us; /* until when the budget was charged */
     size_t untimed;    /* batches since then */
+    uint32_t at_end;   /* options of a search that sees all of the text */
 };
 
 /* The beginning of the character at or behind that byte. */
@@ -263,8 +320,11 @@ try_places(struct search *search, size_t first, size_t last)
 {
     enum dyn_regex_result result = DYN_REGEX_NO;
     for (size_t at = first; at <= last && result == DYN_REGEX_NO; at = place_behind(search->text, at + 1)) {
-        int rc = match(search, search->text.len, at, at, DYN_REGEX_STEPS_MAX, 0);
-        result = rc >= 0 ? DYN_REGEX_YES : rc == PCRE2_ERROR_NOMATCH ? DYN_REGEX_NO : DYN_REGEX_LIMIT;
+        int rc = match(search, search->text.len, at, at, DYN_REGEX_STEPS_MAX, search->at_end);
+        result = rc >= 0                     ? DYN_REGEX_YES
+                 : rc == PCRE2_ERROR_NOMATCH ? DYN_REGEX_NO
+                 : rc == PCRE2_ERROR_PARTIAL ? DYN_REGEX_PARTIAL
+                                             : DYN_REGEX_LIMIT;
         if (result == DYN_REGEX_NO && !has_time(search)) {
             result = DYN_REGEX_LIMIT;
         }
@@ -279,9 +339,12 @@ search_batch(struct search *search, size_t *first, size_t last)
     size_t len = search->text.len;
     bool is_cut = len - last > REGEX_WINDOW;
     size_t seen = is_cut ? place_behind(search->text, last + REGEX_WINDOW) : len;
-    int rc = match(search, seen, *first, last, REGEX_STEPS, is_cut ? PCRE2_PARTIAL_HARD : 0);
+    int rc = match(search, seen, *first, last, REGEX_STEPS, is_cut ? PCRE2_PARTIAL_HARD : search->at_end);
     if (rc >= 0) {
         return DYN_REGEX_YES;
+    }
+    if (rc == PCRE2_ERROR_PARTIAL && !is_cut) {
+        return DYN_REGEX_PARTIAL;
     }
     size_t begin = *first;
     size_t end = last;
@@ -294,11 +357,11 @@ search_batch(struct search *search, size_t *first, size_t last)
 }
 
 static enum dyn_regex_result
-search_all(struct search *search)
+search_all(struct search *search, size_t first)
 {
     enum dyn_regex_result result = DYN_REGEX_NO;
     size_t len = search->text.len;
-    for (size_t first = 0; first <= len && result == DYN_REGEX_NO;) {
+    while (first <= len && result == DYN_REGEX_NO) {
         bool is_rest = len - first <= REGEX_WINDOW;
         result = search_batch(search, &first, is_rest ? len : first + REGEX_PLACES);
         bool is_due = result == DYN_REGEX_NO && first <= len && ++search->untimed >= REGEX_CLOCK_BATCHES;
@@ -309,8 +372,10 @@ search_all(struct search *search)
     return result;
 }
 
-enum dyn_regex_result
-dyn_regex_search(const dyn_regex_t *regex, struct dyn_slice text, struct dyn_regex_budget *budget)
+/* `place` may be NULL. */
+static enum dyn_regex_result
+run(const dyn_regex_t *regex, struct dyn_slice text, size_t from, uint32_t at_end,
+    struct dyn_regex_place *place, struct dyn_regex_budget *budget)
 {
     struct scratch scratch;
     scratch.used = 0;
@@ -323,12 +388,56 @@ dyn_regex_search(const dyn_regex_t *regex, struct dyn_slice text, struct dyn_reg
                             .data = pcre2_match_data_create(1, memory),
                             .limits = pcre2_match_context_create(memory),
                             .budget = budget,
-                            .timed_us = thread_us()};
+                            .timed_us = thread_us(),
+                            .at_end = at_end};
     (void)pcre2_set_depth_limit(search.limits, REGEX_DEPTH_MAX);
     (void)pcre2_set_heap_limit(search.limits, DYN_REGEX_HEAP_MAX / 1024);
-    enum dyn_regex_result result = search_all(&search);
+    enum dyn_regex_result result = search_all(&search, from);
+    if (place != NULL && (result == DYN_REGEX_YES || result == DYN_REGEX_PARTIAL)) {
+        const size_t *found = pcre2_get_ovector_pointer(search.data);
+        *place = (struct dyn_regex_place){found[0], result == DYN_REGEX_YES ? found[1] : text.len};
+    }
     pcre2_match_context_free(search.limits);
     pcre2_match_data_free(search.data);
     pcre2_general_context_free(memory);
     return result;
+}
+
+enum dyn_regex_result
+dyn_regex_search(const dyn_regex_t *regex, struct dyn_slice text, struct dyn_regex_budget *budget)
+{
+    return run(regex, text, 0, 0, NULL, budget);
+}
+
+enum dyn_regex_result
+dyn_regex_find(const dyn_regex_t *regex, struct dyn_slice text, size_t from, bool more_follows,
+               struct dyn_regex_place *place, struct dyn_regex_budget *budget)
+{
+    enum dyn_regex_result result =
+        run(regex, text, from, more_follows ? PCRE2_PARTIAL_HARD : 0, place, budget);
+    bool is_found = result == DYN_REGEX_YES || result == DYN_REGEX_PARTIAL;
+    return is_found && more_follows && place->begin == text.len ? DYN_REGEX_NO : result;
+}
+
+/* A number of characters, to PCRE2. */
+size_t
+dyn_regex_lookbehind(const dyn_regex_t *regex)
+{
+    uint32_t characters = 0;
+    (void)pcre2_pattern_info(regex->code, PCRE2_INFO_MAXLOOKBEHIND, &characters);
+    return (size_t)characters * 4;
+}
+
+bool
+dyn_regex_is_unbounded(const dyn_regex_t *regex)
+{
+    return regex->is_unbounded;
+}
+
+bool
+dyn_regex_matches_empty(const dyn_regex_t *regex)
+{
+    uint32_t can = 0;
+    (void)pcre2_pattern_info(regex->code, PCRE2_INFO_MATCHEMPTY, &can);
+    return can != 0;
 }

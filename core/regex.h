@@ -28,6 +28,7 @@ enum dyn_regex_result {
     DYN_REGEX_NO,
     DYN_REGEX_YES,
     DYN_REGEX_LIMIT, /* a limit or the budget ended it: nobody knows */
+    DYN_REGEX_PARTIAL, /* of dyn_regex_find alone: it depends on what follows */
 };
 
 /* NULL with a sentence; *column (may be NULL) counts characters of the pattern from 1. Compiled ones never
@@ -41,3 +42,26 @@ void dyn_regex_free(dyn_regex_t **regex_p);
  * 32 KB of states. */
 enum dyn_regex_result dyn_regex_search(const dyn_regex_t *regex, struct dyn_slice text,
                                        struct dyn_regex_budget *budget);
+
+/* ---- texts that go on ---- */
+
+struct dyn_regex_place {
+    size_t begin; /* bytes of the text */
+    size_t end;
+};
+
+/* The first match that begins at `from` or behind; what stands before it is what the expression may look
+ * back at. With `more_follows` the text is the beginning of a longer one: DYN_REGEX_PARTIAL says that from
+ * place->begin on it may become a match (place->end is then its end), and that none begins before. A match
+ * that could be another one with more text is such a partial one, too, until no more follows. What
+ * would begin at the end of a text that goes on is none. */
+enum dyn_regex_result dyn_regex_find(const dyn_regex_t *regex, struct dyn_slice text, size_t from,
+                                     bool more_follows, struct dyn_regex_place *place,
+                                     struct dyn_regex_budget *budget);
+/* Bytes before `from` that the expression may look back at, at most. */
+size_t dyn_regex_lookbehind(const dyn_regex_t *regex);
+/* Whether a match may be of any length ("a.*b"): how much has to be held of a text that goes on has no bound
+ * then. */
+bool dyn_regex_is_unbounded(const dyn_regex_t *regex);
+/* Whether it matches nothing at all as well ("a*"): it would match everywhere. */
+bool dyn_regex_matches_empty(const dyn_regex_t *regex);

@@ -189,6 +189,108 @@ without_a_budget_nothing_is_searched(void **state)
     dyn_regex_free(&regex);
 }
 
+/* ---- texts that go on ---- */
+
+struct going_on {
+    const char *pattern;
+    const char *text;
+    size_t from;
+    bool more;
+    enum dyn_regex_result result;
+    size_t begin;
+    size_t end;
+};
+
+static void
+a_text_that_goes_on_says_from_where_it_may_match(void **state)
+{
+    (void)state;
+    static const struct going_on cases[] = {
+        {"secret", "a sec", 0, true, DYN_REGEX_PARTIAL, 2, 5},
+        {"secret", "a sec", 0, false, DYN_REGEX_NO, 0, 0},
+        {"secret", "a secret", 0, true, DYN_REGEX_YES, 2, 8},
+        {"secret", "a seccret", 0, true, DYN_REGEX_NO, 0, 0},
+        {"a{2,3}", "xaa", 0, true, DYN_REGEX_PARTIAL, 1, 3}, /* it may become longer */
+        {"a{2,3}", "xaa", 0, false, DYN_REGEX_YES, 1, 3},
+        {"\\bcat\\b", "a cat", 0, true, DYN_REGEX_PARTIAL, 2, 5},
+        {"\\bcat\\b", "a cat.", 0, true, DYN_REGEX_YES, 2, 5},
+        {"\\bcat", "scat", 1, true, DYN_REGEX_NO, 4, 4}, /* what came before is seen */
+        {"(?<=no )cat", "no cat", 3, true, DYN_REGEX_YES, 3, 6},
+        {"abcz|bad", "abc bad", 0, true, DYN_REGEX_YES, 4, 7},
+        {"ab.*z|bad", "ab bad", 0, true, DYN_REGEX_PARTIAL, 0, 6}, /* the first place decides */
+        {"ab.*z|bad", "ab bad", 1, true, DYN_REGEX_YES, 3, 6},
+        {"x?", "aa", 2, true, DYN_REGEX_NO, 2, 2},
+        {"\\d{3}",
+         "\xC3\xBC"
+         "12",
+         0, true, DYN_REGEX_PARTIAL, 2, 4},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const struct going_on *c = &cases[i];
+        struct dyn_err err;
+        struct dyn_regex_place place = {0, 0};
+        struct dyn_regex_budget budget = {DYN_REGEX_BUDGET_US};
+        dyn_regex_t *regex = dyn_regex_new(dyn_slice_str(c->pattern), NULL, &err);
+        assert_non_null(regex);
+        enum dyn_regex_result result =
+            dyn_regex_find(regex, dyn_slice_str(c->text), c->from, c->more, &place, &budget);
+        if (result != c->result || place.begin != c->begin || place.end != c->end) {
+            fail_msg("%s in %s: %d at %zu-%zu", c->pattern, c->text, result, place.begin, place.end);
+        }
+        dyn_regex_free(&regex);
+    }
+}
+
+/* A match that begins within one batch of places and ends far behind it, split anywhere. */
+static void
+a_long_text_that_goes_on_is_searched_whole(void **state)
+{
+    (void)state;
+    enum { TEXT = 20000 };
+    static char text[TEXT];
+    struct dyn_regex_place place;
+    struct dyn_regex_budget budget = {2000000};
+    dyn_regex_t *regex = dyn_regex_new(DYN_SLICE("b[a]{0,9000}c"), NULL, NULL);
+    memset(text, 'a', sizeof text);
+    text[7000] = 'b';
+    assert_int_equal(dyn_regex_find(regex, dyn_slice(text, 15000), 0, true, &place, &budget),
+                     DYN_REGEX_PARTIAL);
+    assert_int_equal(place.begin, 7000);
+    text[15000] = 'c';
+    assert_int_equal(dyn_regex_find(regex, dyn_slice(text, TEXT), 0, true, &place, &budget), DYN_REGEX_YES);
+    assert_int_equal(place.begin, 7000);
+    assert_int_equal(place.end, 15001);
+    text[15000] = 'a';
+    assert_int_equal(dyn_regex_find(regex, dyn_slice(text, TEXT), 0, true, &place, &budget), DYN_REGEX_NO);
+    dyn_regex_free(&regex);
+}
+
+static void
+expressions_without_a_bound_are_known(void **state)
+{
+    (void)state;
+    static const char *const unbounded[] = {"a*",      "a+b",      "a{2,}",         "(a(?R)?b)", "(x)(?1)",
+                                            "[]+]a.*", "\\Qa\\E+", "(?<n>a)\\g<n>", "(?:ab)+?"};
+    static const char *const bounded[] = {"ab?c{2,4}",      "[*+]", "[]*]x", "a\\*b\\+", "\\Qa*b+\\E",
+                                          "(?i)\\bword\\b", "a{2}", "{,}",   "a{x,}",    "[^]+]"};
+    for (size_t i = 0; i < sizeof unbounded / sizeof unbounded[0]; i++) {
+        dyn_regex_t *regex = dyn_regex_new(dyn_slice_str(unbounded[i]), NULL, NULL);
+        assert_non_null(regex);
+        if (!dyn_regex_is_unbounded(regex)) {
+            fail_msg("%s", unbounded[i]);
+        }
+        dyn_regex_free(&regex);
+    }
+    for (size_t i = 0; i < sizeof bounded / sizeof bounded[0]; i++) {
+        dyn_regex_t *regex = dyn_regex_new(dyn_slice_str(bounded[i]), NULL, NULL);
+        assert_non_null(regex);
+        if (dyn_regex_is_unbounded(regex)) {
+            fail_msg("%s", bounded[i]);
+        }
+        dyn_regex_free(&regex);
+    }
+}
+
 int
 main(void)
 {
@@ -199,6 +301,9 @@ main(void)
         cmocka_unit_test(a_long_text_is_searched_to_its_end),
         cmocka_unit_test(no_text_stalls_a_search),
         cmocka_unit_test(without_a_budget_nothing_is_searched),
+        cmocka_unit_test(a_text_that_goes_on_says_from_where_it_may_match),
+        cmocka_unit_test(a_long_text_that_goes_on_is_searched_whole),
+        cmocka_unit_test(expressions_without_a_bound_are_known),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
