@@ -7,7 +7,7 @@ enum { ROUTE_ATTEMPT_MIN_MS = 1000 }; /* less than this is no try */
 /* ---- policy ---- */
 
 enum route_redeliver
-route_redeliver_of(const struct route_request *rq)
+route_redeliver_at(const struct route_request *rq, const struct route_target *target)
 {
     static const struct {
         const char *word;
@@ -20,14 +20,19 @@ route_redeliver_of(const struct route_request *rq)
             return words[i].policy;
         }
     }
-    const struct route_target *target = rq->now->target != NULL ? rq->now->target : rq->target;
     return target != NULL ? target->redeliver : ROUTE_REDELIVER_ALWAYS;
+}
+
+enum route_redeliver
+route_redeliver_of(const struct route_request *rq)
+{
+    return route_redeliver_at(rq, rq->now->target != NULL ? rq->now->target : rq->target);
 }
 
 bool
 route_may_have_called(const struct route_request *rq, const struct route_attempt *attempt)
 {
-    bool would_tell = route_redeliver_of(rq) == ROUTE_REDELIVER_UNSENT;
+    bool would_tell = route_redeliver_at(rq, attempt->target) == ROUTE_REDELIVER_UNSENT;
     return !would_tell || attempt->is_sent || attempt->next_sequence > 0;
 }
 
@@ -208,6 +213,8 @@ dispatch_begins(struct route_request *rq, struct route_member *member, uint64_t 
         .target = rq->target,
         .number = rq->attempt,
         .epoch = rq->epoch,
+        .tries = rq->tries,
+        .credential_tries = rq->credential_tries,
         .started_us = now_us,
         .until_us = until_us,
         .bytes = env_body_len(rq->request),
@@ -218,7 +225,7 @@ dispatch_begins(struct route_request *rq, struct route_member *member, uint64_t 
         rq->targets_tried++;
     }
     route_note_begin(rq, member);
-    rq->attempts = rq->attempt;
+    rq->attempts = rq->attempt > rq->attempts ? rq->attempt : rq->attempts;
     rq->avoid = 0;
     member->in_flight++;
     member->bytes += rq->now->bytes;

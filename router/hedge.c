@@ -5,6 +5,8 @@
 
 #include "proto/health.h"
 
+#include <string.h>
+
 /* Fewer samples say nothing about the slowest twentieth. */
 enum { HEDGE_SAMPLES_MIN = 20 };
 
@@ -57,6 +59,7 @@ somebody_else(struct route_request *rq, const struct route_member *first)
 /* Where the walk stands; a hedge that comes to nothing leaves it there. */
 struct place {
     const struct route_target *target;
+    struct route_order order;
     size_t next_target;
     uint32_t tries;
     uint32_t credential_tries;
@@ -67,14 +70,16 @@ struct place {
 static struct place
 place_of(const struct route_request *rq)
 {
-    return (struct place){rq->target,           rq->next_target, rq->tries,
-                          rq->credential_tries, rq->attempt,     rq->is_target_tried};
+    return (struct place){rq->target, rq->order,           rq->next_target,
+                          rq->tries,  rq->credential_tries, rq->attempt,
+                          rq->is_target_tried};
 }
 
 static void
 go_back(struct route_request *rq, const struct place *place)
 {
     rq->target = place->target;
+    rq->order = place->order;
     rq->next_target = place->next_target;
     rq->tries = place->tries;
     rq->credential_tries = place->credential_tries;
@@ -82,35 +87,50 @@ go_back(struct route_request *rq, const struct place *place)
     rq->is_target_tried = place->is_target_tried;
 }
 
-/* At the next target of the order that somebody else serves, or another member of this one; it is `target`
- * then. */
-static struct route_member *
-find_second(struct route_request *rq, const struct route_attempt *first)
+/* The target of the moment is taken out of turn: those of the order that were skipped still have theirs. */
+static void
+bring_forward(struct route_request *rq, size_t to)
 {
-    struct place here = place_of(rq);
+    uint8_t *items = rq->order.items;
+    size_t from = rq->next_target - 1;
+    uint8_t item = items[from];
+    memmove(&items[to + 1], &items[to], from - to);
+    items[to] = item;
+    rq->next_target = to + 1;
+}
+
+/* At the next target of the order that somebody else serves and whose requests may reach two upstreams, or
+ * another member of this one; it is `target` then. */
+static struct route_member *
+find_second(struct route_request *rq, const struct route_attempt *first, const struct place *here)
+{
     while (!rq->order.is_named && route_next_target(rq)) {
-        struct route_member *member = somebody_else(rq, first->member);
+        bool may_be_second = route_redeliver_at(rq, rq->target) == ROUTE_REDELIVER_ALWAYS;
+        struct route_member *member = may_be_second ? somebody_else(rq, first->member) : NULL;
         if (member != NULL) {
+            bring_forward(rq, here->next_target);
             return member;
         }
     }
-    go_back(rq, &here);
+    go_back(rq, here);
     rq->attempt = rq->attempts + 1;
     bool is_allowed = rq->request->attempts_left == 0 || rq->attempt <= rq->request->attempts_left;
     return is_allowed ? somebody_else(rq, first->member) : NULL;
 }
 
 static bool
-begin_second(struct route_request *rq, const struct route_attempt *first)
+begin_second(struct route_request *rq, struct route_attempt *first, const struct place *here)
 {
     struct route_share share = {.percent = policy_of(rq)->max_percent};
-    struct route_member *member = find_second(rq, first);
+    struct route_member *member = find_second(rq, first, here);
     uint64_t now_us = bus_loop_now_us(rq->router->loop);
     if (member == NULL || !route_budget_spend(&rq->router->hedges, share, now_us)) {
         return false;
     }
     rq->now = first == &rq->flights[0] ? &rq->flights[1] : &rq->flights[0];
     if (route_dispatch(rq, member, NULL) != 0) {
+        rq->now = first;
+        route_tell_owner(rq); /* who heard of the other one */
         return false;
     }
     rq->now->note->is_hedge = true;
@@ -129,7 +149,7 @@ route_hedge(struct route_request *rq)
         route_arm(rq);
         return;
     }
-    if (is_silent && !rq->begun && !begin_second(rq, first)) {
+    if (is_silent && !rq->begun && !begin_second(rq, first, &here)) {
         go_back(rq, &here);
     }
     rq->is_at_target = false;
@@ -147,7 +167,7 @@ route_hedge_won(struct route_request *rq)
     other->is_loser = true;
     other->note->is_loser = true;
     route_stop_attempt(rq, other, ERR_NONE, "hedged");
-    route_tell_owner(rq);
+    route_walk_goes_on_with(rq, rq->now);
 }
 
 void

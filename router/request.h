@@ -77,6 +77,8 @@ struct route_attempt {
     const struct route_target *target;
     uint32_t number;
     uint32_t epoch;
+    uint32_t tries;            /* at `target` before it, those for another credential left out */
+    uint32_t credential_tries; /* at `target` before it, since a credential failed */
     uint64_t started_us;
     uint64_t until_us;           /* 0: the deadline bounds it */
     enum err_code cancelled_for; /* why it alone was told to stop; ERR_NONE: it was not */
@@ -122,6 +124,7 @@ struct route_request {
     struct route_order order;
     size_t next_target;                /* index in order */
     const struct route_target *target; /* of the last dispatch, or the one to be */
+    bool has_walked;                   /* the walk has begun, under this plan or an earlier one */
     bool is_at_target;                 /* the next dispatch goes to `target` again */
     bool is_target_tried;              /* an attempt was used up at `target` */
     bool has_waited;                   /* for a member of `target`, in vain */
@@ -213,6 +216,8 @@ route_show(atomic_uint_fast64_t *gauge, size_t number)
 
 /* First attempt and epoch, and the worker that may have the call already. */
 void route_walk_begin(struct route_request *rq);
+/* Of two that were in flight it is the one whose answer is waited for: what follows it follows there. */
+void route_walk_goes_on_with(struct route_request *rq, struct route_attempt *attempt);
 /* Goes to the next target of the order, if there is one and the budget allows it. */
 bool route_next_target(struct route_request *rq);
 void route_timer_fired(struct bus_timer *timer);
@@ -237,6 +242,8 @@ void route_take_credit(struct route_request *rq, struct env **credit_p);
 /* DISPATCHED once more, to an owner that has just become it, or whose answer comes from another worker. */
 void route_tell_owner(struct route_request *rq);
 
+/* What the request asks for, else the policy of the target (may be NULL); the other one: of `now`. */
+enum route_redeliver route_redeliver_at(const struct route_request *rq, const struct route_target *target);
 enum route_redeliver route_redeliver_of(const struct route_request *rq);
 /* For all that is known, bytes of the dispatch have reached an upstream. */
 bool route_may_have_called(const struct route_request *rq, const struct route_attempt *attempt);

@@ -24,22 +24,50 @@ enum {
 /* A router whose process was lost may have gone further than its owner heard. Its epochs are left behind by a
  * multiple of how often the owner sent; within one sending they never fall, whatever the attempt. */
 enum { EPOCH_SHIFT = 16 };
+/* An owner's word for how often it was tried is counted on from. No walk comes near it. */
+enum { ROUTE_ATTEMPT_KNOWN_MAX = 1 << 16 };
 
 /* ---- where it goes ---- */
 
+static uint32_t
+least(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Which of the attempts before were repeats at one target is not known: there is always one target left. */
 void
 route_walk_begin(struct route_request *rq)
 {
     const struct env *request = rq->request;
-    bool is_known = request->worker_attempt > 0;
-    rq->attempt = is_known ? request->worker_attempt : 1;
-    rq->targets_tried = rq->attempt - 1;
+    uint32_t known = least(request->worker_attempt, ROUTE_ATTEMPT_KNOWN_MAX);
+    rq->attempt = known > 0 ? known : 1;
+    rq->targets_tried = least(rq->attempt, rq->plan->max_attempts > 0 ? rq->plan->max_attempts : 1) - 1;
+    if (rq->has_walked) { /* it begins again under another plan, and was sent to nobody */
+        return;
+    }
+    rq->has_walked = true;
     rq->epoch = request->epoch << EPOCH_SHIFT;
-    route_budget_count(&rq->router->retries, bus_loop_now_us(rq->router->loop));
-    route_budget_count(&rq->router->hedges, bus_loop_now_us(rq->router->loop));
-    if (is_known && rq->epoch <= request->worker_epoch) {
+    if (known > 0 && rq->epoch <= request->worker_epoch) {
         rq->epoch = request->worker_epoch + 1;
     }
+    route_budget_count(&rq->router->retries, bus_loop_now_us(rq->router->loop));
+    route_budget_count(&rq->router->hedges, bus_loop_now_us(rq->router->loop));
+}
+
+void
+route_walk_goes_on_with(struct route_request *rq, struct route_attempt *attempt)
+{
+    rq->now = attempt;
+    rq->target = attempt->target;
+    rq->attempt = attempt->number;
+    rq->tries = attempt->tries;
+    rq->credential_tries = attempt->credential_tries;
+    rq->is_target_tried = true;
+    if (rq->cancelled_for == ERR_NONE) {
+        route_tell_owner(rq);
+    }
+    route_arm(rq);
 }
 
 /* Another attempt may be made; its number. What the request itself allows counts every one. */
@@ -243,14 +271,20 @@ send_same_again(struct route_request *rq)
     rq->epoch++;
 }
 
+static void
+mark_draining(struct route_request *rq)
+{
+    struct route_member *worker = route_members_find(&rq->router->members, rq->last_worker);
+    if (worker != NULL && rq->inbound->error == ERR_DRAINING) {
+        worker->is_draining = true;
+    }
+}
+
 static enum route_step
 give_to_another(struct route_request *rq)
 {
     bool drains = rq->inbound->error == ERR_DRAINING;
-    struct route_member *worker = route_members_find(&rq->router->members, rq->last_worker);
-    if (worker != NULL && drains) {
-        worker->is_draining = true;
-    }
+    mark_draining(rq);
     rq->redelivered += rq->inbound->upstream_calls > 0;
     rq->is_full = rq->is_full || !drains;
     rq->has_waited = !drains; /* who has no room now won't have it because somebody waits */
@@ -302,17 +336,64 @@ try_again_here(struct route_request *rq, uint32_t number, uint64_t wait_ms)
 }
 
 /* The target did not take it: no attempt was used up. Its number is free again, its epoch is not. */
-static enum route_step
-pass_over(struct route_request *rq, const struct route_failure *failure)
+static void
+take_back(struct route_request *rq)
+{
+    const struct route_attempt *now = rq->now;
+    const struct route_attempt *other = route_other_flight(rq, now);
+    bool is_only_one_there = other == NULL || other->target != now->target;
+    rq->targets_tried -= is_only_one_there && now->tries + now->credential_tries == 0;
+    if (now->number == rq->attempts) {
+        rq->attempts--;
+        rq->epoch++;
+    }
+}
+
+static void
+remember_hint(struct route_request *rq, const struct route_failure *failure)
 {
     bool is_sooner = failure->retry_ms > 0 && (rq->soonest_ms == 0 || failure->retry_ms < rq->soonest_ms);
     rq->soonest_ms = is_sooner ? failure->retry_ms : rq->soonest_ms;
-    if (rq->now->number == rq->attempts) {
-        rq->attempts--;
-        rq->epoch++;
-        rq->targets_tried -= rq->tries + rq->credential_tries == 0;
-    }
+}
+
+static enum route_step
+pass_over(struct route_request *rq, const struct route_failure *failure)
+{
+    remember_hint(rq, failure);
+    take_back(rq);
     return try_next_target(rq);
+}
+
+/* Nobody at the target of `now` worked on it: it has its turn when the other one has failed. */
+static void
+give_turn_back(struct route_request *rq, const struct route_attempt *other)
+{
+    const struct route_target *targets = rq->router->members.targets;
+    bool is_last = rq->next_target > 0 && &targets[rq->order.items[rq->next_target - 1]] == rq->now->target;
+    if (is_last && rq->now->target != other->target) {
+        rq->next_target--;
+    }
+}
+
+/* One of two has failed, and the other one goes on. */
+static enum route_step
+leave_it_to(struct route_request *rq, struct route_attempt *other, const struct route_failure *failure)
+{
+    if (route_failure_is_refusal(failure)) {
+        remember_hint(rq, failure);
+        take_back(rq);
+    } else if (rq->now->cancelled_for == ERR_NONE && is_handed_back(rq)) {
+        mark_draining(rq);
+        take_back(rq);
+        give_turn_back(rq, other);
+    } else if (other->target == rq->now->target) { /* which was tried twice, then */
+        other->tries += !route_failure_is_of_credential(failure);
+        other->credential_tries += route_failure_is_of_credential(failure);
+    }
+    keep_failure(rq);
+    rq->now->note->is_hidden = true;
+    route_walk_goes_on_with(rq, other);
+    return ROUTE_STEP_PARKED;
 }
 
 static bool
@@ -333,8 +414,8 @@ follow(struct route_request *rq, const struct route_failure *failure)
     if (route_failure_is_refusal(failure)) {
         return pass_over(rq, failure);
     }
-    bool is_last_target = rq->now->target == rq->target; /* a hedge may have gone further */
-    bool may_repeat = is_last_target && next_attempt(rq, &number);
+    bool is_there = route_members_number(&router->members, rq->now->target) < ROUTE_TARGETS_MAX;
+    bool may_repeat = is_there && next_attempt(rq, &number);
     if (may_repeat && route_failure_is_of_credential(failure) &&
         rq->credential_tries < ROUTE_CREDENTIAL_TRIES_MAX) {
         rq->credential_tries++;
@@ -362,6 +443,13 @@ why_it_failed(const struct route_request *rq)
     return end != NULL && end->error != ERR_NONE ? end->error : ERR_INTERNAL;
 }
 
+/* It is the upstream's word. */
+static uint32_t
+in_ms(uint32_t seconds)
+{
+    return seconds <= UINT32_MAX / 1000 ? seconds * 1000 : UINT32_MAX;
+}
+
 enum route_step
 route_step_judge(struct route_request *rq)
 {
@@ -370,19 +458,17 @@ route_step_judge(struct route_request *rq)
     struct route_failure failure = {.error = rq->error = why_it_failed(rq)};
     if (end != NULL && !is_late) {
         failure.upstream_status = end->upstream_status;
-        failure.retry_ms = end->retry_ms != 0 ? end->retry_ms : end->retry_after_s * 1000;
+        failure.retry_ms = end->retry_ms != 0 ? end->retry_ms : in_ms(end->retry_after_s);
         failure.creds = end->creds;
         failure.calls = end->upstream_calls;
     }
     route_note_end(rq, rq->now, end, rq->error);
     bool is_over = rq->begun || rq->has_gap || rq->now->target == NULL;
-    bool goes_on_alone = route_other_flight(rq, rq->now) != NULL && !is_over &&
+    struct route_attempt *other = route_other_flight(rq, rq->now);
+    bool goes_on_alone = other != NULL && !is_over &&
                          (rq->cancelled_for != ERR_NONE || route_failure_may_be_mended_elsewhere(&failure));
     if (goes_on_alone) {
-        keep_failure(rq);
-        rq->now->note->is_hidden = true;
-        route_arm(rq);
-        return ROUTE_STEP_PARKED;
+        return leave_it_to(rq, other, &failure);
     }
     if (is_over || rq->cancelled_for != ERR_NONE) {
         return ROUTE_STEP_FAIL;
@@ -405,8 +491,11 @@ route_step_lost(struct route_request *rq)
         return ROUTE_STEP_JUDGE;
     }
     route_note_end(rq, now, NULL, ERR_WORKER_LOST);
-    if (route_other_flight(rq, now) != NULL) { /* which has the request as well */
-        route_arm(rq);
+    struct route_attempt *other = route_other_flight(rq, now);
+    if (other != NULL) { /* which has the request as well */
+        take_back(rq);
+        give_turn_back(rq, other);
+        route_walk_goes_on_with(rq, other);
         return ROUTE_STEP_PARKED;
     }
     if (rq->begun || !is_allowed) {

@@ -1,5 +1,6 @@
 /* Another plan under requests that are on their way: what ends where it is, what goes elsewhere, and who is
  * still a member of what. */
+#include "proto/event.h"
 #include "tests/unit/router/router_hear.h"
 
 /* The targets of these names, in this order; `here` is the actor of the first of them, 0: workers serve it.
@@ -119,10 +120,93 @@ who_waits_for_a_member_begins_anew(void **state)
     apply(world, others, 1, world->peers[HERE].addr);
     struct env *request = hear(world, HERE, ENV_REQUEST);
     assert_true(dyn_slice_is(request->target, "new"));
+    assert_int_equal(world->impl->retries.all_requests, 1); /* it is one request all the same */
+    assert_int_equal(world->impl->hedges.all_requests, 1);
     say(world, HERE, end_of(request, "{}"));
     env_free(&request);
     struct env *end = hear(world, OWNER, ENV_END);
     assert_int_equal(end->outcome, ENV_OUTCOME_OK);
+    env_free(&end);
+    world_free(world);
+}
+
+/* ---- what is told in the end of a plan that is gone ---- */
+
+static struct world *
+with_events(size_t n_targets)
+{
+    struct world *world = new_world(n_targets);
+    serve_here(world);
+    world->options.events = world->options.metrics;
+    atomic_store(&world->shared.wants_events, true);
+    return world;
+}
+
+/* Its first target refused it: it counts no attempt, and yet there is something to tell. */
+static void
+who_was_refused_before_ends_under_its_plan(void **state)
+{
+    (void)state;
+    static const char *const same[] = {"one", "two"};
+    struct world *world = with_events(2);
+    world_start(world);
+    (void)ask(world, OWNER, CHAT);
+    struct env *request = hear(world, HERE, ENV_REQUEST);
+    say(world, HERE, error_of(request, ERR_PROVIDER_SATURATED, 0));
+    env_free(&request);
+    apply(world, same, 2, world->peers[HERE].addr); /* it waits for a member of "two" */
+    apply(world, same, 2, world->peers[HERE].addr);
+    hear_nothing(world, HERE);
+    join_target(world, A, "two");
+    request = hear(world, A, ENV_REQUEST);
+    assert_int_equal(request->attempt, 1);
+    assert_int_equal(request->epoch, 1); /* the first one was used up where it was refused */
+    say(world, A, end_of(request, "{}"));
+    env_free(&request);
+    struct env *end = hear(world, OWNER, ENV_END);
+    assert_int_equal(end->outcome, ENV_OUTCOME_OK);
+    env_free(&end);
+    struct env *event = hear(world, METRICS, ENV_EVENT);
+    struct event_record record;
+    assert_int_equal(event_decode(dyn_block_slice(event->body), &record), 0);
+    assert_int_equal(record.attempts, 1);
+    struct event_attempt attempts[3];
+    assert_int_equal(event_attempts_decode(record.attempt_list, attempts, 3), 2);
+    assert_true(dyn_slice_is(attempts[0].target, "one"));
+    assert_true(dyn_slice_is(attempts[0].error, err_row(ERR_PROVIDER_SATURATED)->name));
+    assert_true(dyn_slice_is(attempts[1].target, "two"));
+    env_free(&event);
+    world_free(world);
+}
+
+static struct route_variant_config variants[] = {
+    {.target_key = DYN_SLICE_INIT("one"), .weight = 1, .label = DYN_SLICE_INIT("control")},
+};
+
+/* It was drawn under a plan that is gone, and sent to nobody. */
+static void
+a_variant_that_was_not_asked_is_not_told_of(void **state)
+{
+    (void)state;
+    struct world *world = with_events(1);
+    world->addrs[0] = 0;
+    world->strategy = NULL;
+    world->options.accepts_new_targets = true;
+    world->config.strategy.mode = ROUTE_MODE_AB_TEST;
+    world->config.strategy.ab_variants = (struct config_list){variants, DYN_ARRAY_LEN(variants)};
+    world_start(world);
+    struct env_id id = ask(world, OWNER, CHAT);
+    world->config.strategy = (struct route_strategy_config){.mode = ROUTE_MODE_FALLBACK};
+    apply(world, NULL, 0, 0);
+    hear_nothing(world, OWNER); /* somebody may still bring a target that serves it */
+    about(world, OWNER, ENV_CANCEL, id, 0);
+    struct env *end = hear_error(world, OWNER, ERR_CLIENT_CLOSED);
+    struct env *event = hear(world, METRICS, ENV_EVENT);
+    struct event_record record;
+    assert_int_equal(event_decode(dyn_block_slice(event->body), &record), 0);
+    assert_int_equal(record.ab_label.len, 0);
+    assert_true(dyn_slice_is(record.strategy, "fallback"));
+    env_free(&event);
     env_free(&end);
     world_free(world);
 }
@@ -213,6 +297,8 @@ main(void)
         cmocka_unit_test(what_fails_there_goes_to_those_that_are_left),
         cmocka_unit_test(when_all_are_gone_the_failure_is_told),
         cmocka_unit_test(who_waits_for_a_member_begins_anew),
+        cmocka_unit_test(who_was_refused_before_ends_under_its_plan),
+        cmocka_unit_test(a_variant_that_was_not_asked_is_not_told_of),
         cmocka_unit_test(workers_are_matched_by_name),
         cmocka_unit_test(announced_targets_stay_and_become_configured),
         cmocka_unit_test(many_plans_leave_nothing_behind),

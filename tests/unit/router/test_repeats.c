@@ -386,6 +386,26 @@ repeats_are_a_share_of_requests(void **state)
     world_free(world);
 }
 
+/* In seconds it is the upstream's word, and may be any number: 4294968 s are not 704 ms. */
+static void
+a_hint_of_weeks_is_not_waited_for(void **state)
+{
+    (void)state;
+    static const uint32_t seconds[] = {4294968, UINT32_MAX};
+    for (size_t i = 0; i < DYN_ARRAY_LEN(seconds); i++) {
+        struct world *world = started(prepared(2));
+        (void)ask(world, OWNER, CHAT);
+        struct env *request = hear(world, HERE, ENV_REQUEST);
+        struct env *end = refusal(request, ERR_UPSTREAM_RATE_LIMIT, 429, 0);
+        end->retry_after_s = seconds[i];
+        say(world, HERE, end);
+        answer(world, A, 2);
+        told(world, "two", 2, 2);
+        env_free(&request);
+        world_free(world);
+    }
+}
+
 int
 main(void)
 {
@@ -393,6 +413,7 @@ main(void)
         cmocka_unit_test(a_target_that_recovers_answers),
         cmocka_unit_test(when_its_tries_are_used_up_the_next_target_has_its_own),
         cmocka_unit_test(a_hint_is_waited_for_to_the_millisecond),
+        cmocka_unit_test(a_hint_of_weeks_is_not_waited_for),
         cmocka_unit_test(who_asks_for_too_long_is_left_at_once),
         cmocka_unit_test(a_wait_that_the_deadline_would_end_is_not_begun),
         cmocka_unit_test(a_refused_credential_is_not_tried_again_unless_listed),

@@ -172,6 +172,29 @@ a_target_without_workers_is_passed_over(void **state)
     world_free(world);
 }
 
+/* Its owner's former router had repeated it at one target, more often than there may be targets; also a
+ * number that is out of all reason is one target more. */
+static void
+who_was_tried_often_is_sent_once_more(void **state)
+{
+    (void)state;
+    static const uint32_t tried[] = {6, 40, UINT32_MAX};
+    for (size_t i = 0; i < DYN_ARRAY_LEN(tried); i++) {
+        struct world *world = with_targets(3);
+        struct env *request = request_of(CHAT);
+        request->worker = DYN_SLICE("worker-x");
+        request->worker_attempt = tried[i];
+        say(world, OWNER, request);
+        struct env *first = hear(world, HERE, ENV_REQUEST);
+        assert_in_range(first->attempt, 6, tried[i]);
+        say(world, HERE, error_of(first, ERR_UPSTREAM_ERROR, 1));
+        hear_nothing(world, A);
+        fails_with(world, OWNER, ERR_UPSTREAM_ERROR);
+        env_free(&first);
+        world_free(world);
+    }
+}
+
 /* `single` names one target: nothing leads away from it. */
 static void
 single_stays_with_its_target(void **state)
@@ -338,6 +361,28 @@ a_late_answer_that_is_whole_is_taken(void **state)
     world_free(world);
 }
 
+/* The timer of a wait in vain was the request's only one. */
+static void
+a_deadline_holds_behind_a_wait_in_vain(void **state)
+{
+    (void)state;
+    struct world *world = world_new();
+    world->n_targets = 2;
+    world_start(world);
+    walk_all_targets(world);
+    join_target(world, A, "two");
+    (void)ask(world, OWNER, CHAT);
+    pass_ms(world, WAIT_MS);
+    hear_and_drop(world, A, ENV_REQUEST);
+    pass_ms(world, TIMEOUT_MS - WAIT_MS + 1);
+    struct env *cancel = hear(world, A, ENV_CANCEL);
+    assert_true(dyn_slice_is(cancel->reason, "deadline"));
+    pass_ms(world, ROUTE_CANCEL_GRACE_MS + 1);
+    fails_with(world, OWNER, ERR_GATEWAY_TIMEOUT);
+    env_free(&cancel);
+    world_free(world);
+}
+
 static void
 no_attempt_has_less_than_a_second(void **state)
 {
@@ -445,6 +490,7 @@ main(void)
         cmocka_unit_test(the_budget_ends_the_walk),
         cmocka_unit_test(a_lost_worker_uses_up_no_attempt),
         cmocka_unit_test(a_target_without_workers_is_passed_over),
+        cmocka_unit_test(who_was_tried_often_is_sent_once_more),
         cmocka_unit_test(single_stays_with_its_target),
         cmocka_unit_test(an_attempt_has_its_share_of_the_time),
         cmocka_unit_test(an_attempt_that_ran_out_of_time_says_so),
@@ -452,6 +498,7 @@ main(void)
         cmocka_unit_test(a_late_attempt_is_not_followed_when_the_owner_is_lost),
         cmocka_unit_test(a_late_answer_in_pieces_is_not_taken),
         cmocka_unit_test(a_late_answer_that_is_whole_is_taken),
+        cmocka_unit_test(a_deadline_holds_behind_a_wait_in_vain),
         cmocka_unit_test(no_attempt_has_less_than_a_second),
         cmocka_unit_test(a_begun_stream_has_all_the_time),
         cmocka_unit_test(a_target_may_be_served_here_and_elsewhere),
