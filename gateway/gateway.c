@@ -168,6 +168,8 @@ static void
 gateway_free(dynabus_t *gateway)
 {
     bus_free(&gateway->bus);
+    gateway_watch_t *watch = atomic_load(&gateway->watch);
+    gateway_watch_free(&watch);
     gateway_close_edges(gateway);
     free(gateway->cells);
     request_metrics_free(&gateway->requests);
@@ -243,8 +245,7 @@ dynabus_close(dynabus_t **gateway_p, uint32_t drain_ms)
     if (gateway == NULL) {
         return 0;
     }
-    gateway_watch_t *watch = atomic_exchange(&gateway->watch, NULL);
-    gateway_watch_stop(&watch);
+    gateway_watch_stop(atomic_load(&gateway->watch)); /* loops may still ask it; they are told no */
     gateway_refresh_close(&gateway->refresh);
     gateway_reload_close(gateway); /* before calls are kept out: it waits for loops, which may make some */
     (void)pthread_rwlock_wrlock(&gateway->users); /* calls that are under way end first */

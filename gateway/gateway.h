@@ -73,7 +73,7 @@ struct dynabus {
     struct gateway_edition *boot; /* the first edition */
     struct gateway_reload reload;
     struct gateway_refresh refresh;
-    _Atomic(struct gateway_watch *) watch; /* NULL: not running yet, or any more */
+    _Atomic(struct gateway_watch *) watch; /* NULL: not running yet; stopped while loops still turn */
     struct provider_orphans orphans;
     struct edge_group *edges; /* listeners; NULL without HTTP */
     char *url;

@@ -1,6 +1,5 @@
 /* The configuration as the library's user sees it (dynabus.h). */
 #include "core/log.h"
-#include "edge/group.h"
 #include "gateway/gateway.h"
 
 #include <stdio.h>
@@ -93,42 +92,12 @@ dynabus_get_config(dynabus_t *gateway)
     return config;
 }
 
-static void
-add_problem(struct dyn_buf *problems, const struct dyn_err *err)
-{
-    dyn_buf_add_str(problems, err->text);
-    dyn_buf_add_char(problems, '\n');
-}
-
-/* Each stays as it was where it can't be used; none waits for another. */
-static void
-reload_files(dynabus_t *gateway, struct dyn_buf *problems)
-{
-    struct dyn_err err;
-    if (gateway->network.security != NULL && bus_security_reload(gateway->network.security, &err) != 0) {
-        add_problem(problems, &err);
-    }
-    if (gateway->edges != NULL && edge_group_reload(gateway->edges, &err) != 0) {
-        add_problem(problems, &err);
-    }
-}
-
-enum gateway_reload_result
-gateway_reload_all(dynabus_t *gateway, const char *expected, struct dyn_buf *problems)
-{
-    enum gateway_reload_result result = gateway_take_up(gateway, NULL, expected, problems);
-    if (!gateway->reload.is_closing) {
-        reload_files(gateway, problems);
-    }
-    return result;
-}
-
 int
 dynabus_reload(dynabus_t *gateway, char *why, size_t why_size)
 {
     struct dyn_buf problems = DYN_BUF_INIT;
-    (void)gateway_reload_all(gateway, NULL, &problems);
-    int rc = problems.len > 0 ? -1 : 0;
+    enum gateway_reload_result result = gateway_reload_all(gateway, NULL, &problems);
+    int rc = result == GATEWAY_RELOAD_REFUSED || result == GATEWAY_RELOAD_PARTLY ? -1 : 0;
     gateway_tell_why(why, why_size, dyn_buf_slice(&problems));
     dyn_buf_fini(&problems);
     return rc;

@@ -4,6 +4,7 @@
 #include "core/config_same.h"
 #include "core/log.h"
 #include "edge/edge_config.h"
+#include "edge/group.h"
 #include "edge/owner.h"
 #include "gateway/cell.h"
 #include "gateway/discover.h"
@@ -20,6 +21,17 @@
 enum { SOURCE_BYTES_MAX = (1 << 20) + 1 };
 
 /* ---- reading ---- */
+
+struct gateway_mark
+gateway_mark_of(const char *path)
+{
+    struct stat status;
+    if (path == NULL || stat(path, &status) != 0) {
+        return (struct gateway_mark){.is_there = false};
+    }
+    return (struct gateway_mark){true,           status.st_dev,  status.st_ino,
+                                 status.st_size, status.st_mtim, status.st_ctim};
+}
 
 /* Secrets of targets are for the processes that call them. */
 static const struct config_part *const parts_without_upstreams[] = {
@@ -222,6 +234,7 @@ compare(const config_t *before, const config_t *now, bool warns)
 /* ---- to the cells ---- */
 
 struct cell_step {
+    struct dynabus *gateway;
     struct gateway_cell *cell;
     struct gateway_edition *edition;
     int result;
@@ -241,14 +254,21 @@ static void
 abandon_on_loop(void *arg)
 {
     struct cell_step *step = arg;
-    keeper_abandon(step->cell->keeper);
+    if (step->cell->keeper != NULL) {
+        keeper_abandon(step->cell->keeper);
+    }
     (void)sem_post(&step->done);
 }
 
+/* The first one shows it, between two envelopes: who joins there never hears of the new configuration with
+ * the former targets, and what a cell says of its new targets says the new configuration. */
 static void
 commit_on_loop(void *arg)
 {
     struct cell_step *step = arg;
+    if (step->cell == &step->gateway->cells[0]) {
+        show(step->gateway, step->edition);
+    }
     if (step->cell->keeper != NULL) {
         keeper_commit(step->cell->keeper);
     }
@@ -260,10 +280,11 @@ commit_on_loop(void *arg)
 }
 
 static int
-on_cell(struct gateway_cell *cell, struct gateway_edition *edition, void (*fn)(void *arg),
+on_cell(struct dynabus *gateway, unsigned i, struct gateway_edition *edition, void (*fn)(void *arg),
         struct dyn_err *err)
 {
-    struct cell_step step = {.cell = cell, .edition = edition, .err = err};
+    struct gateway_cell *cell = &gateway->cells[i];
+    struct cell_step step = {.gateway = gateway, .cell = cell, .edition = edition, .err = err};
     (void)sem_init(&step.done, 0, 0);
     bus_loop_post(cell->loop, fn, &step);
     while (sem_wait(&step.done) != 0) { /* a signal */
@@ -277,17 +298,15 @@ static int
 give_to_cells(struct dynabus *gateway, struct gateway_edition *edition, struct dyn_err *err)
 {
     for (unsigned i = 0; i < gateway->n_cells; i++) {
-        struct gateway_cell *cell = &gateway->cells[i];
-        if (cell->keeper != NULL && on_cell(cell, edition, prepare_on_loop, err) != 0) {
+        if (gateway->cells[i].keeper != NULL && on_cell(gateway, i, edition, prepare_on_loop, err) != 0) {
             while (i-- > 0) {
-                (void)on_cell(&gateway->cells[i], edition, abandon_on_loop, NULL);
+                (void)on_cell(gateway, i, edition, abandon_on_loop, NULL);
             }
             return -1;
         }
     }
-    show(gateway, edition);
     for (unsigned i = 0; i < gateway->n_cells; i++) {
-        (void)on_cell(&gateway->cells[i], edition, commit_on_loop, NULL);
+        (void)on_cell(gateway, i, edition, commit_on_loop, NULL);
     }
     return 0;
 }
@@ -401,14 +420,10 @@ take_up(struct dynabus *gateway, const char *text, const char *expected, struct 
     return GATEWAY_RELOAD_REFUSED;
 }
 
-enum gateway_reload_result
-gateway_take_up(struct dynabus *gateway, const char *text, const char *expected, struct dyn_buf *why)
+static enum gateway_reload_result
+take_up_and_tell(struct dynabus *gateway, const char *text, const char *expected, struct dyn_buf *why)
 {
     struct gateway_reload *reload = &gateway->reload;
-    if (!begin(reload)) {
-        add_line(why, "the gateway is closing");
-        return GATEWAY_RELOAD_REFUSED;
-    }
     enum gateway_reload_result result = take_up(gateway, text, expected, why);
     atomic_uint_fast64_t *counter = result == GATEWAY_RELOAD_APPLIED     ? &reload->applied
                                     : result == GATEWAY_RELOAD_UNCHANGED ? &reload->unchanged
@@ -418,8 +433,58 @@ gateway_take_up(struct dynabus *gateway, const char *text, const char *expected,
         dyn_log(DYN_LOG_ERROR, "gateway.reload.refused", "the configuration in force stays",
                 DYN_LOG_STR("reason", dyn_buf_cstr(why)));
     }
+    return result;
+}
+
+/* Whether there is such a file that can't be used. None waits for another. */
+static bool
+reload_files(struct dynabus *gateway, struct dyn_buf *why)
+{
+    struct dyn_buf problems = DYN_BUF_INIT;
+    struct dyn_err err;
+    if (gateway->network.security != NULL && bus_security_reload(gateway->network.security, &err) != 0) {
+        add_line(&problems, err.text);
+    }
+    if (gateway->edges != NULL && edge_group_reload(gateway->edges, &err) != 0) {
+        add_line(&problems, err.text);
+    }
+    bool has_failed = problems.len > 0;
+    if (has_failed) {
+        dyn_log(DYN_LOG_ERROR, "gateway.reload.files", "keys or certificates in force stay",
+                DYN_LOG_STR("reason", dyn_buf_cstr(&problems)));
+        dyn_buf_add_slice(why, dyn_buf_slice(&problems));
+    }
+    dyn_buf_fini(&problems);
+    return has_failed;
+}
+
+static enum gateway_reload_result
+reload_in_turn(struct dynabus *gateway, const char *text, const char *expected, bool has_files,
+               struct dyn_buf *why)
+{
+    struct gateway_reload *reload = &gateway->reload;
+    if (!begin(reload)) {
+        add_line(why, "the gateway is closing");
+        return GATEWAY_RELOAD_REFUSED;
+    }
+    enum gateway_reload_result result = take_up_and_tell(gateway, text, expected, why);
+    if (has_files && reload_files(gateway, why) && result != GATEWAY_RELOAD_REFUSED) {
+        result = GATEWAY_RELOAD_PARTLY;
+    }
     end(reload);
     return result;
+}
+
+enum gateway_reload_result
+gateway_take_up(struct dynabus *gateway, const char *text, const char *expected, struct dyn_buf *why)
+{
+    return reload_in_turn(gateway, text, expected, false, why);
+}
+
+enum gateway_reload_result
+gateway_reload_all(struct dynabus *gateway, const char *expected, struct dyn_buf *why)
+{
+    return reload_in_turn(gateway, NULL, expected, true, why);
 }
 
 /* The configuration in force once more, as it was read: what it refers to may have changed, and a new file is
@@ -525,6 +590,7 @@ gateway_reload_init(struct dynabus *gateway)
     (void)pthread_cond_init(&reload->changed, NULL);
     upstream_tally_init(&reload->tally);
     reload->path = options->config_path != NULL ? dyn_strdup(options->config_path) : NULL;
+    reload->mark = gateway_mark_of(reload->path);
     reload->wanted = options->targets != NULL ? dyn_strdup(options->targets) : NULL;
 }
 

@@ -7,6 +7,19 @@
 #include "mock/mock.h"
 
 #include <pthread.h>
+#include <sys/stat.h>
+
+/* Tells one content of a file from another as well as can be without reading it. */
+struct gateway_mark {
+    bool is_there;
+    dev_t device;
+    ino_t inode;
+    off_t size;
+    struct timespec written;
+    struct timespec changed;
+};
+
+struct gateway_mark gateway_mark_of(const char *path);
 
 struct gateway_reload {
     pthread_mutex_t lock;
@@ -23,6 +36,7 @@ struct gateway_reload {
     size_t n_registered;
 
     char *path;   /* of the file; NULL: there is none */
+    struct gateway_mark mark; /* of it, before it was read for the first time */
     char *wanted; /* names of targets (`--targets`); NULL: all */
     mock_t *mock; /* the bundled one of --dev; NULL */
     char mock_root[128];
@@ -46,7 +60,12 @@ config_t *gateway_read_config(const struct dynabus *gateway, const char *path, c
 /* The first edition. Takes both, also on failure. */
 int gateway_begin(struct dynabus *gateway, config_t **config_p, char **source_p, struct dyn_err *err);
 
-enum gateway_reload_result { GATEWAY_RELOAD_APPLIED, GATEWAY_RELOAD_UNCHANGED, GATEWAY_RELOAD_REFUSED };
+enum gateway_reload_result {
+    GATEWAY_RELOAD_APPLIED,
+    GATEWAY_RELOAD_UNCHANGED,
+    GATEWAY_RELOAD_REFUSED,
+    GATEWAY_RELOAD_PARTLY, /* the configuration is in force; keys of the bus or files of TLS can't be used */
+};
 /* From the file, or from that text where it is not NULL. Any thread but a loop's. `why`: what is wrong, a
  * line each. `expected`: the hash that it must have, NULL: any. */
 enum gateway_reload_result gateway_take_up(struct dynabus *gateway, const char *text, const char *expected,
@@ -61,9 +80,10 @@ int gateway_take_catalogue(struct dynabus *gateway, catalogue_t **catalogue_p, s
 /* The same with what providers said they have. */
 int gateway_take_discovery(struct dynabus *gateway, struct discovery **discovery_p, struct dyn_err *err);
 
-/* The same for all that can be read again: keys of the bus and files of TLS as well. */
+/* The same for all that can be read again: keys of the bus and files of TLS as well, each of which stays as
+ * it was where it can't be used. */
 enum gateway_reload_result gateway_reload_all(struct dynabus *gateway, const char *expected,
-                                              struct dyn_buf *problems);
+                                              struct dyn_buf *why);
 
 /* The edition in force, one reference. Any thread. */
 struct gateway_edition *gateway_edition_now(struct dynabus *gateway);

@@ -24,6 +24,17 @@ struct question {
     char why[WHY_BYTES];
 };
 
+/* 03-CLIENT, Configuration. */
+static const struct {
+    enum env_outcome outcome;
+    const char *reason;
+} outcomes[] = {
+    [GATEWAY_RELOAD_APPLIED] = {ENV_OUTCOME_OK, "applied"},
+    [GATEWAY_RELOAD_UNCHANGED] = {ENV_OUTCOME_OK, "unchanged"},
+    [GATEWAY_RELOAD_REFUSED] = {ENV_OUTCOME_ERROR, "refused"},
+    [GATEWAY_RELOAD_PARTLY] = {ENV_OUTCOME_ERROR, "partly"},
+};
+
 static void
 answer(void *arg)
 {
@@ -31,17 +42,14 @@ answer(void *arg)
     struct reloader *reloader = question->reloader;
     const struct bus_process *process = &reloader->gateway->network.process;
     char hash[BUS_CONFIG_HASH_SIZE];
-    bool is_refused = question->result == GATEWAY_RELOAD_REFUSED;
     struct env *ack = env_new(ENV_ACK);
     bus_process_config(process, hash);
     ack->id = question->id;
-    ack->outcome = is_refused ? ENV_OUTCOME_ERROR : ENV_OUTCOME_OK;
+    ack->outcome = outcomes[question->result].outcome;
     ack->node = env_copy(ack, dyn_slice_str(process->node));
     ack->config_hash = env_copy(ack, dyn_slice_str(hash));
     ack->config_version = atomic_load(&process->config_version);
-    ack->reason = is_refused                                   ? DYN_SLICE("refused")
-                  : question->result == GATEWAY_RELOAD_APPLIED ? DYN_SLICE("applied")
-                                                               : DYN_SLICE("unchanged");
+    ack->reason = dyn_slice_str(outcomes[question->result].reason);
     ack->error_text = env_copy(ack, dyn_slice_str(question->why[0] != '\0' ? question->why : NULL));
     ack->requests = question->processes;
     if (bus_send(reloader->me, question->from, &ack, NULL) != 0) {
@@ -75,7 +83,8 @@ reloader_receive(void *self, struct env **env_p)
         dyn_log(DYN_LOG_INFO, "gateway.reload.asked", "the bus asks for the configuration to be read again");
         if (watch == NULL || gateway_watch_ask(watch, config->config_hash, asked, question) != 0) {
             question->result = GATEWAY_RELOAD_REFUSED;
-            (void)snprintf(question->why, sizeof question->why, "too many reloads wait already");
+            (void)snprintf(question->why, sizeof question->why, "%s",
+                           "too many reloads wait already, or the gateway is closing or has just begun");
             answer(question);
         }
     }

@@ -29,16 +29,6 @@ struct asked {
     void *arg;
 };
 
-/* Tells one content from another as well as can be without reading it. */
-struct mark {
-    bool is_there;
-    dev_t device;
-    ino_t inode;
-    off_t size;
-    struct timespec written;
-    struct timespec changed;
-};
-
 struct gateway_watch {
     struct dynabus *gateway;
     pthread_t thread;
@@ -46,8 +36,8 @@ struct gateway_watch {
     int notify; /* inotify; -1: the file is only looked at now and then */
     int folder; /* its watch; -1: none */
     char *folder_path;
-    struct mark taken; /* of what was taken up last */
-    struct mark seen;
+    struct gateway_mark taken; /* from before what was taken up last was read */
+    struct gateway_mark seen;
     uint64_t seen_us;
 
     pthread_mutex_t lock;
@@ -58,16 +48,6 @@ struct gateway_watch {
 
 /* ---- the file ---- */
 
-static struct mark
-look(const char *path)
-{
-    struct stat status;
-    if (stat(path, &status) != 0) {
-        return (struct mark){.is_there = false};
-    }
-    return (struct mark){true, status.st_dev, status.st_ino, status.st_size, status.st_mtim, status.st_ctim};
-}
-
 static bool
 same_time(struct timespec a, struct timespec b)
 {
@@ -75,7 +55,7 @@ same_time(struct timespec a, struct timespec b)
 }
 
 static bool
-same_mark(const struct mark *a, const struct mark *b)
+same_mark(const struct gateway_mark *a, const struct gateway_mark *b)
 {
     return a->is_there == b->is_there && a->device == b->device && a->inode == b->inode &&
            a->size == b->size && same_time(a->written, b->written) && same_time(a->changed, b->changed);
@@ -112,7 +92,7 @@ look_at_file(struct gateway_watch *watch)
     if (path == NULL) {
         return -1;
     }
-    struct mark now = look(path);
+    struct gateway_mark now = gateway_mark_of(path);
     uint64_t now_us = dyn_mono_us(&dyn_clock_system);
     if (!same_mark(&now, &watch->seen)) {
         watch->seen = now;
@@ -157,10 +137,10 @@ drain_notify(struct gateway_watch *watch)
 /* ---- what is asked ---- */
 
 static bool
-next_asked(struct gateway_watch *watch, struct asked *asked)
+take_asked(struct gateway_watch *watch, struct asked *asked)
 {
     (void)pthread_mutex_lock(&watch->lock);
-    bool has_one = watch->n_asked > 0 && !watch->is_stopping;
+    bool has_one = watch->n_asked > 0;
     if (has_one) {
         *asked = watch->asked[0];
         watch->n_asked--;
@@ -170,11 +150,20 @@ next_asked(struct gateway_watch *watch, struct asked *asked)
     return has_one;
 }
 
+static bool
+is_stopping(struct gateway_watch *watch)
+{
+    (void)pthread_mutex_lock(&watch->lock);
+    bool stopping = watch->is_stopping;
+    (void)pthread_mutex_unlock(&watch->lock);
+    return stopping;
+}
+
 static void
 do_asked(struct gateway_watch *watch)
 {
     struct asked asked;
-    while (next_asked(watch, &asked)) {
+    while (!is_stopping(watch) && take_asked(watch, &asked)) {
         struct dyn_buf why = DYN_BUF_INIT;
         enum gateway_reload_result result = gateway_reload_all(watch->gateway, asked.expected, &why);
         asked.done(asked.arg, result, dyn_buf_cstr(&why));
@@ -189,7 +178,7 @@ gateway_watch_ask(gateway_watch_t *watch, struct dyn_slice expected, gateway_ask
     (void)snprintf(asked.expected, sizeof asked.expected, "%.*s", (int)expected.len,
                    expected.data != NULL ? expected.data : "");
     (void)pthread_mutex_lock(&watch->lock);
-    bool has_room = watch->n_asked < ASKED_MAX;
+    bool has_room = watch->n_asked < ASKED_MAX && !watch->is_stopping;
     if (has_room) {
         watch->asked[watch->n_asked++] = asked;
     }
@@ -199,15 +188,6 @@ gateway_watch_ask(gateway_watch_t *watch, struct dyn_slice expected, gateway_ask
 }
 
 /* ---- life ---- */
-
-static bool
-is_stopping(struct gateway_watch *watch)
-{
-    (void)pthread_mutex_lock(&watch->lock);
-    bool stopping = watch->is_stopping;
-    (void)pthread_mutex_unlock(&watch->lock);
-    return stopping;
-}
 
 static void *
 watch_main(void *arg)
@@ -242,9 +222,14 @@ folder_of(const char *path)
     return slash == path ? dyn_strdup("/") : dyn_strndup(path, (size_t)(slash - path));
 }
 
-static void
-watch_free(struct gateway_watch *watch)
+void
+gateway_watch_free(gateway_watch_t **watch_p)
 {
+    gateway_watch_t *watch = *watch_p;
+    *watch_p = NULL;
+    if (watch == NULL) {
+        return;
+    }
     if (watch->notify >= 0) {
         (void)close(watch->notify);
     }
@@ -280,31 +265,25 @@ gateway_watch_start(struct dynabus *gateway, struct dyn_err *err)
     (void)pthread_mutex_init(&watch->lock, NULL);
     watch->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     watch->notify = path != NULL ? inotify_init1(IN_CLOEXEC | IN_NONBLOCK) : -1;
-    watch->taken = watch->seen = path != NULL ? look(path) : (struct mark){.is_there = false};
+    watch->taken = watch->seen = gateway->reload.mark; /* it may have changed since: the thread will see */
     int failed = watch->wake < 0 ? errno : start_thread(watch);
     if (failed != 0) {
         (void)dyn_err_set(err, DYN_E_IO, "cannot watch the configuration: %s", strerrordesc_np(failed));
-        watch_free(watch);
+        gateway_watch_free(&watch);
         return NULL;
     }
     return watch;
 }
 
 void
-gateway_watch_stop(gateway_watch_t **watch_p)
+gateway_watch_stop(gateway_watch_t *watch)
 {
-    struct gateway_watch *watch = *watch_p;
-    *watch_p = NULL;
-    if (watch == NULL) {
-        return;
-    }
     (void)pthread_mutex_lock(&watch->lock);
     watch->is_stopping = true;
     (void)pthread_mutex_unlock(&watch->lock);
     (void)eventfd_write(watch->wake, 1);
     (void)pthread_join(watch->thread, NULL);
-    for (size_t i = 0; i < watch->n_asked; i++) {
-        watch->asked[i].done(watch->asked[i].arg, GATEWAY_RELOAD_REFUSED, "the gateway is closing");
+    for (struct asked asked; take_asked(watch, &asked);) {
+        asked.done(asked.arg, GATEWAY_RELOAD_REFUSED, "the gateway is closing");
     }
-    watch_free(watch);
 }

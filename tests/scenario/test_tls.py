@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from harness.bus import Client, new_id
+from harness.fleet import free_base
 from harness.gateway import Gateway, run_to_end, target, write_config
 from harness.http import Closed, Connection, build_request, sse_events
 from harness.process import FLAT_MEMORY, START_SECONDS, memory_bound
@@ -527,6 +529,27 @@ def test_sighup_reads_the_files_at_once(start_secure, upstream, authority):
     assert "key.pem: no private key" in gateway.log_lines(event="gateway.reload", level="error")[0]["reason"]
     with gateway.connect() as connection:
         assert connection.chat(GOOD).status == 200
+
+
+def test_who_asks_over_the_bus_is_told_of_files_that_cannot_be_used(start_secure, upstream, authority):
+    base = free_base()
+    gateway = start_secure([target(upstream.url)], config={"bus": {"listen": f"tcp://127.0.0.1:{base}"}})
+    administrator = Client(f"tcp://127.0.0.1:{base}")
+    administrator.send("ready", role="admin")
+
+    def ask():
+        administrator.send("config", id=new_id())
+        return administrator.until("ack")[0]
+
+    assert ask()["reason"] == "unchanged"
+    gateway.key.write_text("nothing")
+    ack = ask()
+    assert (ack["outcome"], ack["reason"]) == ("error", "partly")
+    assert "key.pem: no private key" in ack["err_text"]
+    assert "key.pem: no private key" in gateway.log_lines(event="gateway.reload.files")[0]["reason"]
+    gateway.install(authority.sign("mended"))
+    assert ask()["outcome"] == "ok"
+    administrator.close()
 
 
 def test_files_that_cannot_be_used_change_nothing(start_secure, upstream, authority):

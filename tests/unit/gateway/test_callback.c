@@ -28,13 +28,13 @@ struct stage {
     struct credit_receiver credit;
 
     /* What it got. */
-    uint64_t bytes;
+    atomic_uint_fast64_t bytes;
     uint32_t chunks;
     size_t longest;
     bool is_broken; /* out of order, or without credit */
-    unsigned ends;
     enum env_outcome outcome;
     size_t end_bytes;
+    atomic_uint ends; /* counted last */
 
     struct gate called;
     dynabus_call_t *call;
@@ -102,9 +102,9 @@ stage_receive(void *self, struct env **env_p)
             give(stage, grant);
         }
     } else if (env->kind == ENV_END) {
-        stage->ends++;
         stage->outcome = env->outcome;
         stage->end_bytes = body.len;
+        stage->ends++;
     }
     env_free(env_p);
 }
