@@ -30,6 +30,20 @@ catalogue_load(struct dyn_slice bytes, struct dyn_err *err)
 }
 
 catalogue_t *
+catalogue_over(const catalogue_t *over, const catalogue_t *base)
+{
+    struct catalogue_rows rows;
+    catalogue_rows_init(&rows);
+    rows.may_name_targets = true;
+    catalogue_rows_of(&rows, over);
+    catalogue_rows_of(&rows, base);
+    catalogue_rows_settle(&rows);
+    catalogue_t *both = catalogue_of_image(catalogue_rows_pack(&rows));
+    catalogue_rows_fini(&rows);
+    return both;
+}
+
+catalogue_t *
 catalogue_ref(const catalogue_t *catalogue)
 {
     catalogue_t *counted = (catalogue_t *)(uintptr_t)catalogue; /* only what is in it never changes */
@@ -327,6 +341,17 @@ catalogue_prices(const struct catalogue_model *model, uint64_t input_tokens, enu
     for (size_t i = 0; i < CATALOGUE_PRICE_COUNT; i++) {
         prices->of[i] = nearest[i] != NULL ? nearest[i]->amount : PRICE_UNKNOWN;
     }
+}
+
+bool
+catalogue_sells(const struct catalogue_model *model, enum catalogue_service service)
+{
+    const struct image_price *items = image_prices(model);
+    bool is_sold = service == CATALOGUE_STANDARD;
+    for (size_t i = 0; i < model->n_prices && !is_sold; i++) {
+        is_sold = items[i].service == service;
+    }
+    return is_sold;
 }
 
 uint64_t

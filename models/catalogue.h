@@ -80,8 +80,13 @@ void catalogue_unref(catalogue_t **catalogue_p); /* NULL inside is accepted */
 enum { CATALOGUE_BYTES_MAX = 8 * 1024 * 1024 }; /* of a file or answer that is read as one */
 
 /* Reads a catalogue from anywhere: our own text (docs/models.md), LiteLLM's price list or Ferro's
- * catalog.json, told apart by what they begin with. NULL with a sentence. */
+ * catalog.json, told apart by what they begin with. What we know to be wrong in lists of others is put right.
+ * NULL with a sentence. */
 catalogue_t *catalogue_load(struct dyn_slice bytes, struct dyn_err *err);
+
+/* A list over another: a model of `over` is as it stands there, unless it has no price there and has one in
+ * `base`; the other models are those of `base`. */
+catalogue_t *catalogue_over(const catalogue_t *over, const catalogue_t *base);
 
 /* Models in order of provider and id. */
 size_t catalogue_count(const catalogue_t *catalogue);
@@ -135,6 +140,8 @@ struct catalogue_prices {
 };
 void catalogue_prices(const struct catalogue_model *model, uint64_t input_tokens,
                       enum catalogue_service service, struct catalogue_prices *prices);
+/* Whether any of its prices is for that service; what has none for it is sold at the standard price then. */
+bool catalogue_sells(const struct catalogue_model *model, enum catalogue_service service);
 /* The list price of one unit: standard service, smallest request. */
 uint64_t catalogue_price(const struct catalogue_model *model, enum catalogue_price price);
 

@@ -5,9 +5,16 @@
 #include "core/text.h"
 #include "proto/env.h"
 
+_Static_assert((int)ENV_SERVICE_BATCH == (int)CATALOGUE_BATCH &&
+                   (int)ENV_SERVICE_FLEX == (int)CATALOGUE_FLEX &&
+                   (int)ENV_SERVICE_PRIORITY == (int)CATALOGUE_PRIORITY &&
+                   (int)ENV_SERVICE_OTHER == (int)CATALOGUE_SERVICE_COUNT,
+               "the ways in which it is sold");
+
 struct cost_usage
 cost_usage_of(const struct env_usage *usage)
 {
+    bool is_listed = usage->service < CATALOGUE_SERVICE_COUNT;
     return (struct cost_usage){
         .input_tokens = usage->prompt_tokens,
         .output_tokens = usage->completion_tokens,
@@ -16,6 +23,12 @@ cost_usage_of(const struct env_usage *usage)
         .reasoning_tokens = usage->reasoning_tokens,
         .audio_in_tokens = usage->audio_in_tokens,
         .audio_out_tokens = usage->audio_out_tokens,
+        .cache_write_1h_tokens = usage->cache_write_1h_tokens,
+        .image_in_tokens = usage->image_in_tokens,
+        .image_out_tokens = usage->image_out_tokens,
+        .searches = usage->searches,
+        .service = is_listed ? (enum catalogue_service)usage->service : CATALOGUE_STANDARD,
+        .is_sold_otherwise = !is_listed,
     };
 }
 
@@ -122,11 +135,13 @@ cost_of(const struct catalogue_model *model, const struct cost_usage *usage)
     if (model == NULL || model->n_prices == 0) {
         return cost;
     }
+    bool is_sold_so = !usage->is_sold_otherwise && catalogue_sells(model, usage->service);
+    bool is_search_told = usage->searches > 0 || !catalogue_can(model, CATALOGUE_CAN_ALWAYS_SEARCHES);
     struct catalogue_prices prices;
     /* What is written to a cache stands beside the input and is part of how long the question was. */
     uint64_t asked = add(usage->input_tokens, usage->cache_write_tokens);
     catalogue_prices(model, asked, usage->service, &prices);
-    cost.known = true;
+    cost.known = is_sold_so && is_search_told;
     bill_input(&cost, usage, prices.of);
     bill_output(&cost, usage, prices.of);
     bill_units(&cost, usage, prices.of);

@@ -25,6 +25,7 @@ struct cost_usage {
     uint64_t searches;
     uint64_t pages;
     enum catalogue_service service;
+    bool is_sold_otherwise; /* in a way that no price list knows */
 };
 struct cost_usage cost_usage_of(const struct env_usage *usage);
 
@@ -42,9 +43,10 @@ struct cost {
     uint64_t other; /* per request, search, page, character, second of video */
 };
 
-/* `model` NULL: not found, nothing known. Counts that no price is found for leave `known` false and add
- * nothing; cached input without a price of its own is billed as input, and so is what was written to a cache.
- * A price beyond 64 bits stays at the largest number. */
+/* `model` NULL: not found, nothing known. So it is when it was sold in a way that the model has no price for,
+ * and when a model that always searches does not say how often. Counts that no price is found for leave
+ * `known` false and add nothing; cached input without a price of its own is billed as input, and so is what
+ * was written to a cache. A price beyond 64 bits stays at the largest number. */
 struct cost cost_of(const struct catalogue_model *model, const struct cost_usage *usage);
 
 enum { COST_USD_TEXT_MAX = 24 };

@@ -223,7 +223,7 @@ patch_row(struct catalogue_rows *rows, struct catalogue_row *row, const struct c
     take_text(&row->successor, patch->successor);
     take_number(&row->context_window, patch->context_window);
     take_number(&row->max_output, patch->max_output);
-    take_number(&row->capabilities, patch->capabilities);
+    row->capabilities |= patch->capabilities;
     take_number(&row->deprecated_on, patch->deprecated_on);
     take_number(&row->sunset_on, patch->sunset_on);
     take_number(&row->updated_on, patch->updated_on);

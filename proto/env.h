@@ -68,6 +68,15 @@ struct env_header {
     struct dyn_slice value;
 };
 
+/* How a provider sold it, in the order of models/catalogue.h; the wire has these numbers. */
+enum env_service {
+    ENV_SERVICE_STANDARD,
+    ENV_SERVICE_BATCH,
+    ENV_SERVICE_FLEX,
+    ENV_SERVICE_PRIORITY,
+    ENV_SERVICE_OTHER, /* in a way that no price list knows; so is any larger number */
+};
+
 struct env_usage {
     bool     known;
     bool     estimated;
@@ -79,6 +88,11 @@ struct env_usage {
     uint64_t cache_write_tokens; /* beside the prompt: written to the provider's cache */
     uint64_t audio_in_tokens;    /* of the prompt */
     uint64_t audio_out_tokens;   /* of the completion */
+    uint64_t cache_write_1h_tokens; /* those of the written that are kept for an hour */
+    uint64_t image_in_tokens;       /* of the prompt */
+    uint64_t image_out_tokens;      /* of the completion */
+    uint64_t searches;              /* of the web, which the model made */
+    uint64_t service;               /* enum env_service */
 };
 
 struct env {

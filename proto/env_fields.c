@@ -24,6 +24,11 @@ const struct env_usage_field env_usage_fields[ENV_N_USAGE_FIELDS] = {
     {DYN_SLICE_INIT("written"), offsetof(struct env_usage, cache_write_tokens), 2},
     {DYN_SLICE_INIT("audio_in"), offsetof(struct env_usage, audio_in_tokens), 2},
     {DYN_SLICE_INIT("audio_out"), offsetof(struct env_usage, audio_out_tokens), 2},
+    {DYN_SLICE_INIT("written_1h"), offsetof(struct env_usage, cache_write_1h_tokens), 3},
+    {DYN_SLICE_INIT("image_in"), offsetof(struct env_usage, image_in_tokens), 3},
+    {DYN_SLICE_INIT("image_out"), offsetof(struct env_usage, image_out_tokens), 3},
+    {DYN_SLICE_INIT("searches"), offsetof(struct env_usage, searches), 3},
+    {DYN_SLICE_INIT("service"), offsetof(struct env_usage, service), 3},
 };
 
 static const char *const outcome_names[] = {

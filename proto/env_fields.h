@@ -40,13 +40,13 @@ enum {
 };
 extern const struct env_field env_fields[ENV_N_FIELDS];
 
-/* One token count of `usage`. */
+/* One count of `usage`. */
 struct env_usage_field {
     struct dyn_slice key;
     size_t           offset; /* in struct env_usage */
     unsigned         since;  /* minor version */
 };
-enum { ENV_N_USAGE_FIELDS = 8 };
+enum { ENV_N_USAGE_FIELDS = 13 };
 extern const struct env_usage_field env_usage_fields[ENV_N_USAGE_FIELDS];
 
 /* One answer header, and all together, in bytes: what an HTTP client takes. */

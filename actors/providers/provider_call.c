@@ -89,6 +89,9 @@ estimate_usage(struct provider_call *call)
         .total_tokens = prompt + call->content_events,
         .cached_tokens = call->usage.cached_tokens,
         .cache_write_tokens = call->usage.cache_write_tokens,
+        .cache_write_1h_tokens = call->usage.cache_write_1h_tokens,
+        .searches = call->usage.searches,
+        .service = call->usage.service,
     };
 }
 

@@ -63,6 +63,12 @@ is_held_enough(const struct provider_call *call)
     return call->block != NULL && call->block->len > FIRST_HELD_MAX;
 }
 
+static void
+keep_if_unsaid(uint64_t *count, uint64_t before)
+{
+    *count = *count != 0 ? *count : before;
+}
+
 /* What was said later counts, with what was said before and is not said again. */
 static void
 note_usage(struct provider_call *call, const struct env_usage *said)
@@ -78,6 +84,9 @@ note_usage(struct provider_call *call, const struct env_usage *said)
         call->usage.cached_tokens = before.cached_tokens;
         call->usage.cache_write_tokens = before.cache_write_tokens;
     }
+    keep_if_unsaid(&call->usage.cache_write_1h_tokens, before.cache_write_1h_tokens);
+    keep_if_unsaid(&call->usage.searches, before.searches);
+    keep_if_unsaid(&call->usage.service, before.service);
 }
 
 /* Classifies an event; *bytes is what the client gets of it. */

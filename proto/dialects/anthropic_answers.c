@@ -3,7 +3,10 @@
  * prompt_tokens has what was read in it, as everywhere (env.h). */
 #include "proto/dialects/anthropic_codec.h"
 
+#include "proto/dialects/openai_usage.h"
 #include "proto/dialects/upstream_json.h"
+
+#include <inttypes.h>
 
 /* ---- usage ---- */
 
@@ -16,18 +19,33 @@ take_count(struct json_value object, const char *key, uint64_t *count)
     }
 }
 
+/* What has another price than the list's: a faster kind of service, and one that keeps to a region. */
+static void
+take_service(struct json_value object, struct env_usage *usage)
+{
+    openai_service_take(chat_find(object, "service_tier"), usage);
+    if (json_string_is(chat_find(object, "speed"), "fast") ||
+        json_string_is(chat_find(object, "inference_geo"), "us")) {
+        usage->service = ENV_SERVICE_OTHER;
+    }
+}
+
 void
 anthropic_usage_read(struct json_value object, struct env_usage *usage)
 {
     uint64_t input = usage->prompt_tokens - usage->cached_tokens;
     struct json_value details = chat_find(object, "output_tokens_details");
+    struct json_value kept = chat_find(object, "cache_creation");
     if (object.raw.data == NULL || object.type != JSON_OBJECT) {
         return;
     }
     take_count(object, "input_tokens", &input);
     take_count(object, "cache_read_input_tokens", &usage->cached_tokens);
     take_count(object, "cache_creation_input_tokens", &usage->cache_write_tokens);
+    take_count(kept, "ephemeral_1h_input_tokens", &usage->cache_write_1h_tokens);
+    take_count(chat_find(object, "server_tool_use"), "web_search_requests", &usage->searches);
     take_count(object, "output_tokens", &usage->completion_tokens);
+    take_service(object, usage);
     take_count(details, "thinking_tokens", &usage->reasoning_tokens);
     usage->prompt_tokens = input + usage->cached_tokens;
     usage->total_tokens = usage->prompt_tokens + usage->completion_tokens;
@@ -51,6 +69,17 @@ anthropic_put_usage(struct dyn_buf *out, const struct env_usage *usage)
         dyn_buf_add_slice(out, DYN_SLICE(",\"output_tokens_details\":{\"thinking_tokens\":"));
         dyn_buf_add_uint(out, usage->reasoning_tokens);
         dyn_buf_add_char(out, '}');
+    }
+    if (usage->cache_write_1h_tokens > 0) {
+        uint64_t hour = usage->cache_write_1h_tokens;
+        uint64_t rest = usage->cache_write_tokens > hour ? usage->cache_write_tokens - hour : 0;
+        dyn_buf_addf(out,
+                     ",\"cache_creation\":{\"ephemeral_5m_input_tokens\":%" PRIu64
+                     ",\"ephemeral_1h_input_tokens\":%" PRIu64 "}",
+                     rest, hour);
+    }
+    if (usage->searches > 0) {
+        dyn_buf_addf(out, ",\"server_tool_use\":{\"web_search_requests\":%" PRIu64 "}", usage->searches);
     }
     dyn_buf_add_char(out, '}');
 }

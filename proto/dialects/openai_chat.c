@@ -123,6 +123,7 @@ openai_chat_splice_request(struct dyn_slice body, const struct dialect_request *
 struct answer {
     bool has_choices;
     struct env_usage usage;
+    struct json_value service; /* raw absent: not said */
 };
 
 static int
@@ -133,6 +134,8 @@ read_answer_member(void *self, const struct json_member *member)
         answer->has_choices = member->value.type == JSON_ARRAY;
     } else if (json_key_is(member, "usage")) {
         (void)openai_usage_read(member->value, &answer->usage);
+    } else if (json_key_is(member, "service_tier")) {
+        answer->service = member->value;
     }
     return 0;
 }
@@ -150,6 +153,7 @@ read_answer_again(struct dyn_slice body, struct answer *answer)
     for (struct json_member member; json_iter_next(&members, &member);) {
         (void)read_answer_member(answer, &member);
     }
+    openai_service_take(answer->service, &answer->usage);
     free(copy);
     return 0;
 }
@@ -164,6 +168,8 @@ read_answer(struct dyn_slice body, struct env_usage *usage)
         if (read_answer_again(body, &answer) != 0) {
             return -1;
         }
+    } else {
+        openai_service_take(answer.service, &answer.usage);
     }
     if (!answer.has_choices) {
         return -1;

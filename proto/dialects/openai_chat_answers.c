@@ -27,6 +27,14 @@ openai_chat_put_usage(struct dyn_buf *out, const struct env_usage *usage)
         chat_put_key(out, "cache_write_tokens");
         dyn_buf_add_uint(out, usage->cache_write_tokens);
     }
+    if (usage->cache_write_1h_tokens > 0) {
+        chat_put_key(out, "cache_write_1h_tokens");
+        dyn_buf_add_uint(out, usage->cache_write_1h_tokens);
+    }
+    if (usage->searches > 0) {
+        chat_put_key(out, "num_search_queries");
+        dyn_buf_add_uint(out, usage->searches);
+    }
     dyn_buf_add_char(out, '}');
 }
 
@@ -151,6 +159,7 @@ openai_chat_answer_in(struct dyn_slice body, struct arena *arena, struct chat_an
     answer->created_s = chat_count(object, "created");
     answer->finish = openai_chat_finish(chat_find(choice.value, "finish_reason"));
     (void)openai_usage_read(chat_find(object, "usage"), &answer->usage);
+    openai_service_take(chat_find(object, "service_tier"), &answer->usage);
     return 0;
 }
 

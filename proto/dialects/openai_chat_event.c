@@ -290,6 +290,7 @@ static void
 take_object(struct dialect_event *seen, struct json_value object)
 {
     struct json_value choices = {.type = JSON_NULL};
+    struct json_value tier = {.type = JSON_NULL};
     struct json_iter members = json_iter(object);
     for (struct json_member member; json_iter_next(&members, &member);) {
         if (json_key_is(&member, "choices")) {
@@ -300,6 +301,8 @@ take_object(struct dialect_event *seen, struct json_value object)
             take_error(seen, member.value);
         } else if (json_key_is(&member, "x_groq")) {
             take_vendor(seen, member.value);
+        } else if (json_key_is(&member, "service_tier")) {
+            tier = member.value;
         }
     }
     if (choices.type != JSON_ARRAY && !seen->error) {
@@ -308,6 +311,7 @@ take_object(struct dialect_event *seen, struct json_value object)
     seen->usage_only =
         choices.type == JSON_ARRAY && !is_something(choices) && seen->usage.known && !seen->error;
     take_choices(seen, choices);
+    openai_service_take(tier, &seen->usage);
 }
 
 /* `event: error` is an error whatever its data look like; mostly they are an error of some form. */

@@ -143,6 +143,7 @@ read_chunk(struct telling *t, struct json_value chunk)
         }
     }
     if (openai_usage_read(chat_find(chunk, "usage"), &reading->usage)) {
+        openai_service_take(chat_find(chunk, "service_tier"), &reading->usage);
         tell(t, (struct chat_event){.kind = CHAT_USAGE, .usage = &reading->usage});
     }
     return 0;

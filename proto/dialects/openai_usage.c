@@ -41,6 +41,64 @@ first_not_zero(uint64_t *count, uint64_t value)
     }
 }
 
+static uint64_t
+service_of(struct json_value word)
+{
+    static const struct {
+        const char *word;
+        enum env_service service;
+    } words[] = {
+        {"", ENV_SERVICE_STANDARD},          {"default", ENV_SERVICE_STANDARD},
+        {"standard", ENV_SERVICE_STANDARD},  {"auto", ENV_SERVICE_STANDARD},
+        {"on_demand", ENV_SERVICE_STANDARD}, {"batch", ENV_SERVICE_BATCH},
+        {"flex", ENV_SERVICE_FLEX},          {"priority", ENV_SERVICE_PRIORITY},
+    };
+    for (size_t i = 0; i < DYN_ARRAY_LEN(words); i++) {
+        if (json_string_is(word, words[i].word)) {
+            return words[i].service;
+        }
+    }
+    return ENV_SERVICE_OTHER;
+}
+
+void
+openai_service_take(struct json_value word, struct env_usage *usage)
+{
+    if (word.raw.data != NULL && word.type == JSON_STRING) {
+        usage->service = service_of(word);
+    }
+}
+
+static void
+fold_prompt_details(struct json_value details, struct env_usage *sum, uint64_t *written)
+{
+    struct json_value kept;
+    first_not_zero(&sum->cached_tokens, read_detail(details, "cached_tokens"));
+    first_not_zero(&sum->audio_in_tokens, read_detail(details, "audio_tokens"));
+    first_not_zero(&sum->image_in_tokens, read_detail(details, "image_tokens"));
+    first_not_zero(written, read_detail(details, "cache_write_tokens"));
+    if (details.type == JSON_OBJECT && json_find(details, "cache_creation_token_details", &kept)) {
+        first_not_zero(&sum->cache_write_1h_tokens, read_detail(kept, "ephemeral_1h_input_tokens"));
+    }
+}
+
+/* What stands beside the tokens: how they were sold, and what else was. */
+static void
+fold_other(const struct json_member *member, struct env_usage *sum)
+{
+    if (json_key_is(member, "num_search_queries")) { /* Perplexity */
+        sum->searches = read_count(member->value);
+    } else if (json_key_is(member, "server_tool_use") || json_key_is(member, "server_tool_use_details")) {
+        first_not_zero(&sum->searches, read_detail(member->value, "web_search_requests"));
+    } else if (json_key_is(member, "service_tier")) {
+        openai_service_take(member->value, sum);
+    } else if (json_key_is(member, "cache_write_1h_tokens")) {
+        first_not_zero(&sum->cache_write_1h_tokens, read_count(member->value));
+    } else if (json_key_is(member, "cache_creation")) {
+        first_not_zero(&sum->cache_write_1h_tokens, read_detail(member->value, "ephemeral_1h_input_tokens"));
+    }
+}
+
 /* `written` is what `prompt_tokens` includes. */
 static void
 fold_member(const struct json_member *member, struct env_usage *sum, uint64_t *written)
@@ -53,12 +111,11 @@ fold_member(const struct json_member *member, struct env_usage *sum, uint64_t *w
     } else if (json_key_is(member, "total_tokens")) {
         sum->total_tokens = read_count(value);
     } else if (json_key_is(member, "prompt_tokens_details")) {
-        first_not_zero(&sum->cached_tokens, read_detail(value, "cached_tokens"));
-        first_not_zero(&sum->audio_in_tokens, read_detail(value, "audio_tokens"));
-        first_not_zero(written, read_detail(value, "cache_write_tokens"));
+        fold_prompt_details(value, sum, written);
     } else if (json_key_is(member, "completion_tokens_details")) {
         first_not_zero(&sum->reasoning_tokens, read_detail(value, "reasoning_tokens"));
         first_not_zero(&sum->audio_out_tokens, read_detail(value, "audio_tokens"));
+        first_not_zero(&sum->image_out_tokens, read_detail(value, "image_tokens"));
     } else if (json_key_is(member, "cache_read_tokens") || json_key_is(member, "prompt_cache_hit_tokens") ||
                json_key_is(member, "cached_tokens")) {
         first_not_zero(&sum->cached_tokens, read_count(value));
@@ -68,6 +125,8 @@ fold_member(const struct json_member *member, struct env_usage *sum, uint64_t *w
         first_not_zero(&sum->cache_write_tokens, read_count(value));
     } else if (json_key_is(member, "cache_creation_input_tokens")) {
         first_not_zero(written, read_count(value));
+    } else {
+        fold_other(member, sum);
     }
 }
 

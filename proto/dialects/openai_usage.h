@@ -8,3 +8,5 @@
 /* `object` was validated by a scan. false, and *usage unchanged, when it counts nothing: an upstream
  * that sends zeros does not know, since no prompt is empty. */
 bool openai_usage_read(struct json_value object, struct env_usage *usage);
+/* How it was sold: the word `service_tier` of an answer, which stands beside its usage. No text: unsaid. */
+void openai_service_take(struct json_value word, struct env_usage *usage);

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "models/cost.h"
+#include "proto/env.h"
 
 static catalogue_t *
 catalogue_with(const char *line)
@@ -156,6 +157,64 @@ lying_counts_do_no_harm(void **state)
     assert_int_equal(cost.output, 0);
 }
 
+/* What an upstream tells of in END comes to the bill. */
+static void
+all_that_is_told_is_billed(void **state)
+{
+    (void)state;
+    const struct env_usage told = {.known = true,
+                                   .prompt_tokens = 10,
+                                   .completion_tokens = 100,
+                                   .cache_write_tokens = 100000,
+                                   .cache_write_1h_tokens = 100000,
+                                   .image_out_tokens = 40,
+                                   .searches = 3};
+    struct cost_usage usage = cost_usage_of(&told);
+    struct cost cost = cost_with("$input=3000000 $output=15000000 $cache_write=3750000 "
+                                 "$cache_write_1h=6000000 $image_token_out=30000000 $search=10000000000",
+                                 &usage);
+    assert_true(cost.known);
+    USD(cost.cache_write, "0.6");
+    USD(cost.image, "0.0012");
+    USD(cost.output, "0.0009");
+    USD(cost.other, "0.03");
+}
+
+static void
+another_service_has_its_price_or_none_that_is_known(void **state)
+{
+    (void)state;
+    struct env_usage told = {.known = true, .prompt_tokens = 10, .service = ENV_SERVICE_FLEX};
+    struct cost_usage usage = cost_usage_of(&told);
+    struct cost cost = cost_with("$input=100 $input@flex=50", &usage);
+    assert_true(cost.known);
+    assert_int_equal(cost.total, 500);
+    assert_false(cost_with("$input=100", &usage).known);
+    told.service = ENV_SERVICE_OTHER;
+    usage = cost_usage_of(&told);
+    assert_false(cost_with("$input=100 $input@flex=50", &usage).known);
+    told.service = 77;
+    usage = cost_usage_of(&told);
+    assert_false(cost_with("$input=100", &usage).known);
+}
+
+/* Its search is billed with every answer: one that does not tell of it has a price that nobody knows. */
+static void
+a_model_that_always_searches_says_how_often(void **state)
+{
+    (void)state;
+    struct cost_usage usage = {.input_tokens = 10};
+    assert_false(cost_with("can=web_search,always_searches $input=100 $search=1000", &usage).known);
+    assert_true(cost_with("can=web_search $input=100 $search=1000", &usage).known);
+    usage.searches = 2;
+    struct cost cost = cost_with("can=web_search,always_searches $input=100 $search=1000", &usage);
+    assert_true(cost.known);
+    assert_int_equal(cost.total, 3000);
+    const struct catalogue_model *sonar =
+        catalogue_find_own(catalogue_builtin(), DYN_SLICE("perplexity"), DYN_SLICE("sonar"));
+    assert_true(catalogue_can(sonar, CATALOGUE_CAN_ALWAYS_SEARCHES));
+}
+
 int
 main(void)
 {
@@ -168,6 +227,9 @@ main(void)
         cmocka_unit_test(a_batch_has_the_price_of_batches_where_there_is_one),
         cmocka_unit_test(reasoning_is_output_unless_it_has_a_price),
         cmocka_unit_test(lying_counts_do_no_harm),
+        cmocka_unit_test(all_that_is_told_is_billed),
+        cmocka_unit_test(another_service_has_its_price_or_none_that_is_known),
+        cmocka_unit_test(a_model_that_always_searches_says_how_often),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -83,7 +83,7 @@ fill(struct env *env, const struct env_field *field, unsigned number)
         env_add_header(env, DYN_SLICE("x-odd"), DYN_SLICE("\xff\x00\x01"));
         return;
     case ENV_FIELD_USAGE:
-        env->usage = (struct env_usage){true, true, 11, 7, 18, 4, 3, 2, 5, 6};
+        env->usage = (struct env_usage){true, true, 11, 7, 18, 4, 3, 2, 5, 6, 0, 0, 0, 0, 0};
         return;
     }
 }
@@ -408,6 +408,36 @@ a_version_is_found_in_any_header(void **state)
     assert_int_equal(env_header_version(DYN_SLICE("garbage"), &major, &minor), -1);
 }
 
+/* Counts of 1.3 come through, and a peer of 1.2 is not told of them. */
+static void
+counts_of_a_later_version_are_for_it_alone(void **state)
+{
+    (void)state;
+    struct env *env = env_new(ENV_END);
+    env->id = env_id_random();
+    env->outcome = ENV_OUTCOME_OK;
+    env->usage = (struct env_usage){.known = true,
+                                    .prompt_tokens = 5,
+                                    .cache_write_1h_tokens = 1,
+                                    .image_in_tokens = 2,
+                                    .image_out_tokens = 3,
+                                    .searches = 4,
+                                    .service = ENV_SERVICE_FLEX};
+    for (unsigned minor = 2; minor <= 3; minor++) {
+        struct dyn_buf header = DYN_BUF_INIT;
+        assert_int_equal(env_encode_for(env, minor, &header, NULL), 0);
+        struct env *back = decode_or_fail(dyn_buf_slice(&header));
+        struct env_usage expected = env->usage;
+        if (minor == 2) {
+            expected = (struct env_usage){.known = true, .prompt_tokens = 5};
+        }
+        assert_memory_equal(&back->usage, &expected, sizeof expected);
+        env_free(&back);
+        dyn_buf_fini(&header);
+    }
+    env_free(&env);
+}
+
 int
 main(void)
 {
@@ -425,6 +455,7 @@ main(void)
         cmocka_unit_test(nesting_is_limited),
         cmocka_unit_test(bodies_have_their_limits),
         cmocka_unit_test(a_version_is_found_in_any_header),
+        cmocka_unit_test(counts_of_a_later_version_are_for_it_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

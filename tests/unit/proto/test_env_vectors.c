@@ -268,6 +268,7 @@ expect_nothing_later(const struct env *seen, unsigned minor)
     assert_true(seen->degraded.data == NULL && seen->warnings.data == NULL);
     assert_int_equal(seen->usage.cache_write_tokens, 0);
     assert_int_equal(seen->usage.audio_in_tokens + seen->usage.audio_out_tokens, 0);
+    assert_int_equal(seen->usage.cache_write_1h_tokens + seen->usage.searches + seen->usage.service, 0);
 }
 
 /* Headers of version `from` for a peer of `to`: how many can't be said to it. What it is sent can be read,
