@@ -13,6 +13,7 @@ enum {
     LIST_BYTES_MAX = 8 * 1024 * 1024,
     DEPTH_MAX = 32,
     ID_MAX = 255,
+    ID_TEXT_MAX = 6 * ID_MAX + 2, /* all of it escaped, with its quotes */
 };
 
 /* The question to one target; texts are its own. */
@@ -86,9 +87,47 @@ is_sound(struct dyn_slice id)
     return id.len > 0 && id.len <= ID_MAX;
 }
 
-/* {"data": [{"id": ..}, ..]}, or the array alone. 0 models: it was no list. */
+/* Some write "meta-llama\\/Llama-3". */
+static struct dyn_slice
+copy_id(struct arena *arena, struct json_value id)
+{
+    struct dyn_slice plain = json_string_plain(id);
+    if (plain.data != NULL) {
+        return arena_copy(arena, plain);
+    }
+    struct dyn_buf decoded = DYN_BUF_INIT;
+    json_string_decode(id, &decoded);
+    struct dyn_slice copy = arena_copy(arena, dyn_buf_slice(&decoded));
+    dyn_buf_fini(&decoded);
+    return copy;
+}
+
+static int
+compare_ids(const void *left, const void *right)
+{
+    const struct dyn_slice *a = left;
+    const struct dyn_slice *b = right;
+    size_t shorter = a->len < b->len ? a->len : b->len;
+    int order = memcmp(a->data, b->data, shorter);
+    return order != 0 ? order : (a->len > b->len) - (a->len < b->len);
+}
+
+/* Providers list in any order, and in another one each time: that is no news. */
 static void
-read_list(struct arena *arena, struct dyn_slice text, struct discovered *found)
+sort_ids(struct discovered *found)
+{
+    size_t n = 0;
+    qsort(found->models, found->n, sizeof *found->models, compare_ids);
+    for (size_t i = 0; i < found->n; i++) {
+        if (n == 0 || !dyn_slice_eq(found->models[n - 1], found->models[i])) {
+            found->models[n++] = found->models[i];
+        }
+    }
+    found->n = n;
+}
+
+void
+discovery_read(struct arena *arena, struct dyn_slice text, struct discovered *found)
 {
     struct json_value list;
     if (json_scan(text, DEPTH_MAX, &list, NULL) != 0) {
@@ -104,11 +143,14 @@ read_list(struct arena *arena, struct dyn_slice text, struct discovered *found)
     struct json_iter each = json_iter(list);
     for (struct json_member item; found->n < DISCOVERED_MAX && json_iter_next(&each, &item);) {
         struct json_value id;
-        bool has_id = item.value.type == JSON_OBJECT && json_find(item.value, "id", &id);
-        if (has_id && id.type == JSON_STRING && is_sound(json_string_plain(id))) {
-            found->models[found->n++] = arena_copy(arena, json_string_plain(id));
+        bool has_id = item.value.type == JSON_OBJECT && json_find(item.value, "id", &id) &&
+                      id.type == JSON_STRING && id.raw.len <= ID_TEXT_MAX;
+        struct dyn_slice copy = has_id ? copy_id(arena, id) : dyn_slice(NULL, 0);
+        if (is_sound(copy)) {
+            found->models[found->n++] = copy;
         }
     }
+    sort_ids(found);
 }
 
 static void
@@ -126,15 +168,17 @@ take(struct discovery *discovery, const struct fetch *fetch, const struct discov
 {
     const struct question *question = fetch->user;
     struct discovered *found = &discovery->items[discovery->n];
-    *found = (struct discovered){.name = arena_copy(&discovery->arena, question->target->name)};
+    *found = (struct discovered){.name = arena_copy(&discovery->arena, question->target->name),
+                                 .provider = question->target->row,
+                                 .root = arena_copy(&discovery->arena, question->target->root)};
     if (fetch->error[0] == '\0' && fetch->status == 200) {
-        read_list(&discovery->arena, dyn_buf_slice(&fetch->body), found);
+        discovery_read(&discovery->arena, dyn_buf_slice(&fetch->body), found);
     }
     if (found->n == 0) {
         dyn_log(DYN_LOG_WARN, "gateway.discover", "a provider did not say which models it has",
                 DYN_LOG_SLICE("target", found->name), DYN_LOG_UINT("status", (uint64_t)fetch->status),
                 DYN_LOG_STR("reason", fetch->error[0] != '\0' ? fetch->error : "no list of models"));
-        const struct discovered *before = discovery_of(former, found->name);
+        const struct discovered *before = discovery_of(former, question->target);
         if (before != NULL) {
             keep(&discovery->arena, before, found);
         }
@@ -144,14 +188,39 @@ take(struct discovery *discovery, const struct fetch *fetch, const struct discov
 
 /* ---- all of them ---- */
 
+static bool
+is_asked(const upstreams_t *upstreams, size_t index)
+{
+    const struct provider_target *target = upstreams_target(upstreams, index);
+    return upstreams_registered(upstreams, index) == NULL && target->root.len > 0 &&
+           strcmp(target->row->id, "mock") != 0;
+}
+
+char *
+discovery_asks(const upstreams_t *upstreams)
+{
+    struct dyn_buf text = DYN_BUF_INIT;
+    for (size_t i = 0; i < upstreams_count(upstreams); i++) {
+        const struct provider_target *target = upstreams_target(upstreams, i);
+        if (is_asked(upstreams, i)) {
+            dyn_buf_add_slice(&text, target->name);
+            dyn_buf_addf(&text, "\n%s\n", target->row->id);
+            dyn_buf_add_slice(&text, target->root);
+            dyn_buf_add_char(&text, '\n');
+        }
+    }
+    char *asks = dyn_strdup(dyn_buf_cstr(&text));
+    dyn_buf_fini(&text);
+    return asks;
+}
+
 static size_t
 prepare(const upstreams_t *upstreams, struct question *questions, struct fetch *fetches)
 {
     size_t n = 0;
     for (size_t i = 0; i < upstreams_count(upstreams); i++) {
         const struct provider_target *target = upstreams_target(upstreams, i);
-        if (upstreams_registered(upstreams, i) != NULL || target->root.len == 0 ||
-            strcmp(target->row->id, "mock") == 0) {
+        if (!is_asked(upstreams, i)) {
             continue;
         }
         ask_of(&questions[n], target);
@@ -202,11 +271,13 @@ discovery_free(struct discovery **discovery_p)
 }
 
 const struct discovered *
-discovery_of(const struct discovery *discovery, struct dyn_slice target)
+discovery_of(const struct discovery *discovery, const struct provider_target *target)
 {
     for (size_t i = 0; discovery != NULL && i < discovery->n; i++) {
-        if (dyn_slice_eq(discovery->items[i].name, target)) {
-            return &discovery->items[i];
+        const struct discovered *found = &discovery->items[i];
+        if (dyn_slice_eq(found->name, target->name) && found->provider == target->row &&
+            dyn_slice_eq(found->root, target->root)) {
+            return found;
         }
     }
     return NULL;
@@ -221,7 +292,8 @@ discovery_same(const struct discovery *a, const struct discovery *b)
     for (size_t i = 0; same && i < n_a; i++) {
         const struct discovered *x = &a->items[i];
         const struct discovered *y = &b->items[i];
-        same = dyn_slice_eq(x->name, y->name) && x->n == y->n;
+        same = dyn_slice_eq(x->name, y->name) && x->provider == y->provider &&
+               dyn_slice_eq(x->root, y->root) && x->n == y->n;
         for (size_t k = 0; same && k < x->n; k++) {
             same = dyn_slice_eq(x->models[k], y->models[k]);
         }

@@ -7,10 +7,12 @@
 
 #include <stdatomic.h>
 
-/* What one target's provider said last. */
+/* What one target's provider said last, and who was asked. */
 struct discovered {
     struct dyn_slice name; /* of the target */
-    struct dyn_slice *models;
+    const struct provider_row *provider;
+    struct dyn_slice root;
+    struct dyn_slice *models; /* in the order of their bytes, each once */
     size_t n;
 };
 
@@ -28,5 +30,11 @@ struct discovery *discovery_run(const upstreams_t *upstreams, const struct disco
                                 const atomic_bool *stop);
 void discovery_free(struct discovery **discovery_p);
 bool discovery_same(const struct discovery *a, const struct discovery *b);
-/* NULL: nothing is known of that target. */
-const struct discovered *discovery_of(const struct discovery *discovery, struct dyn_slice target);
+/* NULL: it was not asked, or another provider or URL was by that name. */
+const struct discovered *discovery_of(const struct discovery *discovery,
+                                      const struct provider_target *target);
+/* Whom a discovery asks, as a text to compare. The caller frees it. */
+char *discovery_asks(const upstreams_t *upstreams);
+/* What an answer lists: {"data": [{"id": ..}, ..]}, or the array alone. It is left as it is when it is no
+ * list. */
+void discovery_read(struct arena *arena, struct dyn_slice text, struct discovered *found);

@@ -28,6 +28,7 @@ struct memory {
     char etag[FETCH_ETAG_MAX];
     uint64_t due_ms; /* 0: never, so it is below */
     uint64_t discover_due_ms;
+    char *asked; /* who was asked for models last; NULL: nobody was */
 };
 
 /* ---- what is wanted ---- */
@@ -120,6 +121,9 @@ take(struct dynabus *gateway, const struct fetch *fetch, struct dyn_err *err)
         return -1;
     }
     size_t n = catalogue_count(catalogue);
+    catalogue_t *fetched = catalogue;
+    catalogue = catalogue_over(fetched, catalogue_builtin());
+    catalogue_unref(&fetched);
     if (gateway_take_catalogue(gateway, &catalogue, err) != 0) {
         catalogue_unref(&catalogue);
         return -1;
@@ -157,9 +161,11 @@ fetch_catalogue(struct dynabus *gateway, const struct wanted *wanted, struct mem
 }
 
 static void
-discover(struct dynabus *gateway)
+discover(struct dynabus *gateway, struct memory *memory)
 {
     struct gateway_edition *edition = gateway_edition_now(gateway);
+    free(memory->asked);
+    memory->asked = discovery_asks(edition->upstreams);
     /* Only this thread changes what was discovered. */
     const struct discovery *former = gateway->reload.discovery;
     struct discovery *found = discovery_run(edition->upstreams, former, &gateway->refresh.stops);
@@ -171,6 +177,18 @@ discover(struct dynabus *gateway)
                 DYN_LOG_STR("reason", err.text));
     }
     discovery_free(&found);
+}
+
+/* Whether a configuration brought a target that nobody has asked yet, or made another of one. */
+static bool
+asks_others(struct dynabus *gateway, const struct memory *memory)
+{
+    struct gateway_edition *edition = gateway_edition_now(gateway);
+    char *asks = discovery_asks(edition->upstreams);
+    gateway_edition_unref(&edition);
+    bool is_other = memory->asked == NULL || strcmp(memory->asked, asks) != 0;
+    free(asks);
+    return is_other;
 }
 
 /* ---- the thread ---- */
@@ -218,8 +236,9 @@ look_once(struct dynabus *gateway, struct memory *memory)
     if (wanted.url == NULL) {
         memory->due_ms = 0;
     }
-    if (wanted.discover_every_ms > 0 && now_ms() >= memory->discover_due_ms) {
-        discover(gateway);
+    bool discovers = wanted.discover_every_ms > 0;
+    if (discovers && (now_ms() >= memory->discover_due_ms || asks_others(gateway, memory))) {
+        discover(gateway, memory);
         memory->discover_due_ms = now_ms() + wanted.discover_every_ms;
     }
     if (wanted.discover_every_ms == 0) {
@@ -245,6 +264,7 @@ refresh_main(void *arg)
         look_once(gateway, &memory);
     } while (rest(&gateway->refresh, sooner(memory.due_ms, memory.discover_due_ms)));
     free(memory.url);
+    free(memory.asked);
     return NULL;
 }
 

@@ -1,7 +1,7 @@
 /* The refresh: a thread of its own that fetches a newer catalogue of models when the configuration (or
  * FERRO_MODEL_CATALOG_URL) says where from. The gateway begins with the catalogue that is built in; what is
- * fetched takes its place in whole, and whatever goes wrong leaves the one in force. Nothing is fetched
- * otherwise, and the thread is there only then. */
+ * fetched lies over it, model by model: a short list changes what it tells of and nothing else. Whatever goes
+ * wrong leaves the one in force. Nothing is fetched otherwise, and the thread is there only then. */
 #pragma once
 
 #include "core/base.h"

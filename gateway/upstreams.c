@@ -210,7 +210,7 @@ add_discovered(upstreams_t *upstreams, const struct router_config *config, const
 {
     for (size_t i = 0; i < upstreams->n_called; i++) {
         const struct provider_target *target = provider_targets_at(upstreams->targets, i);
-        const struct discovered *found = discovery_of(discovery, target->name);
+        const struct discovered *found = discovery_of(discovery, target);
         if (found != NULL && !router_config_target(config, target->name)->models_only) {
             provider_targets_list(upstreams->targets, i, found->models, found->n);
         }

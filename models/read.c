@@ -1,4 +1,5 @@
 /* Which of the formats a catalogue is in. */
+#include "models/corrections.h"
 #include "models/json.h"
 
 enum { LOOKED_AT_MAX = 64 }; /* entries of a JSON catalogue that are looked at */
@@ -24,15 +25,47 @@ is_ferro(struct json_value object)
     return false;
 }
 
+static bool
+tells_of(const struct catalogue_rows *rows, size_t first, const struct catalogue_row *of)
+{
+    for (size_t i = first; i < rows->n; i++) {
+        if (dyn_slice_eq(rows->items[i].id, of->id) && dyn_slice_eq(rows->items[i].provider, of->provider)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What others' lists are known to be wrong about, for the models that they tell of. */
+static void
+correct(struct catalogue_rows *rows, size_t first)
+{
+    struct catalogue_rows known;
+    catalogue_rows_init(&known);
+    (void)catalogue_read_text(&known, catalogue_corrections(), NULL);
+    bool were_patches = rows->are_patches;
+    rows->are_patches = true;
+    for (size_t i = 0; i < known.n; i++) {
+        if (tells_of(rows, first, &known.items[i])) {
+            (void)catalogue_rows_add(rows, &known.items[i]);
+        }
+    }
+    rows->are_patches = were_patches;
+    catalogue_rows_fini(&known);
+}
+
 static int
 read_json(struct catalogue_rows *rows, struct dyn_slice json, struct dyn_err *err)
 {
     struct json_value object;
+    size_t first = rows->n;
     if (catalogue_json_parse(json, &object, err) != 0) {
         return -1;
     }
-    return is_ferro(object) ? catalogue_read_ferro(rows, object, err)
-                            : catalogue_read_litellm(rows, object, err);
+    int rc = is_ferro(object) ? catalogue_read_ferro(rows, object, err)
+                              : catalogue_read_litellm(rows, object, err);
+    correct(rows, first);
+    return rc;
 }
 
 int

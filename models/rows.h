@@ -68,5 +68,6 @@ void catalogue_rows_of(struct catalogue_rows *rows, const catalogue_t *catalogue
 int catalogue_read_text(struct catalogue_rows *rows, struct dyn_slice text, struct dyn_err *err);
 int catalogue_read_litellm(struct catalogue_rows *rows, struct json_value object, struct dyn_err *err);
 int catalogue_read_ferro(struct catalogue_rows *rows, struct json_value object, struct dyn_err *err);
-/* Any of them, by what it begins with. One without any model is an error. */
+/* Any of them, by what it begins with; a list of others is followed by our corrections of it, as patches. One
+ * without any model is an error. */
 int catalogue_read(struct catalogue_rows *rows, struct dyn_slice bytes, struct dyn_err *err);

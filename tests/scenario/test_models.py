@@ -1,13 +1,14 @@
 """`dynabus models` from outside, and a catalogue that a gateway fetches."""
 
 import json
+import signal
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from harness.gateway import run_to_end, target
+from harness.gateway import run_to_end, target, write_config
 from harness.http import chat_once, request_once
 
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}
@@ -136,6 +137,19 @@ def test_a_newer_catalogue_is_fetched(start_gateway, mock, pages, form, price):
     assert cost(gateway) == pytest.approx(price)
 
 
+def test_a_short_list_takes_nothing_away(start_gateway, mock, pages):
+    """One row of another model: the rest of the catalogue stays as it is built in."""
+    other = {"x/y": {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 1}}
+    pages.answers = {"/prices": (200, {}, json.dumps(other).encode())}
+    gateway = start_gateway([target(f"http://127.0.0.1:{mock.port}", models=["gpt-4o-mini"])],
+                            config={"models": {"catalog_url": f"{pages.url}/prices"}})
+    until(lambda: loads(gateway, 'source="remote",result="success"') == 1)
+    answer = chat_once(gateway.port, CHAT)
+    usage = answer.json()["usage"]
+    wanted = usage["prompt_tokens"] * 0.15e-6 + usage["completion_tokens"] * 0.6e-6
+    assert float(answer.header(COST)) == pytest.approx(wanted)
+
+
 def test_a_broken_catalogue_changes_nothing(start_gateway, mock, pages):
     pages.answers = {"/catalog.json": (200, {}, b"<html>sorry</html>")}
     url = pages.url.replace("http://", "http://user:secret@") + "/catalog.json?token=hidden"
@@ -172,6 +186,21 @@ def test_providers_are_asked_for_their_models(start_gateway, pages):
     pages.answers = {"/v1/chat/completions": (500, {}, b"")}
     answer = chat_once(gateway.port, {**CHAT, "model": "found-two"})
     assert answer.header("x-dynabus-target") == "upstream"
+
+
+def test_another_upstream_has_another_list(start_gateway, pages):
+    """A reload sends a target somewhere else: nothing of the former list stays, and the new one is asked at once."""
+    pages.answers = {"/one/v1/models": (200, {}, b'{"data": [{"id": "of-one"}]}'),
+                     "/two/v1/models": (200, {}, b'{"data": [{"id": "of\\/two"}]}')}
+    config = {"models": {"discovery_interval": "1h"}, "reload": {"watch": False}}
+    gateway = start_gateway([target(f"{pages.url}/one", models=["written"])], config=config)
+    until(lambda: listed(gateway) == {"written", "of-one"})
+    write_config(gateway.config_path, [target(f"{pages.url}/two", models=["written"])], **config)
+    gateway.signal(signal.SIGHUP)
+    until(lambda: listed(gateway) == {"written", "of/two"})
+    write_config(gateway.config_path, [target(f"{pages.url}/three", models=["written"])], **config)
+    gateway.signal(signal.SIGHUP)
+    until(lambda: listed(gateway) == {"written"})
 
 
 def test_a_provider_that_does_not_say_changes_nothing(start_gateway, pages):

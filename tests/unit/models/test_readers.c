@@ -201,6 +201,53 @@ a_newer_text_can_be_read(void **state)
     catalogue_unref(&catalogue);
 }
 
+/* A list that is fetched has the mistakes of the one that is built in, and they are put right in it too. */
+static void
+what_lists_are_wrong_about_is_put_right(void **state)
+{
+    (void)state;
+    catalogue_t *catalogue =
+        load("{\"gigachat/"
+             "GigaChat-2\":{\"litellm_provider\":\"gigachat\",\"mode\":\"chat\",\"input_cost_per_token\":0,"
+             "\"output_cost_per_token\":0},\"perplexity/"
+             "sonar\":{\"litellm_provider\":\"perplexity\",\"mode\":\"chat\","
+             "\"input_cost_per_token\":1e-06,\"output_cost_per_token\":1e-06},\"gpt-x\":{\"litellm_"
+             "provider\":\"openai\","
+             "\"mode\":\"chat\",\"input_cost_per_token\":0,\"output_cost_per_token\":0}}");
+    const struct catalogue_model *unpriced = find(catalogue, "gigachat", "GigaChat-2");
+    assert_int_equal(catalogue_price(unpriced, CATALOGUE_PRICE_INPUT), PRICE_UNKNOWN);
+    assert_int_equal(catalogue_price(find(catalogue, "openai", "gpt-x"), CATALOGUE_PRICE_INPUT), 0);
+    assert_true(catalogue_can(find(catalogue, "perplexity", "sonar"), CATALOGUE_CAN_ALWAYS_SEARCHES));
+    assert_int_equal(catalogue_price(find(catalogue, "perplexity", "sonar"), CATALOGUE_PRICE_INPUT), 1000000);
+    assert_int_equal(catalogue_count(catalogue), 3);
+    catalogue_unref(&catalogue);
+    /* Our own text is somebody's own word. */
+    catalogue = load("dynabus-catalogue 1\ngigachat\tGigaChat-2\tchat\t$input=7\n");
+    assert_int_equal(catalogue_price(find(catalogue, "gigachat", "GigaChat-2"), CATALOGUE_PRICE_INPUT), 7);
+    catalogue_unref(&catalogue);
+}
+
+static void
+a_short_list_changes_what_it_tells_of(void **state)
+{
+    (void)state;
+    catalogue_t *list = load("dynabus-catalogue 1\nopenai\tgpt-4o\tchat\tcontext=9 $input=7\n"
+                             "openai\tgpt-4o-mini\tchat\tcontext=9\nacme\tmine\tchat\t$input=8\n");
+    catalogue_t *both = catalogue_over(list, catalogue_builtin());
+    catalogue_unref(&list);
+    assert_int_equal(catalogue_count(both), catalogue_count(catalogue_builtin()) + 1);
+    assert_int_equal(catalogue_price(find(both, "openai", "gpt-4o"), CATALOGUE_PRICE_INPUT), 7);
+    assert_int_equal(catalogue_price(find(both, "openai", "gpt-4o"), CATALOGUE_PRICE_OUTPUT), PRICE_UNKNOWN);
+    assert_int_equal(catalogue_price(find(both, "acme", "mine"), CATALOGUE_PRICE_INPUT), 8);
+    const struct catalogue_model *unpriced = find(both, "openai", "gpt-4o-mini");
+    assert_int_equal(
+        catalogue_price(unpriced, CATALOGUE_PRICE_INPUT),
+        catalogue_price(find(catalogue_builtin(), "openai", "gpt-4o-mini"), CATALOGUE_PRICE_INPUT));
+    assert_int_not_equal(catalogue_price(find(both, "anthropic", "claude-sonnet-4-5"), CATALOGUE_PRICE_INPUT),
+                         PRICE_UNKNOWN);
+    catalogue_unref(&both);
+}
+
 int
 main(void)
 {
@@ -210,6 +257,8 @@ main(void)
         cmocka_unit_test(ferros_catalogue_is_understood),
         cmocka_unit_test(what_is_no_catalogue_is_refused_with_a_reason),
         cmocka_unit_test(a_newer_text_can_be_read),
+        cmocka_unit_test(what_lists_are_wrong_about_is_put_right),
+        cmocka_unit_test(a_short_list_changes_what_it_tells_of),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
