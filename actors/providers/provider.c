@@ -139,13 +139,13 @@ edit_params(struct provider_call *call, struct env *request, const struct dialec
             struct dialect_splice *splice, struct dialect_problem *problem)
 {
     const struct provider_target *target = call->provider->options.target;
+    const struct provider_row *row = provider_target_body_row(target);
     struct provider_params params = {.n_edits = 0};
     struct dyn_slice body = dyn_block_slice(request->body);
     if (request->surface == ENV_SURFACE_EMBEDDINGS) {
-        provider_params_embeddings(target->row, body, &request->arena, &params);
-    } else if (provider_params_concern(target->row, facts->params)) {
-        provider_params_read(target->row, target->on_unsupported, body, facts->params, &request->arena,
-                             &params);
+        provider_params_embeddings(row, body, &request->arena, &params);
+    } else if (provider_params_concern(row, facts->params)) {
+        provider_params_read(row, target->on_unsupported, body, facts->params, &request->arena, &params);
     }
     splice->more = params.edits;
     splice->n_more = params.n_edits;
@@ -250,7 +250,8 @@ upstream_body(struct provider_call *call, struct env *request, enum err_code *re
     struct dyn_slice body = dyn_block_slice(request->body);
     struct dialect_splice splice = {.model = upstream_model(target, request),
                                     .ask_usage = request->stream && target->ask_usage};
-    if (splice.model.len == 0 && !splice.ask_usage && !is_concerned(target->row, request)) {
+    if (splice.model.len == 0 && !splice.ask_usage &&
+        !is_concerned(provider_target_body_row(target), request)) {
         return dyn_block_ref(request->body);
     }
     struct dialect_request own;

@@ -18,6 +18,7 @@ static const char *const redeliver_names[] = {"always", "unsent", "never", NULL}
 static const char *const scope_names[] = {"process", NULL};
 static const char *const scope_names_to_come[] = {"fleet", NULL};
 static const char *const on_unsupported_names[] = {"warn", "drop", "reject", NULL};
+static const char *const rename_params_names[] = {"default", "always", "never", NULL};
 static const char *const stream_usage_names[] = {"default", "ask", "never", NULL};
 
 static const struct config_key timeouts_keys[] = {
@@ -163,6 +164,14 @@ static const struct config_key target_keys[] = {
      .names = stream_usage_names,
      .help = "Whether the provider is asked for usage at the end of a stream. `default`: as is known of the "
              "provider."},
+    {.name = "rename_params",
+     .type = CONFIG_ENUM,
+     .offset = offsetof(struct provider_target_config, rename_params),
+     .default_text = "default",
+     .names = rename_params_names,
+     .help = "Whether parameters that the provider has under another name get that name. `default`: as is "
+             "known of the provider; with `openai` only at api.openai.com, so that another server behind a "
+             "base_url gets the client's own bytes."},
     {.name = "redeliver",
      .type = CONFIG_ENUM,
      .offset = offsetof(struct provider_target_config, redeliver),

@@ -29,6 +29,7 @@ struct provider_concurrency_config {
     int scope;                 /* enum provider_scope */
 };
 
+enum provider_rename_params { PROVIDER_RENAME_ROW, PROVIDER_RENAME_ALWAYS, PROVIDER_RENAME_NEVER };
 enum provider_stream_usage { PROVIDER_USAGE_ROW, PROVIDER_USAGE_ASK, PROVIDER_USAGE_NEVER };
 
 struct provider_target_config {
@@ -45,6 +46,7 @@ struct provider_target_config {
     struct config_map headers;
     struct provider_timeouts_config timeouts;
     int stream_usage; /* enum provider_stream_usage */
+    int rename_params; /* enum provider_rename_params */
     int redeliver;    /* enum provider_redeliver */
     bool has_breaker; /* the section is there; without it a target has none */
     struct provider_breaker_config breaker;

@@ -30,6 +30,9 @@ write_changes(struct dyn_buf *out, const struct provider_row *row)
     const char *between = "";
     for (size_t i = 0; i < PROVIDER_ROW_RENAMES_MAX && row->renames[i].from != NULL; i++) {
         dyn_buf_addf(out, "%s`%s` becomes `%s`", between, row->renames[i].from, row->renames[i].to);
+        if (row->renames_at != NULL) {
+            dyn_buf_addf(out, " at %s", row->renames_at);
+        }
         between = "; ";
     }
     const struct {
@@ -82,6 +85,10 @@ provider_write_reference(struct dyn_buf *out)
         "A base URL is the API root: one with a path is taken as it is, one without gets the version that\n"
         "ends the root in the table. What a provider does not support is sent on all the same and logged,\n"
         "left out, or refused: `compatibility.on_unsupported_param` is `warn`, `drop` or `reject`.\n\n"
+        "Any server that speaks OpenAI's API can be a target with `provider: openai` and a `base_url`: it\n"
+        "gets the client's bytes as they are, but for the model when it has another name there, and\n"
+        "`stream_options` on streams (`targets[].stream_usage`). A proxy in front of OpenAI itself may want\n"
+        "`targets[].rename_params: always`.\n\n"
         "| provider | API root | variables | embeddings | changed in requests | not supported |\n"
         "|---|---|---|---|---|---|\n");
     const struct provider_row *row;

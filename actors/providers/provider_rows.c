@@ -26,6 +26,8 @@
                             PARAM_2, PARAM_1, _)(__VA_ARGS__)
 /* The limit of the answer has its newer name only. */
 #define COMPLETION_TOKENS .renames = {{"max_tokens", "max_completion_tokens"}}
+/* Many servers speak a maker's dialect, and are reached by its row with a root of their own. */
+#define RENAMES_ONLY_AT(host) .renames_at = (host)
 
 static const struct provider_row rows[] = {
 #define PROVIDER(id_, dialect_, root_, auth_, key_env_, base_url_env_, ...)                                  \

@@ -60,6 +60,7 @@ struct provider_row {
     uint32_t unsupported;                                     /* DIALECT_PARAM_* */
     const char *dimensions; /* of an embedding; NULL: as OpenAI has it */
     struct provider_rename renames[PROVIDER_ROW_RENAMES_MAX];
+    const char *renames_at; /* only at this host and those below it; NULL: wherever the target's root is */
     bool one_choice;      /* `n` is 1 or not given */
     bool no_names;        /* messages have no `name` */
     bool counts_logprobs; /* `logprobs` is the number that OpenAI has in `top_logprobs` */

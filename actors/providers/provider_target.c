@@ -224,6 +224,30 @@ set_guard(const struct provider_target_config *config, struct provider_target *t
     }
 }
 
+static bool
+is_at(struct dyn_slice host, struct dyn_slice home)
+{
+    struct dyn_slice end = host.len > home.len ? dyn_slice(host.data + host.len - home.len, home.len) : host;
+    return dyn_slice_ieq(end, home) && (end.len == host.len || end.data[-1] == '.');
+}
+
+static void
+set_body_row(provider_targets_t *targets, const struct provider_target_config *config,
+             struct provider_target *target)
+{
+    const struct provider_row *row = target->row;
+    bool is_home = row->renames_at == NULL ||
+                   is_at(provider_url_host(target->root), dyn_slice_str(row->renames_at));
+    bool renames = config->rename_params == PROVIDER_RENAME_ALWAYS ||
+                   (config->rename_params == PROVIDER_RENAME_ROW && is_home);
+    if (!renames) {
+        struct provider_row *own = arena_alloc(&targets->arena, sizeof *own);
+        *own = *row;
+        own->renames[0].from = NULL;
+        target->body_row = own;
+    }
+}
+
 /* The configuration's checks have said all this with a place in the file; here it is said again for
  * targets that come from elsewhere. */
 static int
@@ -249,6 +273,7 @@ add(provider_targets_t *targets, const struct provider_target_config *config,
         return dyn_err_set(err, DYN_E_CONFIG, "target '%s' has no key: set %s or its api_key",
                            target->name.data, row->key_env);
     }
+    set_body_row(targets, config, target);
     set_renames(targets, config, target);
     set_headers(targets, config, target);
     set_network(targets, common != NULL ? &common->upstream : &nothing, target);

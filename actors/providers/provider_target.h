@@ -29,6 +29,7 @@ enum provider_redeliver {
 struct provider_target {
     struct dyn_slice name; /* unique in the process */
     const struct provider_row *row;
+    const struct provider_row *body_row; /* what changes in bodies instead of the row; NULL: the row does */
     struct dyn_slice root;        /* API root, no slash at its end */
     struct dyn_slice key;         /* absent: none is sent. Never logged, never shown */
     const struct dyn_slice *keys; /* several, which take turns; the first is `key`. None: `key` alone */
@@ -51,3 +52,9 @@ struct provider_target {
     const char *proxy;    /* NULL: none */
     const char *no_proxy; /* NULL: none */
 };
+
+static inline const struct provider_row *
+provider_target_body_row(const struct provider_target *target)
+{
+    return target->body_row != NULL ? target->body_row : target->row;
+}

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from harness.gateway import target
 from harness.http import Connection, chat_once
 from harness.upstream import DONE, chunk_event, completion, usage_event
 
@@ -27,6 +28,18 @@ def test_request_and_answer_byte_for_byte(connect, upstream):
     assert answer.status == 200
     assert answer.body == ODD_ANSWER
     assert upstream.received()[0].body == ODD_REQUEST
+
+
+def test_names_of_parameters_are_the_clients_own(connect, start_gateway, upstream):
+    """A server of OpenAI's API that is not OpenAI's gets max_tokens as it was written; unless it is told."""
+    body = ODD_REQUEST.replace(b'"zeta"', b'"max_tokens" : 5.0,"zeta"')
+    assert connect().chat(body).status == 200
+    assert upstream.received()[0].body == body
+    gateway = start_gateway([target(upstream.url, rename_params="always")])
+    upstream.reset_to(lambda request, exchange: exchange.json(completion()))
+    with Connection(gateway.port) as connection:
+        assert connection.chat(body).status == 200
+    assert upstream.received()[0].body == body.replace(b"max_tokens", b"max_completion_tokens")
 
 
 @pytest.mark.parametrize("size", [1, 1000, 65536, 1 << 20, 3 << 20])

@@ -106,6 +106,45 @@ a_full_target_is_resolved(void **state)
     provider_targets_free(&targets);
 }
 
+/* Many servers are reached as `openai` with a base_url; only OpenAI's own has but the newer names. */
+static void
+names_of_parameters_are_the_clients_away_from_home(void **state)
+{
+    static const struct {
+        const char *target;
+        bool is_renamed;
+    } cases[] = {
+        {"provider: openai", true},
+        {"provider: openai, base_url: \"https://api.openai.com/v1\"", true},
+        {"provider: openai, base_url: \"https://EU.api.OpenAI.com\"", true},
+        {"provider: openai, base_url: \"https://notapi.openai.com/v1\"", false},
+        {"provider: openai, base_url: \"https://api.openai.com.test/v1\"", false},
+        {"provider: openai, base_url: \"http://127.0.0.1:8000/v1\"", false},
+        {"provider: openai, base_url: \"http://127.0.0.1:8000/v1\", rename_params: always", true},
+        {"provider: openai, rename_params: never", false},
+        {"provider: groq, base_url: \"http://127.0.0.1:8000/v1\"", true},
+        {"provider: groq, rename_params: never", false},
+    };
+    (void)state;
+    for (size_t i = 0; i < DYN_ARRAY_LEN(cases); i++) {
+        struct dyn_buf text = DYN_BUF_INIT;
+        struct dyn_err err = {.text = ""};
+        dyn_buf_addf(&text, "targets: [{%s, name: a, api_key: sk-x}]\n", cases[i].target);
+        config_t *config = parse(dyn_buf_cstr(&text));
+        assert_true(config_ok(config));
+        provider_targets_t *targets = provider_targets_new(NULL);
+        assert_int_equal(
+            provider_targets_add_config(targets, config_values(config, &provider_config_part), &err), 0);
+        const struct provider_target *target = provider_targets_at(targets, 0);
+        assert_int_equal(provider_target_body_row(target)->renames[0].from != NULL, cases[i].is_renamed);
+        assert_ptr_equal(target->row, provider_row_find(dyn_slice_str(target->row->id)));
+        assert_int_equal(provider_target_body_row(target)->no_names, target->row->no_names);
+        provider_targets_free(&targets);
+        config_free(&config);
+        dyn_buf_fini(&text);
+    }
+}
+
 static void
 key_and_root_come_from_the_environment(void **state)
 {
@@ -450,6 +489,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(a_full_target_is_resolved, setup),
+        cmocka_unit_test_setup(names_of_parameters_are_the_clients_away_from_home, setup),
         cmocka_unit_test_setup(key_and_root_come_from_the_environment, setup),
         cmocka_unit_test_setup(other_variables_make_targets_too, setup),
         cmocka_unit_test_setup(without_keys_the_environment_gives_no_target, setup),
