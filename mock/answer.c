@@ -6,18 +6,6 @@
 enum { TEXT_PIECE = 24 }; /* bytes of `text` in one token */
 
 static void
-add(dyn_block_t **out, struct dyn_slice bytes)
-{
-    dyn_block_append(out, bytes.data, bytes.len);
-}
-
-static void
-add_text(dyn_block_t **out, const char *text)
-{
-    dyn_block_append(out, text, strlen(text));
-}
-
-static void
 add_number(dyn_block_t **out, uint64_t number)
 {
     char digits[DYN_UINT_TEXT_MAX];
@@ -90,11 +78,11 @@ static void
 add_tag(const struct mock_answer *answer, uint32_t place, dyn_block_t **out)
 {
     if (answer->tag_head.len > 0) {
-        add(out, answer->tag_head);
+        mock_put(out, answer->tag_head);
         add_number(out, place);
-        add_text(out, ".");
+        mock_put_text(out, ".");
         add_number(out, dyn_mono_us(answer->clock));
-        add_text(out, "~");
+        mock_put_text(out, "~");
     }
 }
 
@@ -112,10 +100,18 @@ mock_answer_add_token(struct mock_answer *answer, uint32_t place, dyn_block_t **
     } else if (behaviour->word_bytes > 0) {
         add_filler(out, behaviour->word_bytes);
     } else {
-        add_text(out, in_text > 0 ? " " : "");
-        add_text(out, word_at(behaviour->seed, in_text));
+        mock_put_text(out, in_text > 0 ? " " : "");
+        mock_put_text(out, word_at(behaviour->seed, in_text));
     }
     add_tag(answer, place, out);
+}
+
+void
+mock_answer_add_tokens(struct mock_answer *answer, uint32_t from, uint32_t to, dyn_block_t **out)
+{
+    for (uint32_t place = from; place < to; place++) {
+        mock_answer_add_token(answer, place, out);
+    }
 }
 
 /* ---- tool calls: each is opened, and its arguments come in two pieces ---- */
@@ -125,13 +121,13 @@ const char *const mock_tool_arguments[] = {"{\\\"place\\\":", "\\\"harbor\\\"}"}
 static void
 add_tool_open(const struct mock_answer *answer, uint32_t tool, const char *arguments, dyn_block_t **out)
 {
-    add_text(out, "\"id\":\"call_");
+    mock_put_text(out, "\"id\":\"call_");
     dyn_block_append(out, answer->nonce, MOCK_NONCE_DIGITS);
-    add_text(out, "_");
+    mock_put_text(out, "_");
     add_number(out, tool);
-    add_text(out, "\",\"type\":\"function\",\"function\":{\"name\":\"mock_tool\",\"arguments\":\"");
-    add_text(out, arguments);
-    add_text(out, "\"}}");
+    mock_put_text(out, "\",\"type\":\"function\",\"function\":{\"name\":\"mock_tool\",\"arguments\":\"");
+    mock_put_text(out, arguments);
+    mock_put_text(out, "\"}}");
 }
 
 static void
@@ -139,29 +135,41 @@ add_tool_delta(const struct mock_answer *answer, uint32_t event, dyn_block_t **o
 {
     uint32_t tool = event / MOCK_EVENTS_PER_TOOL;
     uint32_t piece = event % MOCK_EVENTS_PER_TOOL;
-    add_text(out, "{\"tool_calls\":[{\"index\":");
+    mock_put_text(out, "{\"tool_calls\":[{\"index\":");
     add_number(out, tool);
-    add_text(out, ",");
+    mock_put_text(out, ",");
     if (piece == 0) {
         add_tool_open(answer, tool, "", out);
     } else {
-        add_text(out, "\"function\":{\"arguments\":\"");
-        add_text(out, mock_tool_arguments[piece - 1]);
-        add_text(out, "\"}}");
+        mock_put_text(out, "\"function\":{\"arguments\":\"");
+        mock_put_text(out, mock_tool_arguments[piece - 1]);
+        mock_put_text(out, "\"}}");
     }
-    add_text(out, "]}");
+    mock_put_text(out, "]}");
 }
 
 /* ---- usage and the end ---- */
 
+enum mock_finish
+mock_answer_finish(const struct mock_answer *answer)
+{
+    if (answer->behaviour->finish == MOCK_FINISH_CONTENT_FILTER) {
+        return MOCK_FINISH_CONTENT_FILTER;
+    }
+    return answer->behaviour->finish == MOCK_FINISH_LENGTH || answer->is_shortened ? MOCK_FINISH_LENGTH
+                                                                                   : MOCK_FINISH_STOP;
+}
+
 static const char *
 finish_reason(const struct mock_answer *answer)
 {
-    if (answer->behaviour->finish == MOCK_FINISH_CONTENT_FILTER) {
+    switch (mock_answer_finish(answer)) {
+    case MOCK_FINISH_CONTENT_FILTER:
         return "content_filter";
-    }
-    if (answer->behaviour->finish == MOCK_FINISH_LENGTH || answer->is_shortened) {
+    case MOCK_FINISH_LENGTH:
         return "length";
+    case MOCK_FINISH_STOP:
+        break;
     }
     return answer->behaviour->tools > 0 ? "tool_calls" : "stop";
 }
@@ -169,36 +177,42 @@ finish_reason(const struct mock_answer *answer)
 static void
 add_usage(const struct mock_answer *answer, dyn_block_t **out)
 {
-    add_text(out, "{\"prompt_tokens\":");
+    mock_put_text(out, "{\"prompt_tokens\":");
     add_number(out, answer->chat->prompt_tokens);
-    add_text(out, ",\"completion_tokens\":");
+    mock_put_text(out, ",\"completion_tokens\":");
     add_number(out, answer->tokens);
-    add_text(out, ",\"total_tokens\":");
+    mock_put_text(out, ",\"total_tokens\":");
     add_number(out, (uint64_t)answer->chat->prompt_tokens + answer->tokens);
-    add_text(out, ",\"prompt_tokens_details\":{\"cached_tokens\":0},\"completion_tokens_details\":{"
+    mock_put_text(out, ",\"prompt_tokens_details\":{\"cached_tokens\":0},\"completion_tokens_details\":{"
                   "\"reasoning_tokens\":");
     add_number(out, answer->think);
-    add_text(out, "}}");
+    mock_put_text(out, "}}");
 }
 
 /* ---- events ---- */
 
+void
+mock_answer_add_comment(const struct mock_answer *answer, dyn_block_t **out)
+{
+    if (answer->behaviour->comments) {
+        mock_put_text(out, ": mock");
+        mock_put(out, answer->line_end);
+        mock_put(out, answer->line_end);
+    }
+}
+
 static void
 add_event_open(const struct mock_answer *answer, dyn_block_t **out)
 {
-    if (answer->behaviour->comments) {
-        add_text(out, ": mock");
-        add(out, answer->line_end);
-        add(out, answer->line_end);
-    }
-    add(out, answer->data_field);
+    mock_answer_add_comment(answer, out);
+    mock_put(out, answer->data_field);
 }
 
 static void
 add_event_close(const struct mock_answer *answer, dyn_block_t **out)
 {
-    add(out, answer->line_end);
-    add(out, answer->line_end);
+    mock_put(out, answer->line_end);
+    mock_put(out, answer->line_end);
 }
 
 static void
@@ -206,9 +220,9 @@ add_role_event(struct mock_answer *answer, dyn_block_t **out)
 {
     answer->has_begun = true;
     add_event_open(answer, out);
-    add(out, answer->event_head);
-    add_text(out, "{\"role\":\"assistant\",\"content\":\"\",\"refusal\":null}");
-    add(out, answer->event_tail);
+    mock_put(out, answer->event_head);
+    mock_put_text(out, "{\"role\":\"assistant\",\"content\":\"\",\"refusal\":null}");
+    mock_put(out, answer->event_tail);
 }
 
 void
@@ -216,7 +230,7 @@ mock_answer_add_event(struct mock_answer *answer, uint32_t place, dyn_block_t **
 {
     if (answer->events != NULL) {
         add_event_open(answer, out);
-        add(out, answer->events[place]);
+        mock_put(out, answer->events[place]);
         add_event_close(answer, out);
         return;
     }
@@ -228,50 +242,50 @@ mock_answer_add_event(struct mock_answer *answer, uint32_t place, dyn_block_t **
         add_role_event(answer, out);
     }
     add_event_open(answer, out);
-    add(out, answer->event_head);
+    mock_put(out, answer->event_head);
     if (place < answer->think) {
-        add_text(out, "{\"reasoning_content\":\"");
+        mock_put_text(out, "{\"reasoning_content\":\"");
         mock_answer_add_token(answer, place, out);
-        add_text(out, "\"}");
+        mock_put_text(out, "\"}");
     } else if (answer->behaviour->tools > 0) {
         add_tool_delta(answer, place - answer->think, out);
     } else {
-        add_text(out, "{\"content\":\"");
+        mock_put_text(out, "{\"content\":\"");
         mock_answer_add_token(answer, place, out);
-        add_text(out, "\"}");
+        mock_put_text(out, "\"}");
     }
-    add(out, answer->event_tail);
+    mock_put(out, answer->event_tail);
 }
 
 static void
 add_object_head(const struct mock_answer *answer, const char *object, dyn_block_t **out)
 {
-    add_text(out, "{\"id\":\"chatcmpl-");
+    mock_put_text(out, "{\"id\":\"chatcmpl-");
     dyn_block_append(out, answer->nonce, MOCK_NONCE_DIGITS);
-    add_text(out, "\",\"object\":\"");
-    add_text(out, object);
-    add_text(out, "\",\"created\":");
+    mock_put_text(out, "\",\"object\":\"");
+    mock_put_text(out, object);
+    mock_put_text(out, "\",\"created\":");
     add_number(out, MOCK_CREATED);
-    add_text(out, ",\"model\":\"");
-    add(out, answer->chat->model);
-    add_text(out, "\",\"service_tier\":\"default\",\"system_fingerprint\":\"fp_mock\",\"choices\":[");
+    mock_put_text(out, ",\"model\":\"");
+    mock_put(out, answer->chat->model);
+    mock_put_text(out, "\",\"service_tier\":\"default\",\"system_fingerprint\":\"fp_mock\",\"choices\":[");
 }
 
 static void
 add_finish_event(const struct mock_answer *answer, dyn_block_t **out)
 {
     add_event_open(answer, out);
-    add(out, answer->event_head);
-    add_text(out, "{},\"logprobs\":null,\"finish_reason\":\"");
-    add_text(out, finish_reason(answer));
-    add_text(out, "\"}]");
+    mock_put(out, answer->event_head);
+    mock_put_text(out, "{},\"logprobs\":null,\"finish_reason\":\"");
+    mock_put_text(out, finish_reason(answer));
+    mock_put_text(out, "\"}]");
     if (answer->behaviour->usage == MOCK_USAGE_FINISH) {
-        add_text(out, ",\"usage\":");
+        mock_put_text(out, ",\"usage\":");
         add_usage(answer, out);
     } else if (answer->chat->include_usage) {
-        add_text(out, ",\"usage\":null");
+        mock_put_text(out, ",\"usage\":null");
     }
-    add_text(out, "}");
+    mock_put_text(out, "}");
     add_event_close(answer, out);
 }
 
@@ -299,15 +313,15 @@ mock_answer_add_end(struct mock_answer *answer, dyn_block_t **out)
         if (has_usage_event(answer)) {
             add_event_open(answer, out);
             add_object_head(answer, "chat.completion.chunk", out);
-            add_text(out, "],\"usage\":");
+            mock_put_text(out, "],\"usage\":");
             add_usage(answer, out);
-            add_text(out, "}");
+            mock_put_text(out, "}");
             add_event_close(answer, out);
         }
     }
     if (answer->behaviour->cut != MOCK_CUT_DONE && !answer->no_done) {
         add_event_open(answer, out);
-        add_text(out, "[DONE]");
+        mock_put_text(out, "[DONE]");
         add_event_close(answer, out);
     }
 }
@@ -328,7 +342,7 @@ void
 mock_answer_add_garbage_event(struct mock_answer *answer, dyn_block_t **out)
 {
     add_event_open(answer, out);
-    add_text(out, "{\"choices\":[{\"delta\":{\"content\":\xff\xfe \"not JSON");
+    mock_put_text(out, "{\"choices\":[{\"delta\":{\"content\":\xff\xfe \"not JSON");
     add_event_close(answer, out);
 }
 
@@ -337,12 +351,12 @@ mock_answer_add_garbage_event(struct mock_answer *answer, dyn_block_t **out)
 static void
 add_plain_tools(const struct mock_answer *answer, dyn_block_t **out)
 {
-    add_text(out, "null,\"tool_calls\":[");
+    mock_put_text(out, "null,\"tool_calls\":[");
     for (uint32_t tool = 0; tool < answer->behaviour->tools; tool++) {
-        add_text(out, tool > 0 ? ",{" : "{");
+        mock_put_text(out, tool > 0 ? ",{" : "{");
         add_tool_open(answer, tool, "{\\\"place\\\":\\\"harbor\\\"}", out);
     }
-    add_text(out, "]");
+    mock_put_text(out, "]");
 }
 
 void
@@ -353,29 +367,25 @@ mock_answer_add_plain(struct mock_answer *answer, dyn_block_t **out)
         return;
     }
     add_object_head(answer, "chat.completion", out);
-    add_text(out, "{\"index\":0,\"message\":{\"role\":\"assistant\",");
+    mock_put_text(out, "{\"index\":0,\"message\":{\"role\":\"assistant\",");
     if (answer->think > 0) {
-        add_text(out, "\"reasoning_content\":\"");
-        for (uint32_t place = 0; place < answer->think; place++) {
-            mock_answer_add_token(answer, place, out);
-        }
-        add_text(out, "\",");
+        mock_put_text(out, "\"reasoning_content\":\"");
+        mock_answer_add_tokens(answer, 0, answer->think, out);
+        mock_put_text(out, "\",");
     }
-    add_text(out, "\"content\":");
+    mock_put_text(out, "\"content\":");
     if (answer->behaviour->tools > 0) {
         add_plain_tools(answer, out);
     } else {
-        add_text(out, "\"");
-        for (uint32_t place = answer->think; place < answer->tokens; place++) {
-            mock_answer_add_token(answer, place, out);
-        }
-        add_text(out, "\"");
+        mock_put_text(out, "\"");
+        mock_answer_add_tokens(answer, answer->think, answer->tokens, out);
+        mock_put_text(out, "\"");
     }
-    add_text(out, ",\"refusal\":null},\"logprobs\":null,\"finish_reason\":\"");
-    add_text(out, finish_reason(answer));
-    add_text(out, "\"}],\"usage\":");
+    mock_put_text(out, ",\"refusal\":null},\"logprobs\":null,\"finish_reason\":\"");
+    mock_put_text(out, finish_reason(answer));
+    mock_put_text(out, "\"}],\"usage\":");
     add_usage(answer, out);
-    add_text(out, "}");
+    mock_put_text(out, "}");
 }
 
 /* ---- preparation ---- */
@@ -457,7 +467,7 @@ mock_answer_prepare(struct mock_answer *answer, struct arena *arena)
     if (answer->chat->stream && answer->events == NULL) {
         dyn_block_t *head = dyn_block_new(0, 512);
         add_object_head(answer, "chat.completion.chunk", &head);
-        add_text(&head, "{\"index\":0,\"delta\":");
+        mock_put_text(&head, "{\"index\":0,\"delta\":");
         answer->event_head = block_to_arena(arena, &head);
         const char *usage = answer->chat->include_usage ? ",\"usage\":null" : "";
         answer->event_tail = arena_printf(arena, ",\"logprobs\":null,\"finish_reason\":null}]%s}%s%s", usage,
@@ -502,6 +512,6 @@ mock_add_error(dyn_block_t **out, unsigned status, const char *message, const ch
         dyn_buf_add_str(&text, "null");
     }
     dyn_buf_addf(&text, ",\"code\":%s}}", code);
-    add(out, dyn_buf_slice(&text));
+    mock_put(out, dyn_buf_slice(&text));
     dyn_buf_fini(&text);
 }

@@ -52,7 +52,26 @@ void mock_answer_add_garbage_event(struct mock_answer *answer, dyn_block_t **out
 /* The whole answer as one JSON text. */
 void mock_answer_add_plain(struct mock_answer *answer, dyn_block_t **out);
 
-/* The inside of a JSON string: what the token at that place says. In order. */
+/* ---- for both languages ---- */
+
+static inline void
+mock_put(dyn_block_t **out, struct dyn_slice bytes)
+{
+    dyn_block_append(out, bytes.data, bytes.len);
+}
+
+static inline void
+mock_put_text(dyn_block_t **out, const char *text)
+{
+    dyn_block_append(out, text, strlen(text));
+}
+
+/* The comment in front of an event, when comments are asked for. */
+void mock_answer_add_comment(const struct mock_answer *answer, dyn_block_t **out);
+/* Why the answer ends; tools are MOCK_FINISH_STOP too. */
+enum mock_finish mock_answer_finish(const struct mock_answer *answer);
+/* The inside of a JSON string: what the tokens from that place up to another say. In order. */
+void mock_answer_add_tokens(struct mock_answer *answer, uint32_t from, uint32_t to, dyn_block_t **out);
 void mock_answer_add_token(struct mock_answer *answer, uint32_t place, dyn_block_t **out);
 /* A tool call is opened, and its arguments come in two pieces. */
 enum { MOCK_EVENTS_PER_TOOL = 3 };

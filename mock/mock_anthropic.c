@@ -14,18 +14,6 @@ first_block(const struct mock_answer *answer)
 }
 
 static void
-add(dyn_block_t **out, struct dyn_slice bytes)
-{
-    dyn_block_append(out, bytes.data, bytes.len);
-}
-
-static void
-add_text(dyn_block_t **out, const char *text)
-{
-    dyn_block_append(out, text, strlen(text));
-}
-
-static void
 addf(dyn_block_t **out, const char *format, ...)
 {
     char text[512];
@@ -41,23 +29,19 @@ addf(dyn_block_t **out, const char *format, ...)
 static void
 open_event(const struct mock_answer *answer, const char *type, dyn_block_t **out)
 {
-    if (answer->behaviour->comments) {
-        add_text(out, ": mock");
-        add(out, answer->line_end);
-        add(out, answer->line_end);
-    }
+    mock_answer_add_comment(answer, out);
     addf(out, answer->behaviour->no_space ? "event:%s" : "event: %s", type);
-    add(out, answer->line_end);
-    add(out, answer->data_field);
+    mock_put(out, answer->line_end);
+    mock_put(out, answer->data_field);
     addf(out, "{\"type\":\"%s\"", type);
 }
 
 static void
 close_event(const struct mock_answer *answer, dyn_block_t **out)
 {
-    add_text(out, "}");
-    add(out, answer->line_end);
-    add(out, answer->line_end);
+    mock_put_text(out, "}");
+    mock_put(out, answer->line_end);
+    mock_put(out, answer->line_end);
 }
 
 static void
@@ -94,7 +78,7 @@ open_delta(const struct mock_answer *answer, uint32_t index, const char *type, c
 static void
 close_delta(const struct mock_answer *answer, dyn_block_t **out)
 {
-    add_text(out, "\"}");
+    mock_put_text(out, "\"}");
     close_event(answer, out);
 }
 
@@ -112,18 +96,20 @@ add_message_head(const struct mock_answer *answer, dyn_block_t **out)
 {
     addf(out, "\"id\":\"msg_%.*s\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"",
          MOCK_NONCE_DIGITS, answer->nonce);
-    add(out, answer->chat->model);
-    add_text(out, "\",\"content\":[");
+    mock_put(out, answer->chat->model);
+    mock_put_text(out, "\",\"content\":[");
 }
 
 static const char *
 stop_reason(const struct mock_answer *answer)
 {
-    if (answer->behaviour->finish == MOCK_FINISH_CONTENT_FILTER) {
+    switch (mock_answer_finish(answer)) {
+    case MOCK_FINISH_CONTENT_FILTER:
         return "refusal";
-    }
-    if (answer->behaviour->finish == MOCK_FINISH_LENGTH || answer->is_shortened) {
+    case MOCK_FINISH_LENGTH:
         return "max_tokens";
+    case MOCK_FINISH_STOP:
+        break;
     }
     return answer->behaviour->tools > 0 ? "tool_use" : "end_turn";
 }
@@ -133,11 +119,11 @@ add_begin(struct mock_answer *answer, dyn_block_t **out)
 {
     answer->has_begun = true;
     open_event(answer, "message_start", out);
-    add_text(out, ",\"message\":{");
+    mock_put_text(out, ",\"message\":{");
     add_message_head(answer, out);
-    add_text(out, "],\"stop_reason\":null,\"stop_sequence\":null,");
+    mock_put_text(out, "],\"stop_reason\":null,\"stop_sequence\":null,");
     add_usage(answer, 1, out);
-    add_text(out, "}");
+    mock_put_text(out, "}");
     close_event(answer, out);
     open_event(answer, "ping", out);
     close_event(answer, out);
@@ -187,7 +173,7 @@ add_tool(struct mock_answer *answer, uint32_t event, dyn_block_t **out)
         return;
     }
     open_delta(answer, index, "input_json_delta", "partial_json", out);
-    add_text(out, mock_tool_arguments[piece - 1]);
+    mock_put_text(out, mock_tool_arguments[piece - 1]);
     close_delta(answer, out);
     if (piece + 1 == MOCK_EVENTS_PER_TOOL) {
         add_block_stop(answer, index, out);
@@ -232,7 +218,7 @@ void
 mock_anthropic_add_error_event(const struct mock_answer *answer, dyn_block_t **out)
 {
     open_event(answer, "error", out);
-    add_text(out,
+    mock_put_text(out,
              ",\"error\":{\"type\":\"overloaded_error\",\"message\":\"the mock was asked to fail here\"}");
     close_event(answer, out);
 }
@@ -240,43 +226,35 @@ mock_anthropic_add_error_event(const struct mock_answer *answer, dyn_block_t **o
 /* ---- the whole answer ---- */
 
 static void
-add_tokens(struct mock_answer *answer, uint32_t from, uint32_t to, dyn_block_t **out)
-{
-    for (uint32_t place = from; place < to; place++) {
-        mock_answer_add_token(answer, place, out);
-    }
-}
-
-static void
 add_plain_tools(const struct mock_answer *answer, dyn_block_t **out)
 {
     for (uint32_t tool = 0; tool < answer->behaviour->tools; tool++) {
         addf(out, "%s{\"type\":\"tool_use\",\"id\":\"toolu_%.*s_%u\",\"name\":\"mock_tool\",\"input\":",
              tool > 0 ? "," : "", MOCK_NONCE_DIGITS, answer->nonce, tool);
-        add_text(out, "{\"place\":\"harbor\"}}");
+        mock_put_text(out, "{\"place\":\"harbor\"}}");
     }
 }
 
 void
 mock_anthropic_add_plain(struct mock_answer *answer, dyn_block_t **out)
 {
-    add_text(out, "{");
+    mock_put_text(out, "{");
     add_message_head(answer, out);
     if (answer->think > 0) {
-        add_text(out, "{\"type\":\"thinking\",\"thinking\":\"");
-        add_tokens(answer, 0, answer->think, out);
+        mock_put_text(out, "{\"type\":\"thinking\",\"thinking\":\"");
+        mock_answer_add_tokens(answer, 0, answer->think, out);
         addf(out, "\",\"signature\":\"%.*s\"},", MOCK_NONCE_DIGITS, answer->nonce);
     }
     if (answer->behaviour->tools > 0) {
         add_plain_tools(answer, out);
     } else {
-        add_text(out, "{\"type\":\"text\",\"text\":\"");
-        add_tokens(answer, answer->think, answer->tokens, out);
-        add_text(out, "\"}");
+        mock_put_text(out, "{\"type\":\"text\",\"text\":\"");
+        mock_answer_add_tokens(answer, answer->think, answer->tokens, out);
+        mock_put_text(out, "\"}");
     }
     addf(out, "],\"stop_reason\":\"%s\",\"stop_sequence\":null,", stop_reason(answer));
     add_usage(answer, answer->tokens, out);
-    add_text(out, "}");
+    mock_put_text(out, "}");
 }
 
 /* ---- errors ---- */
@@ -300,6 +278,6 @@ mock_anthropic_add_error(dyn_block_t **out, unsigned status, const char *message
     dyn_buf_addf(&text, "{\"type\":\"error\",\"error\":{\"type\":\"%s\",\"message\":", type);
     dyn_buf_add_json_string(&text, dyn_slice_str(message));
     dyn_buf_add_str(&text, "},\"request_id\":\"req_mock\"}");
-    add(out, dyn_buf_slice(&text));
+    mock_put(out, dyn_buf_slice(&text));
     dyn_buf_fini(&text);
 }

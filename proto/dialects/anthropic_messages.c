@@ -4,14 +4,11 @@
  * prompt was. */
 #include "proto/dialects/anthropic_codec.h"
 
-#include "proto/dialects/dialect.h"
+#include "proto/dialects/request_body.h"
 #include "proto/dialects/upstream_json.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-
-#define MODEL_MAX_BYTES   512u
-#define ESCAPED_MAX_BYTES 6u /* of an escape, for one byte */
 
 /* ---- requests ---- */
 
@@ -32,14 +29,8 @@ refuse(struct reading *r, const char *what, const char *name)
 static int
 read_model(struct reading *r, const struct json_member *member)
 {
-    bool is_name = member->value.type == JSON_STRING && chat_has_text(member->value.raw) &&
-                   member->value.raw.len <= ESCAPED_MAX_BYTES * MODEL_MAX_BYTES + 2;
-    r->request->model = is_name ? chat_decode(member->value.raw, r->arena) : dyn_slice(NULL, 0);
-    if (!is_name || r->request->model.len > MODEL_MAX_BYTES) {
-        return refuse(r, "must be a string of at most 512 bytes", "model");
-    }
-    r->request->model_value = member->value;
-    return 0;
+    const char *wrong = request_body_model(member->value, r->arena, r->request);
+    return wrong == NULL ? 0 : refuse(r, wrong, "model");
 }
 
 static int
@@ -125,13 +116,9 @@ read_request(struct dyn_slice body, struct arena *arena, struct dialect_request 
              struct dialect_problem *problem)
 {
     struct reading r = {.arena = arena, .request = request, .problem = problem};
-    struct json_error error = {"nothing", 0};
     *request = (struct dialect_request){.is_empty_object = true, .wants_usage = true};
-    int result = json_scan_object(body, JSON_DEPTH_DEFAULT, read_member, &r, &error);
+    int result = request_body_scan(body, read_member, &r, problem);
     if (result < 0) {
-        problem->param[0] = '\0';
-        (void)snprintf(problem->message, sizeof problem->message,
-                       "the body is not valid JSON: %s at byte %zu", error.what, error.offset);
         return -1;
     }
     if (result == 0 && request->model.data == NULL) {

@@ -7,17 +7,12 @@
  * absent. */
 #include "proto/dialects/openai_chat_reading.h"
 
-#include "core/buf.h"
+#include "proto/dialects/request_body.h"
 
 #include <float.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
-
-/* Longest model name: it travels in envelope headers and stands in log lines. */
-#define MODEL_MAX_BYTES 512u
-/* An escape is at most so much longer than what it stands for: a name beyond that need not be decoded. */
-#define ESCAPED_MAX_BYTES 6u
 
 struct rule;
 typedef int (*check_fn)(struct reading *r, const struct rule *rule, struct json_value value);
@@ -231,25 +226,9 @@ check_stream_options(struct reading *r, const struct rule *rule, struct json_val
 static int
 check_model(struct reading *r, const struct rule *rule, struct json_value value)
 {
-    if (value.type != JSON_STRING) {
-        return check_string(r, rule, value);
-    }
-    struct dyn_slice model = json_string_plain(value);
-    if (model.data == NULL && value.raw.len <= ESCAPED_MAX_BYTES * MODEL_MAX_BYTES + 2) {
-        struct dyn_buf decoded = DYN_BUF_INIT;
-        json_string_decode(value, &decoded);
-        model = arena_copy(r->arena, dyn_buf_slice(&decoded));
-        dyn_buf_fini(&decoded);
-    }
-    if (model.data == NULL || model.len > MODEL_MAX_BYTES) {
-        return reading_refuse(r, "must not be longer than 512 bytes", "model");
-    }
-    if (model.len == 0) {
-        return reading_refuse(r, "must not be empty", "model");
-    }
-    r->request->model = model;
-    r->request->model_value = value;
-    return GO_ON;
+    (void)rule;
+    const char *wrong = request_body_model(value, r->arena, r->request);
+    return wrong == NULL ? GO_ON : reading_refuse(r, wrong, "model");
 }
 
 /* The messages themselves were visited already, and counted. */

@@ -3,13 +3,9 @@
  * Never a stream. Specification: OpenAI's API reference, "Create embeddings". */
 #include "proto/dialects/openai_chat.h"
 #include "proto/dialects/openai_usage.h"
-
-#include "core/buf.h"
+#include "proto/dialects/request_body.h"
 
 #include <stdio.h>
-
-/* As for chat: it travels in envelope headers and stands in log lines. */
-#define MODEL_MAX_BYTES 512u
 
 struct reading {
     struct arena *arena;
@@ -31,22 +27,8 @@ refuse(struct reading *r, const char *param, const char *what)
 static int
 read_model(struct reading *r, struct json_value value)
 {
-    if (value.type != JSON_STRING) {
-        return refuse(r, "model", "must be a string");
-    }
-    struct dyn_slice model = json_string_plain(value);
-    if (model.data == NULL) {
-        struct dyn_buf decoded = DYN_BUF_INIT;
-        json_string_decode(value, &decoded);
-        model = arena_copy(r->arena, dyn_buf_slice(&decoded));
-        dyn_buf_fini(&decoded);
-    }
-    if (model.len == 0 || model.len > MODEL_MAX_BYTES) {
-        return refuse(r, "model", model.len == 0 ? "must not be empty" : "must not be longer than 512 bytes");
-    }
-    r->request->model = model;
-    r->request->model_value = value;
-    return GO_ON;
+    const char *wrong = request_body_model(value, r->arena, r->request);
+    return wrong == NULL ? GO_ON : refuse(r, "model", wrong);
 }
 
 /* Texts, or tokens; how many and how long is the provider's affair. */
@@ -80,13 +62,9 @@ read_request(struct dyn_slice body, struct arena *arena, struct dialect_request 
              struct dialect_problem *problem)
 {
     struct reading r = {.arena = arena, .request = request, .problem = problem};
-    struct json_error error = {"nothing", 0};
     *request = (struct dialect_request){.is_empty_object = true};
-    int result = json_scan_object(body, JSON_DEPTH_DEFAULT, read_member, &r, &error);
+    int result = request_body_scan(body, read_member, &r, problem);
     if (result < 0) {
-        problem->param[0] = '\0';
-        (void)snprintf(problem->message, sizeof problem->message,
-                       "the body is not a valid JSON object: %s at byte %zu", error.what, error.offset);
         return -1;
     }
     if (result == GO_ON && request->model.data == NULL) {
