@@ -8,5 +8,6 @@
  * problem says so. */
 int request_body_scan(struct dyn_slice body, json_member_fn visit, void *self,
                       struct dialect_problem *problem);
-/* Takes the model's name. NULL, or what is wrong: the rest of a sentence that begins with the field's name. */
-const char *request_body_model(struct json_value value, struct arena *arena, struct dialect_request *request);
+/* Takes the model's name. NULL, or what is wrong: the rest of a sentence that begins with the field. */
+const char *request_body_model(struct json_value value, struct arena *arena,
+                               struct dialect_request *request);
