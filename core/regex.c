@@ -35,6 +35,7 @@ struct translation {
     size_t longer;  /* bytes that `out` has gained until its end, to find places in `pattern` again */
     bool is_quoted; /* between \Q and \E */
     bool is_in_class;
+    size_t class_from; /* where a ] would be one of the class */
     bool is_unbounded; /* it has a repetition without an end, or calls itself */
 };
 
@@ -59,6 +60,23 @@ refuse(struct dyn_slice pattern, size_t offset, const char *what, unsigned *colu
     return dyn_err_set(err, DYN_E_INVALID, "%s at column %u of the expression", what, at);
 }
 
+/* A place, as ^ or \\b are, of `len` bytes that may be repeated in RE2 and must be a group for that in PCRE2.
+ * False: nothing repeats it. */
+static bool
+translate_repeated_place(struct translation *t, size_t len)
+{
+    size_t behind = t->at + len;
+    if (behind >= t->pattern.len || memchr("*+?", t->pattern.data[behind], 3) == NULL) {
+        return false;
+    }
+    dyn_buf_add_str(&t->out, "(?:");
+    dyn_buf_add(&t->out, t->pattern.data + t->at, len);
+    dyn_buf_add_char(&t->out, ')');
+    t->longer += sizeof "(?:)" - 1;
+    t->at = behind;
+    return true;
+}
+
 /* Two bytes, of which the first is a backslash. NULL, or what is wrong. */
 static const char *
 translate_escape(struct translation *t, char escaped)
@@ -71,6 +89,8 @@ translate_escape(struct translation *t, char escaped)
         dyn_buf_add_str(&t->out, "\\x0b");
         t->longer += 2;
         t->at += 2;
+        return NULL;
+    } else if (!t->is_in_class && memchr("bBAz", escaped, 4) != NULL && translate_repeated_place(t, 2)) {
         return NULL;
     } else {
         t->is_quoted = escaped == 'Q';
@@ -109,6 +129,48 @@ is_call(struct dyn_slice pattern, size_t at)
            (kind == 'P' && next == '>');
 }
 
+/* Bytes of "[:alpha:]" at that place; 0: it is no such name. */
+static size_t
+posix_name(struct dyn_slice pattern, size_t at)
+{
+    size_t end = at + 2;
+    if (pattern.len - at < 4 || pattern.data[at + 1] != ':') {
+        return 0;
+    }
+    while (end < pattern.len &&
+           ((pattern.data[end] >= 'a' && pattern.data[end] <= 'z') || pattern.data[end] == '^')) {
+        end++;
+    }
+    bool is_name = pattern.len - end >= 2 && pattern.data[end] == ':' && pattern.data[end + 1] == ']';
+    return is_name ? end + 2 - at : 0;
+}
+
+static void
+begin_class(struct translation *t)
+{
+    bool is_negated = t->at + 1 < t->pattern.len && t->pattern.data[t->at + 1] == '^';
+    size_t head = is_negated ? 2 : 1;
+    dyn_buf_add(&t->out, t->pattern.data + t->at, head);
+    t->at += head;
+    t->is_in_class = true;
+    t->class_from = t->at;
+}
+
+/* A character of a class that is no escape. "[." and "[=" begin names in PCRE2, and nothing in RE2. */
+static void
+translate_in_class(struct translation *t, char c)
+{
+    size_t len = c == '[' ? posix_name(t->pattern, t->at) : 0;
+    if (c == '[' && len == 0) {
+        dyn_buf_add_char(&t->out, '\\');
+        t->longer++;
+    }
+    t->is_in_class = c != ']' || t->at == t->class_from;
+    len = len > 0 ? len : 1;
+    dyn_buf_add(&t->out, t->pattern.data + t->at, len);
+    t->at += len;
+}
+
 /* A character that is no escape: whether the expression has a bound still. */
 static void
 look_for_bounds(struct translation *t, char c)
@@ -116,12 +178,6 @@ look_for_bounds(struct translation *t, char c)
     if (t->is_quoted) {
         return;
     }
-    if (t->is_in_class) {
-        bool is_first = t->at > 0 && (t->pattern.data[t->at - 1] == '[' || t->pattern.data[t->at - 1] == '^');
-        t->is_in_class = c != ']' || is_first;
-        return;
-    }
-    t->is_in_class = c == '[';
     if (c == '*' || c == '+' || (c == '{' && is_open_count(t->pattern, t->at)) ||
         (c == '(' && is_call(t->pattern, t->at))) {
         t->is_unbounded = true;
@@ -138,6 +194,12 @@ translate(struct translation *t)
         const char *wrong = NULL;
         if (c == '\\' && t->at + 1 < t->pattern.len) {
             wrong = translate_escape(t, next);
+        } else if (t->is_in_class && !t->is_quoted) {
+            translate_in_class(t, c);
+        } else if (c == '[' && !t->is_quoted) {
+            begin_class(t);
+        } else if ((c == '^' || c == '$') && !t->is_quoted && translate_repeated_place(t, 1)) {
+            continue;
         } else if (c == '(' && next == '*' && !t->is_quoted) { /* a verb of PCRE2 */
             wrong = "there is nothing to repeat";
         } else {

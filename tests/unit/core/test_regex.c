@@ -56,6 +56,63 @@ it_finds_what_re2_finds(void **state)
     assert_true(finds("\\Q(*\\v\\E", "a (*\\v b"));
 }
 
+/* What is legal in RE2 and would be something else, or nothing, in PCRE2's own syntax. */
+static void
+all_that_re2_takes_is_taken(void **state)
+{
+    static const struct {
+        const char *pattern;
+        const char *in;
+        bool is_there;
+    } cases[] = {
+        {"[(*]", "a*b", true},
+        {"[(*]", "ab", false},
+        {"\\d[+(*/]\\d", "7*6", true},
+        {"[](*]x", "]x", true},
+        {"[^](*]x", "ax", true},
+        {"[^](*]x", "]x", false},
+        {"[[:alpha:](*]+$", "a(*b", true},
+        {"[[.]x", ".x", true},
+        {"[a[=]x", "=x", true},
+        {"[\\](*]x", "]x", true},
+        {"\\[(a)*\\]", "[aa]", true},
+        {"^*a", "a", true},
+        {"a$?\\b+", "ab", false},
+        {"[^*$+]a", "xa", true},
+        {"(a|b)*?c", "abc", true},
+        {"\\101", "A", true},
+        {"(a)\\12", "a\n", true},
+        {"a{,2}", "a{,2}", true},
+        {"\\pL+\\z", "ab", true},
+        {"\\x{1F600}", "\xF0\x9F\x98\x80", true},
+        {"(?i:A)b(?-s:.)", "abc", true},
+        {"(?U)a+b", "aab", true},
+        {"\\_\\-\\/", "_-/", true},
+        {"a||b", "", true},
+        {"()|[\\]]", "]", true},
+    };
+    (void)state;
+    for (size_t i = 0; i < DYN_ARRAY_LEN(cases); i++) {
+        if (finds(cases[i].pattern, cases[i].in) != cases[i].is_there) {
+            fail_msg("'%s' in '%s'", cases[i].pattern, cases[i].in);
+        }
+    }
+}
+
+/* What PCRE2 has beyond RE2 works (docs/routing.md). */
+static void
+what_goes_beyond_re2_works(void **state)
+{
+    (void)state;
+    assert_true(finds("foo(?=bar)", "foobar"));
+    assert_false(finds("foo(?!bar)", "foobar"));
+    assert_true(finds("(?<=a)b", "ab"));
+    assert_true(finds("(a|b)\\1", "xbb"));
+    assert_true(finds("(?>a+)b", "aab"));
+    assert_true(finds("a\\Kb", "ab"));
+    assert_true(finds("^(\\((?1)*\\))$", "(()())"));
+}
+
 struct refusal {
     const char *pattern;
     unsigned column;
@@ -65,7 +122,9 @@ static void
 what_is_refused_says_where(void **state)
 {
     static const struct refusal refusals[] = {
-        {"ab(c", 5}, {"a\\Cb", 2}, {"(*COMMIT)a", 1}, {"é(*UTF)", 2}, {"\\v\\v[z", 7}, {"a{2,1}", 6},
+        {"ab(c", 5},     {"a\\Cb", 2},    {"(*COMMIT)a", 1}, {"é(*UTF)", 2},          {"\\v\\v[z", 7},
+        {"a{2,1}", 6},   {"[[](*a)?", 4}, {"[^]](*F)", 5},   {"[[:alpha:]](*F)", 12}, {"[a[](*F)", 5},
+        {"x\\](*F)", 4},
     };
     (void)state;
     for (size_t i = 0; i < DYN_ARRAY_LEN(refusals); i++) {
@@ -296,6 +355,8 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_finds_what_re2_finds),
+        cmocka_unit_test(all_that_re2_takes_is_taken),
+        cmocka_unit_test(what_goes_beyond_re2_works),
         cmocka_unit_test(what_is_refused_says_where),
         cmocka_unit_test(a_text_is_found_in_any_case_and_as_it_stands),
         cmocka_unit_test(a_long_text_is_searched_to_its_end),
