@@ -1,6 +1,6 @@
 /* A configuration of the LiteLLM proxy read for what it means (litellm_read.c), and written as one of ours
  * (litellm_write.c). What has no counterpart is kept as a note with its line; nothing is dropped in silence,
- * and no value of a key is copied. Run by `dynabus import litellm`. */
+ * and no key, header that may be one, or URL with a password is copied. Run by `dynabus import litellm`. */
 #pragma once
 
 #include "core/buf.h"

@@ -206,9 +206,10 @@ not_carried(struct litellm *import, const char *section, const struct config_nod
 
 /* ---- deployments ---- */
 
-/* The variable that stands for a key that was written out: the same for the same key. */
+/* The variable that stands for a secret that was written out as `what`: the same for the same secret. */
 static struct dyn_slice
-variable_for(struct litellm *import, unsigned line, struct dyn_slice key, struct dyn_slice provider)
+variable_for(struct litellm *import, unsigned line, const char *kind, const char *what, struct dyn_slice key,
+             struct dyn_slice provider)
 {
     struct litellm_pairs *literals = &import->literals;
     for (size_t i = 0; i < literals->n; i++) {
@@ -217,14 +218,14 @@ variable_for(struct litellm *import, unsigned line, struct dyn_slice key, struct
         }
     }
     char name[100];
-    (void)snprintf(name, sizeof name, "%.*s_KEY_%zu", (int)provider.len, provider.data, literals->n + 1);
+    (void)snprintf(name, sizeof name, "%.*s_%s_%zu", (int)provider.len, provider.data, kind, literals->n + 1);
     for (char *c = name; *c != '\0'; c++) {
         *c = (char)(*c == '-' ? '_' : *c >= 'a' && *c <= 'z' ? *c - 'a' + 'A' : *c);
     }
     struct dyn_slice kept = arena_copy(&import->arena, dyn_slice_str(name));
     litellm_pair_add(import, literals, (struct litellm_pair){line, kept, key});
-    litellm_note(import, line, "api_key: a key that is written out is not copied; set the variable %s to it",
-                 name);
+    litellm_note(import, line, "%s: a secret that is written out is not copied; set the variable %s to it",
+                 what, name);
     return kept;
 }
 
@@ -239,8 +240,53 @@ take_key(struct litellm *import, const struct config_node *node, struct litellm_
         (void)take_text(import, node, &deployment->api_key);
         return;
     }
-    key = variable_for(import, node->mark.line, node->text, deployment->provider);
+    key = variable_for(import, node->mark.line, "KEY", "api_key", node->text, deployment->provider);
     deployment->api_key = arena_printf(&import->arena, "${%s}", key.data);
+}
+
+static bool
+has_word(struct dyn_slice text, const char *const *words, size_t n)
+{
+    char lower[TEXT_MAX + 1];
+    size_t len = text.len < TEXT_MAX ? text.len : TEXT_MAX;
+    for (size_t i = 0; i < len; i++) {
+        char c = text.data[i];
+        lower[i] = (char)(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
+    }
+    lower[len] = '\0';
+    for (size_t i = 0; i < n; i++) {
+        if (strstr(lower, words[i]) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Rather too many than too few: a variable does no harm. */
+static bool
+is_secret(struct dyn_slice name, struct dyn_slice value)
+{
+    static const char *const names[] = {"auth",    "key",      "token",      "secret",   "cookie",
+                                        "session", "password", "credential", "signature"};
+    static const char *const values[] = {"bearer ", "basic ", "sk-", "eyj", "key-", "secret"};
+    return has_word(name, names, DYN_ARRAY_LEN(names)) || has_word(value, values, DYN_ARRAY_LEN(values));
+}
+
+/* A header's value; the secrets among them as a reference. */
+static bool
+take_header(struct litellm *import, const struct config_node *item,
+            const struct litellm_deployment *deployment, struct dyn_slice *value)
+{
+    bool is_literal = is_scalar(item) && item->text.len > 0 && !begins_with(item->text, VARIABLE);
+    if (!is_literal || !is_secret(item->key, item->text)) {
+        return take_text(import, item, value);
+    }
+    struct config_name name = config_name(item->key, 60);
+    struct dyn_slice what = arena_printf(&import->arena, "extra_headers.%s", name.text);
+    struct dyn_slice variable =
+        variable_for(import, item->mark.line, "HEADER", what.data, item->text, deployment->provider);
+    *value = arena_printf(&import->arena, "${%s}", variable.data);
+    return true;
 }
 
 static void
@@ -249,7 +295,7 @@ take_headers(struct litellm *import, const struct config_node *node, struct lite
     bool is_map = node->kind == CONFIG_NODE_MAP;
     for (const struct config_node *item = is_map ? node->first : NULL; item != NULL; item = item->next) {
         struct dyn_slice value;
-        if (take_text(import, item, &value)) {
+        if (take_header(import, item, deployment, &value)) {
             litellm_pair_add(import, &deployment->headers,
                              (struct litellm_pair){item->mark.line, item->key, value});
         }
@@ -264,6 +310,11 @@ take_base_url(struct litellm *import, const struct config_node *node, struct lit
     struct dyn_err err;
     if (!take_text(import, node, &given)) {
         return;
+    }
+    const char *host = memmem(given.data, given.len, "://", 3);
+    if (host != NULL && memchr(host, '@', (size_t)(given.data + given.len - host)) != NULL) {
+        given = variable_for(import, node->mark.line, "BASE", "api_base", given, deployment->provider);
+        given = arena_printf(&import->arena, "${%s}", given.data);
     }
     if (!begins_with(given, "${") &&
         provider_url_root(given, "https://h/v1", &import->arena, &root, &err) != 0) {

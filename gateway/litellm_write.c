@@ -32,6 +32,7 @@ struct writer {
     bool all_equal; /* no weight above 0 was given */
     struct written targets[ROUTE_TARGETS_MAX];
     size_t n;
+    size_t n_prices;
 };
 
 static void
@@ -384,39 +385,99 @@ write_aliases(struct writer *writer)
 }
 
 static bool
-has_price_before(const struct litellm *import, size_t index)
+has_price(const struct litellm_deployment *deployment)
 {
-    const struct litellm_deployment *deployments = import->deployments;
-    for (size_t i = 0; i < index; i++) {
-        if ((deployments[i].has_input_price || deployments[i].has_output_price) &&
-            dyn_slice_eq(deployments[i].provider, deployments[index].provider) &&
-            dyn_slice_eq(deployments[i].model, deployments[index].model)) {
-            return true;
+    return deployment->has_input_price || deployment->has_output_price;
+}
+
+static bool
+same_price(const struct litellm_deployment *a, const struct litellm_deployment *b)
+{
+    return a->has_input_price == b->has_input_price && a->has_output_price == b->has_output_price &&
+           a->input_price == b->input_price && a->output_price == b->output_price;
+}
+
+static bool
+same_model(const struct litellm_deployment *a, const struct litellm_deployment *b)
+{
+    return a->row == b->row && dyn_slice_eq(a->model, b->model);
+}
+
+/* Whether all deployments of its model at its provider have that price: then it is the provider's. */
+static bool
+is_price_of_all(const struct litellm *import, const struct litellm_deployment *deployment)
+{
+    for (size_t i = 0; i < import->n; i++) {
+        if (same_model(&import->deployments[i], deployment) &&
+            !same_price(&import->deployments[i], deployment)) {
+            return false;
         }
     }
-    return false;
+    return true;
+}
+
+static bool
+is_first_of_model(const struct litellm *import, size_t index)
+{
+    for (size_t i = 0; i < index; i++) {
+        if (same_model(&import->deployments[i], &import->deployments[index])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void
+write_price(struct writer *writer, const struct litellm_deployment *deployment, const char *of)
+{
+    struct dyn_buf *out = writer->out;
+    dyn_buf_add_str(out, writer->n_prices++ == 0 ? "\nmodels:\n  prices:\n" : "");
+    dyn_buf_add_str(out, "    - provider: ");
+    yaml_add_text(out, dyn_slice_str(of));
+    dyn_buf_add_str(out, "\n      model: ");
+    yaml_add_text(out, deployment->model);
+    dyn_buf_add_char(out, '\n');
+    if (deployment->has_input_price) {
+        dyn_buf_addf(out, "      input_per_m_tokens: %.12g\n", deployment->input_price);
+    }
+    if (deployment->has_output_price) {
+        dyn_buf_addf(out, "      output_per_m_tokens: %.12g\n", deployment->output_price);
+    }
+}
+
+/* A deployment that pays another price than others of its model has it under the names of its targets. */
+static void
+write_own_price(struct writer *writer, const struct litellm_deployment *deployment)
+{
+    for (size_t i = 0; i < writer->n; i++) {
+        const struct written *target = &writer->targets[i];
+        if (target->deployment != deployment) {
+            continue;
+        }
+        if (dyn_slice_is(deployment->provider, target->name)) { /* would be the provider's */
+            litellm_note(writer->import, deployment->line,
+                         "model_list: the price of '%s', which has its provider's name, is not that of the "
+                         "others of its model",
+                         target->name);
+        } else {
+            write_price(writer, deployment, target->name);
+        }
+    }
 }
 
 static void
 write_prices(struct writer *writer)
 {
     const struct litellm *import = writer->import;
-    size_t n = 0;
     for (size_t i = 0; i < import->n && i < ROUTE_TARGETS_MAX; i++) {
         const struct litellm_deployment *deployment = &import->deployments[i];
-        if ((!deployment->has_input_price && !deployment->has_output_price) || has_price_before(import, i)) {
+        if (!has_price(deployment)) {
             continue;
         }
-        dyn_buf_addf(writer->out,
-                     "%s    - provider: %s\n      model: ", n++ == 0 ? "\nmodels:\n  prices:\n" : "",
-                     deployment->row->id);
-        yaml_add_text(writer->out, deployment->model);
-        dyn_buf_add_char(writer->out, '\n');
-        if (deployment->has_input_price) {
-            dyn_buf_addf(writer->out, "      input_per_m_tokens: %.12g\n", deployment->input_price);
-        }
-        if (deployment->has_output_price) {
-            dyn_buf_addf(writer->out, "      output_per_m_tokens: %.12g\n", deployment->output_price);
+        if (!is_price_of_all(import, deployment)) {
+            write_own_price(writer, deployment);
+        } else if (is_first_of_model(import, i)) {
+            write_price(writer, deployment, deployment->row->id);
         }
     }
 }

@@ -183,7 +183,7 @@ keys_are_not_copied(void **state)
     assert_non_null(strstr(text, "api_key: \"${OPENAI_KEY_1}\""));
     assert_non_null(strstr(text, "api_key: \"${XAI_KEY_2}\""));
     assert_non_null(strstr(text,
-                           "# line 2: api_key: a key that is written out is not copied; set the variable "
+                           "# line 2: api_key: a secret that is written out is not copied; set the variable "
                            "OPENAI_KEY_1 to it\n"));
     assert_non_null(strstr(text, "# line 5: general_settings.database_url\n"));
     free(text);
@@ -215,6 +215,62 @@ what_is_unknown_is_named_with_its_line(void **state)
                            "# line 8: model_list: 'd' has no api_base, which it needs\n"
                            "# line 9: environment_variables\n"
                            "# line 10: router_settings.redis_host\n"));
+    free(text);
+    config_free(&config);
+}
+
+/* Secrets stand in other places than api_key. */
+static void
+no_secret_is_copied(void **state)
+{
+    (void)state;
+    char *text;
+    config_t *config =
+        converted("model_list:\n"
+                  "  - model_name: a\n"
+                  "    litellm_params:\n"
+                  "      model: openai/gpt-4o\n"
+                  "      api_base: https://user:hidden-1@host.test/v1\n"
+                  "      extra_headers:\n"
+                  "        Authorization: Bearer hidden-2\n"
+                  "        x-goog-api-key: hidden-3\n"
+                  "        Cookie: id=hidden-4\n"
+                  "        X-Odd: Basic hidden-5\n"
+                  "        X-Team: blue\n"
+                  "        X-Session-Token: os.environ/TOKEN\n"
+                  "general_settings: {master_key: hidden-6, database_url: 'pg://u:hidden-7@h'}\n",
+                  &text);
+    assert_null(strstr(text, "hidden"));
+    assert_non_null(strstr(text, "base_url: \"${OPENAI_BASE_1}\""));
+    assert_non_null(strstr(text, "Authorization: \"${OPENAI_HEADER_2}\""));
+    assert_non_null(strstr(text, "X-Team: blue"));
+    assert_non_null(strstr(text, "X-Session-Token: \"${TOKEN}\""));
+    assert_non_null(strstr(text, "# line 7: extra_headers.Authorization: a secret that is written out is not "
+                                 "copied; set the variable OPENAI_HEADER_2 to it\n"));
+    free(text);
+    config_free(&config);
+}
+
+/* A price that not all deployments of a model have is that of its own target. */
+static void
+prices_that_differ_are_kept(void **state)
+{
+    (void)state;
+    char *text;
+    config_t *config = converted(
+        "model_list:\n"
+        "  - {model_name: a, litellm_params: {model: openai/gpt-4o, input_cost_per_token: 0.000001}}\n"
+        "  - {model_name: b, litellm_params: {model: openai/gpt-4o, input_cost_per_token: 0.000002}}\n"
+        "  - {model_name: c, litellm_params: {model: openai/gpt-4o}}\n"
+        "  - {model_name: d, litellm_params: {model: openai/gpt-4.1, input_cost_per_token: 0.000003}}\n"
+        "  - {model_name: d, litellm_params: {model: openai/gpt-4.1, input_cost_per_token: 0.000003}}\n",
+        &text);
+    const struct models_config_file *models = config_values(config, &models_config_part);
+    const struct model_price_config *prices = models->models.prices.items;
+    assert_int_equal(models->models.prices.n, 3);
+    assert_true(dyn_slice_is(prices[0].provider, "a") && prices[0].input == 1);
+    assert_true(dyn_slice_is(prices[1].provider, "b") && prices[1].input == 2);
+    assert_true(dyn_slice_is(prices[2].provider, "openai") && prices[2].input == 3);
     free(text);
     config_free(&config);
 }
@@ -258,6 +314,8 @@ main(void)
         cmocka_unit_test(settings_become_policy),
         cmocka_unit_test(keys_are_not_copied),
         cmocka_unit_test(what_is_unknown_is_named_with_its_line),
+        cmocka_unit_test(no_secret_is_copied),
+        cmocka_unit_test(prices_that_differ_are_kept),
         cmocka_unit_test(what_is_none_is_refused),
     };
     return cmocka_run_group_tests(tests, set_keys, NULL);
