@@ -29,6 +29,47 @@ known_price(struct dyn_slice provider, struct dyn_slice id, enum catalogue_price
     return known != NULL ? catalogue_price(known, price) : PRICE_UNKNOWN;
 }
 
+/* `models.prices` has one price of each kind; put there, it would hold for long requests and for other
+ * services, too, which the list has prices of their own for. */
+static bool
+has_more_prices(const struct catalogue_model *model)
+{
+    struct catalogue_prices least;
+    struct catalogue_prices most;
+    catalogue_prices(model, 0, CATALOGUE_STANDARD, &least);
+    for (unsigned service = 0; service < CATALOGUE_SERVICE_COUNT; service++) {
+        catalogue_prices(model, UINT32_MAX, (enum catalogue_service)service, &most);
+        if (memcmp(&least, &most, sizeof least) != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool
+differs(const struct catalogue_model *model)
+{
+    for (size_t i = 0; i < DYN_ARRAY_LEN(keys); i++) {
+        uint64_t price = catalogue_price(model, keys[i].price);
+        if (price != PRICE_UNKNOWN &&
+            price != known_price(catalogue_provider(model), catalogue_id(model), keys[i].price)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A model that cannot be put as it is stands there as a comment. */
+static void
+put_left_out(struct dyn_buf *out, const struct catalogue_model *model)
+{
+    struct dyn_slice provider = catalogue_provider(model);
+    struct dyn_slice id = catalogue_id(model);
+    dyn_buf_addf(out,
+                 "    # %.*s/%.*s has prices of its own for long requests or other services: use the list\n",
+                 (int)provider.len, provider.data, (int)id.len, id.data);
+}
+
 static void
 put_override(struct dyn_buf *out, const struct catalogue_model *model)
 {
@@ -65,8 +106,31 @@ put_overrides(struct dyn_buf *out, struct catalogue_rows *rows)
     catalogue_t *catalogue = catalogue_of_image(catalogue_rows_pack(rows));
     dyn_buf_add_str(out, "models:\n  prices:\n");
     size_t before = out->len;
+    size_t n_left_out = 0;
+    struct dyn_buf left_out = DYN_BUF_INIT;
     for (size_t i = 0; i < catalogue_count(catalogue); i++) {
-        put_override(out, catalogue_at(catalogue, i));
+        const struct catalogue_model *model = catalogue_at(catalogue, i);
+        if (!differs(model)) {
+            continue;
+        }
+        if (has_more_prices(model)) {
+            put_left_out(&left_out, model);
+            n_left_out++;
+        } else {
+            put_override(out, model);
+        }
+    }
+    if (out->len == before && n_left_out > 0) {
+        dyn_buf_clear(out);
+        dyn_buf_add_str(out, "models:\n  prices: []\n");
+    }
+    dyn_buf_add(out, left_out.data, left_out.len);
+    dyn_buf_fini(&left_out);
+    if (n_left_out > 0) {
+        (void)fprintf(stderr,
+                      "%zu models have prices of their own for long requests or other services, which "
+                      "models.prices cannot hold; models.catalog_url can\n",
+                      n_left_out);
     }
     if (out->len == before) {
         dyn_buf_clear(out);

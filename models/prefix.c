@@ -36,6 +36,12 @@ trust_of(const struct catalogue_prefix *prefix, struct dyn_slice name)
 }
 
 const struct catalogue_prefix *
+catalogue_prefix_at(size_t index)
+{
+    return index < DYN_ARRAY_LEN(prefixes) ? &prefixes[index] : NULL;
+}
+
+const struct catalogue_prefix *
 catalogue_prefix_find(struct dyn_slice name)
 {
     for (size_t i = 0; i < DYN_ARRAY_LEN(prefixes); i++) {

@@ -9,6 +9,8 @@ struct catalogue_prefix {
     const char *names; /* each terminated, an empty one behind the last; "x-*" is every name that begins so */
 };
 
+/* NULL behind the last. */
+const struct catalogue_prefix *catalogue_prefix_at(size_t index);
 /* The provider that goes by this id or name; NULL: none that we know. */
 const struct catalogue_prefix *catalogue_prefix_find(struct dyn_slice name);
 /* Its row: the lower, the sooner it is asked. Those that we do not know come behind all others. */

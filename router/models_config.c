@@ -1,7 +1,10 @@
 /* Keys of the models. The names of prices are those of the catalogue's own format. */
 #include "router/models_config.h"
 
+#include "core/nearest.h"
 #include "core/text.h"
+#include "models/catalogue.h"
+#include "models/prefix.h"
 
 #define TIMEOUT_MAX_MS (24.0 * 3600 * 1000)
 #define REFRESH_MIN_MS (60.0 * 1000)
@@ -91,7 +94,38 @@ static const struct config_section models_section = {
     .mark_offset = offsetof(struct models_config, mark),
 };
 
+/* Whom prices may be of; what a target is stands elsewhere. */
+static const struct config_key target_keys[] = {
+    {.name = "name",
+     .type = CONFIG_STRING,
+     .offset = offsetof(struct priced_target, name),
+     .every_role = true,
+     .is_repeated = true},
+    {.name = "virtual_key",
+     .type = CONFIG_STRING,
+     .offset = offsetof(struct priced_target, virtual_key),
+     .every_role = true,
+     .is_repeated = true},
+    {.name = "provider",
+     .type = CONFIG_STRING,
+     .offset = offsetof(struct priced_target, provider),
+     .every_role = true,
+     .is_repeated = true},
+    {.name = NULL},
+};
+
+static const struct config_section target_section = {
+    .keys = target_keys,
+    .size = sizeof(struct priced_target),
+    .mark_offset = SIZE_MAX,
+};
+
 static const struct config_key file_keys[] = {
+    {.name = "targets",
+     .type = CONFIG_SECTION_LIST,
+     .offset = offsetof(struct models_config_file, targets),
+     .section = &target_section,
+     .is_repeated = true},
     {.name = "models",
      .type = CONFIG_SECTION,
      .offset = offsetof(struct models_config_file, models),
@@ -130,8 +164,84 @@ price_names(const struct config_list *prices, struct arena *arena)
     return names;
 }
 
+/* The name that a target goes by. */
+static struct dyn_slice
+name_of(const struct priced_target *target)
+{
+    struct dyn_slice name = target->name.len > 0 ? target->name : target->virtual_key;
+    return name.len > 0 ? name : target->provider;
+}
+
+static bool
+is_target(const struct config_list *targets, struct dyn_slice name)
+{
+    const struct priced_target *items = targets->items;
+    for (size_t i = 0; i < targets->n; i++) {
+        if (dyn_slice_eq(name_of(&items[i]), name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool
+is_provider(struct dyn_slice name)
+{
+    const struct catalogue_model *first;
+    return catalogue_prefix_find(name) != NULL ||
+           catalogue_of_provider(catalogue_builtin(), name, &first) > 0;
+}
+
+/* Of all that a price may be of. */
+static const char *
+nearest_name(const struct config_list *targets, struct dyn_slice name, struct arena *arena)
+{
+    const struct priced_target *items = targets->items;
+    const catalogue_t *catalogue = catalogue_builtin();
+    size_t n_prefixes = 0;
+    while (catalogue_prefix_at(n_prefixes) != NULL) {
+        n_prefixes++;
+    }
+    size_t most = targets->n + n_prefixes + catalogue_provider_count(catalogue);
+    const char **words = arena_alloc(arena, most * sizeof *words);
+    size_t n = 0;
+    for (size_t i = 0; i < targets->n; i++) {
+        words[n] = name_of(&items[i]).data;
+        n += words[n] != NULL;
+    }
+    for (size_t i = 0; i < n_prefixes; i++) {
+        words[n++] = catalogue_prefix_at(i)->id;
+    }
+    for (size_t i = 0; i < catalogue_provider_count(catalogue); i++) {
+        words[n++] = catalogue_provider_at(catalogue, i);
+    }
+    return dyn_nearest(name, words, n);
+}
+
+/* A file without targets takes those of the environment, of workers and of the library, which are not known
+ * here. */
 static void
-check_prices(const struct config_list *prices, struct config_problems *problems)
+check_provider(const struct model_price_config *price, const struct config_list *targets,
+               struct config_problems *problems)
+{
+    struct config_mark mark = config_mark_of(problems, &price->provider);
+    if (price->provider.data == NULL || is_target(targets, price->provider) || is_provider(price->provider)) {
+        return;
+    }
+    if (price->provider.len == 0) {
+        config_problem_add(problems, mark, false, "'provider' is empty");
+        return;
+    }
+    const char *near = nearest_name(targets, price->provider, problems->arena);
+    config_problem_add(problems, mark, targets->n == 0,
+                       "there is no provider and no target '%.*s'%s%s%s; nothing would have this price",
+                       (int)price->provider.len, price->provider.data, near != NULL ? ", did you mean '" : "",
+                       near != NULL ? near : "", near != NULL ? "'?" : "");
+}
+
+static void
+check_prices(const struct config_list *prices, const struct config_list *targets,
+             struct config_problems *problems)
 {
     const struct model_price_config *items = prices->items;
     size_t *first = arena_alloc(problems->arena, (prices->n + 1) * sizeof *first);
@@ -147,19 +257,21 @@ check_prices(const struct config_list *prices, struct config_problems *problems)
         if (price->model.data != NULL && price->model.len == 0) {
             config_problem_add(problems, config_mark_of(problems, &price->model), false, "'model' is empty");
         }
+        check_provider(price, targets, problems);
     }
 }
 
 static void
 check(void *values, struct config_problems *problems)
 {
-    const struct models_config *models = &((struct models_config_file *)values)->models;
+    const struct models_config_file *file = values;
+    const struct models_config *models = &file->models;
     if (models->catalog_url.len > 0 && !has_scheme(models->catalog_url, "https://") &&
         !has_scheme(models->catalog_url, "http://")) {
         config_problem_add(problems, config_mark_of(problems, &models->catalog_url), false,
                            "'models.catalog_url' is a URL that begins with https:// or http://");
     }
-    check_prices(&models->prices, problems);
+    check_prices(&models->prices, &file->targets, problems);
     uint64_t interval_ms = models->discovery_interval_ms;
     if (interval_ms > 0 && interval_ms < DISCOVERY_MIN_MS) {
         config_problem_add(problems, config_mark_of(problems, &models->discovery_interval_ms), false,

@@ -33,8 +33,16 @@ struct models_config {
     struct config_list prices; /* of struct model_price_config; they prevail over the catalogue */
 };
 
+/* What prices may name of a target. */
+struct priced_target {
+    struct dyn_slice name;
+    struct dyn_slice virtual_key;
+    struct dyn_slice provider;
+};
+
 /* Its values are a struct models_config_file. */
 struct models_config_file {
     struct models_config models;
+    struct config_list targets; /* of struct priced_target, as they are written */
 };
 extern const struct config_part models_config_part;

@@ -52,7 +52,8 @@ def test_help_may_stand_anywhere():
     assert "usage: dynabus serve" in ended.stdout
 
 
-@pytest.mark.parametrize("arguments", [["help"], ["version"], ["reference", "config"]])
+@pytest.mark.parametrize("arguments", [["help"], ["version"], ["reference", "config"], ["init"],
+                                       ["models", "list"], ["models", "show", "gpt-4o"]])
 def test_what_could_not_be_written_is_an_error(arguments):
     with open("/dev/full", "w", encoding="ascii") as full:
         ended = command(*arguments, stdout=full, stderr=subprocess.PIPE)

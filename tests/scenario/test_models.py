@@ -113,6 +113,23 @@ def test_import(tmp_path):
     assert code == 1 and "no JSON" in out
 
 
+def test_a_model_with_tiers_is_no_price_of_a_configuration(tmp_path):
+    """One price for all requests would bill the long ones at that of the short ones."""
+    rows = {"tiered": {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 1e-06,
+                       "input_cost_per_token_above_200k_tokens": 2e-06},
+            "flexible": {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 1e-06,
+                         "input_cost_per_token_flex": 5e-07},
+            "plain": {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 3e-06}}
+    (tmp_path / "list.json").write_text(json.dumps(rows))
+    code, out = run_to_end(["models", "import", "--prices", tmp_path / "list.json"], tmp_path)
+    assert code == 0 and out.count("- provider:") == 1 and 'model: "plain"' in out
+    assert "# openai/tiered has prices" in out and "# openai/flexible has prices" in out
+    del rows["plain"]
+    (tmp_path / "list.json").write_text(json.dumps(rows))
+    code, out = run_to_end(["models", "import", "--prices", tmp_path / "list.json"], tmp_path)
+    assert code == 0 and "prices: []" in out
+
+
 def test_check_names_the_sources_that_are_gone(tmp_path, pages):
     pages.answers = {"/there": (200, {}, b""), "/shy": (403, {}, b""), "/moved": (301, {"Location": "/there"}, b"")}
     path = tmp_path / "list.json"

@@ -4,6 +4,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
@@ -291,6 +292,39 @@ the_catalogue_is_checked(void **state)
                     "c.yaml:7:7: error: this entry has no price\n");
 }
 
+/* A price of nobody is a slip. */
+static void
+assert_priced(const char *provider, const char *targets, const char *expected)
+{
+    char text[300];
+    (void)snprintf(text, sizeof text,
+                   "models:\n  prices:\n    - {provider: %s, model: m, input_per_m_tokens: 1}\n%s", provider,
+                   targets);
+    assert_problems(text, expected);
+}
+
+static void
+a_price_is_somebodys(void **state)
+{
+    (void)state;
+    const char *targets = "targets: [{name: my-vllm, provider: openai-compatible}, {virtual_key: groq}]\n";
+    const char *const sound[] = {"openai", "my-vllm", "vertex_ai", "hugging-face", "openrouter", "groq"};
+    for (size_t i = 0; i < DYN_ARRAY_LEN(sound); i++) {
+        assert_priced(sound[i], targets, "");
+    }
+    assert_priced("opneai", targets,
+                  "c.yaml:3:18: error: there is no provider and no target 'opneai', did you mean 'openai'?; "
+                  "nothing would have this price\n");
+    assert_priced("my-vlm", targets,
+                  "c.yaml:3:18: error: there is no provider and no target 'my-vlm', did you mean 'my-vllm'?; "
+                  "nothing would have this price\n");
+    assert_priced("''", targets, "c.yaml:3:18: error: 'provider' is empty\n");
+    /* Targets of workers and of the library are known to nobody yet. */
+    assert_priced("zzzzzzzz", "",
+                  "c.yaml:3:18: warning: there is no provider and no target 'zzzzzzzz'; nothing would have "
+                  "this price\n");
+}
+
 int
 main(void)
 {
@@ -306,6 +340,7 @@ main(void)
         cmocka_unit_test(retry_and_hedge_have_their_defaults),
         cmocka_unit_test(retry_and_hedge_are_in_range),
         cmocka_unit_test(the_catalogue_is_checked),
+        cmocka_unit_test(a_price_is_somebodys),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
