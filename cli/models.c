@@ -151,6 +151,14 @@ read_options(int argc, char **argv, struct models_options *options)
         }
     }
     options->word = optind < argc ? argv[optind] : NULL;
+    if (options->mode != NULL && !models_is_mode(options->mode)) {
+        (void)fprintf(stderr, "dynabus models: there is no mode '%s'; there are:", options->mode);
+        for (unsigned i = 0; i < CATALOGUE_MODE_COUNT; i++) {
+            (void)fprintf(stderr, " %s", catalogue_mode_name((enum catalogue_mode)i));
+        }
+        (void)fputc('\n', stderr);
+        return false;
+    }
     return argc - optind <= 1;
 }
 

@@ -18,6 +18,8 @@ struct models_options {
     bool prices;
 };
 
+/* One of the words of modes.def. */
+bool models_is_mode(const char *mode);
 int models_list(const catalogue_t *catalogue, const struct models_options *options);
 int models_show(const catalogue_t *catalogue, const struct models_options *options);
 /* Reads options->word. */

@@ -21,6 +21,17 @@ contains(struct dyn_slice text, const char *word)
     return false;
 }
 
+bool
+models_is_mode(const char *mode)
+{
+    for (unsigned i = 0; i < CATALOGUE_MODE_COUNT; i++) {
+        if (strcmp(mode, catalogue_mode_name((enum catalogue_mode)i)) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool
 is_wanted(const struct catalogue_model *model, const struct models_options *options, uint32_t today)
 {

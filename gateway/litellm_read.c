@@ -527,7 +527,8 @@ read_deployment(struct litellm *import, const struct config_node *item)
     deployment.takes_any = has_star(deployment.group) || has_star(deployment.model);
     if (deployment.takes_any) {
         litellm_note(import, group->mark.line,
-                     "model_list: '%.*s' takes any model of '%s', by the provider's own names",
+                     "model_list: '%.*s' takes any model of '%s', by the provider's own names; so it has a "
+                     "part in those of other entries that have such a name",
                      (int)deployment.group.len, deployment.group.data, deployment.provider.data);
     }
     for (const struct config_node *at = item->first; at != NULL; at = at->next) {

@@ -1,6 +1,8 @@
 #include "gateway/starter.h"
 
 #include "actors/providers/provider_config.h"
+#include "actors/providers/provider_resolve.h"
+#include "actors/providers/provider_rows.h"
 #include "gateway/yaml_text.h"
 
 static const char head[] =
@@ -59,6 +61,23 @@ add_target(struct dyn_buf *out, const char *id, const char *variable, const stru
                          "    circuit_breaker: {failure_threshold: 5, timeout: 30s}\n");
 }
 
+/* A key of a provider that needs an address as well is not passed over in silence. */
+static void
+add_incomplete(struct dyn_buf *out, const struct config_lookup *lookup)
+{
+    const struct provider_row *row;
+    for (size_t i = 0; (row = provider_row_at(i)) != NULL; i++) {
+        const char *missing = row->root_env != NULL ? row->root_env : row->base_url_env;
+        bool has_key = row->key_env != NULL && provider_variable(lookup, row->key_env).len > 0;
+        bool has_root = row->root != NULL && row->root_env == NULL;
+        if (has_key && !has_root && missing != NULL && provider_variable(lookup, missing).len == 0 &&
+            provider_variable(lookup, row->base_url_env).len == 0) {
+            dyn_buf_addf(out, "  # %s is set; with %s, too, there is a target here:\n  #- provider: %s\n",
+                         row->key_env, missing, row->id);
+        }
+    }
+}
+
 void
 starter_write(const struct config_lookup *lookup, struct dyn_buf *out, size_t *n_targets)
 {
@@ -79,6 +98,7 @@ starter_write(const struct config_lookup *lookup, struct dyn_buf *out, size_t *n
     if (*n_targets == 0) {
         add_target(out, "openai", "OPENAI_API_KEY, which is not set yet", NULL);
     }
+    add_incomplete(out, lookup);
     dyn_buf_add_str(out, tail);
     provider_targets_free(&targets);
 }

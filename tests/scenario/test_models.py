@@ -98,6 +98,11 @@ def test_list_and_show(tmp_path):
     assert run_to_end(["models", "dance"], tmp_path)[0] == 2
 
 
+def test_a_mode_that_there_is_not_is_told(tmp_path):
+    code, out = run_to_end(["models", "list", "--mode", "chta"], tmp_path)
+    assert code == 2 and "there is no mode 'chta'; there are:" in out and " chat " in out
+
+
 def test_import(tmp_path):
     path = tmp_path / "prices.json"
     path.write_text(json.dumps(LITELLM))

@@ -70,12 +70,34 @@ without_any_openai_waits_for_its_key(void **state)
     dyn_buf_fini(&text);
 }
 
+static const char *
+azure_alone(void *self, const char *name)
+{
+    (void)self;
+    return strcmp(name, "AZURE_OPENAI_API_KEY") == 0 ? "secret" : NULL;
+}
+
+static void
+a_key_that_is_not_enough_is_told(void **state)
+{
+    (void)state;
+    struct config_lookup lookup = {.variable = azure_alone};
+    struct dyn_buf text = DYN_BUF_INIT;
+    size_t n = 1;
+    starter_write(&lookup, &text, &n);
+    assert_int_equal(n, 0);
+    assert_non_null(strstr(dyn_buf_cstr(&text), "# AZURE_OPENAI_API_KEY is set; with "));
+    assert_non_null(strstr(dyn_buf_cstr(&text), "#- provider: azure-openai\n"));
+    dyn_buf_fini(&text);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(providers_with_variables_become_targets),
         cmocka_unit_test(without_any_openai_waits_for_its_key),
+        cmocka_unit_test(a_key_that_is_not_enough_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
