@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ["core", "proto", "bus", "edge", "router", "actors", "mock", "gateway", "cli", "models"]
+FOLDERS = ["core", "proto", "bus", "edge", "router", "actors", "mock", "gateway", "cli", "models", "limits"]
 
 
 def compile_alone(header, include_root, language):
