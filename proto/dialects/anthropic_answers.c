@@ -10,12 +10,16 @@
 
 /* ---- usage ---- */
 
+/* Largest count believed, so that no sum of them overflows; a double holds every integer up to it. */
+#define COUNT_MAX (UINT64_C(1) << 53)
+
 static void
 take_count(struct json_value object, const char *key, uint64_t *count)
 {
     struct json_value found = chat_find(object, key);
     if (found.raw.data != NULL && found.type == JSON_NUMBER) {
-        *count = chat_count(object, key);
+        uint64_t said = chat_count(object, key);
+        *count = said < COUNT_MAX ? said : COUNT_MAX;
     }
 }
 
@@ -130,8 +134,10 @@ read_block(struct json_value block, struct arena *arena, struct chat_answer *ans
     struct dyn_slice nothing = DYN_SLICE("\"\"");
     struct chat_part *part;
     if (json_string_is(type, "text")) {
-        part = chat_part_add(&answer->parts, arena, CHAT_TEXT);
-        part->text = chat_member(block, "text", JSON_STRING);
+        struct dyn_slice text = chat_member(block, "text", JSON_STRING);
+        if (chat_has_text(text)) {
+            chat_part_add(&answer->parts, arena, CHAT_TEXT)->text = text;
+        }
     } else if (json_string_is(type, "thinking")) {
         part = chat_part_add(&answer->parts, arena, CHAT_THINKING);
         part->text = chat_member(block, "thinking", JSON_STRING);

@@ -156,6 +156,9 @@ read_content(struct asking *a, struct chat_message *message, struct json_value c
         if (add_part(a, &message->parts, item.value, message->index, n) != 0) {
             return -1;
         }
+        if (message->parts.last->kind == CHAT_OTHER) { /* no writer takes it: the rest is not looked at */
+            return 0;
+        }
     }
     return 0;
 }
@@ -312,6 +315,9 @@ read_tools(struct asking *a, const struct json_member *member)
         tool->parameters = chat_member(function, "parameters", JSON_OBJECT);
         tool->strict = said(chat_find(function, "strict"));
         tool->cache_control = chat_member(item.value, "cache_control", JSON_OBJECT);
+        if (!tool->is_function) { /* no writer takes it */
+            return 0;
+        }
     }
     return 0;
 }

@@ -193,17 +193,25 @@ end_chunk(struct chat_writing *w, const char *reason, struct dyn_buf *out)
     dyn_buf_add_slice(out, w->wants_usage ? DYN_SLICE("}],\"usage\":null}\n\n") : DYN_SLICE("}]}\n\n"));
 }
 
+/* Both stand in every chunk: what an upstream makes longer than any that exists is left out. Bytes. */
+enum { HEAD_TEXT_MAX = 1024 };
+
+static struct dyn_slice
+head_text(struct dyn_slice json)
+{
+    return json.data != NULL && json.len <= HEAD_TEXT_MAX ? json : DYN_SLICE("\"\"");
+}
+
 static void
 write_begin(struct chat_writing *w, const struct chat_event *event, struct dyn_buf *out)
 {
-    struct dyn_slice nothing = DYN_SLICE("\"\"");
     dyn_buf_clear(&w->head);
     dyn_buf_add_slice(&w->head, DYN_SLICE("data: {"));
-    chat_put_raw(&w->head, "id", event->id.data != NULL ? event->id : nothing);
+    chat_put_raw(&w->head, "id", head_text(event->id));
     chat_put_raw(&w->head, "object", DYN_SLICE("\"chat.completion.chunk\""));
     chat_put_key(&w->head, "created");
     dyn_buf_add_uint(&w->head, w->created_s);
-    chat_put_raw(&w->head, "model", event->model.data != NULL ? event->model : nothing);
+    chat_put_raw(&w->head, "model", head_text(event->model));
     dyn_buf_add_slice(&w->head, DYN_SLICE(",\"choices\":["));
     begin_chunk(w, out);
     dyn_buf_add_slice(out, DYN_SLICE("\"role\":\"assistant\",\"content\":\"\""));

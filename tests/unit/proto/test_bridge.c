@@ -176,6 +176,82 @@ a_schema_gives_way_to_thinking(void **state)
     }
 }
 
+/* The id stands in every chunk for the client. */
+static void
+an_upstream_cannot_make_chunks_long_by_its_id(void **state)
+{
+    enum { LONG = 100000 };
+    struct dyn_buf sent = DYN_BUF_INIT;
+    struct dyn_buf out = DYN_BUF_INIT;
+    struct dyn_buf begin = DYN_BUF_INIT;
+    (void)state;
+    bridge_t *bridge = open_bridge("{\"model\":\"m\",\"stream\":true," USER "}", &sent);
+    dyn_buf_add_str(&begin, "{\"type\":\"message_start\",\"message\":{\"model\":\"m\",\"id\":\"");
+    memset(dyn_buf_room(&begin, LONG), 'i', LONG);
+    begin.len += LONG;
+    dyn_buf_add_str(&begin, "\"}}");
+    (void)feed(bridge, dyn_buf_cstr(&begin), &out);
+    (void)feed(bridge, TEXT, &out);
+    (void)feed_text(bridge, 'a', 10, &out);
+    assert_true(out.len < 1000);
+    assert_true(has(&out, "\"id\":\"\"") && has(&out, "aaaaaaaaaa"));
+    dyn_buf_fini(&begin);
+    dyn_buf_fini(&sent);
+    dyn_buf_fini(&out);
+    bridge_free(&bridge);
+}
+
+static void
+counts_beyond_belief_do_not_wrap(void **state)
+{
+    static const char answer[] =
+        "{\"type\":\"message\",\"content\":[],\"usage\":{\"input_tokens\":9223372036854775807,"
+        "\"cache_read_input_tokens\":1e300,\"output_tokens\":9223372036854775807}}";
+    struct dyn_buf sent = DYN_BUF_INIT;
+    struct dyn_buf out = DYN_BUF_INIT;
+    struct env_usage usage;
+    (void)state;
+    bridge_t *bridge = open_bridge("{\"model\":\"m\"," USER "}", &sent);
+    assert_int_equal(bridge_answer(bridge, dyn_slice_str(answer), &out, &usage), 0);
+    assert_true(usage.known);
+    assert_int_equal(usage.prompt_tokens, UINT64_C(1) << 54);
+    assert_int_equal(usage.total_tokens, (UINT64_C(1) << 54) + (UINT64_C(1) << 53));
+    dyn_buf_fini(&sent);
+    dyn_buf_fini(&out);
+    bridge_free(&bridge);
+}
+
+/* A record is many times larger than the shortest text of a part. */
+static void
+what_is_refused_anyway_is_read_no_further(void **state)
+{
+    struct dyn_buf body = DYN_BUF_INIT;
+    struct dialect_problem problem = {.message = ""};
+    struct chat_request request;
+    struct arena arena;
+    (void)state;
+    dyn_buf_add_str(&body, "{\"model\":\"m\",\"tools\":[{\"type\":\"x\"}");
+    for (size_t i = 0; i < 1000; i++) {
+        dyn_buf_add_str(&body, ",{}");
+    }
+    dyn_buf_add_str(&body, "],\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"x\"}");
+    for (size_t i = 0; i < 1000; i++) {
+        dyn_buf_add_str(&body, ",{\"type\":\"x\"}");
+    }
+    dyn_buf_add_str(&body, "]}]}");
+    arena_init(&arena, NULL, 0);
+    assert_int_equal(
+        dialect_openai_chat.chat->read_request(dyn_buf_slice(&body), &arena, &request, &problem), 0);
+    assert_ptr_equal(request.tools, request.last_tool);
+    assert_ptr_equal(request.messages->parts.first, request.messages->parts.last);
+    struct bridge_options options = {.client = &dialect_openai_chat, .upstream = &dialect_anthropic_messages};
+    dyn_block_t *block;
+    assert_null(bridge_new(&options, dyn_buf_slice(&body), &block, &problem));
+    assert_string_equal(problem.param, "tools[0]");
+    arena_fini(&arena);
+    dyn_buf_fini(&body);
+}
+
 static void
 white_space_of_any_kind_says_nothing(void **state)
 {
@@ -202,6 +278,9 @@ main(void)
         cmocka_unit_test(more_words_than_an_introduction_has_are_the_answer),
         cmocka_unit_test(a_ping_is_a_comment_and_no_content),
         cmocka_unit_test(a_schema_gives_way_to_thinking),
+        cmocka_unit_test(an_upstream_cannot_make_chunks_long_by_its_id),
+        cmocka_unit_test(counts_beyond_belief_do_not_wrap),
+        cmocka_unit_test(what_is_refused_anyway_is_read_no_further),
         cmocka_unit_test(white_space_of_any_kind_says_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
