@@ -49,13 +49,6 @@ is_told(const struct event_record *record, const struct event_field *field)
     return !is_slice || ((const struct dyn_slice *)value_of(record, field))->data != NULL;
 }
 
-static int
-append(void *out, const char *data, size_t len)
-{
-    dyn_buf_add(out, data, len);
-    return 0;
-}
-
 /* What is not UTF-8 (the segment of a path, a provider's sentence) is spelled with question marks: readers in
  * other languages refuse a whole map for one such byte. */
 static void
@@ -98,7 +91,7 @@ void
 event_encode(const struct event_record *record, struct dyn_buf *out)
 {
     msgpack_packer packer;
-    msgpack_packer_init(&packer, out, append);
+    msgpack_packer_init(&packer, out, mp_append);
     size_t n = 0;
     for (size_t i = 0; i < DYN_ARRAY_LEN(event_fields); i++) {
         n += is_told(record, &event_fields[i]) ? 1 : 0;
@@ -145,7 +138,7 @@ void
 event_attempts_encode(const struct event_attempt *attempts, size_t n, struct dyn_buf *out)
 {
     msgpack_packer packer;
-    msgpack_packer_init(&packer, out, append);
+    msgpack_packer_init(&packer, out, mp_append);
     (void)msgpack_pack_array(&packer, n);
     for (size_t i = 0; i < n; i++) {
         encode_attempt(&packer, &attempts[i]);

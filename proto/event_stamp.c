@@ -19,26 +19,19 @@ append(void *data, const char *bytes, size_t len)
 }
 
 static void
-pack_text(msgpack_packer *packer, struct dyn_slice text)
-{
-    (void)msgpack_pack_str(packer, text.len);
-    (void)msgpack_pack_str_body(packer, text.data, text.len);
-}
-
-static void
 pack_number(msgpack_packer *packer, const char *name, uint64_t number)
 {
-    pack_text(packer, dyn_slice_str(name));
+    mp_pack_text(packer, dyn_slice_str(name));
     (void)msgpack_pack_uint64(packer, number);
 }
 
 static void
 pack_stamp(msgpack_packer *packer, const struct event_stamp *stamp)
 {
-    pack_text(packer, dyn_slice_str(stamp_names[0]));
-    pack_text(packer, stamp->topic);
-    pack_text(packer, dyn_slice_str(stamp_names[1]));
-    pack_text(packer, stamp->node);
+    mp_pack_text(packer, dyn_slice_str(stamp_names[0]));
+    mp_pack_text(packer, stamp->topic);
+    mp_pack_text(packer, dyn_slice_str(stamp_names[1]));
+    mp_pack_text(packer, stamp->node);
     pack_number(packer, stamp_names[2], stamp->epoch);
     pack_number(packer, stamp_names[3], stamp->sequence);
     pack_number(packer, stamp_names[4], stamp->topic_sequence);

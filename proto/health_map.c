@@ -23,20 +23,6 @@ enum {
 
 /* ---- writing ---- */
 
-static int
-append(void *out, const char *data, size_t len)
-{
-    dyn_buf_add(out, data, len);
-    return 0;
-}
-
-static void
-pack_text(msgpack_packer *packer, struct dyn_slice text)
-{
-    (void)msgpack_pack_str(packer, text.len);
-    (void)msgpack_pack_str_body(packer, text.data, text.len);
-}
-
 /* Names of its models that have something new to tell. */
 static size_t
 choose_models(const health_board_t *board, uint64_t since_us, size_t room, struct dyn_slice *names)
@@ -61,7 +47,7 @@ static void
 pack_models(msgpack_packer *packer, const health_board_t *board, uint64_t now_us,
             const struct dyn_slice *names, size_t n)
 {
-    pack_text(packer, DYN_SLICE("models"));
+    mp_pack_text(packer, DYN_SLICE("models"));
     (void)msgpack_pack_map(packer, n);
     for (size_t i = 0; i < HEALTH_MODELS_MAX; i++) {
         if (names[i].data == NULL) {
@@ -69,7 +55,7 @@ pack_models(msgpack_packer *packer, const health_board_t *board, uint64_t now_us
         }
         struct health_latency latency;
         health_slot_read(&board->slots[i], now_us, &latency);
-        pack_text(packer, names[i]);
+        mp_pack_text(packer, names[i]);
         (void)msgpack_pack_array(packer, FIGURES);
         (void)msgpack_pack_uint32(packer, latency.ttft_us);
         (void)msgpack_pack_uint32(packer, latency.ttft_p95_us);
@@ -99,13 +85,13 @@ pack_target(msgpack_packer *packer, const struct health_item *item, uint64_t now
         n += numbers[i].value != 0 ? 1 : 0;
     }
     (void)msgpack_pack_map(packer, n);
-    pack_text(packer, DYN_SLICE("target"));
-    pack_text(packer, item->target);
-    pack_text(packer, DYN_SLICE("state"));
-    pack_text(packer, dyn_slice_str(health_state_name(view.state)));
+    mp_pack_text(packer, DYN_SLICE("target"));
+    mp_pack_text(packer, item->target);
+    mp_pack_text(packer, DYN_SLICE("state"));
+    mp_pack_text(packer, dyn_slice_str(health_state_name(view.state)));
     for (size_t i = 0; i < DYN_ARRAY_LEN(numbers); i++) {
         if (numbers[i].value != 0) {
-            pack_text(packer, dyn_slice_str(numbers[i].name));
+            mp_pack_text(packer, dyn_slice_str(numbers[i].name));
             (void)msgpack_pack_uint32(packer, numbers[i].value);
         }
     }
@@ -129,9 +115,9 @@ health_map_encode(const struct health_item *items, size_t n_items, uint64_t now_
     for (size_t i = 0; i < n_items && n < HEALTH_TARGETS_MAX; i++) {
         n += is_sayable(items[i].target) ? 1 : 0;
     }
-    msgpack_packer_init(&packer, out, append);
+    msgpack_packer_init(&packer, out, mp_append);
     (void)msgpack_pack_map(&packer, 1);
-    pack_text(&packer, DYN_SLICE("targets"));
+    mp_pack_text(&packer, DYN_SLICE("targets"));
     (void)msgpack_pack_array(&packer, n);
     size_t begin = out->len;
     for (size_t i = 0; n > 0; i++) {

@@ -1,7 +1,10 @@
 /* Reading MessagePack in place, see mp.h. What a map means is decided in env_decode.c. */
 #include "proto/mp.h"
 
+#include "core/buf.h"
 #include "core/text.h"
+
+#include <msgpack.h>
 
 static uint64_t
 big_endian(const uint8_t *at, size_t size)
@@ -245,4 +248,20 @@ mp_check(struct dyn_slice bytes, size_t max_values, struct dyn_err *err)
         }
     }
     return cursor.next == cursor.end ? 0 : dyn_err_set(err, DYN_E_INVALID, "bytes after the value");
+}
+
+/* ---- writing ---- */
+
+int
+mp_append(void *buf, const char *data, size_t len)
+{
+    dyn_buf_add(buf, data, len);
+    return 0;
+}
+
+void
+mp_pack_text(struct msgpack_packer *packer, struct dyn_slice text)
+{
+    (void)msgpack_pack_str(packer, text.len);
+    (void)msgpack_pack_str_body(packer, text.data, text.len);
 }

@@ -1,6 +1,7 @@
 /* MessagePack that came from outside (msgpack.org, "MessagePack specification"): a guard that checks
  * a whole text before anything is made of it, and a cursor that reads one value after the other in
- * place. msgpack-c trusts element counts and builds a tree; this does neither and allocates nothing. */
+ * place. msgpack-c trusts element counts and builds a tree; this does neither and allocates nothing. What is
+ * written is written with msgpack-c, which is good at that; at the end is what that takes here. */
 #pragma once
 
 #include "core/err.h"
@@ -41,3 +42,12 @@ void mp_skip(struct mp_cursor *cursor);
 
 /* Whether the text is UTF-8 as RFC 3629 has it. */
 bool mp_is_utf8(struct dyn_slice text);
+
+/* ---- writing ---- */
+
+struct msgpack_packer;
+
+/* Where a packer writes to when it is given a struct dyn_buf. */
+int mp_append(void *buf, const char *data, size_t len);
+/* A string, as it is: who packs a text that may not be UTF-8 looks first. */
+void mp_pack_text(struct msgpack_packer *packer, struct dyn_slice text);

@@ -9,25 +9,11 @@
 /* Keys and values: ours twice over, for those of later versions. */
 enum { REPORT_VALUES_MAX = 4 * NODE_VALUES + 64, ORIGIN_LEN = 32 };
 
-static int
-append(void *out, const char *data, size_t len)
-{
-    dyn_buf_add(out, data, len);
-    return 0;
-}
-
-static void
-pack_text(msgpack_packer *packer, struct dyn_slice text)
-{
-    (void)msgpack_pack_str(packer, text.len);
-    (void)msgpack_pack_str_body(packer, text.data, text.len);
-}
-
 static void
 pack_member(msgpack_packer *packer, const char *name, struct dyn_slice text)
 {
-    pack_text(packer, dyn_slice_str(name));
-    pack_text(packer, text);
+    mp_pack_text(packer, dyn_slice_str(name));
+    mp_pack_text(packer, text);
 }
 
 /* What is zero is left out. */
@@ -38,11 +24,11 @@ pack_values(msgpack_packer *packer, const struct node_values *values)
     for (size_t i = 0; i < NODE_VALUES; i++) {
         n += values->values[i] != 0 ? 1 : 0;
     }
-    pack_text(packer, DYN_SLICE("values"));
+    mp_pack_text(packer, DYN_SLICE("values"));
     (void)msgpack_pack_map(packer, n);
     for (size_t i = 0; i < NODE_VALUES; i++) {
         if (values->values[i] != 0) {
-            pack_text(packer, dyn_slice_str(node_value_rows[i].name));
+            mp_pack_text(packer, dyn_slice_str(node_value_rows[i].name));
             (void)msgpack_pack_uint64(packer, values->values[i]);
         }
     }
@@ -53,7 +39,7 @@ node_report_encode(const struct node_report *report)
 {
     struct dyn_buf out = DYN_BUF_INIT;
     msgpack_packer packer;
-    msgpack_packer_init(&packer, &out, append);
+    msgpack_packer_init(&packer, &out, mp_append);
     (void)msgpack_pack_map(&packer, 4);
     pack_member(&packer, "origin", report->origin);
     pack_member(&packer, "config", report->config);

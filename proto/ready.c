@@ -9,24 +9,10 @@ enum { READY_VALUES_MAX = READY_MODELS_MAX + READY_TARGETS_MAX * 64 };
 
 /* ---- writing ---- */
 
-static int
-append(void *out, const char *data, size_t len)
-{
-    dyn_buf_add(out, data, len);
-    return 0;
-}
-
-static void
-pack_text(msgpack_packer *packer, struct dyn_slice text)
-{
-    (void)msgpack_pack_str(packer, text.len);
-    (void)msgpack_pack_str_body(packer, text.data, text.len);
-}
-
 static void
 pack_word(msgpack_packer *packer, const char *word)
 {
-    pack_text(packer, dyn_slice_str(word));
+    mp_pack_text(packer, dyn_slice_str(word));
 }
 
 /* Whether a request could say it. */
@@ -49,7 +35,7 @@ pack_models(msgpack_packer *packer, const struct ready_target *target, size_t *r
     (void)msgpack_pack_array(packer, n);
     for (size_t i = 0; n > 0; i++) {
         if (is_sayable(target->models[i], READY_MODEL_MAX)) {
-            pack_text(packer, target->models[i]);
+            mp_pack_text(packer, target->models[i]);
             n--;
         }
     }
@@ -75,14 +61,14 @@ pack_target(msgpack_packer *packer, const struct ready_target *target, size_t *r
     bool has_dialect = target->dialect.data != NULL;
     (void)msgpack_pack_map(packer, 2u + has_provider + has_dialect + (surfaces != 0) + target->any_model);
     pack_word(packer, "name");
-    pack_text(packer, target->name);
+    mp_pack_text(packer, target->name);
     if (has_provider) {
         pack_word(packer, "provider");
-        pack_text(packer, target->provider);
+        mp_pack_text(packer, target->provider);
     }
     if (has_dialect) {
         pack_word(packer, "dialect");
-        pack_text(packer, target->dialect);
+        mp_pack_text(packer, target->dialect);
     }
     pack_models(packer, target, room);
     if (surfaces != 0) {
@@ -100,7 +86,7 @@ ready_encode(const struct ready *ready, struct dyn_buf *out)
     msgpack_packer packer;
     size_t n = 0;
     size_t room = READY_MODELS_MAX;
-    msgpack_packer_init(&packer, out, append);
+    msgpack_packer_init(&packer, out, mp_append);
     for (size_t i = 0; i < ready->n_targets; i++) {
         n += is_sayable(ready->targets[i].name, READY_NAME_MAX) ? 1 : 0;
     }
