@@ -261,7 +261,7 @@ static void
 a_peers_mailbox_is_full_until_it_has_left(void **state)
 {
     enum { ROUNDS = 20 };
-    struct host host = {0};
+    struct host host = {.is_timeless = true}; /* it takes as long as it takes to read 64 MiB and more */
     (void)state;
     accepted = 0;
     host_open(&host);
