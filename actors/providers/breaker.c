@@ -31,6 +31,77 @@ open_until(const struct breaker *breaker)
     return atomic_load_explicit(&breaker->open_until_us, memory_order_relaxed);
 }
 
+/* ---- the window ---- */
+
+static uint64_t
+number_at(const struct breaker *breaker, uint64_t now_us)
+{
+    uint64_t slot_us = breaker->config.window_us / BREAKER_SLOTS;
+    return now_us / (slot_us > 0 ? slot_us : 1) + 1;
+}
+
+/* With the lock. A cell whose clock is a turn behind counts in the slot that is there. */
+static struct breaker_slot *
+turn_to(struct breaker *breaker, uint64_t number)
+{
+    struct breaker_slot *slot = &breaker->slots[number % BREAKER_SLOTS];
+    if (atomic_load_explicit(&slot->number, memory_order_relaxed) < number) {
+        atomic_store_explicit(&slot->begun, 0, memory_order_relaxed);
+        atomic_store_explicit(&slot->failed, 0, memory_order_relaxed);
+        atomic_store_explicit(&slot->number, number, memory_order_release);
+    }
+    return slot;
+}
+
+void
+breaker_begun(struct breaker *breaker, uint64_t now_us)
+{
+    if (DYN_LIKELY(breaker->config.failure_percent == 0)) {
+        return;
+    }
+    uint64_t number = number_at(breaker, now_us);
+    struct breaker_slot *slot = &breaker->slots[number % BREAKER_SLOTS];
+    if (DYN_UNLIKELY(atomic_load_explicit(&slot->number, memory_order_acquire) < number)) {
+        (void)pthread_mutex_lock(&breaker->lock);
+        (void)turn_to(breaker, number);
+        (void)pthread_mutex_unlock(&breaker->lock);
+    }
+    (void)atomic_fetch_add_explicit(&slot->begun, 1, memory_order_relaxed);
+}
+
+/* With the lock, about a failure that is counted. */
+static bool
+is_often_enough(struct breaker *breaker, uint64_t now_us)
+{
+    uint64_t number = number_at(breaker, now_us);
+    uint64_t begun = 0;
+    uint64_t failed = 0;
+    for (size_t i = 0; i < BREAKER_SLOTS; i++) {
+        const struct breaker_slot *slot = &breaker->slots[i];
+        if (atomic_load_explicit(&slot->number, memory_order_relaxed) + BREAKER_SLOTS > number) {
+            begun += atomic_load_explicit(&slot->begun, memory_order_relaxed);
+            failed += atomic_load_explicit(&slot->failed, memory_order_relaxed);
+        }
+    }
+    return begun >= breaker->config.calls_min && failed * 100 >= begun * breaker->config.failure_percent;
+}
+
+/* With the lock. */
+static bool
+opens(struct breaker *breaker, uint64_t now_us)
+{
+    unsigned failures = atomic_fetch_add_explicit(&breaker->failures, 1, memory_order_relaxed) + 1;
+    bool is_in_a_row = failures >= breaker->config.failure_threshold;
+    if (breaker->config.failure_percent == 0) {
+        return is_in_a_row;
+    }
+    struct breaker_slot *slot = turn_to(breaker, number_at(breaker, now_us));
+    (void)atomic_fetch_add_explicit(&slot->failed, 1, memory_order_relaxed);
+    return is_in_a_row && is_often_enough(breaker, now_us);
+}
+
+/* ---- states ---- */
+
 /* With the lock. */
 static void
 become(struct breaker *breaker, enum health_state state)
@@ -39,6 +110,9 @@ become(struct breaker *breaker, enum health_state state)
     atomic_store_explicit(&breaker->failures, 0, memory_order_relaxed);
     breaker->successes = 0;
     memset(breaker->leases, 0, sizeof breaker->leases);
+    for (size_t i = 0; i < BREAKER_SLOTS; i++) {
+        atomic_store_explicit(&breaker->slots[i].number, 0, memory_order_relaxed);
+    }
     atomic_store_explicit(&breaker->state, (unsigned)state, memory_order_relaxed);
 }
 
@@ -172,8 +246,7 @@ count(struct breaker *breaker, enum breaker_outcome outcome, uint64_t now_us)
     if (outcome == BREAKER_FAILURE && state == HEALTH_HALF_OPEN) {
         open_up(breaker, now_us);
     } else if (outcome == BREAKER_FAILURE && state == HEALTH_CLOSED) {
-        unsigned failures = atomic_fetch_add_explicit(&breaker->failures, 1, memory_order_relaxed) + 1;
-        if (failures >= breaker->config.failure_threshold) {
+        if (opens(breaker, now_us)) {
             open_up(breaker, now_us);
         }
     } else if (outcome == BREAKER_SUCCESS && state == HEALTH_HALF_OPEN) {

@@ -2,10 +2,15 @@
  * Shared by all cells; any thread. Pure: it is told the time and the outcomes, and does not know what counts
  * as a failure (proto/errors.def does).
  *
- *   CLOSED --failure_threshold failures in a row--> OPEN --open_us later--> HALF_OPEN
+ *   CLOSED --failure_threshold failures in a row [and failure_percent]--> OPEN --open_us later--> HALF_OPEN
  *   HALF_OPEN --success_threshold successes--> CLOSED;  --any failure--> OPEN
  *
- * While it is closed and nothing fails, a call costs two loads. */
+ * Failures in a row come soon where failures come fast and answers slowly, also of an upstream that serves
+ * most of its calls. With failure_percent so many of the calls that went out in the last window_us must have
+ * failed as well, and there must have been calls_min of them. Calls that went out are counted, not those that
+ * are over: the slow answers are not there yet when the fast failures are.
+ *
+ * While it is closed and nothing fails, a call costs two loads; with failure_percent one addition more. */
 #pragma once
 
 #include "proto/health.h"
@@ -13,13 +18,23 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { BREAKER_PROBES_MAX = 64 };
+enum { BREAKER_PROBES_MAX = 64, BREAKER_SLOTS = 10 };
 
 struct breaker_config {
     uint32_t failure_threshold; /* 0: there is no breaker, everything is admitted */
     uint32_t success_threshold;
     uint32_t probes_max; /* in flight while half-open; at most BREAKER_PROBES_MAX are */
     uint64_t open_us;
+    uint32_t failure_percent; /* 0: not asked for */
+    uint32_t calls_min;       /* in the window, before it opens */
+    uint64_t window_us;
+};
+
+/* A tenth of the window. */
+struct breaker_slot {
+    atomic_uint_fast64_t number; /* of time; changes with the lock, counts do without */
+    atomic_uint begun;
+    atomic_uint failed;
 };
 
 struct breaker_lease {
@@ -37,6 +52,7 @@ struct breaker {
     uint32_t successes; /* while half-open */
     uint64_t last_lease;
     struct breaker_lease leases[BREAKER_PROBES_MAX]; /* probes under way */
+    struct breaker_slot slots[BREAKER_SLOTS];        /* since it closed */
 };
 
 /* What an admitted call holds until its outcome is told. Zero-initialised: nothing. */
@@ -63,6 +79,8 @@ enum breaker_verdict breaker_admit(struct breaker *breaker, uint64_t now_us, uin
  * `lease_us` from here, unless another one took its place while it was waiting. */
 bool breaker_holds(struct breaker *breaker, const struct breaker_permit *permit, uint64_t now_us,
                    uint64_t lease_us);
+/* A call that was admitted goes out now. */
+void breaker_begun(struct breaker *breaker, uint64_t now_us);
 /* Once for each permit; clears it. true: the state has changed. */
 bool breaker_settle(struct breaker *breaker, struct breaker_permit *permit, enum breaker_outcome outcome,
                     uint64_t now_us);

@@ -63,6 +63,28 @@ static const struct config_key breaker_keys[] = {
      .max = TIMEOUT_MAX_MS,
      .help = "How long it stays open before a request goes through as a probe. `0`: the default, as for the "
              "other keys here."},
+    {.name = "failure_rate",
+     .type = CONFIG_INT,
+     .offset = offsetof(struct provider_breaker_config, failure_rate),
+     .default_text = "0",
+     .min = 0,
+     .max = 100,
+     .help = "Percent of the calls in the `window` that must have failed as well before failures in a row "
+             "open it. `0`: failures in a row are enough."},
+    {.name = "minimum_calls",
+     .type = CONFIG_INT,
+     .offset = offsetof(struct provider_breaker_config, minimum_calls),
+     .default_text = "20",
+     .min = 0,
+     .max = BREAKER_COUNT_MAX,
+     .help = "With `failure_rate`: with fewer calls in the `window` it does not open. `0`: the default."},
+    {.name = "window",
+     .type = CONFIG_DURATION,
+     .offset = offsetof(struct provider_breaker_config, window_ms),
+     .default_text = "10s",
+     .min = 0,
+     .max = TIMEOUT_MAX_MS,
+     .help = "With `failure_rate`: the time over which calls are counted. `0`: the default."},
     {.name = NULL},
 };
 

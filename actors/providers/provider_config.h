@@ -17,6 +17,9 @@ struct provider_breaker_config {
     int64_t success_threshold;
     int64_t max_probes; /* `max_half_threshold` */
     uint64_t open_ms;   /* `timeout` */
+    int64_t failure_rate; /* percent; 0: failures in a row alone open it */
+    int64_t minimum_calls;
+    uint64_t window_ms;
 };
 
 enum provider_scope { PROVIDER_SCOPE_PROCESS };

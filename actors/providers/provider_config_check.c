@@ -13,12 +13,14 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define NAME_MAX_BYTES   64u
-#define HEADER_MAX       1024u
-#define KEYS_MAX         64u /* credentials of one target */
-#define BREAKER_FAILURES 5
-#define BREAKER_OPEN_MS  (30u * 1000)
-#define QUEUE_SIZE       1000
+#define NAME_MAX_BYTES    64u
+#define HEADER_MAX        1024u
+#define KEYS_MAX          64u /* credentials of one target */
+#define BREAKER_FAILURES  5
+#define BREAKER_OPEN_MS   (30u * 1000)
+#define BREAKER_CALLS_MIN 20
+#define BREAKER_WINDOW_MS (10u * 1000)
+#define QUEUE_SIZE        1000
 
 /* ---- providers ---- */
 
@@ -370,6 +372,8 @@ fill_zeros(struct provider_target_config *target)
     breaker->success_threshold = breaker->success_threshold > 0 ? breaker->success_threshold : 1;
     breaker->max_probes = breaker->max_probes > 0 ? breaker->max_probes : 1;
     breaker->open_ms = breaker->open_ms > 0 ? breaker->open_ms : BREAKER_OPEN_MS;
+    breaker->minimum_calls = breaker->minimum_calls > 0 ? breaker->minimum_calls : BREAKER_CALLS_MIN;
+    breaker->window_ms = breaker->window_ms > 0 ? breaker->window_ms : BREAKER_WINDOW_MS;
     struct provider_concurrency_config *concurrency = &target->concurrency;
     concurrency->queue_size = concurrency->queue_size > 0 ? concurrency->queue_size : QUEUE_SIZE;
 }

@@ -170,6 +170,7 @@ begin(provider_guard_t *guard, struct provider_pass *pass, uint64_t now_us, stru
     }
     pass->cred = choice.index;
     pass->is_counted = true;
+    breaker_begun(&guard->breaker, now_us);
     health_board_add_in_flight(guard->board, 1);
     return PROVIDER_PASSES;
 }

@@ -215,6 +215,9 @@ set_guard(const struct provider_target_config *config, struct provider_target *t
             .success_threshold = (uint32_t)breaker->success_threshold,
             .probes_max = (uint32_t)breaker->max_probes,
             .open_us = breaker->open_ms * UINT64_C(1000),
+            .failure_percent = (uint32_t)breaker->failure_rate,
+            .calls_min = (uint32_t)breaker->minimum_calls,
+            .window_us = breaker->window_ms * UINT64_C(1000),
         };
     }
     if (config->has_concurrency) {

@@ -58,11 +58,12 @@ static void
 write_config(const struct sim *sim, struct dyn_buf *text)
 {
     dyn_buf_addf(text, "strategy: {%s}\ntargets:\n", sim->options.strategy);
+    const char *breaker = sim->options.breaker;
     for (size_t i = 0; i < SIM_TARGETS; i++) {
         dyn_buf_addf(text,
                      "  - {name: t%zu, provider: openai-compatible, base_url: \"http://127.0.0.1:9/v1\", "
-                     "api_key: of-the-simulator, weight: 1, models: [m], retry: {attempts: 2}%s}\n",
-                     i, sim->options.no_breaker ? "" : ", circuit_breaker: {}");
+                     "api_key: of-the-simulator, weight: 1, models: [m], retry: {attempts: 2}%s%s}\n",
+                     i, breaker != NULL ? ", circuit_breaker: " : "", breaker != NULL ? breaker : "");
     }
     dyn_buf_addf(text, "models:\n  prices:\n");
     for (unsigned i = 0; i < SIM_TARGETS; i++) { /* the first is the cheapest */

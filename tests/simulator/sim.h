@@ -41,7 +41,7 @@ struct sim_options {
     const struct sim_scenario *scenario;
     size_t n_requests;
     uint64_t seed;
-    bool no_breaker;
+    const char *breaker; /* the value of `circuit_breaker`; NULL: there is none */
 };
 
 struct sim_result {

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 
 enum { SEED = 7 };
+#define DEFAULTS "{}"
+#define BY_RATE  "{failure_rate: 50}"
 /* In a full outage, from when the breakers are open: calls for each request. */
 #define OPEN_RATIO_MAX 1.2
 
@@ -109,9 +111,9 @@ print_breakers(struct sim_options *options)
         struct sim_result with;
         struct sim_result without;
         run(options, strategies[i].strategy, &with);
-        options->no_breaker = true;
+        options->breaker = NULL;
         run(options, strategies[i].strategy, &without);
-        options->no_breaker = false;
+        options->breaker = DEFAULTS;
         char after[16] = "";
         if (with.open_after_us != UINT64_MAX) {
             (void)snprintf(after, sizeof after, "%.2f s", (double)with.open_after_us / 1e6);
@@ -127,25 +129,27 @@ print_breakers(struct sim_options *options)
 static void
 print_price_of_breakers(struct sim_options *options)
 {
+    static const char *const breakers[] = {DEFAULTS, BY_RATE, NULL};
     options->scenario = find_scenario("brown-out");
     (void)printf("\n## What breakers cost in a brown-out\n\n"
                  "A breaker opens at five failures in a row. Failures of a front end come within\n"
                  "milliseconds and answers take a second, so five can stand in a row where seven calls in\n"
                  "ten go well. Where another target is there that costs nobody anything; where a request\n"
-                 "has one target only, it costs the requests that would have been served. Raise\n"
-                 "`failure_threshold` there, or leave out `circuit_breaker`.\n\n"
-                 "| strategy | served while it lasts | without breakers |\n"
-                 "|---|---|---|\n");
+                 "has one target only, it costs the requests that would have been served. There write\n"
+                 "`circuit_breaker: " BY_RATE "`: five in a row, and half of the calls of the last\n"
+                 "ten seconds.\n\n"
+                 "| strategy | served while it lasts | with the failure rate | without breakers |\n"
+                 "|---|---|---|---|\n");
     for (size_t i = 0; i < DYN_ARRAY_LEN(strategies); i++) {
-        struct sim_result with;
-        struct sim_result without;
-        run(options, strategies[i].strategy, &with);
-        options->no_breaker = true;
-        run(options, strategies[i].strategy, &without);
-        options->no_breaker = false;
-        (void)printf("| %s | %.2f %% | %.2f %% |\n", strategies[i].name,
-                     percent(with.trouble_served, with.trouble_requests),
-                     percent(without.trouble_served, without.trouble_requests));
+        (void)printf("| %s |", strategies[i].name);
+        for (size_t k = 0; k < DYN_ARRAY_LEN(breakers); k++) {
+            struct sim_result result;
+            options->breaker = breakers[k];
+            run(options, strategies[i].strategy, &result);
+            (void)printf(" %.2f %% |", percent(result.trouble_served, result.trouble_requests));
+        }
+        (void)printf("\n");
+        options->breaker = DEFAULTS;
     }
 }
 
@@ -217,10 +221,35 @@ check_outage(struct sim_options *options, size_t strategy)
            expect(!walks || added < 20, strategies[strategy].name, "an outage costs too many calls", added);
 }
 
+/* Asked for a failure rate, breakers leave a target alone that serves most of its calls, and no other. */
+static int
+check_rate(struct sim_options *options)
+{
+    static const struct {
+        const char *scenario;
+        const char *promise;
+        double served_min, served_max; /* percent, while it lasts */
+    } promises[] = {{"brown-out", "a failure rate does not keep the breaker closed", 80, 100},
+                    {"full-outage", "with a failure rate the breaker stays closed", 0, 0}};
+    int broken = 0;
+    options->breaker = BY_RATE;
+    for (size_t i = 0; i < DYN_ARRAY_LEN(promises); i++) {
+        struct sim_result result;
+        options->scenario = find_scenario(promises[i].scenario);
+        run(options, "mode: single", &result);
+        double served = percent(result.trouble_served, result.trouble_requests);
+        double calls = ratio(result.trouble_calls, result.trouble_requests);
+        bool is_so = served >= promises[i].served_min && served <= promises[i].served_max;
+        broken += expect(is_so && (served > 0 || calls < 0.1), "single", promises[i].promise, calls);
+    }
+    options->breaker = DEFAULTS;
+    return broken;
+}
+
 static int
 check(struct sim_options *options)
 {
-    int broken = 0;
+    int broken = check_rate(options);
     for (size_t i = 0; i < DYN_ARRAY_LEN(strategies); i++) {
         struct sim_result calm;
         options->scenario = find_scenario("calm");
@@ -240,7 +269,7 @@ main(int argc, char **argv)
                                           {"requests", required_argument, NULL, 'n'},
                                           {"seed", required_argument, NULL, 's'},
                                           {NULL, 0, NULL, 0}};
-    struct sim_options options = {.n_requests = SIM_REQUESTS, .seed = SEED};
+    struct sim_options options = {.n_requests = SIM_REQUESTS, .seed = SEED, .breaker = DEFAULTS};
     bool checks = false;
     for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
         if (c == '?') {

@@ -31,10 +31,27 @@ bench_of(uint32_t failures, uint32_t successes, uint32_t probes)
     return &bench;
 }
 
+/* As above, and half of at least ten calls in ten seconds. */
+static struct bench *
+bench_with_rate(uint32_t failures)
+{
+    struct bench *bench = bench_of(failures, 1, 1);
+    bench->breaker.config.failure_percent = 50;
+    bench->breaker.config.calls_min = 10;
+    bench->breaker.config.window_us = 10 * SECOND;
+    return bench;
+}
+
+/* It goes out as soon as it is let in. */
 static enum breaker_verdict
 enter(struct bench *bench, struct breaker_permit *permit)
 {
-    return breaker_admit(&bench->breaker, bench->now_us, 5 * SECOND, permit, &bench->retry_ms);
+    enum breaker_verdict verdict =
+        breaker_admit(&bench->breaker, bench->now_us, 5 * SECOND, permit, &bench->retry_ms);
+    if (verdict != BREAKER_REFUSES) {
+        breaker_begun(&bench->breaker, bench->now_us);
+    }
+    return verdict;
 }
 
 static bool
@@ -188,6 +205,100 @@ a_probe_that_never_ends_is_given_up(void **state)
     breaker_fini(&bench->breaker);
 }
 
+/* ---- with a failure rate ---- */
+
+static void
+call_often(struct bench *bench, unsigned times, enum breaker_outcome outcome)
+{
+    for (unsigned i = 0; i < times; i++) {
+        (void)call(bench, outcome);
+    }
+}
+
+/* Neither alone: five in a row of many that go well, nor half of them with a success in between. */
+static void
+in_a_row_and_often_enough_open_it(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_with_rate(3);
+    call_often(bench, 10, BREAKER_SUCCESS);
+    call_often(bench, 9, BREAKER_FAILURE); /* 9 of 19 */
+    assert_int_equal(state_of(bench), HEALTH_CLOSED);
+    call_often(bench, 1, BREAKER_SUCCESS);
+    call_often(bench, 2, BREAKER_FAILURE); /* 11 of 22, two in a row */
+    assert_int_equal(state_of(bench), HEALTH_CLOSED);
+    assert_true(call(bench, BREAKER_FAILURE));
+    assert_int_equal(state_of(bench), HEALTH_OPEN);
+    breaker_fini(&bench->breaker);
+}
+
+static void
+few_calls_do_not_open_it(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_with_rate(3);
+    call_often(bench, 9, BREAKER_FAILURE);
+    assert_int_equal(state_of(bench), HEALTH_CLOSED);
+    bench->now_us += 10 * SECOND; /* nine more, and the former are out of the window */
+    call_often(bench, 9, BREAKER_FAILURE);
+    assert_int_equal(state_of(bench), HEALTH_CLOSED);
+    assert_true(call(bench, BREAKER_FAILURE));
+    breaker_fini(&bench->breaker);
+}
+
+/* Fast failures come before slow answers: those that are under way count as well. */
+static void
+calls_under_way_count(void **state)
+{
+    (void)state;
+    enum { SLOW = 30 };
+    struct bench *bench = bench_with_rate(3);
+    struct breaker_permit slow[SLOW];
+    for (unsigned i = 0; i < SLOW; i++) {
+        (void)enter(bench, &slow[i]);
+    }
+    call_often(bench, 20, BREAKER_FAILURE); /* twenty in a row, of fifty */
+    assert_int_equal(state_of(bench), HEALTH_CLOSED);
+    for (unsigned i = 0; i < SLOW; i++) {
+        assert_false(leave(bench, &slow[i], BREAKER_SUCCESS));
+    }
+    breaker_fini(&bench->breaker);
+}
+
+static void
+what_is_older_than_the_window_does_not_count(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_with_rate(3);
+    call_often(bench, 1000, BREAKER_SUCCESS);
+    for (unsigned second = 0; second < 9; second++) {
+        bench->now_us += SECOND;
+        call_often(bench, 2, BREAKER_FAILURE);
+        assert_int_equal(state_of(bench), HEALTH_CLOSED);
+    }
+    bench->now_us += SECOND; /* the successes are out */
+    assert_true(call(bench, BREAKER_FAILURE));
+    breaker_fini(&bench->breaker);
+}
+
+/* It closes with nothing counted: the failures that opened it do not open it again. */
+static void
+what_was_before_it_opened_is_forgotten(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_with_rate(3);
+    call_often(bench, 10, BREAKER_FAILURE);
+    assert_int_equal(state_of(bench), HEALTH_OPEN);
+    bench->now_us += SECOND;
+    assert_true(call(bench, BREAKER_SUCCESS));
+    call_often(bench, 9, BREAKER_FAILURE);
+    assert_int_equal(state_of(bench), HEALTH_CLOSED);
+    assert_true(call(bench, BREAKER_FAILURE));
+    breaker_fini(&bench->breaker);
+}
+
+/* ---- probes that wait ---- */
+
 /* A probe that had to wait for so long that another one took its place is none any more. */
 static void
 a_probe_that_lost_its_place_does_not_go_out(void **state)
@@ -339,6 +450,11 @@ main(void)
         cmocka_unit_test(a_failed_probe_opens_it_again_for_the_whole_time),
         cmocka_unit_test(as_many_probes_as_configured_are_under_way),
         cmocka_unit_test(a_probe_that_never_ends_is_given_up),
+        cmocka_unit_test(in_a_row_and_often_enough_open_it),
+        cmocka_unit_test(few_calls_do_not_open_it),
+        cmocka_unit_test(calls_under_way_count),
+        cmocka_unit_test(what_is_older_than_the_window_does_not_count),
+        cmocka_unit_test(what_was_before_it_opened_is_forgotten),
         cmocka_unit_test(a_probe_that_lost_its_place_does_not_go_out),
         cmocka_unit_test(a_probe_that_waited_has_its_whole_time),
         cmocka_unit_test(outcomes_of_calls_from_before_are_ignored),

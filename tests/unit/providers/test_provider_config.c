@@ -344,12 +344,36 @@ breaker_and_limit_have_their_defaults(void **state)
     assert_int_equal(targets[1].breaker.success_threshold, 1);
     assert_int_equal(targets[1].breaker.max_probes, 1);
     assert_int_equal(targets[1].breaker.open_ms, 30000);
+    assert_int_equal(targets[1].breaker.failure_rate, 0);
+    assert_int_equal(targets[1].breaker.minimum_calls, 20);
+    assert_int_equal(targets[1].breaker.window_ms, 10000);
     assert_true(targets[1].has_concurrency);
     assert_int_equal(targets[1].concurrency.max_concurrency, 4);
     assert_int_equal(targets[1].concurrency.queue_size, 1000);
     config_free(&config);
     assert_problem("targets:\n  - {virtual_key: mock, base_url: http://a, concurrency: {queue_size: 1}}\n",
                    "'max_concurrency' is missing");
+}
+
+/* Percent, and not a share of one. */
+static void
+a_breaker_may_ask_for_a_failure_rate(void **state)
+{
+    (void)state;
+    config_t *config = parse("targets:\n"
+                             "  - {virtual_key: mock, base_url: http://a,\n"
+                             "     circuit_breaker: {failure_rate: 60, minimum_calls: 5, window: 30s}}\n");
+    assert_int_equal(config_problems(config)->n, 0);
+    const struct provider_config *values = config_values(config, &provider_config_part);
+    const struct provider_target_config *targets = values->targets.items;
+    assert_int_equal(targets[0].breaker.failure_rate, 60);
+    assert_int_equal(targets[0].breaker.minimum_calls, 5);
+    assert_int_equal(targets[0].breaker.window_ms, 30000);
+    config_free(&config);
+    assert_problem("targets:\n  - {virtual_key: mock, base_url: http://a, circuit_breaker: {failure_rate: 101}}\n",
+                   "100");
+    assert_problem("targets:\n  - {virtual_key: mock, base_url: http://a, circuit_breaker: {failure_rate: 0.5}}\n",
+                   "must be a whole number");
 }
 
 /* A key with a line end would put a header of its own into requests. */
@@ -499,6 +523,7 @@ main(void)
         cmocka_unit_test_setup(a_provider_that_is_to_come_is_no_slip_of_the_pen, setup),
         cmocka_unit_test_setup(several_keys_are_checked_one_by_one, setup),
         cmocka_unit_test_setup(breaker_and_limit_have_their_defaults, setup),
+        cmocka_unit_test_setup(a_breaker_may_ask_for_a_failure_rate, setup),
         cmocka_unit_test_setup(a_router_needs_no_secrets, setup),
         cmocka_unit_test_setup(a_router_still_checks_the_file, setup),
         cmocka_unit_test_setup(a_process_serves_the_targets_it_is_told, setup),
