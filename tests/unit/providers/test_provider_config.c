@@ -370,9 +370,11 @@ a_breaker_may_ask_for_a_failure_rate(void **state)
     assert_int_equal(targets[0].breaker.minimum_calls, 5);
     assert_int_equal(targets[0].breaker.window_ms, 30000);
     config_free(&config);
-    assert_problem("targets:\n  - {virtual_key: mock, base_url: http://a, circuit_breaker: {failure_rate: 101}}\n",
+    assert_problem("targets:\n"
+                   "  - {virtual_key: mock, base_url: http://a, circuit_breaker: {failure_rate: 101}}\n",
                    "100");
-    assert_problem("targets:\n  - {virtual_key: mock, base_url: http://a, circuit_breaker: {failure_rate: 0.5}}\n",
+    assert_problem("targets:\n"
+                   "  - {virtual_key: mock, base_url: http://a, circuit_breaker: {failure_rate: 0.5}}\n",
                    "must be a whole number");
 }
 
