@@ -127,6 +127,9 @@ copy_to_send(const struct owner_request *rq)
 {
     struct env *copy = env_clone_request(rq->request);
     copy->credential = env_copy(copy, rq->request->credential);
+    for (size_t i = 0; i < rq->request->n_headers; i++) { /* they decide where it goes */
+        env_add_header(copy, rq->request->headers[i].name, rq->request->headers[i].value);
+    }
     copy->track = true;
     copy->epoch = rq->epoch;
     copy->redelivered = rq->sendings;

@@ -12,6 +12,7 @@ import pytest
 import zmq
 
 from harness.bus import free_base
+from harness.fleet import until
 from harness.gateway import target
 from harness.http import Connection, chat_once, request_once
 from harness.process import BINARY, FLAT_MEMORY, clean_environment, memory_bound
@@ -184,9 +185,9 @@ def test_a_subscriber_who_never_reads_costs_requests_and_memory_nothing(start_ga
     ask(gateway)
     # 4,096 events of about 1.5 KB wait for each of the five; they share the bytes of what they all wait for.
     assert gateway.resident_bytes() - before < memory_bound(64 * 1024 * 1024)
+    until(lambda: metrics(gateway)["gateway_events_published_total"][""] >= 12051, "each event is published")
     page = metrics(gateway)
     assert page["gateway_hook_events_dropped_total"] == {'{subject="queue"}': 0, '{subject="refused"}': 0}
-    assert page["gateway_events_published_total"][""] >= 12051
     for sleeper in sleepers:
         sleeper.close()
     context.term()
