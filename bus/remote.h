@@ -129,4 +129,4 @@ void bus_link_close(bus_link_t **link_p);
  * its connection is ended if it stays for BUS_LINGER_MS. Its GOODBYE comes to `receive` before the end of
  * the turn. Does nothing when it is gone. From any actor on the loop; from other loops send ENV_GOODBYE to
  * its address, which does the same (but with reason `drain`, which the peer is just told). */
-void bus_peer_cut(bus_actor_t *me, bus_addr_t peer, const char *reason);
+void bus_peer_cut(bus_actor_t *me, bus_addr_t addr, const char *reason);

@@ -30,4 +30,4 @@ struct owner_options {
 void *owner_new(const struct owner_options *options);
 extern const struct bus_actor_ops owner_actor_ops;
 /* A new configuration: for requests that come from now on, and the routers are told of it. On its loop. */
-void owner_apply(void *owner, uint64_t request_timeout_ms);
+void owner_apply(void *self, uint64_t request_timeout_ms);

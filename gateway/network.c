@@ -53,7 +53,7 @@ claim_base(struct gateway_network *network, uint16_t base)
     if (fd < 0) {
         return false;
     }
-    for (uint16_t i = 0; i < PORTS_OF_A_BASE; i++) {
+    for (unsigned i = 0; i < PORTS_OF_A_BASE; i++) {
         if (!port_is_free((uint16_t)(base + i))) {
             (void)close(fd);
             return false;

@@ -143,7 +143,7 @@ int
 image_compare(struct dyn_slice a, struct dyn_slice b)
 {
     size_t shorter = a.len < b.len ? a.len : b.len;
-    int order = shorter > 0 ? memcmp(a.data, b.data, shorter) : 0;
+    int order = shorter > 0 && a.data != NULL && b.data != NULL ? memcmp(a.data, b.data, shorter) : 0;
     return order != 0 ? order : (a.len > b.len) - (a.len < b.len);
 }
 

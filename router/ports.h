@@ -42,5 +42,5 @@ enum {
 void *ports_new(const struct ports_options *options);
 extern const struct bus_actor_ops ports_actor_ops;
 /* Where the ports are, once started; NULL: not opened. */
-const char *ports_clients_endpoint(const void *ports);
-const char *ports_workers_endpoint(const void *ports);
+const char *ports_clients_endpoint(const void *self);
+const char *ports_workers_endpoint(const void *self);

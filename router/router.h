@@ -52,4 +52,4 @@ void *router_new(const struct router_options *options);
 extern const struct bus_actor_ops router_actor_ops;
 /* Another plan, for requests that come from now on; a reference is taken. `addrs` as in the options. Before
  * the start, or on the router's loop. */
-void router_apply(void *router, struct route_plan *plan, const bus_addr_t *addrs);
+void router_apply(void *self, struct route_plan *plan, const bus_addr_t *addrs);

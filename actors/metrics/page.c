@@ -34,9 +34,10 @@ static double
 resident_bytes(void)
 {
     char text[128];
-    unsigned long pages = 0;
+    unsigned long pages;
     read_file("/proc/self/statm", text, sizeof text);
-    (void)sscanf(text, "%*u %lu", &pages);
+    const char *second = strchr(text, ' '); /* the first is the size of the address space */
+    pages = second != NULL ? strtoul(second, NULL, 10) : 0;
     return (double)pages * (double)sysconf(_SC_PAGESIZE);
 }
 
@@ -78,7 +79,8 @@ start_seconds(void)
     }
     ticks = at != NULL ? strtoull(at, NULL, 10) : 0;
     FILE *file = fopen("/proc/stat", "re");
-    while (file != NULL && fgets(text, sizeof text, file) != NULL && sscanf(text, "btime %llu", &boot) != 1) {
+    while (file != NULL && boot == 0 && fgets(text, sizeof text, file) != NULL) {
+        boot = strncmp(text, "btime ", 6) == 0 ? strtoull(text + 6, NULL, 10) : 0;
     }
     if (file != NULL) {
         (void)fclose(file);

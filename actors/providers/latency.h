@@ -34,7 +34,7 @@ struct latency {
 void latency_init(struct latency *latency, health_board_t *board);
 void latency_fini(struct latency *latency);
 /* ttft_us: 0 when there was no stream. About 150 ns. */
-void latency_add(struct latency *latency, struct dyn_slice model, uint64_t ttft_us, uint64_t total_us,
+void latency_add(struct latency *latency, struct dyn_slice name, uint64_t ttft_us, uint64_t total_us,
                  uint64_t now_us);
 
 void latency_window_add(struct latency_window *window, uint32_t sample);

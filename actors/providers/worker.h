@@ -39,6 +39,6 @@ extern const struct bus_actor_ops worker_actor_ops;
 /* From now on it serves these, copied; all routers are told. Those that are leaving stand behind the others.
  * Calls of targets that are not named any more go on;
  * a request for one is handed back. On its loop, or before its start. */
-void worker_serve(void *worker, const struct worker_target *targets, size_t n_targets);
+void worker_serve(void *self, const struct worker_target *targets, size_t n_targets);
 /* The same without telling anybody: only those that are leaving have changed. */
-void worker_forget(void *worker, bus_addr_t provider);
+void worker_forget(void *self, bus_addr_t provider);

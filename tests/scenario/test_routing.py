@@ -1,4 +1,5 @@
-"""Where requests go, on the real binary with two cells, and spread over processes: each way of choosing that the page about routing names."""
+"""Where requests go, on the real binary with two cells and spread over processes: each way that the page about
+routing names."""
 
 import json
 import threading
