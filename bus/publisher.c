@@ -278,11 +278,14 @@ static const struct {
     int option;
     int value;
 } socket_options[] = {
-    {ZMQ_SNDHWM, PUBLISHER_QUEUE}, {ZMQ_LINGER, BUS_LINGER_MS},
+    {ZMQ_SNDHWM, PUBLISHER_QUEUE},
+    {ZMQ_LINGER, BUS_LINGER_MS},
     {ZMQ_RCVHWM, 0}, /* subscriptions: with a limit any peer could end the process, socket_options.def */
     {ZMQ_TCP_KEEPALIVE, 1}, /* a host that vanished holds its queue for half a minute; socket_options.def */
-    {ZMQ_TCP_KEEPALIVE_IDLE, 10},  {ZMQ_TCP_KEEPALIVE_INTVL, 10},
-    {ZMQ_TCP_KEEPALIVE_CNT, 2},    {ZMQ_TCP_MAXRT, 30000},
+    {ZMQ_TCP_KEEPALIVE_IDLE, 10},
+    {ZMQ_TCP_KEEPALIVE_INTVL, 10},
+    {ZMQ_TCP_KEEPALIVE_CNT, 2},
+    {ZMQ_TCP_MAXRT, 30000},
     {ZMQ_HANDSHAKE_IVL, 5000},
 };
 

@@ -358,9 +358,12 @@ int
 cli_explain(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'}, {"header", required_argument, NULL, 'h'},
-        {"key", required_argument, NULL, 'k'},    {"surface", required_argument, NULL, 's'},
-        {"seed", required_argument, NULL, 'n'},   {"json", no_argument, NULL, 'j'},
+        {"config", required_argument, NULL, 'c'},
+        {"header", required_argument, NULL, 'h'},
+        {"key", required_argument, NULL, 'k'},
+        {"surface", required_argument, NULL, 's'},
+        {"seed", required_argument, NULL, 'n'},
+        {"json", no_argument, NULL, 'j'},
         {NULL, 0, NULL, 0},
     };
     struct question question = {.config = NULL};

@@ -202,9 +202,10 @@ tell_worker(struct keeper *keeper)
     size_t used = 0;
     for (size_t i = 0; i < n; i++) {
         const struct kept *kept = keeper->now.members[i];
-        targets[used++] = (struct worker_target){
-            .target = upstreams_target(keeper->now.edition->upstreams, i), .addr = kept->addr,
-            .shared = upstreams_shared(keeper->now.edition->upstreams, i)};
+        targets[used++] =
+            (struct worker_target){.target = upstreams_target(keeper->now.edition->upstreams, i),
+                                   .addr = kept->addr,
+                                   .shared = upstreams_shared(keeper->now.edition->upstreams, i)};
     }
     for (struct dyn_list *link = keeper->leaving.next; link != &keeper->leaving; link = link->next) {
         const struct kept *kept = DYN_CONTAINER_OF(link, struct kept, link);

@@ -184,7 +184,7 @@ add_usage(const struct mock_answer *answer, dyn_block_t **out)
     mock_put_text(out, ",\"total_tokens\":");
     add_number(out, (uint64_t)answer->chat->prompt_tokens + answer->tokens);
     mock_put_text(out, ",\"prompt_tokens_details\":{\"cached_tokens\":0},\"completion_tokens_details\":{"
-                  "\"reasoning_tokens\":");
+                       "\"reasoning_tokens\":");
     add_number(out, answer->think);
     mock_put_text(out, "}}");
 }

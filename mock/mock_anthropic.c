@@ -218,8 +218,8 @@ void
 mock_anthropic_add_error_event(const struct mock_answer *answer, dyn_block_t **out)
 {
     open_event(answer, "error", out);
-    mock_put_text(out,
-             ",\"error\":{\"type\":\"overloaded_error\",\"message\":\"the mock was asked to fail here\"}");
+    mock_put_text(
+        out, ",\"error\":{\"type\":\"overloaded_error\",\"message\":\"the mock was asked to fail here\"}");
     close_event(answer, out);
 }
 

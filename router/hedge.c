@@ -70,9 +70,8 @@ struct place {
 static struct place
 place_of(const struct route_request *rq)
 {
-    return (struct place){rq->target, rq->order,           rq->next_target,
-                          rq->tries,  rq->credential_tries, rq->attempt,
-                          rq->is_target_tried};
+    return (struct place){rq->target,           rq->order,   rq->next_target,    rq->tries,
+                          rq->credential_tries, rq->attempt, rq->is_target_tried};
 }
 
 static void

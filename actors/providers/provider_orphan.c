@@ -111,8 +111,7 @@ provider_orphan_time_is_up(struct bus_timer *timer)
     struct provider *provider = DYN_CONTAINER_OF(timer, struct provider, orphans_timer);
     uint64_t now_us = bus_loop_now_us(provider->loop);
     while (!dyn_list_is_empty(&provider->orphans)) {
-        struct provider_call *call =
-            DYN_CONTAINER_OF(provider->orphans.next, struct provider_call, orphan);
+        struct provider_call *call = DYN_CONTAINER_OF(provider->orphans.next, struct provider_call, orphan);
         if (call->orphan_until_us > now_us) {
             arm(provider);
             return;

@@ -11,15 +11,15 @@
 #endif
 
 /* UNSUPPORTED(N, USER) sets the bits of both. */
-#define PARAM_1(a)      (DIALECT_PARAM_##a)
-#define PARAM_2(a, ...) (DIALECT_PARAM_##a | PARAM_1(__VA_ARGS__))
-#define PARAM_3(a, ...) (DIALECT_PARAM_##a | PARAM_2(__VA_ARGS__))
-#define PARAM_4(a, ...) (DIALECT_PARAM_##a | PARAM_3(__VA_ARGS__))
-#define PARAM_5(a, ...) (DIALECT_PARAM_##a | PARAM_4(__VA_ARGS__))
-#define PARAM_6(a, ...) (DIALECT_PARAM_##a | PARAM_5(__VA_ARGS__))
-#define PARAM_7(a, ...) (DIALECT_PARAM_##a | PARAM_6(__VA_ARGS__))
-#define PARAM_8(a, ...) (DIALECT_PARAM_##a | PARAM_7(__VA_ARGS__))
-#define PARAM_9(a, ...) (DIALECT_PARAM_##a | PARAM_8(__VA_ARGS__))
+#define PARAM_1(a)                                              (DIALECT_PARAM_##a)
+#define PARAM_2(a, ...)                                         (DIALECT_PARAM_##a | PARAM_1(__VA_ARGS__))
+#define PARAM_3(a, ...)                                         (DIALECT_PARAM_##a | PARAM_2(__VA_ARGS__))
+#define PARAM_4(a, ...)                                         (DIALECT_PARAM_##a | PARAM_3(__VA_ARGS__))
+#define PARAM_5(a, ...)                                         (DIALECT_PARAM_##a | PARAM_4(__VA_ARGS__))
+#define PARAM_6(a, ...)                                         (DIALECT_PARAM_##a | PARAM_5(__VA_ARGS__))
+#define PARAM_7(a, ...)                                         (DIALECT_PARAM_##a | PARAM_6(__VA_ARGS__))
+#define PARAM_8(a, ...)                                         (DIALECT_PARAM_##a | PARAM_7(__VA_ARGS__))
+#define PARAM_9(a, ...)                                         (DIALECT_PARAM_##a | PARAM_8(__VA_ARGS__))
 #define PARAM_OF(_1, _2, _3, _4, _5, _6, _7, _8, _9, name, ...) name
 #define UNSUPPORTED(...)                                                                                     \
     .unsupported = PARAM_OF(__VA_ARGS__, PARAM_9, PARAM_8, PARAM_7, PARAM_6, PARAM_5, PARAM_4, PARAM_3,      \

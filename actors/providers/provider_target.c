@@ -239,8 +239,8 @@ set_body_row(provider_targets_t *targets, const struct provider_target_config *c
              struct provider_target *target)
 {
     const struct provider_row *row = target->row;
-    bool is_home = row->renames_at == NULL ||
-                   is_at(provider_url_host(target->root), dyn_slice_str(row->renames_at));
+    bool is_home =
+        row->renames_at == NULL || is_at(provider_url_host(target->root), dyn_slice_str(row->renames_at));
     bool renames = config->rename_params == PROVIDER_RENAME_ALWAYS ||
                    (config->rename_params == PROVIDER_RENAME_ROW && is_home);
     if (!renames) {

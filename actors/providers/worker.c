@@ -26,7 +26,7 @@ struct worker_peer {
     bus_addr_t addr;
     struct dyn_list calls;
     uint32_t n_calls;
-    uint64_t bytes; /* of their requests */
+    uint64_t bytes;   /* of their requests */
     bool is_of_old;   /* of a version that hears READY once for each connection */
     bool is_outdated; /* ... and READY says something else now */
 };
@@ -53,12 +53,12 @@ struct worker {
     struct env_map calls;
     struct dyn_list spare;
     size_t n_spare;
-    struct bus_timer beat;  /* health of all targets, now and then */
-    struct bus_timer tell;  /* ... that has changed, soon: it was told just before */
-    struct bus_task told;   /* ... at the end of the turn */
-    struct bus_task renew;  /* connections to routers that are outdated, where nothing is in flight */
-    uint64_t told_us;       /* when the last was */
-    uint64_t beat_us;       /* when figures of models were told last */
+    struct bus_timer beat; /* health of all targets, now and then */
+    struct bus_timer tell; /* ... that has changed, soon: it was told just before */
+    struct bus_task told;  /* ... at the end of the turn */
+    struct bus_task renew; /* connections to routers that are outdated, where nothing is in flight */
+    uint64_t told_us;      /* when the last was */
+    uint64_t beat_us;      /* when figures of models were told last */
     struct bus_timer drain;
     bool is_draining;
     bool is_idle;
@@ -591,8 +591,10 @@ worker_serve(void *self, const struct worker_target *targets, size_t n_targets)
     bool is_joined = worker->links != NULL && !worker->is_draining;
     size_t n_old = is_joined ? bus_links_say_ready(worker->links) : 0;
     if (n_old > 0) {
-        dyn_log(DYN_LOG_WARN, "worker.ready", "routers of an earlier version learn of other targets over new "
-                "connections, which are made when nothing is in flight", DYN_LOG_UINT("routers", n_old));
+        dyn_log(DYN_LOG_WARN, "worker.ready",
+                "routers of an earlier version learn of other targets over new "
+                "connections, which are made when nothing is in flight",
+                DYN_LOG_UINT("routers", n_old));
         renew_old_peers(worker);
     }
 }

@@ -26,8 +26,7 @@ put_tool(struct anthropic_writing *w, const struct chat_tool *tool)
     /* a schema must be there, and be one of an object */
     struct json_value schema = {JSON_OBJECT, tool->parameters};
     bool is_usable = chat_find(schema, "type").raw.data != NULL;
-    chat_put_raw(out, "input_schema",
-                 is_usable ? tool->parameters : DYN_SLICE(ANY_OBJECT));
+    chat_put_raw(out, "input_schema", is_usable ? tool->parameters : DYN_SLICE(ANY_OBJECT));
     if (!is_usable && tool->parameters.len > 2) {
         chat_lose(w->losses, "tools[%u].function.parameters", tool->index);
     }

@@ -22,13 +22,13 @@ struct bridge {
     struct chat_losses losses;
     struct chat_reading reading;
     struct chat_writing writing;
-    bool has_answer_tool;       /* asked for */
-    bool has_answer;            /* it was called */
-    bool is_text;               /* so much was said without it that this is the answer */
-    unsigned calls;             /* of the client's own tools */
+    bool has_answer_tool;            /* asked for */
+    bool has_answer;                 /* it was called */
+    bool is_text;                    /* so much was said without it that this is the answer */
+    unsigned calls;                  /* of the client's own tools */
     uint8_t call_to[CHAT_CALLS_MAX]; /* the client's number of each call, or enum call_end */
-    struct dyn_buf held;        /* what is said before the answer, from the quote of a JSON string on */
-    struct dialect_event *seen; /* of the event at hand */
+    struct dyn_buf held;             /* what is said before the answer, from the quote of a JSON string on */
+    struct dialect_event *seen;      /* of the event at hand */
     struct dyn_buf *out;
 };
 
@@ -253,8 +253,8 @@ release(bridge_t *bridge)
 {
     if (bridge->held.len > 0) {
         dyn_buf_add_char(&bridge->held, '"');
-        pass(bridge, &(struct chat_event){
-                         .kind = CHAT_ADD, .part = CHAT_TEXT, .text = dyn_buf_slice(&bridge->held)});
+        pass(bridge,
+             &(struct chat_event){.kind = CHAT_ADD, .part = CHAT_TEXT, .text = dyn_buf_slice(&bridge->held)});
         dyn_buf_fini(&bridge->held);
     }
 }

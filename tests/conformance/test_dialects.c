@@ -445,9 +445,8 @@ bridge_of(const struct dialect_ops *client, const char *path)
     const char *stop = strchr(end + 1, '.');
     (void)snprintf(name, sizeof name, "%.*s", (int)(end - path), path);
     struct dyn_slice body = read_file(name);
-    struct bridge_options options = {.client = client,
-                                     .upstream = dialect_find(dyn_slice(end + 1, (size_t)(stop - end - 1))),
-                                     .now_s = 1};
+    struct bridge_options options = {
+        .client = client, .upstream = dialect_find(dyn_slice(end + 1, (size_t)(stop - end - 1))), .now_s = 1};
     struct dialect_problem problem = {.message = ""};
     dyn_block_t *block;
     assert_non_null(body.data);

@@ -17,8 +17,8 @@ embeddings(struct dyn_slice body)
         struct dialect_request again;
         dyn_block_t *changed = dialect_openai_embeddings.splice_request(body, &request, &splice);
         DYN_ASSERT(request.model.len > 0);
-        DYN_ASSERT(changed == NULL || dialect_openai_embeddings.read_request(
-                                          dyn_block_slice(changed), &arena, &again, &problem) == 0);
+        DYN_ASSERT(changed == NULL || dialect_openai_embeddings.read_request(dyn_block_slice(changed), &arena,
+                                                                             &again, &problem) == 0);
         dyn_block_unref(&changed);
     } else {
         DYN_ASSERT(problem.message[0] != '\0');

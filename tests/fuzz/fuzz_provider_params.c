@@ -44,8 +44,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     const struct provider_row *row = row_of(data[0]);
-    enum provider_on_unsupported mode =
-        data[1] & 1 ? PROVIDER_UNSUPPORTED_DROP : PROVIDER_UNSUPPORTED_WARN;
+    enum provider_on_unsupported mode = data[1] & 1 ? PROVIDER_UNSUPPORTED_DROP : PROVIDER_UNSUPPORTED_WARN;
     struct arena arena;
     uint32_t unsupported;
     arena_init(&arena, NULL, 0);

@@ -351,11 +351,8 @@ life_stop(void *self)
     ((struct life *)self)->stopped++;
 }
 
-static const struct bus_actor_ops life_ops = {.kind = "life",
-                                              .start = life_start,
-                                              .receive = life_receive,
-                                              .drain = life_drain,
-                                              .stop = life_stop};
+static const struct bus_actor_ops life_ops = {
+    .kind = "life", .start = life_start, .receive = life_receive, .drain = life_drain, .stop = life_stop};
 
 static void
 became_idle(struct bus_task *task)

@@ -58,7 +58,7 @@ all_bytes_come_back_with_and_without_padding(void **state)
 static void
 what_is_none_is_refused_and_leaves_nothing_behind(void **state)
 {
-    static const char *const wrong[] = {"Z",     "Zg=",   "Zm9v=", "Zg===", "=",         "====",  "Zm9vY",
+    static const char *const wrong[] = {"Z",     "Zg=",    "Zm9v=", "Zg===", "=",           "====",  "Zm9vY",
                                         "Zm 9v", "Zm9v\n", "Zm-_",  "Zm=v",  "Z\xC3\xBC==", "Zg==Zg"};
     (void)state;
     for (size_t i = 0; i < DYN_ARRAY_LEN(wrong); i++) {

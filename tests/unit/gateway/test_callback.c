@@ -91,8 +91,8 @@ stage_receive(void *self, struct env **env_p)
     struct dyn_slice body = dyn_block_slice(env->body);
     check_bytes(stage, body);
     if (env->kind == ENV_CHUNK) {
-        stage->is_broken = stage->is_broken || env->sequence != stage->chunks ||
-                           body.len > ENV_CHUNK_MAX || !credit_receiver_arrived(&stage->credit, body.len) ||
+        stage->is_broken = stage->is_broken || env->sequence != stage->chunks || body.len > ENV_CHUNK_MAX ||
+                           !credit_receiver_arrived(&stage->credit, body.len) ||
                            (env->sequence == 0 && env->status != 200);
         stage->chunks++;
         stage->longest = body.len > stage->longest ? body.len : stage->longest;
@@ -195,8 +195,7 @@ open_stage(struct stage *stage, bool is_stream, uint32_t window, uint32_t credit
     struct registered *registered = registered_new(&provider, NULL);
     stage->bus = bus_new(&options, NULL);
     stage->loop = bus_add_loop(stage->bus, "stage");
-    stage->provider =
-        bus_add_actor(stage->bus, stage->loop, &callback_actor_ops, callback_new(registered));
+    stage->provider = bus_add_actor(stage->bus, stage->loop, &callback_actor_ops, callback_new(registered));
     (void)bus_add_actor(stage->bus, stage->loop, &stage_ops, stage);
     registered_unref(&registered);
     assert_int_equal(bus_start(stage->bus, NULL), 0);

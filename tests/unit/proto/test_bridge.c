@@ -240,8 +240,8 @@ what_is_refused_anyway_is_read_no_further(void **state)
     }
     dyn_buf_add_str(&body, "]}]}");
     arena_init(&arena, NULL, 0);
-    assert_int_equal(
-        dialect_openai_chat.chat->read_request(dyn_buf_slice(&body), &arena, &request, &problem), 0);
+    assert_int_equal(dialect_openai_chat.chat->read_request(dyn_buf_slice(&body), &arena, &request, &problem),
+                     0);
     assert_ptr_equal(request.tools, request.last_tool);
     assert_ptr_equal(request.messages->parts.first, request.messages->parts.last);
     struct bridge_options options = {.client = &dialect_openai_chat, .upstream = &dialect_anthropic_messages};
@@ -256,10 +256,11 @@ static void
 white_space_of_any_kind_says_nothing(void **state)
 {
     static const char *const blank[] = {
-        "\"\"",
-        "\" \"", "\"\\n\\t\\r\"", "\"\\u0020\\u00a0\\u3000\"", "\"\xC2\xA0\xE2\x80\x83\"", "\"\\u001f\\f\""};
-    static const char *const visible[] = {"\"x\"",      "\"  .\"",           "\"\\n\\\\\"", "\"\\\"\"",
-                                          "\"\\u0041\"", "\"\\ud83d\\ude42\"", "\"\xC3\xBC\"", "\" \\/\""};
+        "\"\"",          "\" \"", "\"\\n\\t\\r\"", "\"\\u0020\\u00a0\\u3000\"", "\"\xC2\xA0\xE2\x80\x83\"",
+        "\"\\u001f\\f\""};
+    static const char *const visible[] = {"\"x\"",        "\"  .\"",     "\"\\n\\\\\"",
+                                          "\"\\\"\"",     "\"\\u0041\"", "\"\\ud83d\\ude42\"",
+                                          "\"\xC3\xBC\"", "\" \\/\""};
     (void)state;
     assert_true(chat_is_blank(dyn_slice(NULL, 0)));
     for (size_t i = 0; i < DYN_ARRAY_LEN(blank); i++) {

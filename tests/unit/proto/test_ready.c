@@ -80,9 +80,9 @@ the_form_is_that_of_the_specification(void **state)
     struct ready ready = {&target, 1};
     struct dyn_buf body = DYN_BUF_INIT;
     ready_encode(&ready, &body);
-    assert_true(dyn_slice_eq(dyn_buf_slice(&body),
-                             BYTES("\x81\xa7targets\x91\x83\xa4name\xa1t\xa8provider\xa4mock"
-                                   "\xa6models\x91\xa1m")));
+    assert_true(
+        dyn_slice_eq(dyn_buf_slice(&body), BYTES("\x81\xa7targets\x91\x83\xa4name\xa1t\xa8provider\xa4mock"
+                                                 "\xa6models\x91\xa1m")));
     dyn_buf_fini(&body);
 }
 
@@ -181,7 +181,10 @@ what_breaks_a_rule_is_refused_whole(void **state)
         {{"\x81\xa7targets\x91\x82\xa4name\xa1t\xa6models\xa1m", 27}, "'models' must be a list"},
         {{"\x81\xa7targets\x91\x82\xa4name\xa1t\xa6models\x91\x01", 27}, "'models' must be text"},
         {{"\x81\xa7targets\x91\x82\xa4name\xa1t\xa8surfaces\x91\x01", 29}, "list of words"},
-        {{"\x81\xa7targets\x91\x82\xa4name\xa1t\xa9" "any_model\x01", 29}, "true or false"},
+        {{"\x81\xa7targets\x91\x82\xa4name\xa1t\xa9"
+          "any_model\x01",
+          29},
+         "true or false"},
         {{"\x82\xa7targets\x90\xa7targets\x90", 19}, "'targets' stands twice"},
     };
     for (size_t i = 0; i < DYN_ARRAY_LEN(cases); i++) {

@@ -1,10 +1,10 @@
 /* Calls that lose their router: which go on, for whom, how long, and what they may hold. */
 #include "tests/unit/providers/stage.h"
 
-#define LONG_MS  60000
-#define MUCH     (64u * 1024 * 1024)
-#define A        0u
-#define B        1u
+#define LONG_MS   60000
+#define MUCH      (64u * 1024 * 1024)
+#define A         0u
+#define B         1u
 #define BIG_BYTES (4u * 1024 * 1024)
 
 /* A plain answer once it may. */
