@@ -2,6 +2,7 @@
 
 #include "edge/group.h"
 #include "gateway/gateway.h"
+#include "proto/node_breakers.h"
 
 static uint64_t
 get(const atomic_uint_fast64_t *counter)
@@ -174,8 +175,25 @@ read_all(void *arg, struct node_values *out)
     values[NODE_late_answers] += get(&gateway->shared.late_answers);
 }
 
+static void
+add_breaker(void *arg, const struct provider_shared *shared)
+{
+    if (shared->guard != NULL && provider_guard_has_breaker(shared->guard)) {
+        const health_board_t *board = provider_guard_board(shared->guard);
+        node_breakers_add(arg, dyn_slice_str(shared->target),
+                          health_state_of(board, dyn_mono_us(&dyn_clock_system)));
+    }
+}
+
+static void
+read_breakers(void *arg, struct node_breakers *breakers)
+{
+    dynabus_t *gateway = arg;
+    upstream_tally_each(&gateway->reload.tally, add_breaker, breakers);
+}
+
 struct node_source
 gateway_measures(struct dynabus *gateway)
 {
-    return (struct node_source){read_all, gateway};
+    return (struct node_source){read_all, gateway, read_breakers};
 }

@@ -7,7 +7,7 @@
 #define METRICS_CONTENT_TYPE "text/plain; version=0.0.4; charset=utf-8"
 
 enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
-enum metric_source { METRIC_REQUEST, METRIC_NODE, METRIC_SELF };
+enum metric_source { METRIC_REQUEST, METRIC_NODE, METRIC_BREAKER, METRIC_SELF };
 
 enum metric_family_id {
 #define FAMILY(id, name, type, unit, source, labels, help) METRIC_##id,
@@ -49,10 +49,13 @@ struct node_values {
     uint64_t values[NODE_VALUES];
 };
 
+struct node_breakers;
+
 /* Who knows some numbers of this process: adds them. Any thread. */
 struct node_source {
     void (*read)(void *arg, struct node_values *values);
     void *arg;
+    void (*read_breakers)(void *arg, struct node_breakers *breakers); /* NULL: it knows of none */
 };
 
 /* ---- the text ---- */

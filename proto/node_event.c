@@ -7,7 +7,7 @@
 #include <msgpack.h>
 
 /* Keys and values: ours twice over, for those of later versions. */
-enum { REPORT_VALUES_MAX = 4 * NODE_VALUES + 64, ORIGIN_LEN = 32 };
+enum { REPORT_VALUES_MAX = 4 * NODE_VALUES + 2 * NODE_BREAKERS_MAX + 64, ORIGIN_LEN = 32 };
 
 static void
 pack_member(msgpack_packer *packer, const char *name, struct dyn_slice text)
@@ -34,17 +34,32 @@ pack_values(msgpack_packer *packer, const struct node_values *values)
     }
 }
 
+static void
+pack_breakers(msgpack_packer *packer, const struct node_breakers *breakers)
+{
+    (void)msgpack_pack_map(packer, breakers->n);
+    for (size_t i = 0; i < breakers->n; i++) {
+        mp_pack_text(packer, dyn_slice(breakers->items[i].name, breakers->items[i].name_len));
+        (void)msgpack_pack_uint8(packer, breakers->items[i].state);
+    }
+}
+
 dyn_block_t *
 node_report_encode(const struct node_report *report)
 {
     struct dyn_buf out = DYN_BUF_INIT;
     msgpack_packer packer;
     msgpack_packer_init(&packer, &out, mp_append);
-    (void)msgpack_pack_map(&packer, 4);
+    bool has_breakers = report->breakers != NULL && report->breakers->n > 0;
+    (void)msgpack_pack_map(&packer, has_breakers ? 5 : 4);
     pack_member(&packer, "origin", report->origin);
     pack_member(&packer, "config", report->config);
     pack_member(&packer, "version", report->version);
     pack_values(&packer, &report->values);
+    if (has_breakers) {
+        mp_pack_text(&packer, DYN_SLICE("breakers"));
+        pack_breakers(&packer, report->breakers);
+    }
     dyn_block_t *block = dyn_block_copy(0, dyn_buf_slice(&out));
     dyn_buf_fini(&out);
     return block;
@@ -112,6 +127,10 @@ node_report_decode(struct dyn_slice map, struct node_report *report)
         }
         if (dyn_slice_is(key.bytes, "values")) {
             read_values(&cursor, &report->values);
+        } else if (dyn_slice_is(key.bytes, "breakers")) {
+            report->breakers_told = dyn_slice((const char *)cursor.next, (size_t)(cursor.end - cursor.next));
+            mp_skip(&cursor);
+            report->breakers_told.len -= (size_t)(cursor.end - cursor.next);
         } else if (dyn_slice_is(key.bytes, "origin")) {
             read_text(&cursor, &report->origin);
         } else if (dyn_slice_is(key.bytes, "config")) {

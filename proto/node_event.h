@@ -5,12 +5,15 @@
 
 #include "core/block.h"
 #include "proto/metrics.h"
+#include "proto/node_breakers.h"
 
 struct node_report {
     struct dyn_slice origin;  /* node of the process, 32 hex digits (`node` is the publisher's) */
     struct dyn_slice config;  /* hash; "" */
     struct dyn_slice version; /* of the program */
     struct node_values values;
+    const struct node_breakers *breakers; /* to tell; NULL: none */
+    struct dyn_slice breakers_told;       /* what was read, for node_breakers_read() */
 };
 
 dyn_block_t *node_report_encode(const struct node_report *report) __attribute__((returns_nonnull));

@@ -59,13 +59,18 @@ write_page(struct metrics *metrics)
     };
     for (size_t i = 0; i < metrics->options.n_sources; i++) {
         metrics->sources[i].read(metrics->sources[i].arg, &facts.values);
+        if (metrics->sources[i].read_breakers != NULL) {
+            metrics->sources[i].read_breakers(metrics->sources[i].arg, &facts.breakers);
+        }
     }
     uint64_t now_us = dyn_mono_us(&dyn_clock_system);
     struct nodes_view view = nodes_sum(metrics->nodes, facts.config, now_us, &facts.values);
+    nodes_breakers(metrics->nodes, now_us, &facts.breakers);
     facts.nodes = 1 + view.live;
     facts.configs = 1 + view.other_configs;
     dyn_buf_clear(&metrics->page);
     metrics_write_page(&facts, &metrics->page);
+    node_breakers_fini(&facts.breakers);
 }
 
 static void

@@ -12,6 +12,7 @@ struct node {
     size_t config_len;
     uint64_t heard_us;
     struct node_values values;
+    struct node_breakers breakers;
 };
 
 struct nodes {
@@ -35,6 +36,9 @@ nodes_free(nodes_t **nodes_p)
     struct nodes *nodes = *nodes_p;
     *nodes_p = NULL;
     if (nodes != NULL) {
+        for (size_t i = 0; i < nodes->n; i++) {
+            node_breakers_fini(&nodes->items[i].breakers);
+        }
         (void)pthread_mutex_destroy(&nodes->lock);
         free(nodes);
     }
@@ -66,6 +70,7 @@ make_room(struct nodes *nodes)
         oldest = nodes->items[i].heard_us < oldest->heard_us ? &nodes->items[i] : oldest;
     }
     add_values(&nodes->folded, &oldest->values, false);
+    node_breakers_fini(&oldest->breakers);
     return oldest;
 }
 
@@ -93,6 +98,8 @@ nodes_heard(nodes_t *nodes, const struct node_report *report, uint64_t now_us)
         memcpy(node->config, report->config.data, node->config_len);
     }
     node->heard_us = now_us;
+    node_breakers_fini(&node->breakers);
+    node_breakers_read(&node->breakers, report->breakers_told);
     for (size_t i = 0; i < NODE_VALUES; i++) {
         /* Through two routers a report may overtake the one before. */
         bool is_older = is_counter(i) && report->values.values[i] < node->values.values[i];
@@ -143,4 +150,19 @@ nodes_sum(nodes_t *nodes, struct dyn_slice own_config, uint64_t now_us, struct n
     }
     (void)pthread_mutex_unlock(&nodes->lock);
     return view;
+}
+
+void
+nodes_breakers(nodes_t *nodes, uint64_t now_us, struct node_breakers *breakers)
+{
+    (void)pthread_mutex_lock(&nodes->lock);
+    for (size_t i = 0; i < nodes->n; i++) {
+        const struct node *node = &nodes->items[i];
+        for (size_t k = 0; is_live(node, now_us) && k < node->breakers.n; k++) {
+            const struct node_breaker *item = &node->breakers.items[k];
+            node_breakers_add(breakers, dyn_slice(item->name, item->name_len),
+                              (enum health_state)item->state);
+        }
+    }
+    (void)pthread_mutex_unlock(&nodes->lock);
 }

@@ -21,6 +21,8 @@ struct nodes_view {
     unsigned live; /* processes heard of lately */
     unsigned other_configs; /* different hashes among them that are not `own_config` */
 };
+/* Adds the breakers of those that were heard of lately. */
+void nodes_breakers(nodes_t *nodes, uint64_t now_us, struct node_breakers *breakers);
 /* Adds their numbers to `values`. */
 struct nodes_view nodes_sum(nodes_t *nodes, struct dyn_slice own_config, uint64_t now_us,
                             struct node_values *values);

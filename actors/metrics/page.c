@@ -118,6 +118,19 @@ write_node_family(const struct metrics_facts *facts, enum metric_family_id famil
 }
 
 static void
+write_breakers(const struct metrics_facts *facts, enum metric_family_id family, struct dyn_buf *out)
+{
+    static const uint64_t figures[] = {[HEALTH_CLOSED] = 0, [HEALTH_OPEN] = 1, [HEALTH_HALF_OPEN] = 2};
+    metrics_text_head(out, family);
+    for (size_t i = 0; i < facts->breakers.n; i++) {
+        const struct node_breaker *breaker = &facts->breakers.items[i];
+        struct dyn_slice label = dyn_slice(breaker->name, breaker->name_len);
+        metrics_text_name(out, family, "", &label, NULL);
+        metrics_text_uint(out, figures[breaker->state]);
+    }
+}
+
+static void
 write_one(enum metric_family_id family, struct dyn_slice label, double value, struct dyn_buf *out)
 {
     metrics_text_head(out, family);
@@ -153,6 +166,8 @@ metrics_write_page(const struct metrics_facts *facts, struct dyn_buf *out)
             request_metrics_write(facts->requests, family, out);
         } else if (metric_families[i].source == METRIC_NODE) {
             write_node_family(facts, family, out);
+        } else if (metric_families[i].source == METRIC_BREAKER) {
+            write_breakers(facts, family, out);
         }
     }
     write_self(facts, out);

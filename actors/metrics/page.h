@@ -1,11 +1,13 @@
 /* The page that GET /metrics answers: everything of proto/metrics.def, from figures that are given. */
 #pragma once
 
+#include "proto/node_breakers.h"
 #include "proto/request_metrics.h"
 
 struct metrics_facts {
     request_metrics_t *requests;
     struct node_values values; /* of all processes */
+    struct node_breakers breakers; /* the same */
     unsigned nodes;
     unsigned configs;         /* different ones */
     uint64_t config_version;  /* of this process's */

@@ -34,7 +34,7 @@ read_process(void *arg, struct node_values *out)
 struct node_source
 metrics_of_process(struct bus_process *process)
 {
-    return (struct node_source){read_process, process};
+    return (struct node_source){.read = read_process, .arg = process};
 }
 
 static void
@@ -50,7 +50,7 @@ read_publisher(void *arg, struct node_values *out)
 struct node_source
 metrics_of_publisher(struct publisher_counts *counts)
 {
-    return (struct node_source){read_publisher, counts};
+    return (struct node_source){.read = read_publisher, .arg = counts};
 }
 
 /* ---- the actor that tells ---- */
@@ -68,17 +68,23 @@ tell(struct teller *teller)
     const struct bus_process *process = teller->options.process;
     char hash[BUS_CONFIG_HASH_SIZE];
     bus_process_config(process, hash);
+    struct node_breakers breakers = {NULL, 0};
     struct node_report report = {
+        .breakers = &breakers,
         .origin = dyn_slice_str(process->node),
         .config = dyn_slice_str(hash),
         .version = dyn_slice_str(teller->options.version),
     };
     for (size_t i = 0; i < teller->options.n_sources; i++) {
         teller->sources[i].read(teller->sources[i].arg, &report.values);
+        if (teller->sources[i].read_breakers != NULL) {
+            teller->sources[i].read_breakers(teller->sources[i].arg, &breakers);
+        }
     }
     struct env *event = env_new(ENV_EVENT);
     event->topic = DYN_SLICE(EVENT_NODE_COUNTERS);
     event->body = node_report_encode(&report);
+    node_breakers_fini(&breakers);
     if (bus_send(teller->me, teller->options.to, &event, NULL) != 0) {
         env_free(&event); /* the next one says more anyway */
     }

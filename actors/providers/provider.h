@@ -13,6 +13,7 @@
 /* One per target and process, zero-initialised: all its actors count here. */
 struct provider_shared {
     provider_guard_t *guard; /* a reference; NULL: nothing is limited, and nothing learned */
+    char *target;            /* its name; NULL without a guard */
     atomic_uint events;      /* who takes EVENTs about the target: an address on the bus; 0: nobody */
     atomic_uint_fast64_t in_flight;
     atomic_uint_fast64_t started;

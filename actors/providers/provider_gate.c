@@ -6,6 +6,8 @@
 
 #include "core/log.h"
 
+#include <stdlib.h>
+
 #define US_PER_MS UINT64_C(1000)
 /* A call that the router gave up before a byte of an answer came speaks against the target only when it was
  * waited for so long: a deadline of the caller's own making may be shorter. */
@@ -18,13 +20,16 @@ provider_shared_init(struct provider_shared *shared, const struct provider_targe
     size_t n_own = target->key.len > 0 ? 1 : 0;
     config.n_creds = target->n_keys > 0 ? target->n_keys : n_own;
     config.probe_us = ((uint64_t)target->connect_ms + target->first_byte_ms + target->idle_ms) * US_PER_MS;
-    *shared = (struct provider_shared){.guard = provider_guard_new(&config)};
+    *shared = (struct provider_shared){.guard = provider_guard_new(&config),
+                                       .target = dyn_strndup(target->name.data, target->name.len)};
 }
 
 void
 provider_shared_fini(struct provider_shared *shared)
 {
     provider_guard_unref(&shared->guard);
+    free(shared->target);
+    shared->target = NULL;
 }
 
 void

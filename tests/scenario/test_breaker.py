@@ -117,6 +117,7 @@ def test_it_is_seen_in_the_metrics(start_gateway, upstream):
     page = request_once(gateway.port, "GET", "/metrics").body.decode()
     assert 'gateway_circuit_breakers{state="open"} 1' in page
     assert 'gateway_circuit_breakers{state="closed"} 0' in page
+    assert 'gateway_circuit_breaker_state{provider="upstream"} 1' in page
 
 
 def test_over_tcp(tmp_path, upstream):

@@ -342,6 +342,74 @@ counters_stay_when_a_process_goes_and_gauges_do_not(void **state)
 }
 
 static void
+tell_breakers(nodes_t *nodes, const char *origin, enum health_state one, uint64_t now_us)
+{
+    struct node_breakers breakers = {NULL, 0};
+    struct node_report report = report_of(origin, "", 1, 1);
+    struct node_report heard;
+    node_breakers_add(&breakers, DYN_SLICE("one"), one);
+    node_breakers_add(&breakers, DYN_SLICE("two \"2\""), HEALTH_CLOSED);
+    report.breakers = &breakers;
+    dyn_block_t *block = node_report_encode(&report);
+    assert_int_equal(node_report_decode(dyn_block_slice(block), &heard), 0);
+    nodes_heard(nodes, &heard, now_us);
+    dyn_block_unref(&block);
+    node_breakers_fini(&breakers);
+}
+
+static void
+assert_breakers(nodes_t *nodes, uint64_t now_us, const char *expected)
+{
+    struct metrics_facts facts = {.requests = request_metrics_new(1)};
+    struct dyn_buf page = DYN_BUF_INIT;
+    nodes_breakers(nodes, now_us, &facts.breakers);
+    metrics_write_page(&facts, &page);
+    assert_non_null(strstr(dyn_buf_cstr(&page), expected));
+    node_breakers_fini(&facts.breakers);
+    request_metrics_free(&facts.requests);
+    dyn_buf_fini(&page);
+}
+
+/* Two processes call it: what is shown is the worst of what both say lately. */
+static void
+a_breaker_stands_as_the_worst_of_its_processes(void **state)
+{
+    (void)state;
+    const uint64_t gone_us = (uint64_t)METRICS_NODE_GONE_MS * 1000;
+    nodes_t *nodes = nodes_new();
+    tell_breakers(nodes, node_a, HEALTH_OPEN, 1000000);
+    tell_breakers(nodes, node_b, HEALTH_HALF_OPEN, 1000001);
+    assert_breakers(nodes, 1000001,
+                    "gateway_circuit_breaker_state{provider=\"one\"} 1\n"
+                    "gateway_circuit_breaker_state{provider=\"two \\\"2\\\"\"} 0\n");
+    assert_breakers(nodes, 1000000 + gone_us, "gateway_circuit_breaker_state{provider=\"one\"} 2\n");
+    tell_breakers(nodes, node_a, HEALTH_CLOSED, 1000000 + gone_us);
+    tell_breakers(nodes, node_b, HEALTH_CLOSED, 1000000 + gone_us);
+    assert_breakers(nodes, 1000000 + gone_us, "gateway_circuit_breaker_state{provider=\"one\"} 0\n");
+    nodes_free(&nodes);
+}
+
+static void
+there_are_only_so_many_breakers(void **state)
+{
+    (void)state;
+    struct node_breakers breakers = {NULL, 0};
+    for (unsigned i = 0; i < 2 * NODE_BREAKERS_MAX; i++) {
+        char name[16];
+        int len = snprintf(name, sizeof name, "t%u", i);
+        node_breakers_add(&breakers, dyn_slice(name, (size_t)len), HEALTH_CLOSED);
+    }
+    assert_int_equal(breakers.n, NODE_BREAKERS_MAX);
+    node_breakers_fini(&breakers);
+    node_breakers_read(&breakers, DYN_SLICE("\x02\xa1" "a"));
+    /* A state of a later version, and one of ours. */
+    node_breakers_read(&breakers, DYN_SLICE("\x82\xa1" "a\x07\xa1" "b\x02"));
+    assert_int_equal(breakers.n, 1);
+    assert_int_equal(breakers.items[0].name[0], 'b');
+    node_breakers_fini(&breakers);
+}
+
+static void
 too_many_processes_lose_no_count(void **state)
 {
     (void)state;
@@ -368,6 +436,8 @@ main(void)
         cmocka_unit_test(the_process_is_this_one),
         cmocka_unit_test(a_report_comes_back_as_it_was),
         cmocka_unit_test(counters_stay_when_a_process_goes_and_gauges_do_not),
+        cmocka_unit_test(a_breaker_stands_as_the_worst_of_its_processes),
+        cmocka_unit_test(there_are_only_so_many_breakers),
         cmocka_unit_test(too_many_processes_lose_no_count),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
