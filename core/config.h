@@ -32,6 +32,7 @@ enum config_type {
     CONFIG_STRING_MAP,   /* struct config_map */
     CONFIG_SECTION,      /* the struct of `section` in place */
     CONFIG_SECTION_LIST, /* struct config_list of structs of `section` */
+    CONFIG_VARIANT,      /* struct config_variant: the section that another key of the same map names */
     CONFIG_UNSUPPORTED,  /* known from Ferro, not served yet: recognised, any value */
 };
 
@@ -51,6 +52,14 @@ struct config_map {
 struct config_list {
     void *items; /* array of the section's struct */
     size_t n;
+};
+
+/* A section whose keys depend on a word beside it. */
+struct config_section;
+struct config_variant {
+    const struct config_section *section; /* NULL: nobody knows the word; then only `json` is filled */
+    void *values;                         /* the struct of that section, defaults where nothing was written */
+    struct dyn_slice json;                /* what was written as JSON, references resolved; absent: nothing */
 };
 
 /* Where something stands in the file; lines and columns (characters) count from 1. {0, 0}: nowhere. */
@@ -77,6 +86,9 @@ struct config_key {
     const char *const *names; /* ENUM: ends with NULL */
     const char *const *unsupported_names; /* ENUM: values that are known and not served yet; may be NULL */
     const struct config_section *section;
+    /* VARIANT: the key of the same map whose text tells the section; NULL of a word: any keys. */
+    const char *variant_key;
+    const struct config_section *(*variant)(struct dyn_slice word);
     size_t set_offset; /* of a bool told whether the key was written, or 0 */
     bool every_role;   /* references in it are resolved also where the part's are not (`resolve`) */
     bool is_repeated;  /* another part has it too and says what it means: not in the reference page */

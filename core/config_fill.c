@@ -82,6 +82,8 @@ field_size(const struct config_key *key)
         return key->section->size;
     case CONFIG_SECTION_LIST:
         return sizeof(struct config_list);
+    case CONFIG_VARIANT:
+        return sizeof(struct config_variant);
     case CONFIG_UNSUPPORTED:
         return 0;
     }
@@ -273,6 +275,56 @@ fill_section_list(struct config_fill *fill, const struct matches *found, const s
     }
 }
 
+/* The section that the word beside it stands for, wherever in the map it is written. */
+static const struct config_section *
+variant_of(const struct config_node *map, const struct config_key *key)
+{
+    for (const struct config_node *entry = map->first; entry != NULL; entry = entry->next) {
+        bool is_word = entry->kind == CONFIG_NODE_PLAIN || entry->kind == CONFIG_NODE_QUOTED;
+        if (is_word && dyn_slice_is(entry->key, key->variant_key)) {
+            return key->variant(entry->text);
+        }
+    }
+    return NULL;
+}
+
+static void
+fill_variant(struct config_fill *fill, const struct scope *scope, const struct match *match,
+             const struct config_node *entry, const struct config_place *place)
+{
+    struct config_variant variant = {.section = variant_of(scope->node, match->key)};
+    if (entry->kind != CONFIG_NODE_MAP) {
+        config_wrong_kind(fill, match->key, entry, place);
+        return;
+    }
+    if (variant.section != NULL) {
+        variant.values = make_items(fill, variant.section, 1);
+        struct config_layer layer = {variant.section, variant.values, match->layer->resolves};
+        fill_map(fill, &(struct scope){entry, &layer, 1, place});
+    } else {
+        variant.json = config_node_json(fill, entry, match->layer->resolves, place);
+    }
+    memcpy(match->layer->base + match->key->offset, &variant, sizeof variant);
+}
+
+/* What was not written has its defaults. */
+static void
+default_variants(struct config_fill *fill, const struct config_node *map, const struct config_layer *layer)
+{
+    for (const struct config_key *key = layer->section->keys; key->name != NULL; key++) {
+        struct config_variant variant;
+        if (key->type != CONFIG_VARIANT) {
+            continue;
+        }
+        memcpy(&variant, layer->base + key->offset, sizeof variant);
+        const struct config_section *section = variant_of(map, key);
+        if (variant.values == NULL && section != NULL) {
+            variant = (struct config_variant){.section = section, .values = make_items(fill, section, 1)};
+            memcpy(layer->base + key->offset, &variant, sizeof variant);
+        }
+    }
+}
+
 static void
 fill_fields(struct config_fill *fill, const struct matches *found, const struct config_node *entry,
             const struct config_place *place)
@@ -286,7 +338,9 @@ fill_fields(struct config_fill *fill, const struct matches *found, const struct 
         }
         config_mark_record(fill->problems, match->layer->base + match->key->offset, field_size(match->key),
                            entry->mark);
-        if (type != CONFIG_SECTION && type != CONFIG_SECTION_LIST && type != CONFIG_UNSUPPORTED) {
+        bool is_value = type != CONFIG_SECTION && type != CONFIG_SECTION_LIST && type != CONFIG_VARIANT &&
+                        type != CONFIG_UNSUPPORTED;
+        if (is_value) {
             config_assign(fill, match->key, match->layer->resolves, match->layer->base, entry, place);
         }
     }
@@ -317,6 +371,11 @@ fill_entry(struct config_fill *fill, const struct scope *scope, const struct con
     }
     if (first_of_type(&found, CONFIG_SECTION_LIST) != NULL) {
         fill_section_list(fill, &found, entry, &place);
+    }
+    for (size_t i = 0; i < found.n; i++) {
+        if (found.items[i].key->type == CONFIG_VARIANT) {
+            fill_variant(fill, scope, &found.items[i], entry, &place);
+        }
     }
 }
 
@@ -361,6 +420,7 @@ fill_map(struct config_fill *fill, const struct scope *scope)
     }
     for (size_t i = 0; i < scope->n; i++) {
         check_required(fill, scope, scope->layers[i].section);
+        default_variants(fill, scope->node, &scope->layers[i]);
     }
 }
 

@@ -46,6 +46,10 @@ void config_wrong_kind(struct config_fill *fill, const struct config_key *key, c
                        const struct config_place *place);
 void config_unsupported(struct config_fill *fill, struct config_mark mark, const struct config_place *place,
                         const char *value);
+/* A map of any keys as JSON, terminated: what is written without quotes is a number, true, false or null
+ * where JSON has it so, else text (config_json_text.c). */
+struct dyn_slice config_node_json(struct config_fill *fill, const struct config_node *node, bool resolves,
+                                  const struct config_place *place);
 /* Keeps where the value of that memory stands, for config_mark_of (config_problems.c). */
 void config_mark_record(struct config_problems *problems, const void *field, size_t size,
                         struct config_mark mark);

@@ -44,6 +44,8 @@ type_name(enum config_type type)
         return "section";
     case CONFIG_SECTION_LIST:
         return "list of sections";
+    case CONFIG_VARIANT:
+        return "section";
     case CONFIG_UNSUPPORTED:
         return "not supported";
     }

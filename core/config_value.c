@@ -261,6 +261,7 @@ config_type_wants(enum config_type type)
     case CONFIG_STRING_MAP:
         return "names and texts, like {name: text}";
     case CONFIG_SECTION:
+    case CONFIG_VARIANT:
         return "a section with keys of its own";
     case CONFIG_SECTION_LIST:
         return "a list of sections, each with keys of its own";

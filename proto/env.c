@@ -5,6 +5,7 @@
 #include "proto/env.h"
 
 #include "core/rand.h"
+#include "proto/vote.h"
 
 #include <stdlib.h>
 
@@ -68,6 +69,7 @@ env_free(struct env **env_p)
     }
     DYN_ASSERT(!dyn_list_is_linked(&env->link));
     dyn_block_unref(&env->body);
+    vote_facts_unref(&env->facts_asked);
     arena_fini(&env->arena);
     free(env);
 }

@@ -12,6 +12,7 @@
 #include "proto/err.h"
 
 struct dialect_request;
+struct vote_facts;
 
 /* Where an actor is, for its peers in this process: loop number and slot. 0 is nobody. */
 typedef uint32_t bus_addr_t;
@@ -190,6 +191,16 @@ struct env {
     uint64_t         request_bytes; /* ... and bytes of their bodies */
 
     uint64_t         config_version; /* CONFIG, ACK: which configuration; its digest is config_hash */
+
+    /* ASK and VOTE (proto/vote.h) */
+    struct dyn_slice plugin;      /* whose vote it is; in a READY of the role plugin: nothing */
+    uint8_t          stage;       /* enum vote_stage */
+    uint8_t          verdict;     /* VOTE: enum vote_verdict */
+    bool             tell;        /* ASK: nobody waits for a VOTE */
+    bool             charged;     /* VOTE: something is to be settled or given back; ASK: it had said so */
+    struct dyn_slice notes;       /* VOTE: a few words for the event */
+    uint64_t         instance;    /* ASK: which one, in this process; 0: whoever has the name. Not encoded */
+    struct vote_facts *facts_asked; /* ASK: a counted reference */
 
     /* EVENT */
     struct dyn_slice topic;

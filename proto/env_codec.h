@@ -8,7 +8,8 @@
 
 enum {
     ENV_VERSION_MAJOR = 1,
-    ENV_VERSION_MINOR = 2,
+    ENV_VERSION_MINOR = 3,
+    ENV_VOTES_SINCE = 3,  /* minor version that brought ASK and VOTE as they are */
     ENV_HEALTH_SINCE = 2, /* minor version from which on a HEARTBEAT may have a body */
     ENV_HEADER_MAX = 128 * 1024,    /* bytes of a header */
     ENV_MEMBERS_MAX = 64,           /* of its map, known or not */

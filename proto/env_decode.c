@@ -3,19 +3,20 @@
  * refused as a whole; nothing here asserts on what came in. */
 #include "proto/env_fields.h"
 #include "proto/mp.h"
+#include "proto/vote_codec.h"
 
 /* Keys that we do not know and remember, to refuse a second one of the same name. */
 #define UNKNOWN_MAX 16u
 
 /* Bits of `seen` behind those of the table. */
-enum { SEEN_VERSION = 62, SEEN_KIND = 63 };
-_Static_assert((int)ENV_N_FIELDS <= (int)SEEN_VERSION, "members seen are bits of one word");
+enum { SEEN_VERSION = 126, SEEN_KIND = 127, SEEN_WORDS = 2 };
+_Static_assert((int)ENV_N_FIELDS <= (int)SEEN_VERSION, "members seen are bits of two words");
 
 struct decoding {
     struct env *env;
     struct mp_cursor cursor;
     struct dyn_err *err;
-    uint64_t seen;
+    uint64_t seen[SEEN_WORDS];
     size_t next_field; /* where the next key is looked for first */
     bool is_newer;     /* written by a later minor version: it may know more words */
     size_t n_unknown;
@@ -292,6 +293,37 @@ take_usage(struct decoding *d, const struct env_field *field, const struct mp_va
     return 0;
 }
 
+/* A stage of a later version is nothing that we are asked at; a verdict of one is none that we know. */
+static int
+take_stage(struct decoding *d, const struct env_field *field, const struct mp_value *value)
+{
+    enum vote_stage stage = value->type == MP_STR ? vote_stage_by_name(value->bytes) : VOTE_STAGE_NONE;
+    if (stage == VOTE_STAGE_NONE && (value->type != MP_STR || !d->is_newer)) {
+        return refuse(d, field->key, "unknown");
+    }
+    d->env->stage = (uint8_t)stage;
+    return 0;
+}
+
+static int
+take_verdict(struct decoding *d, const struct env_field *field, const struct mp_value *value)
+{
+    enum vote_verdict verdict = value->type == MP_STR ? vote_verdict_by_name(value->bytes) : VOTE_NONE;
+    if (verdict == VOTE_NONE && (value->type != MP_STR || !d->is_newer)) {
+        return refuse(d, field->key, "unknown");
+    }
+    d->env->verdict = (uint8_t)(verdict != VOTE_NONE ? verdict : VOTE_FAILED);
+    return 0;
+}
+
+static int
+take_facts(struct decoding *d, const struct env_field *field, const struct mp_value *map)
+{
+    d->env->facts_asked = vote_facts_new();
+    const char *why = vote_facts_decode(&d->cursor, map, d->env->facts_asked);
+    return why == NULL ? 0 : refuse(d, field->key, why);
+}
+
 static int
 take_field(struct decoding *d, const struct env_field *field)
 {
@@ -324,6 +356,12 @@ take_field(struct decoding *d, const struct env_field *field)
         return take_headers(d, field, &value);
     case ENV_FIELD_USAGE:
         return take_usage(d, field, &value);
+    case ENV_FIELD_STAGE:
+        return take_stage(d, field, &value);
+    case ENV_FIELD_VERDICT:
+        return take_verdict(d, field, &value);
+    case ENV_FIELD_FACTS:
+        return take_facts(d, field, &value);
     }
     return 0;
 }
@@ -371,10 +409,10 @@ take_member(struct decoding *d)
     if (i == ENV_N_FIELDS) {
         return skip_unknown(d, key.bytes);
     }
-    if (d->seen & ((uint64_t)1 << i)) {
+    if ((d->seen[i / 64] >> (i % 64)) & 1) {
         return refuse(d, key.bytes, "stands twice");
     }
-    d->seen |= (uint64_t)1 << i;
+    d->seen[i / 64] |= (uint64_t)1 << (i % 64);
     if (is_preamble) {
         mp_skip(&d->cursor);
         return 0;

@@ -4,6 +4,7 @@
  * It never makes a header that env_decode would refuse for its limits: texts are cut, headers left out. */
 #include "proto/env_fields.h"
 #include "proto/mp.h"
+#include "proto/vote_codec.h"
 
 #include <msgpack.h>
 
@@ -156,6 +157,7 @@ has_id(const struct env_id *id)
 }
 
 /* The last words of earlier versions. */
+enum { SURFACE_1_2 = ENV_SURFACE_EXPLAIN };
 enum { SURFACE_1_0 = ENV_SURFACE_READY, SURFACE_1_1 = ENV_SURFACE_EVENTS };
 enum { ERROR_1_0 = ERR_DRAINING };
 
@@ -165,7 +167,10 @@ surface_since(enum env_surface surface)
     if (surface <= (enum env_surface)SURFACE_1_0) {
         return 0;
     }
-    return surface <= (enum env_surface)SURFACE_1_1 ? 1 : 2;
+    if (surface <= (enum env_surface)SURFACE_1_1) {
+        return 1;
+    }
+    return surface <= (enum env_surface)SURFACE_1_2 ? 2 : 3;
 }
 
 /* The error as a peer of that version knows it. */
@@ -174,19 +179,24 @@ known_error(enum err_code code, unsigned minor)
 {
     static const struct {
         enum err_code code;
+        unsigned since;
         enum err_code before;
-    } since_1_2[] = {
-        {ERR_PROVIDER_SATURATED, ERR_SATURATED},
-        {ERR_UNSUPPORTED_PARAMETER, ERR_INVALID_REQUEST},
-        {ERR_OVERRIDE_NOT_ALLOWED, ERR_INVALID_REQUEST},
-        {ERR_NO_PRICE, ERR_MODEL_NOT_FOUND},
+    } later[] = {
+        {ERR_PROVIDER_SATURATED, 2, ERR_SATURATED},
+        {ERR_UNSUPPORTED_PARAMETER, 2, ERR_INVALID_REQUEST},
+        {ERR_OVERRIDE_NOT_ALLOWED, 2, ERR_INVALID_REQUEST},
+        {ERR_NO_PRICE, 2, ERR_MODEL_NOT_FOUND},
+        {ERR_REQUEST_REJECTED, 3, ERR_INVALID_REQUEST},
+        {ERR_INSUFFICIENT_QUOTA, 3, ERR_RATE_LIMITED},
+        {ERR_RESPONSE_REJECTED, 3, ERR_UPSTREAM_ERROR},
+        {ERR_PLUGIN_ERROR, 3, ERR_INTERNAL},
     };
-    if (code <= (enum err_code)ERROR_1_0 || minor >= 2) {
+    if (code <= (enum err_code)ERROR_1_0) {
         return code;
     }
-    for (size_t i = 0; i < DYN_ARRAY_LEN(since_1_2); i++) {
-        if (since_1_2[i].code == code) {
-            return since_1_2[i].before;
+    for (size_t i = 0; i < DYN_ARRAY_LEN(later); i++) {
+        if (later[i].code == code) {
+            return minor >= later[i].since ? code : later[i].before;
         }
     }
     return minor == 0 ? ERR_INTERNAL : code;
@@ -220,6 +230,11 @@ is_set(const struct env *env, const struct env_field *field)
         return env->n_headers > 0;
     case ENV_FIELD_USAGE:
         return env->usage.known;
+    case ENV_FIELD_STAGE:
+    case ENV_FIELD_VERDICT:
+        return *(const uint8_t *)at != 0;
+    case ENV_FIELD_FACTS:
+        return env->facts_asked != NULL;
     }
     return false;
 }
@@ -266,6 +281,15 @@ pack_field(msgpack_packer *packer, const struct env *env, const struct env_field
     case ENV_FIELD_USAGE:
         pack_usage(packer, &env->usage, minor);
         return;
+    case ENV_FIELD_STAGE:
+        pack_word(packer, vote_stage_name((enum vote_stage)env->stage));
+        return;
+    case ENV_FIELD_VERDICT:
+        pack_word(packer, vote_verdict_name((enum vote_verdict)env->verdict));
+        return;
+    case ENV_FIELD_FACTS:
+        vote_facts_pack(env->facts_asked, packer);
+        return;
     }
 }
 
@@ -289,6 +313,9 @@ variable_bytes(const struct env *env, const struct env_field *field)
     if (field->type == ENV_FIELD_TEXT || field->type == ENV_FIELD_BYTES) {
         const struct dyn_slice *text = env_field_get(env, field);
         return TEXT_BYTES + (text->len < field->max ? text->len : (size_t)field->max);
+    }
+    if (field->type == ENV_FIELD_FACTS) {
+        return vote_facts_size(env->facts_asked);
     }
     for (size_t i = 0; field->type == ENV_FIELD_HEADERS && i < env->n_headers; i++) {
         bytes += 2 * TEXT_BYTES + env->headers[i].name.len + env->headers[i].value.len;

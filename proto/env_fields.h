@@ -16,6 +16,9 @@ enum env_field_type {
     ENV_FIELD_ERROR,
     ENV_FIELD_HEADERS,
     ENV_FIELD_USAGE,
+    ENV_FIELD_STAGE,   /* enum vote_stage as its word */
+    ENV_FIELD_VERDICT, /* enum vote_verdict as its word */
+    ENV_FIELD_FACTS,   /* a map: vote_facts.def */
 };
 
 enum { ENV_KEY_MAX = 16 };

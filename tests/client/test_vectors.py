@@ -10,7 +10,7 @@ import pytest
 
 PROTO = Path(__file__).resolve().parents[2] / "proto"
 VECTORS = PROTO / "vectors"
-MINOR = 2  # of this version
+MINOR = 3  # of this version
 BYTES = {"id", "cred", "idem_key", "type"}  # shown in hex
 DEPTH_MAX, MEMBERS_MAX, VALUES_MAX, UNKNOWN_MAX = 8, 64, 1024, 16
 # Members of the map in a worker's READY, and their limits (02-WORKER).
@@ -18,7 +18,9 @@ TEXT_MAX = {"name": 256, "provider": 128, "dialect": 64}
 MODEL_MAX, MODELS_MAX, TARGETS_MAX = 1024, 4096, 64
 SURFACES = ("none", "chat", "models", "model", "health", "ready", "metrics", "events",
             "embeddings", "explain")
-NEWER = {"error": "INTERNAL", "outcome": "error"}  # what an unknown word of a later minor version becomes
+STAGES = ("before_request", "during_stream", "after_request", "on_error")
+VERDICTS = ("pass", "deny", "amend", "answer", "failed")
+NEWER = {"error": "INTERNAL", "outcome": "error", "verdict": "failed"}  # what an unknown word of a later minor version becomes
 
 
 def cases(name, with_minor=False):
@@ -57,6 +59,8 @@ def shown(key, value):
         return as_bytes(value).hex()
     if key == "headers":
         return [[name, as_bytes(text).hex()] for name, text in value]
+    if key == "facts":
+        return {k: shown(k if k in ("headers", "usage") else None, v) for k, v in value[1]}
     if key == "usage":
         known = {"in", "out", "total", "cached", "reasoned", "written", "audio_in", "audio_out", "est"}
         return {k: shown(None, v) for k, v in value[1] if k in known}
@@ -73,6 +77,10 @@ def words_of_this_version(members):
     if "surface" in members and members["surface"] not in SURFACES:
         del members["surface"]
         members["refuse"] = "NOT_FOUND"
+    if "verdict" in members and members["verdict"] not in VERDICTS:
+        members["verdict"] = NEWER["verdict"]
+    if "stage" in members and members["stage"] not in STAGES:
+        del members["stage"]
     return members
 
 
@@ -176,7 +184,7 @@ def test_refused(vector):
     else:
         assert error == "invalid"
         assert not passes_a_limit(pairs)
-        assert version is None or version in ([1, 0], [1, 1], [1, 2]) or not (
+        assert version is None or version in ([1, 0], [1, 1], [1, 2], [1, 3]) or not (
             isinstance(version, list) and len(version) == 2
             and all(type(number) is int and 0 <= number <= 65535 for number in version)
         )
@@ -190,7 +198,7 @@ def test_bodies(vector):
     """That the sizes are those of the table in 01-ENVELOPE."""
     (_, minor), members = members_of(bytes.fromhex(vector["header"]))
     assert members["kind"] == vector["kind"]
-    limits = {"heartbeat": 2**20 if minor >= 2 else 0, "chunk": 32768, "end": 2**20, "ready": 2**20, "event": 2**20, "request": 2**27}
+    limits = {"ask": 2**27, "vote": 2**27, "heartbeat": 2**20 if minor >= 2 else 0, "chunk": 32768, "end": 2**20, "ready": 2**20, "event": 2**20, "request": 2**27}
     limit = limits.get(vector["kind"], 0)
     assert ("error" in vector) == (vector["body_bytes"] > limit)
 

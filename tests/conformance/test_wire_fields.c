@@ -2,6 +2,7 @@
  * made from the same seed at both ends and compared member by member. */
 #include "core/rand.h"
 #include "proto/env_fields.h"
+#include "proto/vote.h"
 #include "tests/conformance/wires.h"
 
 enum { ENVELOPES = 2000, NEVER_WAITED_MS = 20000, SHORT_TEXT = 40 };
@@ -38,6 +39,19 @@ random_usage(struct dyn_rng *rng)
                               .total_tokens = dyn_rng_below(rng, 2),
                               .cached_tokens = dyn_rng_below(rng, 100000),
                               .reasoning_tokens = dyn_rng_below(rng, 300)};
+}
+
+static struct vote_facts *
+random_facts(struct dyn_rng *rng)
+{
+    struct vote_facts *facts = vote_facts_new();
+    facts->surface = (enum env_surface)dyn_rng_below(rng, ENV_SURFACE_COUNT);
+    facts->model = arena_printf(&facts->arena, "model %u", (unsigned)dyn_rng_below(rng, 1000));
+    facts->prompt_tokens = dyn_rng_next(rng) >> dyn_rng_below(rng, 64);
+    facts->cost = dyn_rng_next(rng) >> 1;
+    facts->error = (enum err_code)dyn_rng_below(rng, ERR_COUNT);
+    facts->usage = dyn_rng_below(rng, 2) == 0 ? random_usage(rng) : (struct env_usage){.known = false};
+    return facts;
 }
 
 static void
@@ -80,6 +94,15 @@ fill_field(struct dyn_rng *rng, struct env *env, const struct env_field *field)
         break;
     case ENV_FIELD_USAGE:
         env->usage = random_usage(rng);
+        break;
+    case ENV_FIELD_STAGE:
+        env->stage = (uint8_t)(1 + dyn_rng_below(rng, VOTE_STAGE_COUNT - 1));
+        break;
+    case ENV_FIELD_VERDICT:
+        env->verdict = (uint8_t)(1 + dyn_rng_below(rng, VOTE_VERDICT_COUNT - 1));
+        break;
+    case ENV_FIELD_FACTS:
+        env->facts_asked = random_facts(rng);
         break;
     }
 }
@@ -141,6 +164,20 @@ check_usage(const struct env_usage *a, const struct env_usage *b)
 }
 
 static void
+check_facts(const struct vote_facts *a, const struct vote_facts *b)
+{
+    CHECK((a == NULL) == (b == NULL));
+    if (a != NULL) {
+        CHECK(a->surface == b->surface);
+        CHECK(dyn_slice_eq(a->model, b->model));
+        CHECK(a->prompt_tokens == b->prompt_tokens);
+        CHECK(a->cost == b->cost);
+        CHECK(a->error == b->error);
+        check_usage(&a->usage, &b->usage);
+    }
+}
+
+static void
 check_field(const struct env *a, const struct env *b, const struct env_field *field)
 {
     const void *at_a = env_field_get(a, field);
@@ -179,6 +216,13 @@ check_field(const struct env *a, const struct env *b, const struct env_field *fi
         break;
     case ENV_FIELD_USAGE:
         check_usage(&a->usage, &b->usage);
+        break;
+    case ENV_FIELD_STAGE:
+    case ENV_FIELD_VERDICT:
+        CHECK(*(const uint8_t *)at_a == *(const uint8_t *)at_b);
+        break;
+    case ENV_FIELD_FACTS:
+        check_facts(a->facts_asked, b->facts_asked);
         break;
     }
 }

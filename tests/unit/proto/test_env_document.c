@@ -106,10 +106,13 @@ type_word(enum env_field_type type)
     case ENV_FIELD_SURFACE:
     case ENV_FIELD_OUTCOME:
     case ENV_FIELD_ERROR:
+    case ENV_FIELD_STAGE:
+    case ENV_FIELD_VERDICT:
         return "word";
     case ENV_FIELD_HEADERS:
         return "list";
     case ENV_FIELD_USAGE:
+    case ENV_FIELD_FACTS:
         return "map";
     }
     return "";

@@ -7,6 +7,7 @@
 #include "proto/event.h"
 #include "proto/health.h"
 #include "proto/ready.h"
+#include "proto/vote.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -128,6 +129,31 @@ expect_usage(const struct env_usage *usage, const struct cJSON *expected)
     assert_int_equal(cJSON_GetArraySize(expected), n);
 }
 
+/* Those that the vectors have; encoding again shows that all are there. */
+static void
+expect_facts(const struct vote_facts *facts, const struct cJSON *expected)
+{
+    const struct cJSON *fact;
+    cJSON_ArrayForEach(fact, expected)
+    {
+        if (strcmp(fact->string, "model") == 0) {
+            expect_word(facts->model.data, fact);
+        } else if (strcmp(fact->string, "surface") == 0) {
+            expect_word(env_surface_name(facts->surface), fact);
+        } else if (strcmp(fact->string, "tokens_est") == 0) {
+            expect_number(facts->prompt_tokens, fact);
+        } else if (strcmp(fact->string, "estimate") == 0) {
+            expect_number(facts->estimate, fact);
+        } else if (strcmp(fact->string, "cost") == 0) {
+            expect_number(facts->cost, fact);
+        } else if (strcmp(fact->string, "status") == 0) {
+            expect_number(facts->status, fact);
+        } else if (strcmp(fact->string, "usage") == 0) {
+            expect_usage(&facts->usage, fact);
+        }
+    }
+}
+
 static void
 expect_member(const struct env *env, const struct env_field *field, const struct cJSON *expected)
 {
@@ -168,6 +194,15 @@ expect_member(const struct env *env, const struct env_field *field, const struct
         return;
     case ENV_FIELD_USAGE:
         expect_usage(&env->usage, expected);
+        return;
+    case ENV_FIELD_STAGE:
+        expect_word(vote_stage_name((enum vote_stage)env->stage), expected);
+        return;
+    case ENV_FIELD_VERDICT:
+        expect_word(vote_verdict_name((enum vote_verdict)env->verdict), expected);
+        return;
+    case ENV_FIELD_FACTS:
+        expect_facts(env->facts_asked, expected);
         return;
     }
 }
@@ -246,6 +281,15 @@ headers_of_every_kind(void **state)
 static enum err_code
 error_said(enum err_code code, unsigned minor)
 {
+    static const enum err_code since_1_3[][2] = {{ERR_REQUEST_REJECTED, ERR_INVALID_REQUEST},
+                                                 {ERR_INSUFFICIENT_QUOTA, ERR_RATE_LIMITED},
+                                                 {ERR_RESPONSE_REJECTED, ERR_UPSTREAM_ERROR},
+                                                 {ERR_PLUGIN_ERROR, ERR_INTERNAL}};
+    for (size_t i = 0; minor < 3 && i < DYN_ARRAY_LEN(since_1_3); i++) {
+        if (code == since_1_3[i][0]) {
+            return since_1_3[i][1];
+        }
+    }
     if (minor < 2 && code == ERR_PROVIDER_SATURATED) {
         return ERR_SATURATED;
     }
@@ -264,10 +308,14 @@ expect_nothing_later(const struct env *seen, unsigned minor)
     if (minor < 1) {
         assert_true(seen->role.data == NULL && seen->node.data == NULL && !seen->track);
     }
-    assert_true(seen->retry_ms == 0 && seen->creds == 0 && seen->config_version == 0);
-    assert_true(seen->degraded.data == NULL && seen->warnings.data == NULL);
-    assert_int_equal(seen->usage.cache_write_tokens, 0);
-    assert_int_equal(seen->usage.audio_in_tokens + seen->usage.audio_out_tokens, 0);
+    if (minor < 2) {
+        assert_true(seen->retry_ms == 0 && seen->creds == 0 && seen->config_version == 0);
+        assert_true(seen->degraded.data == NULL && seen->warnings.data == NULL);
+        assert_int_equal(seen->usage.cache_write_tokens, 0);
+        assert_int_equal(seen->usage.audio_in_tokens + seen->usage.audio_out_tokens, 0);
+    }
+    assert_true(seen->plugin.data == NULL && seen->stage == 0 && seen->verdict == 0);
+    assert_true(seen->facts_asked == NULL && !seen->tell && !seen->charged);
     assert_int_equal(seen->usage.cache_write_1h_tokens + seen->usage.searches + seen->usage.service, 0);
 }
 
@@ -312,6 +360,9 @@ headers_for_an_earlier_version(void **state)
     assert_int_equal(write_for_earlier(1, 0), 3);
     assert_int_equal(write_for_earlier(2, 0), 5);
     assert_int_equal(write_for_earlier(2, 1), 2);
+    assert_int_equal(write_for_earlier(3, 2), 0);
+    assert_int_equal(write_for_earlier(3, 1), 2);
+    assert_int_equal(write_for_earlier(3, 0), 5);
 }
 
 static void
