@@ -71,6 +71,15 @@ add_keeper(dynabus_t *gateway, struct gateway_cell *cell, struct dyn_err *err)
     return 0;
 }
 
+static void
+add_plugins(dynabus_t *gateway, struct gateway_cell *cell, unsigned number)
+{
+    struct plugin_actor_options options = {
+        .set = gateway->boot->plugins, .host = &gateway->plugin_host, .cell = number};
+    cell->plugins_self = plugin_actor_new(&options);
+    cell->plugins = bus_add_actor(gateway->bus, cell->loop, &plugin_actor_ops, cell->plugins_self);
+}
+
 static bus_addr_t
 add_router(dynabus_t *gateway, struct gateway_cell *cell, unsigned number)
 {
@@ -82,6 +91,7 @@ add_router(dynabus_t *gateway, struct gateway_cell *cell, unsigned number)
         .counters = &cell->router_counters,
         .counts = gateway->requests != NULL ? request_metrics_cell(gateway->requests, number) : NULL,
         .events = common->publisher != 0 ? common->publisher : common->hooks,
+        .plugins = cell->plugins,
         .metrics = common->metrics,
         .only_admits = !gateway_has(gateway->roles, GATEWAY_ROLE_ROUTER),
         .accepts_workers = gateway->network.listens,
@@ -103,6 +113,9 @@ add_workings(dynabus_t *gateway, unsigned number, struct dyn_err *err)
     cell->loop = bus_add_loop(gateway->bus, name);
     if ((calls || gateway_has_router(gateway)) && add_keeper(gateway, cell, err) != 0) {
         return -1;
+    }
+    if (gateway->boot->plugins != NULL) {
+        add_plugins(gateway, cell, number);
     }
     if (gateway_has_router(gateway)) {
         cell->router = add_router(gateway, cell, number);

@@ -1,6 +1,7 @@
 #include "gateway/edition.h"
 
 #include "gateway/pricing.h"
+#include "gateway/voters.h"
 #include "router/router_config.h"
 
 #include <stdlib.h>
@@ -54,6 +55,25 @@ gateway_edition_new(uint64_t number, config_t **config_p, const struct upstreams
     return edition;
 }
 
+int
+gateway_edition_add_plugins(struct gateway_edition *edition, const struct plugin_set_options *options,
+                            struct dyn_err *err)
+{
+    const struct plugin_config *config = config_values(edition->config, &plugin_config_part);
+    struct plugin_set_options how = *options;
+    how.config = config;
+    if (how.hosts_router || how.hosts_plugin) {
+        edition->plugins = plugin_set_new(&how, err);
+        if (edition->plugins == NULL) {
+            return -1;
+        }
+    }
+    if (edition->plan != NULL && how.hosts_router) {
+        gateway_set_voters(edition->plan, config, how.registered, edition->plugins);
+    }
+    return 0;
+}
+
 struct gateway_edition *
 gateway_edition_ref(struct gateway_edition *edition)
 {
@@ -70,6 +90,7 @@ gateway_edition_unref(struct gateway_edition **edition_p)
         return;
     }
     route_plan_unref(&edition->plan);
+    plugin_set_unref(&edition->plugins);
     upstreams_free(&edition->upstreams);
     config_free(&edition->config);
     free(edition->target_names);

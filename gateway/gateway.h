@@ -2,6 +2,7 @@
  * order it goes away. */
 #pragma once
 
+#include "actors/plugins/plugin_actor.h"
 #include "bus/bus.h"
 #include "bus/publisher.h"
 #include "dynabus.h"
@@ -27,6 +28,8 @@
 struct gateway_cell {
     bus_loop_t *loop;
     keeper_t *keeper; /* of the providers; NULL: nothing is called or routed to here */
+    void *plugins_self; /* NULL: no plugins are hosted here */
+    bus_addr_t plugins; /* 0: the same */
     void *router_self; /* NULL: there is no router */
     void *owner_self;  /* NULL: there is no owner */
     bus_addr_t router; /* of this cell, or the owner that stands for routers elsewhere; 0: none */
@@ -59,6 +62,7 @@ struct dynabus {
 
     bus_t *bus;
     struct router_shared shared;
+    struct plugin_host plugin_host;
     struct gateway_common common;
     struct ports_counters ports_counters;
     struct publisher_counts publisher_counts;

@@ -1,5 +1,6 @@
 #include "gateway/reload.h"
 
+#include "actors/plugins/plugin_config.h"
 #include "actors/providers/provider_config.h"
 #include "core/config_same.h"
 #include "core/log.h"
@@ -39,6 +40,7 @@ static const struct config_part *const parts_without_upstreams[] = {
     &edge_config_part,
     &router_config_part,
     &models_config_part,
+    &plugin_config_part,
 };
 
 /* NULL: it cannot be read; the loader says why. */
@@ -107,6 +109,18 @@ gateway_read_config(const struct dynabus *gateway, const char *path, const char 
 
 /* ---- editions ---- */
 
+static int
+add_plugins(struct dynabus *gateway, struct gateway_edition *edition, struct dyn_err *err)
+{
+    struct plugin_set_options options = {
+        .host = &gateway->plugin_host,
+        .hosts_router = gateway_has(gateway->roles, GATEWAY_ROLE_ROUTER),
+        .hosts_plugin = gateway_has(gateway->roles, GATEWAY_ROLE_PLUGIN),
+        .former = gateway->reload.now != NULL ? gateway->reload.now->plugins : NULL,
+    };
+    return gateway_edition_add_plugins(edition, &options, err);
+}
+
 static struct gateway_edition *
 make_edition(struct dynabus *gateway, uint64_t number, config_t **config_p, char **source_p,
              struct registered *const *registered, size_t n_registered, struct dyn_err *err)
@@ -129,6 +143,9 @@ make_edition(struct dynabus *gateway, uint64_t number, config_t **config_p, char
     const catalogue_t *catalogue = reload->catalogue != NULL ? reload->catalogue : catalogue_builtin();
     struct gateway_edition *edition = gateway_edition_new(number, config_p, has_targets ? &options : NULL,
                                                           gateway_has_router(gateway), catalogue, err);
+    if (edition != NULL && add_plugins(gateway, edition, err) != 0) {
+        gateway_edition_unref(&edition);
+    }
     if (edition != NULL) {
         edition->source = *source_p;
         *source_p = NULL;
@@ -268,6 +285,9 @@ commit_on_loop(void *arg)
     struct cell_step *step = arg;
     if (step->cell == &step->gateway->cells[0]) {
         show(step->gateway, step->edition);
+    }
+    if (step->cell->plugins_self != NULL) { /* before the router asks for what is new */
+        plugin_actor_apply(step->cell->plugins_self, step->edition->plugins);
     }
     if (step->cell->keeper != NULL) {
         keeper_commit(step->cell->keeper);

@@ -22,11 +22,18 @@ static const struct event_field {
 #undef EVENT_FIELD
 };
 
-static const struct attempt_field {
+/* Of an entry in a list. */
+struct entry_field {
     const char *name;
     enum event_type type;
     size_t offset;
-} attempt_fields[] = {
+};
+static const struct entry_field plugin_fields[] = {
+#define PLUGIN_FIELD(type, name, help) {#name, EVENT_##type, offsetof(struct event_plugin, name)},
+#include "proto/event_plugin_fields.def"
+#undef PLUGIN_FIELD
+};
+static const struct entry_field attempt_fields[] = {
 #define ATTEMPT_FIELD(type, name, help) {#name, EVENT_##type, offsetof(struct event_attempt, name)},
 #include "proto/event_attempt_fields.def"
 #undef ATTEMPT_FIELD
@@ -109,9 +116,9 @@ event_encode(const struct event_record *record, struct dyn_buf *out)
 /* ---- attempts ---- */
 
 static bool
-attempt_has(const struct event_attempt *attempt, const struct attempt_field *field)
+entry_has(const void *entry, const struct entry_field *field)
 {
-    const void *at = (const char *)attempt + field->offset;
+    const void *at = (const char *)entry + field->offset;
     if (field->type == EVENT_TEXT) {
         return ((const struct dyn_slice *)at)->data != NULL;
     }
@@ -119,17 +126,17 @@ attempt_has(const struct event_attempt *attempt, const struct attempt_field *fie
 }
 
 static void
-encode_attempt(msgpack_packer *packer, const struct event_attempt *attempt)
+encode_entry(msgpack_packer *packer, const void *entry, const struct entry_field *fields, size_t n_fields)
 {
     size_t n = 0;
-    for (size_t i = 0; i < DYN_ARRAY_LEN(attempt_fields); i++) {
-        n += attempt_has(attempt, &attempt_fields[i]) ? 1 : 0;
+    for (size_t i = 0; i < n_fields; i++) {
+        n += entry_has(entry, &fields[i]) ? 1 : 0;
     }
     (void)msgpack_pack_map(packer, n);
-    for (size_t i = 0; i < DYN_ARRAY_LEN(attempt_fields); i++) {
-        if (attempt_has(attempt, &attempt_fields[i])) {
-            pack_text(packer, dyn_slice_str(attempt_fields[i].name));
-            pack_value(packer, attempt_fields[i].type, (const char *)attempt + attempt_fields[i].offset);
+    for (size_t i = 0; i < n_fields; i++) {
+        if (entry_has(entry, &fields[i])) {
+            pack_text(packer, dyn_slice_str(fields[i].name));
+            pack_value(packer, fields[i].type, (const char *)entry + fields[i].offset);
         }
     }
 }
@@ -141,7 +148,18 @@ event_attempts_encode(const struct event_attempt *attempts, size_t n, struct dyn
     msgpack_packer_init(&packer, out, mp_append);
     (void)msgpack_pack_array(&packer, n);
     for (size_t i = 0; i < n; i++) {
-        encode_attempt(&packer, &attempts[i]);
+        encode_entry(&packer, &attempts[i], attempt_fields, DYN_ARRAY_LEN(attempt_fields));
+    }
+}
+
+void
+event_plugins_encode(const struct event_plugin *plugins, size_t n, struct dyn_buf *out)
+{
+    msgpack_packer packer;
+    msgpack_packer_init(&packer, out, append);
+    (void)msgpack_pack_array(&packer, n);
+    for (size_t i = 0; i < n; i++) {
+        encode_entry(&packer, &plugins[i], plugin_fields, DYN_ARRAY_LEN(plugin_fields));
     }
 }
 
@@ -303,6 +321,25 @@ write_attempt_reference(struct dyn_buf *out)
     }
 }
 
+static void
+write_plugin_reference(struct dyn_buf *out)
+{
+    static const char *const type_names[] = {"text", "integer", "boolean"};
+    static const char *const helps[] = {
+#define PLUGIN_FIELD(type, name, help) help,
+#include "proto/event_plugin_fields.def"
+#undef PLUGIN_FIELD
+    };
+    dyn_buf_addf(out,
+                 "\n## Plugins\n\n`plugins` is a list of maps, one for each vote of a plugin, at most %d.\n\n"
+                 "| member | type | meaning |\n|---|---|---|\n",
+                 EVENT_PLUGINS_MAX);
+    for (size_t i = 0; i < DYN_ARRAY_LEN(plugin_fields); i++) {
+        dyn_buf_addf(out, "| `%s` | %s | %s |\n", plugin_fields[i].name, type_names[plugin_fields[i].type],
+                     helps[i]);
+    }
+}
+
 void
 event_write_reference(struct dyn_buf *out)
 {
@@ -323,4 +360,5 @@ event_write_reference(struct dyn_buf *out)
                      told_in(event_fields[i].where), helps[i]);
     }
     write_attempt_reference(out);
+    write_plugin_reference(out);
 }

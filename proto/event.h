@@ -35,6 +35,16 @@ void event_attempts_encode(const struct event_attempt *attempts, size_t n, struc
 /* Up to `max` of them; texts point into `list`, which is of a record that was decoded. How many. */
 size_t event_attempts_decode(struct dyn_slice list, struct event_attempt *attempts, size_t max);
 
+/* One entry of plugins. */
+struct event_plugin {
+#define PLUGIN_FIELD(type, name, help) EVENT_TYPE_##type name;
+#include "proto/event_plugin_fields.def"
+#undef PLUGIN_FIELD
+};
+enum { EVENT_PLUGINS_MAX = 32 };
+/* The value of plugins. */
+void event_plugins_encode(const struct event_plugin *plugins, size_t n, struct dyn_buf *out);
+
 void event_encode(const struct event_record *record, struct dyn_buf *out);
 /* Texts point into `map`, which may come from anywhere. -1 and an empty record when it is no sound map with
  * text keys. Unknown keys are ignored, and values of another type than the field's; of a repeated key the

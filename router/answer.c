@@ -1,7 +1,7 @@
 /* What comes back from the member that works on a request, on its way to the owner. What breaks a rule of the
  * envelope never reaches an owner. */
 #include "core/log.h"
-#include "router/request.h"
+#include "router/votes.h"
 
 /* ---- what comes back ---- */
 
@@ -23,7 +23,10 @@ route_step_wait(struct route_request *rq)
         route_note_end(rq, rq->now, rq->inbound, ERR_NONE);
         route_hedge_won(rq);
     }
-    return is_good ? ROUTE_STEP_REPLY : ROUTE_STEP_JUDGE;
+    if (!is_good) {
+        return ROUTE_STEP_JUDGE;
+    }
+    return route_has_votes(rq, VOTE_AFTER_REQUEST) ? ROUTE_STEP_AFTER : ROUTE_STEP_REPLY;
 }
 
 /* From here on nothing can be sent again: the body may go, and a stream has no deadline any more. */

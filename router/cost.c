@@ -7,12 +7,19 @@
 struct cost
 route_cost(const struct route_request *rq, const struct env *end)
 {
+    return route_cost_at(rq, end, end->target, end->provider);
+}
+
+struct cost
+route_cost_at(const struct route_request *rq, const struct env *end, struct dyn_slice target,
+              struct dyn_slice provider)
+{
     const struct route_plan *plan = rq->plan;
-    if (plan == NULL || plan->catalogue == NULL || !end->usage.known) {
+    if (plan == NULL || plan->catalogue == NULL || !end->usage.known || target.len == 0) {
         return (struct cost){.known = false};
     }
     const struct catalogue_model *model =
-        catalogue_memo_find(rq->router->prices, plan->catalogue, end->target, end->provider, rq->model);
+        catalogue_memo_find(rq->router->prices, plan->catalogue, target, provider, rq->model);
     struct cost_usage usage = cost_usage_of(&end->usage);
     return cost_of(model, &usage);
 }

@@ -96,6 +96,7 @@ next_time(const struct route_request *rq)
         next_us = sooner(next_us, rq->parked_until_us);
         next_us = sooner(next_us, rq->backoff_until_us);
         next_us = sooner(next_us, rq->hedge_at_us);
+        next_us = sooner(next_us, rq->vote_until_us);
     }
     return next_us;
 }

@@ -73,7 +73,9 @@ take_text(struct reader *reader, struct json_value text, bool is_user)
     if (text.type != JSON_STRING) {
         return;
     }
-    reader->text_bytes += text_bytes(text);
+    uint64_t bytes = text_bytes(text);
+    reader->text_bytes += bytes;
+    reader->facts->input_bytes += bytes;
     if (is_user && (reader->needs & ROUTE_NEEDS_TEXT) != 0) {
         keep_text(reader, text);
     }
@@ -85,8 +87,12 @@ static void
 take_image(struct reader *reader, struct json_value image)
 {
     struct json_value detail;
+    struct json_value url;
     bool is_low =
         image.type == JSON_OBJECT && json_find(image, "detail", &detail) && json_string_is(detail, "low");
+    if (image.type == JSON_OBJECT && json_find(image, "url", &url) && url.type == JSON_STRING) {
+        reader->facts->input_bytes += text_bytes(url);
+    }
     reader->facts->has_images = true;
     reader->image_tokens += is_low ? IMAGE_LOW_TOKENS : IMAGE_TOKENS;
 }
@@ -122,6 +128,7 @@ read_messages(struct reader *reader, struct json_value messages)
 {
     struct json_iter items = json_iter(messages);
     for (struct json_member message; messages.type == JSON_ARRAY && json_iter_next(&items, &message);) {
+        reader->facts->n_messages++;
         struct json_value role = {.type = JSON_NULL};
         struct json_value content = {.type = JSON_NULL};
         struct json_iter members = json_iter(message.value);
@@ -182,6 +189,16 @@ read_tools(struct reader *reader, struct json_value tools)
     }
 }
 
+static uint64_t
+read_limit(struct json_value value)
+{
+    double real = 0;
+    if (value.type != JSON_NUMBER || json_double(value, &real) != 0 || real <= 0) {
+        return 0;
+    }
+    return real < (double)INT64_MAX ? (uint64_t)real : (uint64_t)INT64_MAX;
+}
+
 static void
 read_member(struct reader *reader, const struct json_member *member)
 {
@@ -196,6 +213,10 @@ read_member(struct reader *reader, const struct json_member *member)
         read_metadata(reader, value);
     } else if (json_key_is(member, "user") && value.type == JSON_STRING) {
         reader->facts->user = decode(reader, value);
+    } else if (json_key_is(member, "max_tokens")) {
+        reader->facts->max_tokens = read_limit(value);
+    } else if (json_key_is(member, "max_completion_tokens")) {
+        reader->facts->max_completion_tokens = read_limit(value);
     }
 }
 

@@ -128,6 +128,24 @@ route_plan_new(const struct router_config *config, const struct route_target *ta
     return plan;
 }
 
+void
+route_plan_set_plugins(struct route_plan *plan, const struct route_plugin *plugins, size_t n, void *keep,
+                       void (*release)(void *keep))
+{
+    DYN_ASSERT(n <= ROUTE_PLUGINS_MAX && plan->n_plugins == 0);
+    plan->plugins = arena_alloc(&plan->arena, (n + 1) * sizeof *plan->plugins);
+    plan->n_plugins = n;
+    plan->plugin_keep = keep;
+    plan->plugin_release = release;
+    for (size_t i = 0; i < n; i++) {
+        struct route_plugin *plugin = &plan->plugins[i];
+        *plugin = plugins[i];
+        plugin->name = arena_copy(&plan->arena, plugins[i].name);
+        bool may_say = !plugin->is_local && plugin->stages == 0; /* then it says where when it joins */
+        plan->plugin_stages |= may_say ? ~0u : plugin->stages;
+    }
+}
+
 struct route_plan *
 route_plan_ref(struct route_plan *plan)
 {
@@ -147,6 +165,9 @@ route_plan_unref(struct route_plan **plan_p)
         plan->strategy->free(plan->compiled.state);
     }
     catalogue_unref(&plan->catalogue);
+    if (plan->plugin_release != NULL) {
+        plan->plugin_release(plan->plugin_keep);
+    }
     for (size_t i = 0; i < plan->n_targets; i++) {
         health_board_unref(&plan->targets[i].health);
     }

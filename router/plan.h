@@ -7,6 +7,7 @@
 #include "core/arena.h"
 #include "core/err.h"
 #include "models/catalogue.h"
+#include "router/route_plugin.h"
 #include "router/strategy.h"
 
 #include <stdatomic.h>
@@ -33,6 +34,12 @@ struct route_plan {
     struct route_compiled compiled;
     uint32_t needs; /* ROUTE_NEEDS, of all that decides */
 
+    struct route_plugin *plugins; /* in the order of the configuration */
+    size_t n_plugins;
+    uint32_t plugin_stages; /* VOTE_STAGE_BIT of each where somebody votes */
+    void *plugin_keep;      /* what has to stay while they may be asked; NULL: nothing */
+    void (*plugin_release)(void *keep);
+
     uint64_t request_timeout_ms;
     uint32_t max_attempts;          /* targets that one request is tried at */
     struct route_share retry_share; /* repeats at the same target */
@@ -43,6 +50,10 @@ struct route_plan {
  * each is added by name. NULL with a sentence. */
 struct route_plan *route_plan_new(const struct router_config *config, const struct route_target *targets,
                                   size_t n_targets, catalogue_t *catalogue, struct dyn_err *err);
+/* Who votes, at most ROUTE_PLUGINS_MAX; copied. Before anybody else has the plan. `release` (may be NULL) is
+ * called with `keep` when nobody has the plan any more. */
+void route_plan_set_plugins(struct route_plan *plan, const struct route_plugin *plugins, size_t n, void *keep,
+                            void (*release)(void *keep));
 struct route_plan *route_plan_ref(struct route_plan *plan) __attribute__((returns_nonnull));
 /* NULL is accepted. */
 void route_plan_unref(struct route_plan **plan_p);

@@ -2,6 +2,7 @@
 #include "core/log.h"
 #include "proto/event.h"
 #include "router/cost.h"
+#include "router/votes.h"
 
 static uint64_t
 time_to_first_us(const struct route_request *rq, const struct env *end)
@@ -98,8 +99,16 @@ publish(const struct route_request *rq, struct event_record *record)
         event_attempts_encode(attempts, n, &list);
         record->attempt_list = dyn_buf_slice(&list);
     }
+    struct dyn_buf votes = DYN_BUF_INIT;
+    struct event_plugin plugins[ROUTE_VOTE_NOTES_MAX];
+    size_t n_plugins = route_votes_tell(rq, plugins);
+    if (n_plugins > 0) {
+        event_plugins_encode(plugins, n_plugins, &votes);
+        record->plugins = dyn_buf_slice(&votes);
+    }
     event_encode(record, &map);
     dyn_buf_fini(&list);
+    dyn_buf_fini(&votes);
     struct env *event = env_about(ENV_EVENT, rq->request);
     event->topic = record->failed ? DYN_SLICE(EVENT_REQUEST_FAILED) : DYN_SLICE(EVENT_REQUEST_COMPLETED);
     event->body = dyn_block_copy(0, dyn_buf_slice(&map));

@@ -9,6 +9,9 @@
 #include "router/pick.h"
 #include "router/retry.h"
 #include "router/router.h"
+#include "router/voters.h"
+
+struct route_votes;
 
 enum route_step {
 #define STEP(name, function) ROUTE_STEP_##name,
@@ -41,7 +44,9 @@ struct router {
     struct catalogue_memo *prices; /* of models that were asked lately */
     struct route_target_view seen[ROUTE_TARGETS_MAX]; /* of the decision of the moment */
     route_memo_t *memo;
+    uint64_t failure_told_us; /* when a plugin's failure was last logged */
     uint64_t limit_told_us; /* when a rule was last logged whose search was given up */
+    struct route_voters voters;
     struct route_member metrics; /* who answers the surface `metrics`, in the form of a member */
     uint64_t started_us;
     bool has_warned_of_configs;
@@ -118,6 +123,7 @@ struct route_request {
     uint64_t parked_until_us;  /* 0: it does not wait for a member */
     uint64_t backoff_until_us; /* 0: it does not wait before another try */
     uint64_t hedge_at_us;      /* 0: no second attempt is planned */
+    uint64_t vote_until_us;    /* when a plugin that is asked is too late; 0: none is asked */
     struct bus_timer timer;    /* of whichever comes first */
 
     struct route_set candidates;
@@ -152,6 +158,8 @@ struct route_request {
     struct route_note first_note; /* of the first dispatch; the others lie in the request's arena */
     struct route_note *last_note; /* NULL: there was none */
     size_t n_notes;
+
+    struct route_votes *votes; /* NULL: nobody was asked (votes.h) */
 
     uint64_t window;        /* granted by the owner and not used up by CHUNKs that it got */
     bool has_leftovers;     /* the owner holds CHUNKs of a dispatch that is over */

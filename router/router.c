@@ -4,7 +4,7 @@
 
 #include "core/log.h"
 #include "models/memo.h"
-#include "router/request.h"
+#include "router/votes.h"
 
 #include <stdlib.h>
 
@@ -77,6 +77,7 @@ static void
 let_go(struct route_request *rq)
 {
     route_unpark(rq);
+    route_votes_fini(rq); /* before its memory, which is the request's */
     env_free(&rq->request);
     env_free(&rq->inbound);
     env_free(&rq->failed);
@@ -203,6 +204,8 @@ take_about(struct route_request *rq, struct env **env_p)
     bool is_answer = env->kind == ENV_CHUNK || env->kind == ENV_END || env->kind == ENV_DISPATCHED;
     if (is_answer) {
         route_take_answer(rq, env_p);
+    } else if (env->kind == ENV_VOTE) {
+        route_take_vote(rq, env_p);
     } else if (env->kind == ENV_CREDIT && env->from == rq->owner) {
         route_take_credit(rq, env_p);
     } else if (env->kind == ENV_CANCEL && env->from == rq->owner) {
@@ -336,6 +339,7 @@ router_stop(void *self)
     bus_timer_fini(&router->drain);
     env_map_fini(&router->requests);
     route_members_fini(&router->members);
+    route_voters_fini(&router->voters);
     route_memo_free(&router->memo);
     route_plan_unref(&router->options.plan);
     catalogue_memo_free(&router->prices);

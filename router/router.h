@@ -38,6 +38,7 @@ struct router_options {
     struct router_counters *counters; /* outlive the router; NULL: its own */
     bus_addr_t events;                /* who takes EVENTs; 0: nobody */
     struct request_cell *counts;      /* what ended requests are counted into, this cell's; NULL: nowhere */
+    bus_addr_t plugins; /* who hosts plugins of this cell; 0: nobody */
     bus_addr_t metrics; /* who answers REQUESTs of the surface `metrics` once they are admitted; 0: nobody */
     uint64_t seed;      /* of the random source; 0: from the kernel */
 

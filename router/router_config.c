@@ -372,7 +372,6 @@ static const struct config_key router_keys[] = {
      .offset = offsetof(struct router_config, targets),
      .section = &target_section,
      .is_repeated = true},
-    UNSUPPORTED("plugins", "Plugins and their stages."),
     UNSUPPORTED("mcp_servers", "MCP servers whose tools are offered to models."),
     UNSUPPORTED("observability", "Tracing and exporters."),
     UNSUPPORTED("batch_target", "The target of /v1/files and /v1/batches."),

@@ -1,6 +1,7 @@
 /* One small function a step; steps.def says what each needs and leaves. */
 #include "core/log.h"
 #include "router/cost.h"
+#include "router/votes.h"
 
 #include <stdio.h>
 
@@ -104,7 +105,7 @@ route_step_read(struct route_request *rq)
     if (rq->facts.stream && !request->track) { /* who tracks hears it with each dispatch */
         tell_owner_of_stream(rq);
     }
-    return ROUTE_STEP_RESOLVE;
+    return route_has_votes(rq, VOTE_BEFORE_REQUEST) ? ROUTE_STEP_BEFORE : ROUTE_STEP_RESOLVE;
 }
 
 /* Workers that bring a target of their own have yet to find a router that has just begun. */
@@ -200,6 +201,7 @@ route_name_answerer(const struct route_request *rq, struct env *env)
         env->provider = env_copy(env, target->provider);
         env->target = env_copy(env, target->name);
     }
+    route_votes_head(rq, env);
 }
 
 int
@@ -229,6 +231,15 @@ without_body(const struct env *end)
     return told;
 }
 
+static void
+report(struct route_request *rq, const struct env *end)
+{
+    if (rq->plan->n_plugins > 0) {
+        route_votes_end(rq, end);
+    }
+    route_report(rq, end);
+}
+
 /* Reports first: the owner takes the envelope. With a loser in flight the owner has its answer at once, and
  * the report waits for what the loser has cost. */
 static enum route_step
@@ -242,7 +253,7 @@ finish(struct route_request *rq, struct env *end)
     if (waits) {
         rq->told = without_body(end);
     } else if (!rq->is_probe && rq->successor == NULL) { /* which goes on, and is told of when it ends */
-        route_report(rq, end);
+        report(rq, end);
     }
     if (route_pass_to_owner(rq, &end, NULL) != 0) {
         env_free(&end);
@@ -260,7 +271,7 @@ route_step_settle(struct route_request *rq)
 {
     rq->told->upstream_calls = rq->calls;
     rq->told->upstream_total_us = rq->upstream_us;
-    route_report(rq, rq->told);
+    report(rq, rq->told);
     env_free(&rq->told);
     return ROUTE_STEP_DONE;
 }
@@ -339,6 +350,7 @@ route_step_fail(struct route_request *rq)
     end->status = err_row(rq->error)->http; /* for an owner that has not written anything yet */
     end->stream = rq->facts.stream;
     dyn_block_unref(&end->body);
+    route_votes_refusal(rq, end);
     return finish(rq, end);
 }
 

@@ -34,6 +34,10 @@ struct route_facts {
     const struct route_pair *metadata; /* members of `metadata` that are strings */
     size_t n_metadata;
     uint64_t prompt_tokens; /* estimated: text, tools and images */
+    uint64_t n_messages;
+    uint64_t input_bytes; /* of texts and image addresses */
+    uint64_t max_tokens;  /* as it stands in the body; 0: not given */
+    uint64_t max_completion_tokens;
     bool has_images;
     bool has_tools;
 

@@ -15,7 +15,7 @@
  * failure: which provider sees a prompt is the operator's choice then.
  *
  * Specified in proto/01-ENVELOPE.md, "Delivery", and proto/02-WORKER.md; for users in docs/retries.md. */
-#include "router/request.h"
+#include "router/votes.h"
 
 enum {
     ROUTE_LOSSES_MAX = 5,
@@ -573,6 +573,8 @@ route_timer_fired(struct bus_timer *timer)
         route_run(rq);
     } else if (is_due(rq->backoff_until_us, now_us)) {
         route_resume(rq, ROUTE_STEP_SEND);
+    } else if (is_due(rq->vote_until_us, now_us)) {
+        route_votes_late(rq);
     } else if ((flight = too_slow(rq, now_us)) != NULL) {
         route_stop_attempt(rq, flight, ERR_UPSTREAM_TIMEOUT, "attempt");
     } else if (is_due(rq->hedge_at_us, now_us)) {

@@ -93,6 +93,7 @@ struct plugin_traits {
     bool     charges; /* a vote of it may take something that has to be given back */
     bool     amends;
     bool     answers;
+    bool     watches; /* it only looks: after_request it is told, not asked, so that no answer waits for it */
 };
 
 /* What an instance is made of; for the call only. */

@@ -1,0 +1,83 @@
+#include "gateway/voters.h"
+
+/* behaviour: a budget's refusal is about money, a rate limit's about time. */
+static enum err_code
+denial_of(const struct plugin_wanted *wanted)
+{
+    if (dyn_slice_is(wanted->name, "budget")) {
+        return ERR_INSUFFICIENT_QUOTA;
+    }
+    return wanted->type == PLUGIN_RATELIMIT ? ERR_RATE_LIMITED : ERR_REQUEST_REJECTED;
+}
+
+static struct route_plugin
+voter_of(const struct plugin_wanted *wanted, const plugin_set_t *set)
+{
+    const struct plugin_instance *instance = plugin_set_find(set, wanted->name);
+    bool is_here = instance != NULL && wanted->place == PLUGIN_PLACE_ROUTER;
+    return (struct route_plugin){
+        .name = wanted->name,
+        .serial = is_here ? instance->serial : 0,
+        .stages = wanted->stages,
+        .needs = wanted->traits.needs,
+        .is_local = is_here,
+        .charges = wanted->traits.charges,
+        .amends = wanted->traits.amends,
+        .answers = wanted->traits.answers,
+        .watches = wanted->traits.watches,
+        .required = wanted->required,
+        .fails_open = wanted->fails_open,
+        .timeout_ms = wanted->timeout_ms,
+        .denies = denial_of(wanted),
+    };
+}
+
+static void
+release(void *keep)
+{
+    plugin_set_t *set = keep;
+    plugin_set_release(&set);
+}
+
+void
+gateway_set_voters(struct route_plan *plan, const struct plugin_config *config,
+                   const struct plugin_ops *const *registered, plugin_set_t *set)
+{
+    struct plugin_wanted wanted[PLUGINS_MAX];
+    struct route_plugin voters[PLUGINS_MAX];
+    _Static_assert((int)PLUGINS_MAX == (int)ROUTE_PLUGINS_MAX, "a bit for each");
+    size_t n = plugin_config_wanted(config, registered, wanted);
+    for (size_t i = 0; i < n; i++) {
+        voters[i] = voter_of(&wanted[i], set);
+    }
+    if (n > 0) {
+        route_plan_set_plugins(plan, voters, n, set != NULL ? plugin_set_hold(set) : NULL, release);
+    }
+}
+
+static bool
+is_known(const struct dyn_slice *names, size_t n, struct dyn_slice name)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (dyn_slice_eq(names[i], name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+size_t
+gateway_plugin_headers(const struct dyn_slice *known, size_t n_known, struct dyn_slice *out, size_t max)
+{
+    size_t n = 0;
+    const struct plugin_ops *ops;
+    for (size_t i = 0; (ops = plugin_builtin_at(i)) != NULL; i++) {
+        for (size_t k = 0; ops->headers != NULL && ops->headers[k] != NULL && n < max; k++) {
+            struct dyn_slice name = dyn_slice_str(ops->headers[k]);
+            if (!is_known(known, n_known, name) && !is_known(out, n, name)) {
+                out[n++] = name;
+            }
+        }
+    }
+    return n;
+}

@@ -1,0 +1,156 @@
+/* What plugins are told of a request: facts made once for each stage, and the texts of a body. */
+#include "router/cost.h"
+#include "router/facts.h"
+#include "router/votes.h"
+
+static struct dyn_slice
+copy(struct vote_facts *facts, struct dyn_slice text)
+{
+    return text.len > 0 ? arena_copy(&facts->arena, text) : dyn_slice(NULL, 0);
+}
+
+static void
+tell_who(const struct route_request *rq, struct vote_facts *facts)
+{
+    const struct env *request = rq->request;
+    const struct dyn_clock *clock = bus_loop_clock(rq->router->loop);
+    uint64_t since_us = dyn_mono_us(clock) - rq->started_us;
+    facts->surface = request->surface;
+    facts->dialect = dyn_slice_str(rq->dialect != NULL ? rq->dialect->name : NULL);
+    facts->trace_id = copy(facts, request->trace_id);
+    facts->model = copy(facts, route_plan_model(rq->plan, rq->asked_model));
+    facts->asked_model = copy(facts, rq->asked_model);
+    facts->key_id = copy(facts, rq->key_id);
+    facts->peer = copy(facts, request->peer);
+    facts->stream = rq->facts.stream;
+    facts->max_output = rq->facts.max_output_tokens;
+    facts->time_us = dyn_wall_us(clock) - since_us;
+}
+
+static void
+tell_headers(const struct route_request *rq, struct vote_facts *facts)
+{
+    const struct env *request = rq->request;
+    struct env_header *headers = arena_alloc(&facts->arena, (request->n_headers + 1) * sizeof *headers);
+    for (size_t i = 0; i < request->n_headers; i++) {
+        headers[i] = (struct env_header){copy(facts, request->headers[i].name),
+                                         arena_copy(&facts->arena, request->headers[i].value)};
+    }
+    facts->headers = headers;
+    facts->n_headers = request->n_headers;
+}
+
+/* One walk over the body; after its answer has begun there is none, and what was counted before is told. */
+static void
+tell_counts(struct route_request *rq, struct vote_facts *facts)
+{
+    struct route_facts *counted = &rq->votes->counted;
+    if (!rq->votes->is_counted && rq->request->body != NULL) {
+        *counted = (struct route_facts){.surface = rq->request->surface};
+        route_facts_read(counted, dyn_block_slice(rq->request->body), ROUTE_NEEDS_BODY, &rq->request->arena);
+        counted->user = env_copy(rq->request, counted->user); /* the body may go before the request does */
+        rq->votes->is_counted = true;
+    }
+    facts->user = copy(facts, counted->user);
+    facts->prompt_tokens = counted->prompt_tokens;
+    facts->n_messages = counted->n_messages;
+    facts->input_bytes = counted->input_bytes;
+    facts->max_tokens = counted->max_tokens;
+    facts->max_completion_tokens = counted->max_completion_tokens;
+    facts->has_images = counted->has_images;
+    facts->has_tools = counted->has_tools;
+}
+
+/* Of one target, in 10^-12 USD. */
+static uint64_t
+price_at(const struct vote_facts *facts, const struct route_target_view *seen)
+{
+    uint64_t out = facts->max_output != 0 ? facts->max_output : seen->output_max;
+    uint64_t in_cost;
+    uint64_t out_cost;
+    uint64_t sum;
+    if (seen->price_in == PRICE_UNKNOWN || seen->price_out == PRICE_UNKNOWN) {
+        return VOTE_COST_UNKNOWN;
+    }
+    if (__builtin_mul_overflow(seen->price_in, facts->prompt_tokens, &in_cost) ||
+        __builtin_mul_overflow(seen->price_out, out, &out_cost) ||
+        __builtin_add_overflow(in_cost, out_cost, &sum)) {
+        return VOTE_COST_UNKNOWN - 1;
+    }
+    return sum;
+}
+
+/* The dearest of those that may serve it. */
+static void
+tell_price(struct route_request *rq, struct vote_facts *facts)
+{
+    struct router *router = rq->router;
+    struct route_candidacy found;
+    struct dyn_slice asked = rq->model;
+    uint64_t most = 0;
+    rq->model = route_plan_model(rq->plan, rq->asked_model);
+    route_find_candidates(rq, &found);
+    for (ROUTE_SET_EACH(i, &found.set)) {
+        struct route_target_view seen = {.price_in = PRICE_UNKNOWN, .price_out = PRICE_UNKNOWN};
+        route_memo_price(router->memo, rq->plan, router->members.targets, i, rq->model, &seen);
+        uint64_t price = price_at(facts, &seen);
+        most = price > most ? price : most; /* an unknown price is the highest */
+    }
+    rq->model = asked;
+    facts->estimate = route_set_is_empty(&found.set) ? VOTE_COST_UNKNOWN : most;
+}
+
+static void
+tell_end(const struct route_request *rq, const struct env *end, struct vote_facts *facts)
+{
+    const struct route_target *target = rq->now->target != NULL ? rq->now->target : rq->target;
+    bool failed = end->outcome != 0 && end->outcome != ENV_OUTCOME_OK;
+    uint64_t now_us = dyn_mono_us(bus_loop_clock(rq->router->loop));
+    if (target != NULL) {
+        facts->target = copy(facts, target->name);
+        facts->provider = copy(facts, target->provider);
+    }
+    struct cost cost = route_cost_at(rq, end, facts->target, facts->provider);
+    facts->answered_by = copy(facts, rq->votes->answered_by);
+    facts->content_type = copy(facts, end->content_type);
+    facts->status = end->status != 0 ? end->status : rq->now->status;
+    facts->error = failed ? end->error : ERR_NONE;
+    facts->error_text = copy(facts, failed ? end->error_text : dyn_slice(NULL, 0));
+    facts->refused = rq->votes->refused_by.len > 0;
+    facts->refused_by = copy(facts, rq->votes->refused_by);
+    facts->usage = end->usage;
+    facts->cost = cost.known ? cost.total : VOTE_COST_UNKNOWN;
+    facts->attempts = rq->attempts;
+    facts->upstream_calls = rq->calls;
+    facts->total_us = now_us - rq->started_us;
+    facts->ttft_us = rq->first_chunk_us != 0 ? rq->first_chunk_us - rq->started_us : end->upstream_us;
+    facts->upstream_us = rq->upstream_us;
+}
+
+struct vote_facts *
+route_vote_facts(struct route_request *rq, const struct env *end, uint32_t needs)
+{
+    struct vote_facts *facts = vote_facts_new();
+    tell_who(rq, facts);
+    if ((needs & VOTE_NEEDS_HEADERS) != 0) {
+        tell_headers(rq, facts);
+    }
+    if ((needs & (VOTE_NEEDS_COUNTS | VOTE_NEEDS_PRICE)) != 0) {
+        tell_counts(rq, facts);
+    }
+    if ((needs & VOTE_NEEDS_PRICE) != 0 && end == NULL) {
+        tell_price(rq, facts);
+    }
+    if (end != NULL) {
+        tell_end(rq, end, facts);
+    }
+    return facts;
+}
+
+dyn_block_t *
+route_vote_texts(struct route_request *rq, const struct env *end)
+{
+    (void)rq;
+    (void)end;
+    return NULL;
+}

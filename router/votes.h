@@ -1,0 +1,90 @@
+/* The votes of one request: who is asked at the stage of the moment, what was said, and what is kept of it
+ * for the answer and the event. Lies in the request's arena, and only where its plan has plugins. Private to
+ * router/. */
+#pragma once
+
+#include "router/request.h"
+
+/* More are not told of one by one. */
+enum { ROUTE_VOTE_NOTES_MAX = EVENT_PLUGINS_MAX };
+
+/* One plugin at the stage of the moment. */
+struct route_ballot {
+    const struct route_plugin *plugin;
+    bus_addr_t asked;   /* who has the ASK; 0: nobody (any more) */
+    uint32_t epoch;     /* of the ASK */
+    uint64_t asked_us;
+    struct env *vote;   /* its denial or answer; else NULL */
+    const char *failure; /* why it counts as failed; NULL: it does not */
+};
+
+/* What is told of one vote. */
+struct route_vote_note {
+    struct route_vote_note *before;
+    struct dyn_slice name;
+    const char *stage;
+    const char *verdict;
+    struct dyn_slice reason;
+    uint64_t us;
+};
+
+struct route_votes {
+    enum vote_stage stage;
+    struct vote_round round;
+    struct route_ballot *ballots; /* of the round */
+    uint32_t epoch;            /* ASKs made, over all stages */
+    uint64_t until_us;         /* when the first of those asked is too late; 0: nobody is */
+    uint32_t charged;          /* bit of each of the plan's plugins that took something */
+    uint32_t needs;            /* of all who are asked at the stage */
+    struct route_facts counted; /* what the walk over the body found */
+    bool is_counted;
+    struct vote_facts *facts;  /* of the stage */
+    dyn_block_t *texts;        /* of its body, as a map; made when it is needed first */
+    dyn_block_t *original;     /* the client's body, when a plugin has amended it */
+    struct env *answer;        /* the VOTE that answered */
+    struct dyn_slice answered_by;
+    struct dyn_slice refused_by;
+    uint16_t status;           /* of the refusal; 0: that of its row */
+    uint32_t retry_after_s;
+    struct env_header *headers; /* that votes give the answer; room for ENV_HEADERS_MAX */
+    size_t n_headers;
+    struct route_vote_note *notes; /* the last one first */
+    size_t n_notes;
+};
+
+/* Whether somebody votes at that stage; one test of a bit. */
+#define route_has_votes(rq, stage) (((rq)->plan->plugin_stages & VOTE_STAGE_BIT(stage)) != 0)
+
+/* What comes next at that stage: `passed` when all let it pass. */
+enum route_step route_votes_run(struct route_request *rq, enum vote_stage stage, enum route_step passed);
+
+void route_votes_fini(struct route_request *rq);
+/* A VOTE of somebody. */
+void route_take_vote(struct route_request *rq, struct env **env_p);
+/* Those that have not voted in time have failed. */
+void route_votes_late(struct route_request *rq);
+/* Nobody is waited for any more. */
+void route_votes_abandon(struct route_request *rq);
+/* The request has ended so: those that watch, and those that charged, are told. */
+void route_votes_end(struct route_request *rq, const struct env *end);
+/* What votes have to say in the head of an answer. */
+void route_votes_head(const struct route_request *rq, struct env *env);
+/* What they say of a refusal. */
+void route_votes_refusal(const struct route_request *rq, struct env *end);
+/* As the event tells them. */
+size_t route_votes_tell(const struct route_request *rq, struct event_plugin plugins[ROUTE_VOTE_NOTES_MAX]);
+
+/* ---- what they are told (vote_facts.c) ---- */
+
+/* Of the stage; `end` is NULL before there is one. */
+struct vote_facts *route_vote_facts(struct route_request *rq, const struct env *end, uint32_t needs);
+/* The texts of the request, or of the answer `end`, as a map. */
+dyn_block_t *route_vote_texts(struct route_request *rq, const struct env *end);
+
+/* ---- what they change (vote_amend.c) ---- */
+
+/* NULL, or why the edits of that VOTE are refused; then nothing has changed. */
+const char *route_amend_request(struct route_request *rq, const struct env *vote);
+const char *route_amend_answer(struct route_request *rq, const struct env *vote);
+/* The END that a VOTE's answer comes to. */
+struct env *route_voted_answer(struct route_request *rq, struct env **vote_p);
