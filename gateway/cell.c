@@ -7,9 +7,13 @@
 #include "gateway/measures.h"
 #include "gateway/probe.h"
 #include "gateway/version.h"
+#include "gateway/voters.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+
+/* Of clients, that routers and plugins look at: as many as a REQUEST may carry. */
+enum { HEADERS_MAX = ENV_HEADERS_MAX };
 
 void
 gateway_warn(const config_t *config)
@@ -215,13 +219,19 @@ add_askers(dynabus_t *gateway, unsigned number)
         arena_init(&names, NULL, 0);
         size_t n_headers =
             route_config_headers(config_values(gateway->config, &router_config_part), &names, &headers);
+        struct dyn_slice all[HEADERS_MAX];
+        for (size_t i = 0; i < n_headers && i < HEADERS_MAX; i++) {
+            all[i] = headers[i];
+        }
+        n_headers = n_headers < HEADERS_MAX ? n_headers : HEADERS_MAX;
+        n_headers += gateway_plugin_headers(all, n_headers, all + n_headers, HEADERS_MAX - n_headers);
         struct edge_options edge = {
             .config = config_values(gateway->config, &edge_config_part),
             .router = cell->router,
             .group = gateway->edges,
             .cell = number,
             .dev = gateway->options.dev,
-            .route_headers = headers,
+            .route_headers = all,
             .n_route_headers = n_headers,
             .probes_only = !gateway_is_edge(gateway),
         };

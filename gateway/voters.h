@@ -11,4 +11,5 @@ void gateway_set_voters(struct route_plan *plan, const struct plugin_config *con
                         const struct plugin_ops *const *registered, plugin_set_t *set);
 
 /* The headers of clients that built-in plugins look at, for who passes requests on: in lower case, static. */
-size_t gateway_plugin_headers(const struct dyn_slice *known, size_t n_known, struct dyn_slice *out, size_t max);
+size_t gateway_plugin_headers(const struct dyn_slice *known, size_t n_known, struct dyn_slice *out,
+                              size_t max);

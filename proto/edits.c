@@ -79,8 +79,8 @@ begin_of(const struct json_member *member)
     return member->key.data != NULL ? member->key.data - 1 : member->value.raw.data;
 }
 
-/* The child that the token names, with its neighbours. Children before it are passed over; those behind it are
- * looked at only for their beginning and their number. */
+/* The child that the token names, with its neighbours. Those behind are looked at only for where they begin
+ * and how many there are. */
 static void
 look_for(struct json_value container, const char *token, size_t len, struct place *place)
 {
@@ -233,8 +233,8 @@ staying(const struct change *changes, size_t n, const struct change *of)
     return left;
 }
 
-/* Of a run of neighbours that go, the comma between it and what stays goes with them: the one behind, or at the
- * end of the container the one before. */
+/* Of a run of neighbours that go, the comma between it and what stays goes with them: the one behind, or at
+ * the end of the container the one before. */
 static void
 take_commas(struct dyn_slice text, struct change *changes, size_t n)
 {
@@ -339,8 +339,8 @@ splice(struct dyn_slice text, const struct change *changes, size_t n, size_t hea
 }
 
 int
-edits_apply(struct dyn_slice text, const struct vote_edit *edits, size_t n, size_t headroom, dyn_block_t **out,
-            struct dyn_err *err)
+edits_apply(struct dyn_slice text, const struct vote_edit *edits, size_t n, size_t headroom,
+            dyn_block_t **out, struct dyn_err *err)
 {
     size_t which = 0;
     const char *why = NULL;

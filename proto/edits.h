@@ -17,5 +17,5 @@ enum {
 
 /* `text` has been scanned (valid JSON). Gives a new block with `headroom` bytes free in front. -1 with a
  * sentence that names the edit; then there is none. The values are checked, one JSON text each. */
-DYN_MUST_CHECK int edits_apply(struct dyn_slice text, const struct vote_edit *edits, size_t n, size_t headroom,
-                               dyn_block_t **out, struct dyn_err *err);
+DYN_MUST_CHECK int edits_apply(struct dyn_slice text, const struct vote_edit *edits, size_t n,
+                               size_t headroom, dyn_block_t **out, struct dyn_err *err);

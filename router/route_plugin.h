@@ -1,5 +1,5 @@
-/* A plugin as the router sees it: what it may do, when it is asked, and what its failure stands for. Who hosts
- * it is the business of voters.h. */
+/* A plugin as the router sees it: what it may do, when it is asked, and what its failure stands for. Who
+ * hosts it is the business of voters.h. */
 #pragma once
 
 #include "proto/vote.h"

@@ -40,7 +40,8 @@ route_votes_fini(struct route_request *rq)
 }
 
 static void
-note(struct route_request *rq, const struct route_ballot *ballot, const char *verdict, struct dyn_slice reason)
+note(struct route_request *rq, const struct route_ballot *ballot, const char *verdict,
+     struct dyn_slice reason)
 {
     struct route_votes *votes = rq->votes;
     if (votes->n_notes == ROUTE_VOTE_NOTES_MAX) {
@@ -131,8 +132,8 @@ fail(struct route_request *rq, size_t i, const char *why, struct dyn_slice detai
     if (now_us - rq->router->failure_told_us >= 1000000) { /* one that is dead fails with each request */
         rq->router->failure_told_us = now_us;
         dyn_log(DYN_LOG_WARN, "router.plugin.failed", "a plugin failed to vote",
-                DYN_LOG_SLICE("plugin", plugin->name), DYN_LOG_STR("stage", vote_stage_name(rq->votes->stage)),
-                DYN_LOG_STR("why", why), DYN_LOG_SLICE("detail", detail.len > 0 ? detail : DYN_SLICE("-")),
+                DYN_LOG_SLICE("plugin", plugin->name),
+                DYN_LOG_STR("stage", vote_stage_name(rq->votes->stage)), DYN_LOG_STR("why", why), DYN_LOG_SLICE("detail", detail.len > 0 ? detail : DYN_SLICE("-")),
                 DYN_LOG_STR("request", is_open ? "goes on" : "is refused"));
     }
 }
@@ -176,7 +177,7 @@ ask_envelope(struct route_request *rq, const struct route_plugin *plugin)
     }
     ask->id = rq->node.id;
     ask->epoch = ++votes->epoch;
-    ask->plugin = plugin->name.len < sizeof ask->inline_memory / 2 ? env_copy(ask, plugin->name) : plugin->name;
+    ask->plugin = env_copy(ask, plugin->name);
     ask->instance = plugin->serial;
     ask->stage = (uint8_t)votes->stage;
     ask->facts_asked = vote_facts_ref(votes->facts);
@@ -506,7 +507,8 @@ route_votes_refusal(const struct route_request *rq, struct env *end)
 /* ---- the end ---- */
 
 static bool
-is_told_at(const struct route_plugin *plugin, const struct route_votes *votes, size_t i, const struct env *end)
+is_told_at(const struct route_plugin *plugin, const struct route_votes *votes, size_t i,
+           const struct env *end)
 {
     bool failed = end->outcome != ENV_OUTCOME_OK;
     bool is_after = (plugin->stages & VOTE_STAGE_BIT(VOTE_AFTER_REQUEST)) != 0;
