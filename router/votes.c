@@ -133,7 +133,8 @@ fail(struct route_request *rq, size_t i, const char *why, struct dyn_slice detai
         rq->router->failure_told_us = now_us;
         dyn_log(DYN_LOG_WARN, "router.plugin.failed", "a plugin failed to vote",
                 DYN_LOG_SLICE("plugin", plugin->name),
-                DYN_LOG_STR("stage", vote_stage_name(rq->votes->stage)), DYN_LOG_STR("why", why), DYN_LOG_SLICE("detail", detail.len > 0 ? detail : DYN_SLICE("-")),
+                DYN_LOG_STR("stage", vote_stage_name(rq->votes->stage)), DYN_LOG_STR("why", why),
+                DYN_LOG_SLICE("detail", detail.len > 0 ? detail : DYN_SLICE("-")),
                 DYN_LOG_STR("request", is_open ? "goes on" : "is refused"));
     }
 }
