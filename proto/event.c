@@ -156,7 +156,7 @@ void
 event_plugins_encode(const struct event_plugin *plugins, size_t n, struct dyn_buf *out)
 {
     msgpack_packer packer;
-    msgpack_packer_init(&packer, out, append);
+    msgpack_packer_init(&packer, out, mp_append);
     (void)msgpack_pack_array(&packer, n);
     for (size_t i = 0; i < n; i++) {
         encode_entry(&packer, &plugins[i], plugin_fields, DYN_ARRAY_LEN(plugin_fields));
