@@ -14,6 +14,7 @@ route_step_wait(struct route_request *rq)
     if (rq->inbound->kind == ENV_CHUNK) {
         return ROUTE_STEP_STREAM;
     }
+    route_held_join(rq);
     bool is_whole = !rq->has_gap && !rq->now->is_cut_short;
     bool is_good = rq->inbound->outcome == ENV_OUTCOME_OK && is_whole;
     route_dispatch_is_over(rq, rq->now);
@@ -44,6 +45,8 @@ look_at_chunk(struct route_request *rq, struct env *chunk)
     struct route_attempt *now = rq->now;
     size_t len = env_body_len(chunk);
     if (now->next_sequence == 0) {
+        route_held_drop(rq); /* of an attempt that was lost */
+        now->is_held = !chunk->stream && route_holds_answers(rq);
         rq->first_chunk_us = bus_loop_now_us(rq->router->loop);
         now->note->ttft_us = rq->first_chunk_us - now->started_us;
         now->status = chunk->status;
@@ -53,6 +56,12 @@ look_at_chunk(struct route_request *rq, struct env *chunk)
     }
     now->next_sequence++;
     now->window -= len;
+}
+
+static void
+count_passed(struct route_request *rq, size_t len)
+{
+    struct route_attempt *now = rq->now;
     now->passed += len;
     rq->window -= len;
     bool begins = now->is_stream ? len > 0 : now->passed > ENV_HELD_ANSWER_MAX;
@@ -61,22 +70,33 @@ look_at_chunk(struct route_request *rq, struct env *chunk)
     }
 }
 
+void
+route_pass_chunk(struct route_request *rq, struct env **chunk_p)
+{
+    struct dyn_err err;
+    count_passed(rq, env_body_len(*chunk_p));
+    if (route_pass_to_owner(rq, chunk_p, &err) != 0) {
+        env_free(chunk_p);
+        rq->has_gap = true;
+        bool is_full = err.code == DYN_E_FULL;
+        route_cancel(rq, is_full ? ERR_SATURATED : ERR_CLIENT_CLOSED, is_full ? "owner full" : "owner gone");
+    }
+}
+
 enum route_step
 route_step_stream(struct route_request *rq)
 {
     struct env *chunk = rq->inbound;
-    struct dyn_err err;
     rq->inbound = NULL;
     if (rq->has_gap) {
         env_free(&chunk); /* what comes behind a gap would look like the answer */
         return ROUTE_STEP_WAIT;
     }
     look_at_chunk(rq, chunk);
-    if (route_pass_to_owner(rq, &chunk, &err) != 0) {
-        env_free(&chunk);
-        rq->has_gap = true;
-        bool is_full = err.code == DYN_E_FULL;
-        route_cancel(rq, is_full ? ERR_SATURATED : ERR_CLIENT_CLOSED, is_full ? "owner full" : "owner gone");
+    if (rq->now->is_held || !dyn_list_is_empty(&rq->held)) {
+        route_hold(rq, &chunk);
+    } else {
+        route_pass_chunk(rq, &chunk);
     }
     return ROUTE_STEP_WAIT;
 }
@@ -151,6 +171,9 @@ route_take_answer(struct route_request *rq, struct env **env_p)
     const char *rule = rq->has_gap ? NULL : broken_rule(flight, env);
     if (rule != NULL) {
         cut_off(rq, rule);
+        return;
+    }
+    if (env->kind == ENV_END && route_held_waits(rq, env_p)) {
         return;
     }
     *env_p = NULL;

@@ -1,6 +1,6 @@
 /* One dispatch: what a member is sent, how long it may take, and what is counted while it is in flight. Who
  * gets it is the walker's business. */
-#include "router/request.h"
+#include "router/votes.h"
 
 enum { ROUTE_ATTEMPT_MIN_MS = 1000 }; /* less than this is no try */
 
@@ -239,7 +239,7 @@ route_dispatch_is_over(struct route_request *rq, struct route_attempt *attempt)
     attempt->member = NULL;
     rq->last_worker = member != NULL && member->is_worker ? member->addr : 0;
     if (member != NULL) {
-        rq->has_leftovers = rq->has_leftovers || attempt->next_sequence > 0;
+        rq->has_leftovers = rq->has_leftovers || (attempt->next_sequence > 0 && !attempt->is_held);
         member->in_flight--;
         member->bytes -= attempt->bytes;
     }
@@ -355,6 +355,13 @@ grant(struct route_request *rq, struct route_attempt *flight, uint32_t bytes)
 }
 
 void
+route_grant(struct route_request *rq, struct route_attempt *flight, uint32_t bytes)
+{
+    flight->window += bytes;
+    grant(rq, flight, bytes);
+}
+
+void
 route_take_credit(struct route_request *rq, struct env **credit_p)
 {
     uint32_t bytes = (*credit_p)->credit;
@@ -366,8 +373,8 @@ route_take_credit(struct route_request *rq, struct env **credit_p)
     for (size_t i = 0; i < ROUTE_FLIGHTS_MAX; i++) {
         struct route_attempt *flight = &rq->flights[i];
         if (flight->member != NULL && !flight->is_loser) {
-            flight->window += bytes;
-            grant(rq, flight, bytes);
+            route_grant(rq, flight, bytes);
         }
     }
+    route_held_go_on(rq);
 }

@@ -95,6 +95,7 @@ struct route_attempt {
     uint32_t next_sequence;      /* of its CHUNKs */
     bool is_sent;                /* the worker said: bytes have reached an upstream */
     bool is_stream;              /* the answer is one */
+    bool is_held;                /* it is plain, and plugins look at it before its owner does (held.c) */
     bool is_cut_short;           /* CHUNKs of it were not passed on, since it had been told to stop */
     uint16_t status;             /* that the first CHUNK carried; 0: none came */
     struct route_note *note;
@@ -159,6 +160,9 @@ struct route_request {
     struct route_note *last_note; /* NULL: there was none */
     size_t n_notes;
 
+    struct dyn_list held;    /* CHUNKs of a plain answer that plugins are to look at */
+    size_t held_bytes;
+    struct env *held_end;    /* that comes behind those that could not be looked at, and wait for credit */
     struct route_votes *votes; /* NULL: nobody was asked (votes.h) */
 
     uint64_t window;        /* granted by the owner and not used up by CHUNKs that it got */
@@ -245,6 +249,8 @@ void route_cancel(struct route_request *rq, enum err_code why, const char *reaso
 /* Ends one attempt; another one may follow. */
 void route_stop_attempt(struct route_request *rq, struct route_attempt *attempt, enum err_code why,
                         const char *reason);
+/* The router grants it more, in its owner's stead. */
+void route_grant(struct route_request *rq, struct route_attempt *flight, uint32_t bytes);
 /* The owner granted more. */
 void route_take_credit(struct route_request *rq, struct env **credit_p);
 /* DISPATCHED once more, to an owner that has just become it, or whose answer comes from another worker. */
@@ -290,6 +296,9 @@ void route_hedge_won(struct route_request *rq);
 void route_loser_is_over(struct route_request *rq, struct route_attempt *loser, const struct env *end);
 
 /* ---- what comes back (answer.c) ---- */
+
+/* To the owner. Takes it in any case. */
+void route_pass_chunk(struct route_request *rq, struct env **chunk_p);
 
 /* An envelope from the member that works on it. */
 void route_take_answer(struct route_request *rq, struct env **env_p);

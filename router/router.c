@@ -67,6 +67,7 @@ begin(struct router *router, struct route_request *rq, struct env **request_p)
     *request_p = NULL;
     dyn_list_init(&rq->link);
     dyn_list_init(&rq->parked_link);
+    dyn_list_init(&rq->held);
     rq->owner = request->from;
     rq->request = request;
     rq->window = request->credit;
@@ -77,6 +78,7 @@ static void
 let_go(struct route_request *rq)
 {
     route_unpark(rq);
+    route_held_drop(rq);
     route_votes_fini(rq); /* before its memory, which is the request's */
     env_free(&rq->request);
     env_free(&rq->inbound);

@@ -74,6 +74,20 @@ void route_votes_refusal(const struct route_request *rq, struct env *end);
 /* As the event tells them. */
 size_t route_votes_tell(const struct route_request *rq, struct event_plugin plugins[ROUTE_VOTE_NOTES_MAX]);
 
+/* ---- plain answers that are looked at (held.c) ---- */
+
+/* Whether somebody is asked about plain answers. */
+bool route_holds_answers(const struct route_request *rq);
+/* A CHUNK of one; takes it. `rq` may be gone afterwards. */
+void route_hold(struct route_request *rq, struct env **chunk_p);
+/* The END has to wait behind CHUNKs that could not be looked at: taken then. */
+bool route_held_waits(struct route_request *rq, struct env **end_p);
+/* The owner has granted more. `rq` may be gone afterwards. */
+void route_held_go_on(struct route_request *rq);
+/* The END of the attempt is here, as rq->inbound: it gets what was held. */
+void route_held_join(struct route_request *rq);
+void route_held_drop(struct route_request *rq);
+
 /* ---- what they are told (vote_facts.c) ---- */
 
 /* Of the stage; `end` is NULL before there is one. */
