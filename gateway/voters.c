@@ -14,17 +14,17 @@ static struct route_plugin
 voter_of(const struct plugin_wanted *wanted, const plugin_set_t *set)
 {
     const struct plugin_instance *instance = plugin_set_find(set, wanted->name);
-    bool is_here = instance != NULL && wanted->place == PLUGIN_PLACE_ROUTER;
+    bool is_here = instance != NULL;
     return (struct route_plugin){
         .name = wanted->name,
         .serial = is_here ? instance->serial : 0,
-        .stages = wanted->stages,
-        .needs = wanted->traits.needs,
+        .traits = {.stages = wanted->stages,
+                   .needs = wanted->traits.needs,
+                   .charges = wanted->traits.charges,
+                   .amends = wanted->traits.amends,
+                   .answers = wanted->traits.answers,
+                   .watches = wanted->traits.watches},
         .is_local = is_here,
-        .charges = wanted->traits.charges,
-        .amends = wanted->traits.amends,
-        .answers = wanted->traits.answers,
-        .watches = wanted->traits.watches,
         .required = wanted->required,
         .fails_open = wanted->fails_open,
         .timeout_ms = wanted->timeout_ms,

@@ -18,9 +18,10 @@ route_held_drop(struct route_request *rq)
 }
 
 static bool
-is_asked_after(const struct route_plugin *plugin)
+is_asked_after(const struct route_request *rq, const struct route_plugin *plugin)
 {
-    return (plugin->stages & VOTE_STAGE_BIT(VOTE_AFTER_REQUEST)) != 0 && !plugin->watches;
+    struct route_traits traits = route_traits_of(rq->router, plugin);
+    return (traits.stages & VOTE_STAGE_BIT(VOTE_AFTER_REQUEST)) != 0 && !traits.watches;
 }
 
 bool
@@ -29,7 +30,7 @@ route_holds_answers(const struct route_request *rq)
     const struct route_plan *plan = rq->plan;
     bool holds = false;
     for (size_t i = 0; i < plan->n_plugins && route_has_votes(rq, VOTE_AFTER_REQUEST); i++) {
-        holds = holds || is_asked_after(&plan->plugins[i]);
+        holds = holds || is_asked_after(rq, &plan->plugins[i]);
     }
     return holds;
 }
@@ -40,7 +41,7 @@ first_closed(const struct route_request *rq)
 {
     const struct route_plan *plan = rq->plan;
     for (size_t i = 0; i < plan->n_plugins; i++) {
-        if (is_asked_after(&plan->plugins[i]) && !plan->plugins[i].fails_open) {
+        if (is_asked_after(rq, &plan->plugins[i]) && !plan->plugins[i].fails_open) {
             return &plan->plugins[i];
         }
     }

@@ -1,7 +1,7 @@
 /* Peers of the router in other processes come and go: workers join with READY, drain and leave with GOODBYE;
  * owners are only heard of when they leave. What was lost with them is for the walker. */
 #include "core/log.h"
-#include "router/request.h"
+#include "router/votes.h"
 
 /* ---- workers ---- */
 
@@ -114,10 +114,51 @@ namesake_of(const struct router *router, const struct env *ready)
     return former != NULL && former->addr != ready->from ? former->addr : 0;
 }
 
+/* ---- plugins ---- */
+
+static void
+plugin_ready(struct router *router, const struct env *ready)
+{
+    struct dyn_err why = {.text = ""};
+    const char *refusal = route_voters_join(&router->voters, ready, &why);
+    if (refusal != NULL) {
+        dyn_log(DYN_LOG_WARN, "router.plugin.refused", "a plugin that wanted to join was told to go",
+                DYN_LOG_SLICE("plugin", ready->worker), DYN_LOG_STR("reason", refusal),
+                DYN_LOG_STR("why", why.text));
+        route_peer_cut(router, ready->from, refusal);
+        return;
+    }
+    dyn_log(DYN_LOG_INFO, "router.plugin.joined", "a plugin joined", DYN_LOG_SLICE("plugin", ready->worker),
+            DYN_LOG_SLICE("node", ready->node));
+}
+
+/* true: it was a plugin's. */
+static bool
+plugin_goodbye(struct router *router, const struct env *goodbye)
+{
+    if (!route_voters_has(&router->voters, goodbye->from)) {
+        return false;
+    }
+    if (dyn_slice_is(goodbye->reason, "drain")) {
+        route_voters_drain(&router->voters, goodbye->from);
+        return true;
+    }
+    dyn_log(DYN_LOG_INFO, "router.plugin.left", "a plugin is gone",
+            DYN_LOG_SLICE("reason", goodbye->reason));
+    route_voter_is_gone(router, goodbye->from);
+    return true;
+}
+
+/* ---- workers that come ---- */
+
 void
 route_peer_ready(struct router *router, struct env **ready_p)
 {
     bus_addr_t addr = (*ready_p)->from;
+    if (dyn_slice_is((*ready_p)->role, "plugin")) {
+        plugin_ready(router, *ready_p);
+        return;
+    }
     if (!router->options.accepts_workers) {
         route_peer_cut(router, addr, "role");
         return;
@@ -172,6 +213,9 @@ owner_is_gone(struct route_request *rq, const void *peer)
 void
 route_peer_goodbye(struct router *router, const struct env *goodbye)
 {
+    if (plugin_goodbye(router, goodbye)) {
+        return;
+    }
     struct route_member *worker = route_members_find(&router->members, goodbye->from);
     bool drains = dyn_slice_is(goodbye->reason, "drain");
     if (worker != NULL && drains) {
@@ -205,6 +249,8 @@ route_peer_late(struct router *router, const struct env *heartbeat)
         hear(router, worker, heartbeat);
     } else if (worker != NULL) {
         worker->is_late = dyn_slice_is(heartbeat->reason, "late");
+    } else {
+        route_voters_late(&router->voters, heartbeat->from, dyn_slice_is(heartbeat->reason, "late"));
     }
 }
 
@@ -219,5 +265,7 @@ route_peer_cut(struct router *router, bus_addr_t peer, const char *reason)
     }
     if (worker != NULL) {
         lose(router, worker, dyn_slice_str(reason));
+    } else if (route_voters_has(&router->voters, peer)) {
+        route_voter_is_gone(router, peer);
     }
 }

@@ -1,6 +1,7 @@
 /* The workers port: who serves models in other processes. What a worker answers goes to the router whose
  * request it is; who came and who left is told to all of them. */
 #include "core/log.h"
+#include "proto/env_codec.h"
 #include "router/ports_impl.h"
 
 #include <stdlib.h>
@@ -43,11 +44,26 @@ ports_forget_calls(struct ports *ports, bus_addr_t worker)
     }
 }
 
+/* Which of the routers it is, from 1 on: a VOTE says the ASK's `attempt` again, and is that one's. */
+static uint32_t
+number_of_router(const struct ports *ports, bus_addr_t addr)
+{
+    size_t i = 0;
+    while (i < ports->options.n_routers && ports->routers[i] != addr) {
+        i++;
+    }
+    return (uint32_t)i + 1;
+}
+
 /* Sent to another worker again: the former one's END, if it still comes, is nobody's. */
 static void
 on_sending(void *self, struct bus_peer *peer, struct env *env)
 {
     struct ports *ports = self;
+    if (env->kind == ENV_ASK || (env->kind == ENV_CANCEL && env->plugin.len > 0)) {
+        env->attempt = number_of_router(ports, env->from);
+        return;
+    }
     if (env->kind != ENV_REQUEST) {
         return;
     }
@@ -104,11 +120,66 @@ pass_answer(struct ports *ports, bus_addr_t worker, struct env **env_p)
     }
 }
 
+/* ---- plugins ---- */
+
+static void
+pass_vote(struct ports *ports, bus_addr_t plugin, struct env **env_p)
+{
+    uint32_t number = (*env_p)->attempt;
+    if (number == 0 || number > ports->options.n_routers) {
+        bus_peer_cut(ports->me, plugin, "protocol");
+        return;
+    }
+    if (bus_send_as(ports->me, plugin, ports->routers[number - 1], env_p, NULL) != 0) {
+        env_free(env_p); /* the router has stopped */
+    }
+}
+
+static void
+on_plugin(struct ports *ports, struct bus_peer *peer, struct env **env_p)
+{
+    struct env *env = *env_p;
+    switch ((int)env->kind) {
+    case ENV_READY:
+        if (peer->minor < ENV_VOTES_SINCE) {
+            bus_peer_cut(ports->me, peer->addr, "version");
+            return;
+        }
+        env->role = DYN_SLICE("plugin"); /* whatever it called itself */
+        ports_tell_all(ports, peer->addr, env_p);
+        return;
+    case ENV_GOODBYE:
+    case ENV_HEARTBEAT:
+        ports_tell_all(ports, peer->addr, env_p);
+        return;
+    case ENV_VOTE:
+        pass_vote(ports, peer->addr, env_p);
+        return;
+    case ENV_EVENT:
+        ports_publish(ports, peer->addr, env_p);
+        return;
+    case ENV_ACK:
+        ports_take_ack(ports, env_p);
+        return;
+    default:
+        bus_peer_cut(ports->me, peer->addr, "role");
+        return;
+    }
+}
+
 static void
 on_worker(void *self, struct bus_peer *peer, struct env **env_p)
 {
     struct ports *ports = self;
     enum env_kind kind = (*env_p)->kind;
+    if (peer->role == BUS_ROLE_PLUGIN) {
+        on_plugin(ports, peer, env_p);
+        return;
+    }
+    if (kind == ENV_VOTE) {
+        bus_peer_cut(ports->me, peer->addr, "role");
+        return;
+    }
     if (kind == ENV_READY || kind == ENV_GOODBYE) {
         dyn_log(DYN_LOG_INFO, kind == ENV_READY ? "ports.worker.ready" : "ports.worker.goodbye",
                 kind == ENV_READY ? "a worker joins" : "a worker leaves", DYN_LOG_SLICE("node", peer->node),

@@ -7,19 +7,23 @@
 
 enum { ROUTE_PLUGINS_MAX = VOTE_ROUND_MAX };
 
-struct route_plugin {
-    struct dyn_slice name;
-    uint64_t serial;      /* of the instance in this process; 0: whoever joined under that name */
-    uint32_t stages;      /* VOTE_STAGE_BIT; of one that joins: where the configuration wants it, 0: where it
-                           * says that it can */
-    uint32_t needs;       /* VOTE_NEEDS_*; of one that joins: what it says */
-    bool is_local;        /* the plugins' actor of the cell hosts it */
+struct route_traits {
+    uint32_t stages; /* VOTE_STAGE_BIT */
+    uint32_t needs;  /* VOTE_NEEDS_* */
     bool charges;
     bool amends;
     bool answers;
-    bool watches;         /* it only looks: after_request it is told, not asked */
-    bool required;        /* nobody there is a failure */
+    bool watches; /* it only looks: after_request it is told, not asked */
+};
+
+struct route_plugin {
+    struct dyn_slice name;
+    uint64_t serial;            /* of the instance in this process; 0: whoever joined under that name */
+    struct route_traits traits; /* of one that joins: `stages` where the configuration wants it, 0: wherever
+                                 * it says that it can; all else is what it says */
+    bool is_local;              /* the plugins' actor of the cell hosts it */
+    bool required;              /* nobody there is a failure */
     bool fails_open;
     uint32_t timeout_ms;
-    enum err_code denies; /* what its denial before_request is */
+    enum err_code denies;       /* what its denial before_request is */
 };

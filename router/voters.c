@@ -18,28 +18,185 @@ route_voters_fini(struct route_voters *voters)
     voters->n = 0;
 }
 
-/* The oldest one goes when configurations with ever new names have come and gone. */
+/* One that nobody votes for goes, when configurations with ever new names have come and gone. */
 static void
 make_room(struct route_voters *voters)
 {
-    if (voters->n == DYN_ARRAY_LEN(voters->items)) {
-        voter_free(voters->items[0]);
-        voters->n--;
-        memmove(voters->items, voters->items + 1, voters->n * sizeof voters->items[0]);
+    size_t gone = 0;
+    if (voters->n < ROUTE_VOTERS_MAX) {
+        return;
     }
+    while (gone < voters->n && voters->items[gone]->n_peers > 0) {
+        gone++;
+    }
+    gone = gone < voters->n ? gone : 0;
+    voter_free(voters->items[gone]);
+    voters->n--;
+    memmove(voters->items + gone, voters->items + gone + 1, (voters->n - gone) * sizeof voters->items[0]);
 }
 
-struct route_voter *
-route_voters_find(struct route_voters *voters, struct dyn_slice name)
+static struct route_voter *
+find(const struct route_voters *voters, struct dyn_slice name)
 {
     for (size_t i = 0; i < voters->n; i++) {
         if (dyn_slice_eq(voters->items[i]->name, name)) {
             return voters->items[i];
         }
     }
-    make_room(voters);
-    struct route_voter *voter = dyn_zalloc(sizeof *voter);
-    voter->name = dyn_slice(dyn_strndup(name.data, name.len), name.len);
-    voters->items[voters->n++] = voter;
+    return NULL;
+}
+
+struct route_voter *
+route_voters_find(struct route_voters *voters, struct dyn_slice name)
+{
+    struct route_voter *voter = find(voters, name);
+    if (voter == NULL) {
+        make_room(voters);
+        voter = dyn_zalloc(sizeof *voter);
+        voter->name = dyn_slice(dyn_strndup(name.data, name.len), name.len);
+        voters->items[voters->n++] = voter;
+    }
     return voter;
+}
+
+/* ---- processes ---- */
+
+static struct route_voter_peer *
+peer_of(struct route_voter *voter, bus_addr_t addr)
+{
+    for (size_t i = 0; i < voter->n_peers; i++) {
+        if (voter->peers[i].addr == addr) {
+            return &voter->peers[i];
+        }
+    }
+    return NULL;
+}
+
+static void
+leave(struct route_voter *voter, bus_addr_t addr)
+{
+    struct route_voter_peer *peer = peer_of(voter, addr);
+    if (peer != NULL) {
+        *peer = voter->peers[--voter->n_peers];
+    }
+}
+
+/* What is new is said by who comes: a fleet is changed process by process. */
+static const char *
+add(struct route_voters *voters, const struct plugin_said *said, const struct env *ready)
+{
+    struct route_voter *voter = find(voters, said->name);
+    if ((voter == NULL && voters->n == ROUTE_VOTERS_MAX) ||
+        (voter != NULL && voter->n_peers == ROUTE_VOTER_PEERS_MAX)) {
+        return "limit";
+    }
+    voter = route_voters_find(voters, said->name);
+    voter->has_said = true;
+    voter->said = (struct route_traits){.stages = said->stages,
+                                        .needs = said->needs,
+                                        .charges = said->charges,
+                                        .amends = said->amends,
+                                        .answers = said->answers,
+                                        .watches = said->watches};
+    if (voter->n_peers == 0) {
+        vote_breaker_succeeded(&voter->breaker); /* the one that failed is gone */
+    }
+    voter->peers[voter->n_peers++] =
+        (struct route_voter_peer){.addr = ready->from, .requests_max = ready->requests};
+    return NULL;
+}
+
+const char *
+route_voters_join(struct route_voters *voters, const struct env *ready, struct dyn_err *why)
+{
+    struct plugin_said said[PLUGIN_SAID_MAX];
+    const char *refusal = NULL;
+    int n = plugin_ready_decode(dyn_block_slice(ready->body), said, why);
+    route_voters_leave(voters, ready->from);
+    if (n < 0) {
+        return "protocol";
+    }
+    for (int i = 0; i < n && refusal == NULL; i++) {
+        refusal = add(voters, &said[i], ready);
+    }
+    if (refusal != NULL) {
+        route_voters_leave(voters, ready->from);
+        (void)dyn_err_set(why, DYN_E_LIMIT, "more plugins than a router takes");
+    }
+    return refusal;
+}
+
+bool
+route_voters_has(const struct route_voters *voters, bus_addr_t addr)
+{
+    for (size_t i = 0; i < voters->n; i++) {
+        if (peer_of(voters->items[i], addr) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void
+route_voters_leave(struct route_voters *voters, bus_addr_t addr)
+{
+    for (size_t i = 0; i < voters->n; i++) {
+        leave(voters->items[i], addr);
+    }
+}
+
+void
+route_voters_drain(struct route_voters *voters, bus_addr_t addr)
+{
+    for (size_t i = 0; i < voters->n; i++) {
+        struct route_voter_peer *peer = peer_of(voters->items[i], addr);
+        if (peer != NULL) {
+            peer->is_draining = true;
+        }
+    }
+}
+
+void
+route_voters_late(struct route_voters *voters, bus_addr_t addr, bool is_late)
+{
+    for (size_t i = 0; i < voters->n; i++) {
+        struct route_voter_peer *peer = peer_of(voters->items[i], addr);
+        if (peer != NULL) {
+            peer->is_late = is_late;
+        }
+    }
+}
+
+/* ---- asking ---- */
+
+static bool
+is_better(const struct route_voter_peer *peer, const struct route_voter_peer *best)
+{
+    if (best == NULL || peer->is_late != best->is_late) {
+        return best == NULL || best->is_late;
+    }
+    return peer->in_flight < best->in_flight;
+}
+
+bus_addr_t
+route_voter_pick(struct route_voter *voter)
+{
+    const struct route_voter_peer *best = NULL;
+    for (size_t i = 0; i < voter->n_peers; i++) {
+        const struct route_voter_peer *peer = &voter->peers[i];
+        bool has_room = peer->requests_max == 0 || peer->in_flight < peer->requests_max;
+        if (!peer->is_draining && has_room && is_better(peer, best)) {
+            best = peer;
+        }
+    }
+    return best != NULL ? best->addr : 0;
+}
+
+void
+route_voter_count(struct route_voter *voter, bus_addr_t addr, int change)
+{
+    struct route_voter_peer *peer = peer_of(voter, addr);
+    if (peer != NULL && (change > 0 || peer->in_flight > 0)) {
+        peer->in_flight = change > 0 ? peer->in_flight + 1 : peer->in_flight - 1;
+    }
 }

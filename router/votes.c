@@ -6,6 +6,9 @@
 
 #include <stdio.h>
 
+/* How often one plugin is asked when those who were asked are gone. */
+enum { ASKED_MAX = 3 };
+
 /* ---- what is kept ---- */
 
 static struct route_votes *
@@ -84,11 +87,29 @@ voter_of(struct route_request *rq, const struct route_plugin *plugin)
     return route_voters_find(&rq->router->voters, plugin->name);
 }
 
-static bool
-is_asked_at(const struct route_plugin *plugin, enum vote_stage stage)
+/* Nobody has ever said what one that is to join can do: before_request is where it can be missed. */
+struct route_traits
+route_traits_of(struct router *router, const struct route_plugin *plugin)
 {
-    bool is_told = stage == VOTE_ON_ERROR || (stage == VOTE_AFTER_REQUEST && plugin->watches);
-    return (plugin->stages & VOTE_STAGE_BIT(stage)) != 0 && !is_told;
+    static const struct route_traits unknown = {.stages = VOTE_STAGE_BIT(VOTE_BEFORE_REQUEST),
+                                                .amends = true};
+    uint32_t wanted = plugin->traits.stages;
+    if (plugin->is_local) {
+        return plugin->traits;
+    }
+    const struct route_voter *voter = route_voters_find(&router->voters, plugin->name);
+    struct route_traits traits = voter->has_said ? voter->said : unknown;
+    if (wanted != 0) {
+        traits.stages = voter->has_said ? traits.stages & wanted : wanted;
+    }
+    return traits;
+}
+
+static bool
+is_asked_at(const struct route_traits *traits, enum vote_stage stage)
+{
+    bool is_told = stage == VOTE_ON_ERROR || (stage == VOTE_AFTER_REQUEST && traits->watches);
+    return (traits->stages & VOTE_STAGE_BIT(stage)) != 0 && !is_told;
 }
 
 static void
@@ -103,13 +124,14 @@ begin_stage(struct route_request *rq, enum vote_stage stage)
     votes->ballots = arena_alloc(&rq->request->arena, (plan->n_plugins + 1) * sizeof *votes->ballots);
     for (size_t i = 0; i < plan->n_plugins; i++) {
         const struct route_plugin *plugin = &plan->plugins[i];
-        if (!is_asked_at(plugin, stage)) {
+        struct route_traits traits = route_traits_of(rq->router, plugin);
+        if (!is_asked_at(&traits, stage)) {
             continue;
         }
         size_t n = votes->round.n++;
-        votes->ballots[n] = (struct route_ballot){.plugin = plugin};
-        votes->needs |= plugin->needs;
-        if (plugin->charges || plugin->amends || plugin->answers) {
+        votes->ballots[n] = (struct route_ballot){.plugin = plugin, .traits = traits};
+        votes->needs |= traits.needs;
+        if (traits.charges || traits.amends || traits.answers) {
             votes->round.alone |= 1u << n;
         }
     }
@@ -150,15 +172,15 @@ fail_and_count(struct route_request *rq, size_t i, const char *why, struct dyn_s
 /* ---- asking ---- */
 
 static dyn_block_t *
-body_for(struct route_request *rq, const struct route_plugin *plugin)
+body_for(struct route_request *rq, const struct route_traits *traits)
 {
     struct route_votes *votes = rq->votes;
     const struct env *end = votes->stage == VOTE_AFTER_REQUEST ? rq->inbound : NULL;
-    if ((plugin->needs & VOTE_NEEDS_BODY) != 0) {
+    if ((traits->needs & VOTE_NEEDS_BODY) != 0) {
         dyn_block_t *body = end != NULL ? end->body : rq->request->body;
         return body != NULL ? dyn_block_ref(body) : NULL;
     }
-    if ((plugin->needs & VOTE_NEEDS_TEXT) == 0) {
+    if ((traits->needs & VOTE_NEEDS_TEXT) == 0) {
         return NULL;
     }
     if (votes->texts == NULL) {
@@ -168,8 +190,9 @@ body_for(struct route_request *rq, const struct route_plugin *plugin)
 }
 
 static struct env *
-ask_envelope(struct route_request *rq, const struct route_plugin *plugin)
+ask_envelope(struct route_request *rq, const struct route_ballot *ballot)
 {
+    const struct route_plugin *plugin = ballot->plugin;
     struct route_votes *votes = rq->votes;
     struct env *ask = env_new(ENV_ASK);
     if (votes->facts == NULL) {
@@ -182,7 +205,7 @@ ask_envelope(struct route_request *rq, const struct route_plugin *plugin)
     ask->instance = plugin->serial;
     ask->stage = (uint8_t)votes->stage;
     ask->facts_asked = vote_facts_ref(votes->facts);
-    ask->body = body_for(rq, plugin);
+    ask->body = body_for(rq, &ballot->traits);
     return ask;
 }
 
@@ -193,28 +216,33 @@ ask(struct route_request *rq, size_t i)
     struct route_ballot *ballot = &rq->votes->ballots[i];
     const struct route_plugin *plugin = ballot->plugin;
     struct route_voter *voter = voter_of(rq, plugin);
-    bus_addr_t addr = plugin->is_local ? router->options.plugins : 0;
-    if (addr == 0 && !plugin->required) {
+    bus_addr_t addr = plugin->is_local ? router->options.plugins : route_voter_pick(voter);
+    bool is_absent = !plugin->is_local && voter->n_peers == 0;
+    if (is_absent && !plugin->required) {
         rq->votes->round.ballots[i] = VOTE_BALLOT_PASSED;
         return;
     }
-    if (addr == 0) {
-        fail(rq, i, "it is not there", dyn_slice(NULL, 0));
+    if (addr == 0 || ballot->times == ASKED_MAX) {
+        fail(rq, i, addr != 0 || is_absent ? "it is not there" : "it takes no more", dyn_slice(NULL, 0));
         return;
     }
     if (!vote_breaker_admits(&voter->breaker, bus_loop_now_us(router->loop))) {
         fail(rq, i, "its breaker is open", dyn_slice(NULL, 0));
         return;
     }
-    struct env *env = ask_envelope(rq, plugin);
+    struct env *env = ask_envelope(rq, ballot);
     ballot->epoch = env->epoch;
-    ballot->asked_us = dyn_mono_us(bus_loop_clock(router->loop));
+    ballot->times++;
+    if (ballot->asked_us == 0) { /* its time began when it was asked first */
+        ballot->asked_us = dyn_mono_us(bus_loop_clock(router->loop));
+    }
     if (bus_send(router->me, addr, &env, NULL) != 0) {
         env_free(&env);
         fail_and_count(rq, i, "it takes no more", dyn_slice(NULL, 0));
         return;
     }
     ballot->asked = addr;
+    route_voter_count(voter, addr, +1);
     rq->votes->round.ballots[i] = VOTE_BALLOT_ASKED;
 }
 
@@ -253,6 +281,7 @@ withdraw(struct route_request *rq, struct route_ballot *ballot)
     if (bus_send(rq->router->me, ballot->asked, &cancel, NULL) != 0) {
         env_free(&cancel);
     }
+    route_voter_count(voter_of(rq, ballot->plugin), ballot->asked, -1);
     ballot->asked = 0;
 }
 
@@ -395,12 +424,12 @@ take_verdict(struct route_request *rq, size_t i, struct env **vote_p)
         return NULL;
     case VOTE_AMEND:
         *state = VOTE_BALLOT_PASSED;
-        if (!ballot->plugin->amends) {
+        if (!ballot->traits.amends) {
             return "it did not say that it amends";
         }
         return is_before ? route_amend_request(rq, vote) : route_amend_answer(rq, vote);
     case VOTE_ANSWER:
-        if (!ballot->plugin->answers || !is_before || vote->body == NULL) {
+        if (!ballot->traits.answers || !is_before || vote->body == NULL) {
             return "its answer is of no use here";
         }
         *state = VOTE_BALLOT_ANSWERED;
@@ -427,6 +456,7 @@ take(struct route_request *rq, size_t i, struct env **vote_p)
     const struct env *vote = *vote_p;
     const char *verdict = vote_verdict_name((enum vote_verdict)vote->verdict);
     struct dyn_slice told = vote->notes.len > 0 ? vote->notes : vote->error_text;
+    route_voter_count(voter_of(rq, ballot->plugin), ballot->asked, -1);
     ballot->asked = 0;
     keep_headers(rq, vote);
     if (vote->charged) {
@@ -482,6 +512,44 @@ route_votes_late(struct route_request *rq)
     route_run(rq);
 }
 
+/* ---- processes that are gone ---- */
+
+static bool
+has_asked(const struct route_request *rq, const void *addr)
+{
+    const struct route_votes *votes = rq->votes;
+    for (size_t i = 0; votes != NULL && i < votes->round.n; i++) {
+        if (votes->ballots[i].asked == *(const bus_addr_t *)addr) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Another one of that name is asked in the time that is left. */
+static void
+ask_another(struct route_request *rq, const void *addr)
+{
+    struct route_votes *votes = rq->votes;
+    for (size_t i = 0; i < votes->round.n; i++) {
+        if (votes->ballots[i].asked == *(const bus_addr_t *)addr) {
+            votes->ballots[i].asked = 0;
+            votes->round.ballots[i] = VOTE_BALLOT_OPEN;
+            vote_breaker_abandoned(&voter_of(rq, votes->ballots[i].plugin)->breaker);
+        }
+    }
+    if (vote_round_next(&votes->round).move != VOTE_MOVE_WAIT) {
+        route_run(rq);
+    }
+}
+
+void
+route_voter_is_gone(struct router *router, bus_addr_t addr)
+{
+    route_voters_leave(&router->voters, addr);
+    route_sweep(router, has_asked, ask_another, &addr);
+}
+
 /* ---- what votes have to do with the answer ---- */
 
 void
@@ -508,24 +576,26 @@ route_votes_refusal(const struct route_request *rq, struct env *end)
 /* ---- the end ---- */
 
 static bool
-is_told_at(const struct route_plugin *plugin, const struct route_votes *votes, size_t i,
-           const struct env *end)
+is_told_at(const struct route_request *rq, size_t i, const struct env *end)
 {
+    const struct route_votes *votes = rq->votes;
+    struct route_traits traits = route_traits_of(rq->router, &rq->plan->plugins[i]);
     bool failed = end->outcome != ENV_OUTCOME_OK;
-    bool is_after = (plugin->stages & VOTE_STAGE_BIT(VOTE_AFTER_REQUEST)) != 0;
+    bool is_after = (traits.stages & VOTE_STAGE_BIT(VOTE_AFTER_REQUEST)) != 0;
     bool has_charged = votes != NULL && ((votes->charged >> i) & 1);
     if (has_charged) {
         return true;
     }
-    return failed ? (plugin->stages & VOTE_STAGE_BIT(VOTE_ON_ERROR)) != 0
-                  : is_after && (plugin->watches || end->stream);
+    return failed ? (traits.stages & VOTE_STAGE_BIT(VOTE_ON_ERROR)) != 0
+                  : is_after && (traits.watches || end->stream);
 }
 
 static void
 tell(struct route_request *rq, size_t i, struct vote_facts *facts, enum vote_stage stage)
 {
     const struct route_plugin *plugin = &rq->plan->plugins[i];
-    bus_addr_t addr = plugin->is_local ? rq->router->options.plugins : 0;
+    bus_addr_t addr =
+        plugin->is_local ? rq->router->options.plugins : route_voter_pick(voter_of(rq, plugin));
     struct env *ask = env_new(ENV_ASK);
     ask->id = rq->node.id;
     ask->epoch = ++rq->votes->epoch;
@@ -547,8 +617,7 @@ route_votes_end(struct route_request *rq, const struct env *end)
     enum vote_stage stage = end->outcome == ENV_OUTCOME_OK ? VOTE_AFTER_REQUEST : VOTE_ON_ERROR;
     route_votes_abandon(rq);
     for (size_t i = 0; i < rq->plan->n_plugins; i++) {
-        const struct route_plugin *plugin = &rq->plan->plugins[i];
-        if (!is_told_at(plugin, rq->votes, i, end)) {
+        if (!is_told_at(rq, i, end)) {
             continue;
         }
         if (facts == NULL) {

@@ -11,6 +11,8 @@ enum { ROUTE_VOTE_NOTES_MAX = EVENT_PLUGINS_MAX };
 /* One plugin at the stage of the moment. */
 struct route_ballot {
     const struct route_plugin *plugin;
+    struct route_traits traits; /* as it said */
+    unsigned times;     /* it was asked; more than once when who was asked is gone */
     bus_addr_t asked;   /* who has the ASK; 0: nobody (any more) */
     uint32_t epoch;     /* of the ASK */
     uint64_t asked_us;
@@ -65,6 +67,10 @@ void route_take_vote(struct route_request *rq, struct env **env_p);
 void route_votes_late(struct route_request *rq);
 /* Nobody is waited for any more. */
 void route_votes_abandon(struct route_request *rq);
+/* A process that voted is gone. */
+void route_voter_is_gone(struct router *router, bus_addr_t addr);
+/* What the plugin may do, as far as is known now. */
+struct route_traits route_traits_of(struct router *router, const struct route_plugin *plugin);
 /* The request has ended so: those that watch, and those that charged, are told. */
 void route_votes_end(struct route_request *rq, const struct env *end);
 /* What votes have to say in the head of an answer. */

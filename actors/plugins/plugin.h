@@ -38,6 +38,7 @@ struct plugin_host {
 /* Whose question it is: kept by value while the answer is still to come. */
 struct plugin_ticket {
     struct env_id id;
+    uint32_t      attempt;
     uint32_t      epoch;
     enum vote_stage stage;
     bus_addr_t    from; /* the router */

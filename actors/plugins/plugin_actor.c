@@ -162,6 +162,7 @@ send_vote(plugin_cell_t *cell, const struct plugin_ticket *ticket, struct plugin
 {
     struct env *env = env_new(ENV_VOTE);
     env->id = ticket->id;
+    env->attempt = ticket->attempt;
     env->epoch = ticket->epoch;
     env->stage = (uint8_t)ticket->stage;
     env->plugin = env_copy(env, cell->instance->name);
@@ -201,7 +202,8 @@ ask(plugin_cell_t *cell, struct env *env)
 {
     struct plugin_vote vote = {.verdict = VOTE_PASS};
     struct plugin_ask asked = {
-        .ticket = {env->id, env->epoch, (enum vote_stage)env->stage, env->from, cell->instance->serial},
+        .ticket = {env->id, env->attempt, env->epoch, (enum vote_stage)env->stage, env->from,
+                   cell->instance->serial},
         .stage = (enum vote_stage)env->stage,
         .facts = env->facts_asked,
         .body = dyn_block_slice(env->body),
@@ -374,6 +376,7 @@ forget(struct plugin_actor *actor, const struct env *env)
         return;
     }
     struct plugin_ticket ticket = {.id = env->id,
+                                   .attempt = env->attempt,
                                    .epoch = env->epoch,
                                    .stage = (enum vote_stage)env->stage,
                                    .from = env->from,
