@@ -276,7 +276,8 @@ money_settle(money_t *money, const struct money_id *id, uint64_t cost, uint64_t 
     struct reservation **link = find_reservation(money, id);
     bool is_open = *link != NULL;
     if (is_open) {
-        settle(money, *link, cost < AMOUNT_MAX ? cost : AMOUNT_MAX, wall_us);
+        uint64_t known = cost == MONEY_AS_RESERVED ? (*link)->amount : cost;
+        settle(money, *link, known < AMOUNT_MAX ? known : AMOUNT_MAX, wall_us);
         remove_reservation(money, link);
     }
     (void)pthread_mutex_unlock(&money->lock);

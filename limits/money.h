@@ -64,6 +64,7 @@ struct money_refusal {
 enum money_verdict money_reserve(money_t *money, const struct money_id *id,
                                  const struct money_account *accounts, size_t n_accounts, uint64_t amount,
                                  uint64_t wall_us, struct money_refusal *refusal);
+#define MONEY_AS_RESERVED UINT64_MAX
 /* What it did cost instead of what was reserved, in the windows that it was reserved in. 0: it costs
  * nothing. False: the id has nothing open, nothing changed. */
 bool money_settle(money_t *money, const struct money_id *id, uint64_t cost, uint64_t wall_us);

@@ -1,0 +1,386 @@
+/* rate-limit: how many requests and tokens may pass, for the whole gateway and for each key, user, model and
+ * address. A request takes from all of its limits or from none. Tokens are estimated when it comes and
+ * settled when it is over; what another plugin refuses afterwards is given back. One process counts for
+ * itself; several that share a limit are limits/lease.h. */
+#include "actors/plugins/plugin.h"
+#include "actors/plugins/rate_headers.h"
+#include "actors/plugins/rate_rules.h"
+#include "core/log.h"
+#include "proto/env_map.h"
+
+#include <arpa/inet.h>
+#include <stdlib.h>
+
+struct rate_limit {
+    struct rate_rules *rules;
+    const struct dyn_clock *clock;
+    uint64_t output_tokens;
+    bool shows_headers;
+};
+
+/* What one request has taken, until it is told how the request ended. */
+struct charge {
+    struct env_map_node node;
+    struct charge *next_free;
+    size_t n;
+    struct limit_take takes[RATE_RULES_MAX];
+    struct counter *counters[RATE_RULES_MAX]; /* open; NULL: the gateway's own bucket */
+    const struct rate_rule *rules[RATE_RULES_MAX];
+};
+
+struct cell {
+    struct counters_cache cache;
+    struct env_map charges;
+    struct charge *free_charges;
+    struct rate_headers headers;
+};
+
+static void *
+rate_limit_make(const struct plugin_making *making, struct dyn_err *err)
+{
+    const struct rate_config *config = making->config;
+    const struct dyn_clock *clock = making->host->clock;
+    const struct rate_limit *former = making->former;
+    struct limits_now now = {dyn_mono_us(clock), dyn_wall_us(clock)};
+    struct rate_rules *rules = rate_rules_new(config, former == NULL ? NULL : former->rules, now, err);
+    if (rules == NULL) {
+        return NULL;
+    }
+    struct rate_limit *self = dyn_zalloc(sizeof *self);
+    *self = (struct rate_limit){.rules = rules,
+                                .clock = clock,
+                                .output_tokens = (uint64_t)config->output_tokens,
+                                .shows_headers = config->headers};
+    return self;
+}
+
+static void
+rate_limit_free(void *shared)
+{
+    struct rate_limit *self = shared;
+    rate_rules_unref(self->rules);
+    free(self);
+}
+
+static void *
+rate_limit_cell_new(void *shared, plugin_cell_t *cell)
+{
+    const struct rate_limit *self = shared;
+    (void)cell;
+    struct cell *own = dyn_zalloc(sizeof *own);
+    counters_cache_init(&own->cache, self->rules->counters);
+    env_map_init(&own->charges);
+    return own;
+}
+
+static struct charge *
+charge_new(struct cell *own)
+{
+    struct charge *charge = own->free_charges;
+    if (charge == NULL) {
+        charge = dyn_alloc(sizeof *charge);
+    } else {
+        own->free_charges = charge->next_free;
+    }
+    charge->n = 0;
+    return charge;
+}
+
+static void
+charge_close(struct cell *own, struct charge *charge)
+{
+    for (size_t i = 0; i < charge->n; i++) {
+        if (charge->counters[i] != NULL) {
+            counter_close(charge->counters[i]);
+        }
+    }
+    charge->next_free = own->free_charges;
+    own->free_charges = charge;
+}
+
+static void
+rate_limit_cell_free(void *shared, void *self)
+{
+    struct cell *own = self;
+    (void)shared;
+    for (struct env_map_node *node; (node = env_map_any(&own->charges)) != NULL;) {
+        env_map_remove(&own->charges, node);
+        charge_close(own, DYN_CONTAINER_OF(node, struct charge, node));
+    }
+    while (own->free_charges != NULL) {
+        struct charge *next = own->free_charges->next_free;
+        free(own->free_charges);
+        own->free_charges = next;
+    }
+    env_map_fini(&own->charges);
+    counters_cache_fini(&own->cache);
+    free(own);
+}
+
+/* ---- whose limits a request takes from ---- */
+
+/* Whoever has one address of an IPv6 network has all of its /64. */
+static struct dyn_slice
+network_of(struct dyn_slice peer, uint8_t out[8])
+{
+    char text[INET6_ADDRSTRLEN];
+    struct in6_addr address;
+    const char *colon = memrchr(peer.data, ':', peer.len);
+    if (peer.len == 0 || peer.data[0] != '[') {
+        return colon == NULL ? peer : dyn_slice(peer.data, (size_t)(colon - peer.data));
+    }
+    const char *end = memchr(peer.data, ']', peer.len);
+    size_t len = end == NULL ? 0 : (size_t)(end - peer.data) - 1;
+    if (len == 0 || len >= sizeof text) {
+        return peer;
+    }
+    memcpy(text, peer.data + 1, len);
+    text[len] = '\0';
+    if (inet_pton(AF_INET6, text, &address) != 1) {
+        return peer;
+    }
+    memcpy(out, &address, 8);
+    return dyn_slice((const char *)out, 8);
+}
+
+/* Absent: the limit does not hold for this request. */
+static struct dyn_slice
+name_for(enum rate_who who, const struct vote_facts *facts, uint8_t network[8])
+{
+    switch (who) {
+    case RATE_KEY:
+        return dyn_slice_is(facts->key_id, "anonymous") ? dyn_slice(NULL, 0) : facts->key_id;
+    case RATE_USER:
+        return facts->user;
+    case RATE_MODEL:
+        return facts->model;
+    case RATE_ADDRESS:
+        return network_of(facts->peer, network);
+    case RATE_ALL:
+    case RATE_WHO_COUNT:
+    default:
+        return dyn_slice(NULL, 0);
+    }
+}
+
+static uint64_t
+estimated_tokens(const struct rate_limit *self, const struct vote_facts *facts)
+{
+    uint64_t output = facts->max_output != 0 ? facts->max_output : self->output_tokens;
+    uint64_t sum = facts->prompt_tokens + output;
+    return sum < output ? UINT64_MAX : sum;
+}
+
+/* False: the table of names is full of ones with requests in flight. */
+static bool
+charge_add(struct charge *charge, const struct rate_rule *rule, struct rate_rules *rules, struct cell *own,
+           const struct vote_facts *facts, struct limits_now now)
+{
+    uint8_t network[8];
+    struct counter *counter = NULL;
+    struct bucket *bucket = &rules->all[rule->unit];
+    if (rule->who != RATE_ALL) {
+        struct dyn_slice name = name_for(rule->who, facts, network);
+        if (name.len == 0) {
+            return true;
+        }
+        uint32_t kind = (uint32_t)rule->who * RATE_UNIT_COUNT + (uint32_t)rule->unit;
+        counter = counters_open(&own->cache, counters_name(rules->counters, kind, name), &rule->spec, now);
+        if (counter == NULL) {
+            return false;
+        }
+        bucket = &counter->bucket;
+    }
+    charge->takes[charge->n] = (struct limit_take){.bucket = bucket, .spec = &rule->spec, .n = 1};
+    charge->counters[charge->n] = counter;
+    charge->rules[charge->n++] = rule;
+    return true;
+}
+
+static bool
+charge_fill(struct charge *charge, const struct rate_limit *self, struct cell *own,
+            const struct vote_facts *facts, struct limits_now now)
+{
+    struct rate_rules *rules = self->rules;
+    uint64_t tokens = rules->has_tokens ? estimated_tokens(self, facts) : 0;
+    for (size_t i = 0; i < rules->n; i++) {
+        if (!charge_add(charge, &rules->rules[i], rules, own, facts, now)) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < charge->n; i++) {
+        if (charge->rules[i]->unit == RATE_TOKENS) {
+            charge->takes[i].n = tokens;
+        }
+    }
+    return true;
+}
+
+/* ---- what the vote says ---- */
+
+/* Of requests, or of tokens, the limit with the least left; of the one that refused, that one. */
+static void
+show(struct cell *own, const struct charge *charge, enum rate_unit unit, size_t refuser,
+     struct limits_now now)
+{
+    struct bucket_level nearest = {.left = UINT64_MAX};
+    bool is_there = false;
+    for (size_t i = 0; i < charge->n; i++) {
+        if (charge->rules[i]->unit != unit) {
+            continue;
+        }
+        struct bucket_level level = bucket_look(charge->takes[i].bucket, charge->takes[i].spec, 0, now);
+        if (!is_there || level.left < nearest.left || i == refuser) {
+            nearest = level;
+        }
+        is_there = true;
+        if (i == refuser) {
+            break;
+        }
+    }
+    if (is_there) {
+        rate_headers_add(&own->headers, unit == RATE_TOKENS, &nearest);
+    }
+}
+
+static void
+show_all(const struct rate_limit *self, struct cell *own, const struct charge *charge, size_t refuser,
+         struct limits_now now, struct plugin_vote *vote)
+{
+    if (!self->shows_headers) {
+        return;
+    }
+    own->headers.n = 0;
+    show(own, charge, RATE_REQUESTS, refuser, now);
+    show(own, charge, RATE_TOKENS, refuser, now);
+    vote->headers = own->headers.items;
+    vote->n_headers = own->headers.n;
+}
+
+static void
+refuse(plugin_cell_t *cell, const struct charge *charge, size_t refuser, struct limits_now now,
+       struct plugin_vote *vote)
+{
+    const struct limit_take *take = &charge->takes[refuser];
+    const struct rate_rule *rule = charge->rules[refuser];
+    const char *of = rule->who == RATE_ALL ? "this" : "each";
+    struct bucket_level level = bucket_look(take->bucket, take->spec, take->n, now);
+    vote->verdict = VOTE_DENY;
+    if (level.wait_us == LIMIT_NEVER) {
+        vote->reason = dyn_slice_str(plugin_cell_text(
+            cell, "the request needs %llu tokens, more than the limit of %s %s, %s, ever has",
+            (unsigned long long)take->n, of, rate_who_name(rule->who), rule->words));
+        return;
+    }
+    vote->reason = dyn_slice_str(plugin_cell_text(cell, "the limit of %s %s is reached: %s", of,
+                                                  rate_who_name(rule->who), rule->words));
+    uint64_t seconds = (level.wait_us + 999999) / 1000000;
+    vote->retry_after_s = seconds == 0 ? 1 : seconds < UINT32_MAX ? (uint32_t)seconds : UINT32_MAX;
+}
+
+static void
+before(const struct rate_limit *self, struct cell *own, plugin_cell_t *cell, const struct plugin_ask *ask,
+       struct plugin_vote *vote)
+{
+    struct limits_now now = {ask->now_us, dyn_wall_us(self->clock)};
+    if (env_map_find(&own->charges, &ask->ticket.id) != NULL) {
+        return; /* asked again */
+    }
+    struct charge *charge = charge_new(own);
+    if (!charge_fill(charge, self, own, ask->facts, now)) {
+        vote->verdict = VOTE_DENY;
+        vote->reason = DYN_SLICE("too many different callers at once");
+        vote->retry_after_s = 1;
+        charge_close(own, charge);
+        return;
+    }
+    size_t refuser = limit_take_all(charge->takes, charge->n, now);
+    if (refuser < charge->n) {
+        refuse(cell, charge, refuser, now, vote);
+        show_all(self, own, charge, refuser, now, vote);
+        charge_close(own, charge);
+        return;
+    }
+    show_all(self, own, charge, SIZE_MAX, now, vote);
+    vote->charged = charge->n != 0;
+    if (charge->n == 0) {
+        charge_close(own, charge);
+    } else {
+        env_map_add(&own->charges, &charge->node, &ask->ticket.id);
+    }
+}
+
+/* ---- how it ended ---- */
+
+/* What no provider was asked for did not happen; an answer of the cache used no tokens; a request whose usage
+ * is not known keeps its estimate. */
+static void
+settle(const struct rate_limit *self, const struct charge *charge, const struct vote_facts *facts)
+{
+    bool is_undone = facts->refused && facts->upstream_calls == 0;
+    bool used_none = facts->answered_by.len != 0 || (facts->upstream_calls == 0 && !facts->usage.known);
+    uint64_t tokens = facts->usage.total_tokens != 0
+                          ? facts->usage.total_tokens
+                          : facts->usage.prompt_tokens + facts->usage.completion_tokens;
+    for (size_t i = 0; i < charge->n; i++) {
+        struct limit_take take = charge->takes[i];
+        if (is_undone) {
+            bucket_give_back(&take, self->clock);
+        } else if (charge->rules[i]->unit == RATE_TOKENS && (used_none || facts->usage.known)) {
+            (void)bucket_settle(&take, used_none ? 0 : tokens, self->clock);
+        }
+    }
+}
+
+static void
+finish(const struct rate_limit *self, struct cell *own, const struct plugin_ask *ask)
+{
+    struct env_map_node *node = env_map_find(&own->charges, &ask->ticket.id);
+    if (node != NULL) {
+        struct charge *charge = DYN_CONTAINER_OF(node, struct charge, node);
+        env_map_remove(&own->charges, node);
+        settle(self, charge, ask->facts);
+        charge_close(own, charge);
+    }
+}
+
+static enum plugin_when
+rate_limit_vote(void *shared, void *own, plugin_cell_t *cell, const struct plugin_ask *ask,
+                struct plugin_vote *vote)
+{
+    if (ask->is_told) {
+        finish(shared, own, ask);
+    } else if (ask->stage == VOTE_BEFORE_REQUEST) {
+        before(shared, own, cell, ask, vote);
+    }
+    return PLUGIN_VOTED;
+}
+
+/* Nothing is read of a body that no limit asks for. */
+static void
+rate_limit_adapt(const void *config, struct plugin_traits *traits)
+{
+    const struct rate_config *self = config;
+    bool counts = self->is_set[RATE_USER][RATE_REQUESTS];
+    for (size_t who = 0; who < RATE_WHO_COUNT; who++) {
+        counts = counts || self->is_set[who][RATE_TOKENS];
+    }
+    if (!counts) {
+        traits->needs &= ~(uint32_t)VOTE_NEEDS_COUNTS;
+    }
+}
+
+const struct plugin_ops plugin_rate_limit = {
+    .name = "rate-limit",
+    .type = PLUGIN_RATELIMIT,
+    .summary = "Limits requests and tokens of the gateway and of each key, user, model and address.",
+    .traits = {.stages = VOTE_STAGE_BIT(VOTE_BEFORE_REQUEST), .needs = VOTE_NEEDS_COUNTS, .charges = true},
+    .config = &rate_config_section,
+    .check = rate_config_check,
+    .adapt = rate_limit_adapt,
+    .make = rate_limit_make,
+    .free = rate_limit_free,
+    .cell_new = rate_limit_cell_new,
+    .cell_free = rate_limit_cell_free,
+    .vote = rate_limit_vote,
+};

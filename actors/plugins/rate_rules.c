@@ -1,0 +1,248 @@
+/* See rate_rules.h. */
+#include "actors/plugins/rate_rules.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define SECOND_US UINT64_C(1000000)
+#define MINUTE_US (60 * SECOND_US)
+/* Fractions of a rate are kept to a thousandth. */
+enum { FRACTION = 1000 };
+#define RATE_MAX 1e9
+
+static const char *const algorithm_names[] = {"gcra", "fixed_window", NULL};
+
+const char *
+rate_who_name(enum rate_who who)
+{
+    static const char *const names[RATE_WHO_COUNT] = {"gateway", "key", "user", "model", "address"};
+    return who < RATE_WHO_COUNT ? names[who] : "?";
+}
+
+#define PER_MINUTE(key, who, unit, text)                                                                     \
+    {                                                                                                        \
+        .name = key, .type = CONFIG_NUMBER, .offset = offsetof(struct rate_config, per_minute[who][unit]),   \
+        .set_offset = offsetof(struct rate_config, is_set[who][unit]), .help = text                          \
+    }
+
+static const struct config_key keys[] = {
+    {.name = "requests_per_second",
+     .type = CONFIG_NUMBER,
+     .offset = offsetof(struct rate_config, requests_per_second),
+     .default_text = "100",
+     .set_offset = offsetof(struct rate_config, is_rps_set),
+     .help = "Requests of the whole gateway. The default holds when no limit but `key_rpm` and `user_rpm` is "
+             "written; else there is none unless it is."},
+    {.name = "burst",
+     .type = CONFIG_NUMBER,
+     .offset = offsetof(struct rate_config, burst),
+     .set_offset = offsetof(struct rate_config, is_burst_set),
+     .help = "How many of them may come at once. Default: `requests_per_second`, at least 1."},
+    PER_MINUTE("tokens_per_minute", RATE_ALL, RATE_TOKENS, "Tokens of the whole gateway in each minute."),
+    PER_MINUTE("key_rpm", RATE_KEY, RATE_REQUESTS,
+               "Requests of each key in a minute. Does not hold for requests without a key."),
+    PER_MINUTE("key_tpm", RATE_KEY, RATE_TOKENS, "Tokens of each key in each minute."),
+    PER_MINUTE("user_rpm", RATE_USER, RATE_REQUESTS,
+               "Requests in a minute for each `user` that bodies name."),
+    PER_MINUTE("user_tpm", RATE_USER, RATE_TOKENS, "Tokens in each minute for each `user` that bodies name."),
+    PER_MINUTE("model_rpm", RATE_MODEL, RATE_REQUESTS, "Requests for each model in a minute."),
+    PER_MINUTE("model_tpm", RATE_MODEL, RATE_TOKENS, "Tokens of each model in each minute."),
+    PER_MINUTE("address_rpm", RATE_ADDRESS, RATE_REQUESTS,
+               "Requests of each client address in a minute; of IPv6 of each /64."),
+    PER_MINUTE("address_tpm", RATE_ADDRESS, RATE_TOKENS, "Tokens of each client address in each minute."),
+    {.name = "algorithm",
+     .type = CONFIG_ENUM,
+     .offset = offsetof(struct rate_config, algorithm),
+     .default_text = "gcra",
+     .names = algorithm_names,
+     .help =
+         "How requests are counted. `gcra`: they come back evenly, as tokens into a bucket. `fixed_window`: "
+         "exactly so many in each minute (second) of the clock. Tokens of models always go by minutes."},
+    {.name = "output_tokens",
+     .type = CONFIG_INT,
+     .offset = offsetof(struct rate_config, output_tokens),
+     .default_text = "256",
+     .min = 0,
+     .max = RATE_MAX,
+     .help =
+         "Tokens that are counted for the answer of a request that names no `max_tokens`, until it is known "
+         "how many there were."},
+    {.name = "max_keys",
+     .type = CONFIG_INT,
+     .offset = offsetof(struct rate_config, max_keys),
+     .default_text = "100000",
+     .min = 1,
+     .max = 16777216,
+     .help =
+         "Keys, users, models and addresses that are remembered, 64 bytes each. Beyond it the least recently "
+         "used is forgotten that no request is open of."},
+    {.name = "headers",
+     .type = CONFIG_BOOL,
+     .offset = offsetof(struct rate_config, headers),
+     .default_text = "true",
+     .help = "Whether answers have `x-ratelimit-limit-requests`, `x-ratelimit-remaining-requests`, "
+             "`x-ratelimit-reset-requests`, and the same for tokens."},
+    {.name = NULL},
+};
+const struct config_section rate_config_section = {
+    .keys = keys, .size = sizeof(struct rate_config), .mark_offset = SIZE_MAX};
+
+static bool
+is_rate(double value)
+{
+    return isfinite(value) && value > 0 && value <= RATE_MAX;
+}
+
+static void
+check_rate(const struct config_problems *at, struct config_problems *problems, const double *value,
+           const char *name)
+{
+    if (!is_rate(*value)) {
+        config_problem_add(problems, config_mark_of(at, value), false,
+                           "'%s' must be a number above 0, at most 1000000000", name);
+    }
+}
+
+void
+rate_config_check(void *config, struct config_problems *problems)
+{
+    const struct rate_config *self = config;
+    if (self->is_rps_set) {
+        check_rate(problems, problems, &self->requests_per_second, "requests_per_second");
+    }
+    if (self->is_burst_set) {
+        check_rate(problems, problems, &self->burst, "burst");
+    }
+    for (const struct config_key *key = keys; key->name != NULL; key++) {
+        bool is_per_minute = key->type == CONFIG_NUMBER && key->default_text == NULL &&
+                             key->offset != offsetof(struct rate_config, burst);
+        const char *base = config;
+        if (is_per_minute && *(const bool *)(const void *)(base + key->set_offset)) {
+            check_rate(problems, problems, (const double *)(const void *)(base + key->offset), key->name);
+        }
+    }
+}
+
+/* Ferro's plugin always limits the gateway. A configuration that uses what Ferro does not have says itself
+ * what it wants. */
+static bool
+has_rps(const struct rate_config *config)
+{
+    for (size_t who = 0; who < RATE_WHO_COUNT; who++) {
+        bool is_ours =
+            config->is_set[who][RATE_TOKENS] || (who >= RATE_MODEL && config->is_set[who][RATE_REQUESTS]);
+        if (is_ours && !config->is_rps_set) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static int
+make_spec(struct limit_spec *spec, double rate, uint64_t period_us, double burst, bool is_window,
+          struct dyn_err *err)
+{
+    bool is_whole = rate == floor(rate);
+    uint64_t most = burst < 1 ? 1 : (uint64_t)burst;
+    if (is_window) {
+        return limit_spec_init(spec, LIMIT_WINDOW, rate < 1 ? 1 : (uint64_t)rate, period_us, 0, err);
+    }
+    uint64_t amount = is_whole ? (uint64_t)rate : (uint64_t)(rate * FRACTION + 0.5);
+    return limit_spec_init(spec, LIMIT_RATE, amount == 0 ? 1 : amount,
+                           is_whole ? period_us : period_us * FRACTION, most, err);
+}
+
+static struct rate_rule *
+next_rule(struct rate_rules *rules, enum rate_who who, enum rate_unit unit, double rate, const char *period)
+{
+    struct rate_rule *rule = &rules->rules[rules->n++];
+    rule->who = who;
+    rule->unit = unit;
+    (void)snprintf(rule->words, sizeof rule->words, "%.12g %s per %s", rate,
+                   unit == RATE_REQUESTS ? "requests" : "tokens", period);
+    rules->has_tokens = rules->has_tokens || unit == RATE_TOKENS;
+    return rule;
+}
+
+static int
+add_rules(struct rate_rules *rules, struct dyn_err *err)
+{
+    const struct rate_config *config = &rules->config;
+    bool is_fixed = config->algorithm == RATE_FIXED;
+    double rps = config->requests_per_second;
+    if (has_rps(config)) {
+        struct rate_rule *rule = next_rule(rules, RATE_ALL, RATE_REQUESTS, rps, "second");
+        double burst = config->is_burst_set ? config->burst : rps;
+        if (!is_rate(rps) || !is_rate(burst)) {
+            return dyn_err_set(err, DYN_E_CONFIG, "requests_per_second and burst must be above 0");
+        }
+        if (make_spec(&rule->spec, rps, SECOND_US, burst, is_fixed, err) < 0) {
+            return -1;
+        }
+    }
+    for (size_t i = 0; i < RATE_RULES_MAX; i++) {
+        enum rate_who who = (enum rate_who)(i / RATE_UNIT_COUNT);
+        enum rate_unit unit = (enum rate_unit)(i % RATE_UNIT_COUNT);
+        double rate = config->per_minute[who][unit];
+        if (!config->is_set[who][unit]) {
+            continue;
+        }
+        if (!is_rate(rate)) {
+            return dyn_err_set(err, DYN_E_CONFIG, "a limit must be above 0");
+        }
+        struct rate_rule *rule = next_rule(rules, who, unit, rate, "minute");
+        if (make_spec(&rule->spec, rate, MINUTE_US, rate, is_fixed || unit == RATE_TOKENS, err) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* What is counted, not what is shown. */
+static bool
+same_limits(const struct rate_config *a, const struct rate_config *b)
+{
+    bool same = a->algorithm == b->algorithm && a->max_keys == b->max_keys && has_rps(a) == has_rps(b) &&
+                a->is_burst_set == b->is_burst_set && a->requests_per_second == b->requests_per_second &&
+                a->burst == b->burst;
+    for (size_t i = 0; i < RATE_RULES_MAX && same; i++) {
+        size_t who = i / RATE_UNIT_COUNT, unit = i % RATE_UNIT_COUNT;
+        same = a->is_set[who][unit] == b->is_set[who][unit] &&
+               a->per_minute[who][unit] == b->per_minute[who][unit];
+    }
+    return same;
+}
+
+struct rate_rules *
+rate_rules_new(const struct rate_config *config, struct rate_rules *former, struct limits_now now,
+               struct dyn_err *err)
+{
+    if (former != NULL && same_limits(config, &former->config)) {
+        (void)atomic_fetch_add(&former->refs, 1);
+        return former;
+    }
+    struct rate_rules *rules = dyn_zalloc(sizeof *rules);
+    atomic_store(&rules->refs, 1);
+    rules->config = *config;
+    rules->counters = counters_new((size_t)config->max_keys);
+    if (add_rules(rules, err) < 0) {
+        rate_rules_unref(rules);
+        return NULL;
+    }
+    for (size_t i = 0; i < rules->n; i++) {
+        if (rules->rules[i].who == RATE_ALL) {
+            bucket_init(&rules->all[rules->rules[i].unit], &rules->rules[i].spec, now);
+        }
+    }
+    return rules;
+}
+
+void
+rate_rules_unref(struct rate_rules *rules)
+{
+    if (rules != NULL && atomic_fetch_sub(&rules->refs, 1) == 1) {
+        counters_free(&rules->counters);
+        free(rules);
+    }
+}

@@ -1,0 +1,52 @@
+/* The limits of one rate-limit plugin, as its configuration has them: for whom, of what, how many. The
+ * counting is limits/; what a vote says is rate_limit.c. */
+#pragma once
+
+#include "core/config.h"
+#include "limits/counters.h"
+
+/* In the order in which they are taken from, and in which the first that refuses gives the reason. */
+enum rate_who { RATE_ALL, RATE_KEY, RATE_USER, RATE_MODEL, RATE_ADDRESS, RATE_WHO_COUNT };
+enum rate_unit { RATE_REQUESTS, RATE_TOKENS, RATE_UNIT_COUNT };
+enum { RATE_RULES_MAX = RATE_WHO_COUNT * RATE_UNIT_COUNT };
+
+enum rate_algorithm { RATE_GCRA, RATE_FIXED };
+
+struct rate_config {
+    double requests_per_second;
+    bool is_rps_set;
+    double burst;
+    bool is_burst_set;
+    double per_minute[RATE_WHO_COUNT][RATE_UNIT_COUNT]; /* [RATE_ALL][RATE_REQUESTS] is not used */
+    bool is_set[RATE_WHO_COUNT][RATE_UNIT_COUNT];
+    int algorithm;
+    int64_t output_tokens;
+    int64_t max_keys;
+    bool headers;
+};
+extern const struct config_section rate_config_section;
+void rate_config_check(void *config, struct config_problems *problems);
+
+struct rate_rule {
+    enum rate_who who;
+    enum rate_unit unit;
+    struct limit_spec spec;
+    char words[48]; /* "60 requests per minute" */
+};
+
+/* What is shared by the cells, and goes on over a reload that leaves the limits as they are. */
+struct rate_rules {
+    atomic_uint refs;
+    struct rate_config config;
+    size_t n;
+    struct rate_rule rules[RATE_RULES_MAX];
+    struct bucket all[RATE_UNIT_COUNT];
+    counters_t *counters;
+    bool has_tokens;
+};
+
+/* `former` (may be NULL) again when its limits are the same. NULL with a sentence. */
+struct rate_rules *rate_rules_new(const struct rate_config *config, struct rate_rules *former,
+                                  struct limits_now now, struct dyn_err *err);
+void rate_rules_unref(struct rate_rules *rules);
+const char *rate_who_name(enum rate_who who);

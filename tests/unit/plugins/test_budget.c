@@ -1,0 +1,299 @@
+/* budget: reserved before, settled at the end; the catalogue's prices or the configuration's; periods; over two
+ * cells. */
+#include "tests/unit/plugins/limit_cells.h"
+
+#include "actors/plugins/budget_config.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+
+#include <cmocka.h>
+
+#define USD MONEY_PER_USD
+#define DAY (UINT64_C(86400) * 1000000)
+
+static struct vote_facts
+request_of(const char *key)
+{
+    return (struct vote_facts){.key_id = dyn_slice_str(key),
+                               .model = DYN_SLICE("m"),
+                               .prompt_tokens = 1000,
+                               .max_output = 1000,
+                               .estimate = USD / 10,
+                               .cost = VOTE_COST_UNKNOWN};
+}
+
+static struct vote_facts
+ended(uint64_t cost)
+{
+    struct vote_facts facts = request_of("k1");
+    facts.upstream_calls = 1;
+    facts.usage = (struct env_usage){.known = true, .prompt_tokens = 1000, .completion_tokens = 500};
+    facts.cost = cost;
+    return facts;
+}
+
+static enum vote_verdict
+verdict_of(struct bench *bench, uint64_t id, struct vote_facts *facts)
+{
+    return ask_before(bench, id % BENCH_CELLS, id, facts).verdict;
+}
+
+static void
+end_with(struct bench *bench, uint64_t id, struct vote_facts facts)
+{
+    tell_end(bench, id % BENCH_CELLS, id, &facts);
+}
+
+static void
+it_reserves_the_most_and_settles_what_it_was(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_start(&bench, &plugin_budget, "{spend_limit_usd: 1}");
+    struct vote_facts facts = request_of("k1"), other = request_of("k2");
+    for (uint64_t id = 1; id <= 10; id++) {
+        assert_int_equal(verdict_of(&bench, id, &facts), VOTE_PASS);
+    }
+    struct plugin_vote vote = ask_before(&bench, 0, 11, &facts);
+    assert_int_equal(vote.verdict, VOTE_DENY);
+    assert_int_equal(vote.error, ERR_INSUFFICIENT_QUOTA);
+    assert_memory_equal(vote.reason.data, "the budget of this key is used up: $1.0000 of $1.00 are spent or reserved",
+                        vote.reason.len);
+    assert_int_equal(verdict_of(&bench, 12, &other), VOTE_PASS);
+    for (uint64_t id = 1; id <= 10; id++) {
+        end_with(&bench, id, ended(USD / 100));
+        end_with(&bench, id, ended(USD / 100)); /* once */
+    }
+    for (uint64_t id = 21; id <= 29; id++) { /* 0.10 spent */
+        assert_int_equal(verdict_of(&bench, id, &facts), VOTE_PASS);
+    }
+    assert_int_equal(verdict_of(&bench, 30, &facts), VOTE_DENY);
+    bench_stop(&bench);
+}
+
+static void
+what_did_not_happen_costs_nothing(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_start(&bench, &plugin_budget, "{spend_limit_usd: 0.1}");
+    struct vote_facts facts = request_of("k1");
+    struct vote_facts refused = request_of("k1"), failed = request_of("k1"), cached = ended(USD);
+    refused.refused = true;
+    failed.upstream_calls = 2;
+    failed.error = ERR_UPSTREAM_TIMEOUT;
+    cached.answered_by = DYN_SLICE("response-cache");
+    const struct vote_facts ends[] = {refused, failed, cached};
+    for (uint64_t id = 1; id <= 3; id++) {
+        assert_int_equal(verdict_of(&bench, id, &facts), VOTE_PASS);
+        end_with(&bench, id, ends[id - 1]);
+    }
+    struct vote_facts silent = request_of("k1"); /* an answer that says nothing of its usage */
+    silent.upstream_calls = 1;
+    assert_int_equal(verdict_of(&bench, 4, &facts), VOTE_PASS);
+    end_with(&bench, 4, silent);
+    assert_int_equal(verdict_of(&bench, 5, &facts), VOTE_DENY);
+    bench_stop(&bench);
+}
+
+static void
+rates_of_the_configuration_come_first(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_start(&bench, &plugin_budget,
+                "{spend_limit_usd: 0.02, input_per_m_tokens: 3, output_per_m_tokens: 15, cache_read_per_m_tokens: 0.3, "
+                "cache_write_per_m_tokens: 3.75}");
+    struct vote_facts facts = request_of("k1"); /* 0.003 + 0.015 */
+    facts.estimate = VOTE_COST_UNKNOWN;
+    assert_int_equal(verdict_of(&bench, 1, &facts), VOTE_PASS);
+    assert_int_equal(verdict_of(&bench, 2, &facts), VOTE_DENY);
+    struct vote_facts end = ended(VOTE_COST_UNKNOWN);
+    end.usage = (struct env_usage){.known = true,
+                                   .prompt_tokens = 1000,
+                                   .cached_tokens = 600,
+                                   .cache_write_tokens = 100,
+                                   .completion_tokens = 20};
+    struct budget_rates rates = {.is_set = true, .has_cache_read = true, .input = 3000000, .output = 15000000,
+                                 .cache_read = 300000, .cache_write = 3750000};
+    assert_true(budget_cost(&rates, &end.usage) ==
+                400u * 3000000u + 600u * 300000u + 100u * 3750000u + 20u * 15000000u);
+    end_with(&bench, 1, end); /* 0.002055 are spent */
+    facts.max_output = 900;
+    assert_int_equal(verdict_of(&bench, 3, &facts), VOTE_PASS); /* 0.0165 more */
+    assert_int_equal(verdict_of(&bench, 4, &facts), VOTE_DENY);
+    rates.has_cache_read = false; /* then what was cached costs what the rest does */
+    end.usage.cache_write_tokens = 0;
+    assert_true(budget_cost(&rates, &end.usage) == 1000u * 3000000u + 20u * 15000000u);
+    end.usage.completion_tokens = UINT64_MAX;
+    assert_true(budget_cost(&rates, &end.usage) == UINT64_MAX - 1);
+    bench_stop(&bench);
+}
+
+static void
+without_a_price_it_goes_as_configured(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *yaml;
+        enum vote_verdict first, second;
+    } rows[] = {{"{spend_limit_usd: 0.01, unpriced: allow}", VOTE_PASS, VOTE_PASS},
+                {"{spend_limit_usd: 0.01, unpriced: deny}", VOTE_DENY, VOTE_DENY},
+                {"{spend_limit_usd: 0.01, unpriced: default, default_reserve_usd: 0.01}", VOTE_PASS, VOTE_DENY}};
+    for (size_t i = 0; i < DYN_ARRAY_LEN(rows); i++) {
+        struct bench bench;
+        bench_start(&bench, &plugin_budget, rows[i].yaml);
+        struct vote_facts facts = request_of("k1");
+        facts.estimate = VOTE_COST_UNKNOWN;
+        assert_int_equal(verdict_of(&bench, 1, &facts), rows[i].first);
+        end_with(&bench, 1, ended(VOTE_COST_UNKNOWN));
+        assert_int_equal(verdict_of(&bench, 2, &facts), rows[i].second);
+        bench_stop(&bench);
+    }
+}
+
+static void
+periods_begin_with_the_calendar(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_start(&bench, &plugin_budget, "{spend_limit_usd: 0.1, period: day, month_usd: 0.15}");
+    struct vote_facts facts = request_of("k1");
+    assert_int_equal(verdict_of(&bench, 1, &facts), VOTE_PASS);
+    end_with(&bench, 1, ended(USD / 10));
+    assert_int_equal(verdict_of(&bench, 2, &facts), VOTE_DENY);
+    atomic_fetch_add(&bench.now_us, DAY);
+    struct plugin_vote vote = ask_before(&bench, 0, 3, &facts);
+    assert_int_equal(vote.verdict, VOTE_DENY);
+    assert_non_null(memmem(vote.reason.data, vote.reason.len, " this month", 11));
+    atomic_fetch_add(&bench.now_us, 31 * DAY);
+    assert_int_equal(verdict_of(&bench, 4, &facts), VOTE_PASS);
+    bench_stop(&bench);
+}
+
+static void
+who_has_no_key_has_no_budget(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_start(&bench, &plugin_budget, "{spend_limit_usd: 0.1}");
+    struct vote_facts nobody = request_of("anonymous");
+    for (uint64_t id = 1; id <= 5; id++) {
+        struct plugin_vote vote = ask_before(&bench, 0, id, &nobody);
+        assert_int_equal(vote.verdict, VOTE_PASS);
+        assert_false(vote.charged);
+    }
+    bench_stop(&bench);
+    bench_start(&bench, &plugin_budget, "{spend_limit_usd: 0.1, per: gateway}");
+    assert_int_equal(verdict_of(&bench, 1, &nobody), VOTE_PASS);
+    assert_int_equal(verdict_of(&bench, 2, &nobody), VOTE_DENY);
+    bench_stop(&bench);
+}
+
+static void
+wrong_configurations_are_problems(void **state)
+{
+    (void)state;
+    static const char *const wrong[] = {"spend_limit_usd: -1", "period: year", "input_per_m_tokens: -0.1",
+                                        "max_keys: -1", "{spend_limit_usd: 1, total_usd: 2}", "unpriced: maybe"};
+    for (size_t i = 0; i < DYN_ARRAY_LEN(wrong); i++) {
+        struct bench bench;
+        assert_false(bench_configure(&bench, &plugin_budget, wrong[i]));
+        config_free(&bench.config);
+    }
+}
+
+static void
+a_reload_forgets_nothing(void **state)
+{
+    (void)state;
+    struct bench bench, after;
+    bench_start(&bench, &plugin_budget, "{spend_limit_usd: 0.2}");
+    struct vote_facts facts = request_of("k1");
+    assert_int_equal(verdict_of(&bench, 1, &facts), VOTE_PASS);
+    assert_true(bench_configure(&after, &plugin_budget, "{spend_limit_usd: 0.1}"));
+    after.host = bench.host;
+    void *former = bench.shared;
+    for (size_t i = 0; i < BENCH_CELLS; i++) {
+        plugin_budget.cell_free(bench.shared, bench.own[i]);
+    }
+    bench.shared = bench_make(&after, former);
+    plugin_budget.free(former);
+    for (size_t i = 0; i < BENCH_CELLS; i++) {
+        bench.own[i] = plugin_budget.cell_new(bench.shared, &bench.cells[i]);
+    }
+    assert_int_equal(verdict_of(&bench, 2, &facts), VOTE_DENY);
+    end_with(&bench, 1, ended(USD / 100)); /* reserved under the one before */
+    assert_int_equal(verdict_of(&bench, 3, &facts), VOTE_DENY);
+    facts.estimate = USD / 20;
+    assert_int_equal(verdict_of(&bench, 4, &facts), VOTE_PASS);
+    bench_stop(&bench);
+    config_free(&after.config);
+}
+
+struct crowd {
+    struct bench *bench;
+    size_t cell;
+    uint64_t spent;
+};
+
+static void *
+be_a_cell(void *self)
+{
+    struct crowd *crowd = self;
+    struct vote_facts facts = request_of("k1");
+    for (uint64_t i = 1; i <= 2000; i++) {
+        uint64_t id = i * BENCH_CELLS + crowd->cell;
+        facts.estimate = USD / 1000 * (1 + i % 7);
+        if (ask_before(crowd->bench, crowd->cell, id, &facts).verdict == VOTE_PASS) {
+            uint64_t cost = facts.estimate / (1 + i % 3);
+            struct vote_facts end = ended(cost);
+            tell_end(crowd->bench, crowd->cell, id, &end);
+            crowd->spent += cost;
+        }
+    }
+    return NULL;
+}
+
+static void
+two_cells_never_overspend(void **state)
+{
+    (void)state;
+    for (int seed = 1; seed <= 20; seed++) {
+        struct bench bench;
+        char yaml[80];
+        (void)snprintf(yaml, sizeof yaml, "{spend_limit_usd: %d}", 1 + seed % 4);
+        bench_start(&bench, &plugin_budget, yaml);
+        struct crowd crowds[BENCH_CELLS];
+        pthread_t threads[BENCH_CELLS];
+        for (size_t i = 0; i < BENCH_CELLS; i++) {
+            crowds[i] = (struct crowd){&bench, i, 0};
+            assert_int_equal(pthread_create(&threads[i], NULL, be_a_cell, &crowds[i]), 0);
+        }
+        for (size_t i = 0; i < BENCH_CELLS; i++) {
+            assert_int_equal(pthread_join(threads[i], NULL), 0);
+        }
+        uint64_t spent = crowds[0].spent + crowds[1].spent, limit = (uint64_t)(1 + seed % 4) * USD;
+        assert_true(spent <= limit);
+        assert_true(spent > limit - USD / 50); /* and all of it but what the largest would need */
+        bench_stop(&bench);
+    }
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(it_reserves_the_most_and_settles_what_it_was),
+        cmocka_unit_test(what_did_not_happen_costs_nothing),
+        cmocka_unit_test(rates_of_the_configuration_come_first),
+        cmocka_unit_test(without_a_price_it_goes_as_configured),
+        cmocka_unit_test(periods_begin_with_the_calendar),
+        cmocka_unit_test(who_has_no_key_has_no_budget),
+        cmocka_unit_test(wrong_configurations_are_problems),
+        cmocka_unit_test(a_reload_forgets_nothing),
+        cmocka_unit_test(two_cells_never_overspend),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
