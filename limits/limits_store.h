@@ -10,6 +10,7 @@
 #include "limits/money_window.h"
 
 struct limits_record {
+    void *asker; /* whose it is: the money that money_loaded() and money_saved() are told of */
     struct dyn_slice account;
     struct {
         uint32_t number; /* money_window_number(); another one's row is history */
@@ -28,5 +29,8 @@ struct limits_store {
     /* Returns 0 when it is safe from a crash of process and machine; -1: it may or may not be;
      * LIMITS_STORE_LATER: money_saved() follows. Saves of one account are made in the order of the calls. */
     int (*save_block)(void *self, struct limits_record *record, struct dyn_err *err);
+    /* Answers nothing to the asker any more once this returns; what it had saved is saved all the same. May be
+     * NULL for a store that never says LATER. */
+    void (*forget)(void *self, void *asker);
     void *self;
 };

@@ -190,10 +190,12 @@ book(money_t *money, const struct money_id *id, const struct asking *asking)
         struct reservation_part *part = &reservation->parts[i];
         part->account = account;
         account->n_reservations++;
+        account->awaited = 0;
         for (size_t w = 0; w < MONEY_WINDOWS; w++) {
             account->windows[w].reserved += asking->amount;
             part->numbers[w] = account->windows[w].number;
         }
+        money_account_lower(money, account, asking->wall_us); /* it was raised for one that asked for more */
     }
 }
 
@@ -334,14 +336,10 @@ money_close(money_t *money, uint64_t wall_us)
             continue;
         }
         money_account_roll(account, wall_us);
-        struct limits_record record = {.account = {account->name, account->name_len}};
         for (size_t w = 0; w < MONEY_WINDOWS; w++) {
-            struct account_window *window = &account->windows[w];
-            record.windows[w].number = window->number;
-            record.windows[w].limit = window->limit;
-            record.windows[w].block = account_used(window);
-            window->block = account_used(window);
+            account->windows[w].block = account_used(&account->windows[w]);
         }
+        struct limits_record record = money_account_record(money, account);
         money->figures.saves++;
         (void)store->save_block(store->self, &record, NULL);
     }
@@ -355,6 +353,10 @@ money_free(money_t **money_p)
     *money_p = NULL;
     if (money == NULL) {
         return;
+    }
+    const struct limits_store *store = money->options.store;
+    if (store != NULL && store->forget != NULL) {
+        store->forget(store->self, money);
     }
     while (!dyn_list_is_empty(&money->all)) {
         money_account_free(money, DYN_CONTAINER_OF(money->all.next, struct account, link));

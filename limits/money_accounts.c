@@ -38,10 +38,10 @@ money_account_roll(struct account *account, uint64_t wall_us)
     }
 }
 
-static struct limits_record
-record_of(const struct account *account)
+struct limits_record
+money_account_record(money_t *money, const struct account *account)
 {
-    struct limits_record record = {.account = {account->name, account->name_len}};
+    struct limits_record record = {.asker = money, .account = {account->name, account->name_len}};
     for (size_t w = 0; w < MONEY_WINDOWS; w++) {
         record.windows[w].number = account->windows[w].number;
         record.windows[w].block = account->windows[w].block;
@@ -69,7 +69,7 @@ static void
 load_account(money_t *money, struct account *account, uint64_t wall_us)
 {
     const struct limits_store *store = money->options.store;
-    struct limits_record record = record_of(account);
+    struct limits_record record = money_account_record(money, account);
     account->state = ACCOUNT_LOADING;
     int result = store == NULL ? 0 : store->load(store->self, &record, NULL);
     if (result == 0) {
@@ -122,7 +122,7 @@ evict_account(money_t *money, uint64_t wall_us)
         return false;
     }
     if (money->options.store != NULL && least->state == ACCOUNT_READY) {
-        struct limits_record record = record_of(least);
+        struct limits_record record = money_account_record(money, least);
         for (size_t w = 0; w < MONEY_WINDOWS; w++) {
             record.windows[w].block = least->windows[w].spent;
         }
@@ -181,7 +181,7 @@ static int
 save_account(money_t *money, struct account *account, uint64_t more, uint64_t wall_us)
 {
     const struct limits_store *store = money->options.store;
-    struct limits_record record = record_of(account);
+    struct limits_record record = money_account_record(money, account);
     for (size_t w = 0; w < MONEY_WINDOWS; w++) {
         struct account_window *window = &account->windows[w];
         uint64_t needed = account_used(window) + more, ahead = needed + money->options.block / 2;
@@ -231,6 +231,9 @@ money_account_cover(money_t *money, struct account *account, uint64_t more, uint
         return -1;
     }
     int result = save_account(money, account, more, wall_us);
+    if (result == LIMITS_STORE_LATER && more > account->awaited) {
+        account->awaited = more;
+    }
     if (result == 0 && !is_covered(account, more)) {
         return -1;
     }
@@ -246,9 +249,9 @@ money_account_lower(money_t *money, struct account *account, uint64_t wall_us)
     }
     for (size_t w = 0; w < MONEY_WINDOWS; w++) {
         const struct account_window *window = &account->windows[w];
-        uint64_t used = account_used(window);
+        uint64_t used = account_used(window) + account->awaited;
         if (window->block > used && window->block - used > money->options.block) {
-            (void)save_account(money, account, 0, wall_us);
+            (void)save_account(money, account, account->awaited, wall_us);
             return;
         }
     }

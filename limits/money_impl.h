@@ -26,6 +26,7 @@ struct account {
     enum account_state state;
     bool is_saving;
     uint32_t n_reservations;
+    uint64_t awaited; /* what a block was raised for whose request has still to come back for it */
     uint64_t retry_at_us; /* the store failed: not before */
     struct account_window windows[MONEY_WINDOWS];
     size_t name_len;
@@ -74,4 +75,6 @@ account_used(const struct account_window *window)
 int money_account_cover(money_t *money, struct account *account, uint64_t more, uint64_t wall_us);
 /* After something was given up: a block that is more than one ahead is saved lower. */
 void money_account_lower(money_t *money, struct account *account, uint64_t wall_us);
+/* As it is now, for the store. */
+struct limits_record money_account_record(money_t *money, const struct account *account);
 void money_account_free(money_t *money, struct account *account);

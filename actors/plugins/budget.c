@@ -53,13 +53,14 @@ wake_cells(void *self)
 }
 
 static struct book *
-book_new(const struct budget_config *config)
+book_new(const struct budget_config *config, const struct limits_store *store)
 {
     struct book *book = dyn_zalloc(sizeof *book);
     atomic_store(&book->refs, 1);
     (void)pthread_mutex_init(&book->lock, NULL);
     dyn_list_init(&book->cells);
-    struct money_options options = {.block = money_from_usd(config->block_usd),
+    struct money_options options = {.store = store,
+                                    .block = money_from_usd(config->block_usd),
                                     .accounts_max = (size_t)config->max_keys,
                                     .ready = wake_cells,
                                     .self = book};
@@ -85,7 +86,7 @@ budget_make(const struct plugin_making *making, struct dyn_err *err)
         self->book = former->book;
         (void)atomic_fetch_add(&self->book->refs, 1);
     } else {
-        self->book = book_new(config);
+        self->book = book_new(config, making->host->spend);
     }
     return self;
 }

@@ -171,5 +171,5 @@ static DYN_UNUSED void
 store_port_init(struct store_port *port, struct memory_store *store, unsigned process, bool is_later)
 {
     *port = (struct store_port){.store = store, .process = process, .is_later = is_later};
-    port->ops = (struct limits_store){store_load, store_save, port};
+    port->ops = (struct limits_store){.load = store_load, .save_block = store_save, .self = port};
 }

@@ -301,6 +301,7 @@ struct model {
     } open[OPEN_MAX];
     size_t n_open;
     uint64_t in_doubt; /* of the step in which it died */
+    uint64_t awaited;
     uint64_t given_up; /* reserved and not spent, while the store had not yet answered: counts until it has */
     uint64_t spent_ever, excess_ever;
 };
@@ -308,7 +309,7 @@ struct model {
 static uint64_t
 open_sum(const struct model *model)
 {
-    uint64_t sum = model->in_doubt + model->given_up;
+    uint64_t sum = model->in_doubt + model->given_up + model->awaited;
     for (size_t i = 0; i < model->n_open; i++) {
         sum += model->open[i].amount;
     }
@@ -327,7 +328,14 @@ one_step(money_t *money, struct model *model, struct memory_store *store, struct
             model->open[model->n_open].id = *next_id;
             model->open[model->n_open++].amount = amount;
         }
-        model->given_up += verdict == MONEY_WAIT ? amount : 0; /* it does not come again */
+        if (verdict == MONEY_WAIT && amount > model->awaited) {
+            model->awaited =
+                amount; /* it does not come again: its part of the block stays until another does */
+        }
+        if (verdict == MONEY_RESERVED) {
+            model->given_up += model->awaited;
+            model->awaited = 0;
+        }
         model->in_doubt = store->is_dead ? amount : 0;
         ++*next_id;
     } else if (model->n_open > 0) {
@@ -384,7 +392,7 @@ live_and_die(uint64_t seed, bool is_later, struct killing *killing)
             killing->most_too_much = counted - known;
         }
         model.base = counted;
-        model.settled = model.in_doubt = model.given_up = 0;
+        model.settled = model.in_doubt = model.given_up = model.awaited = 0;
         model.n_open = 0;
         store.dies_in = 1 + dyn_rng_below(&rng, 40);
         store.dies_after = dyn_rng_below(&rng, 2);

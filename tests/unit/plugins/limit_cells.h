@@ -93,12 +93,19 @@ bench_configure(struct bench *bench, const struct plugin_ops *ops, const char *y
 }
 
 static DYN_UNUSED void
-bench_start(struct bench *bench, const struct plugin_ops *ops, const char *yaml)
+bench_lend(struct bench *bench, const struct limits_store *spend)
 {
-    memset(bench, 0, sizeof *bench);
+    bench->host.spend = spend;
+}
+
+/* With what was lent to it before. */
+static DYN_UNUSED void
+bench_start_lent(struct bench *bench, const struct plugin_ops *ops, const char *yaml)
+{
     bench->clock = (struct dyn_clock){bench_read, bench_read, bench};
     atomic_store(&bench->now_us, UINT64_C(1000000) * 86400 * 20000);
-    bench->host = (struct plugin_host){.clock = &bench->clock, .n_cells = BENCH_CELLS};
+    bench->host.clock = &bench->clock;
+    bench->host.n_cells = BENCH_CELLS;
     DYN_ASSERT(bench_configure(bench, ops, yaml));
     bench->shared = bench_make(bench, NULL);
     DYN_ASSERT(bench->shared != NULL);
@@ -106,6 +113,13 @@ bench_start(struct bench *bench, const struct plugin_ops *ops, const char *yaml)
         arena_init(&bench->cells[i].arena, NULL, 0);
         bench->own[i] = ops->cell_new(bench->shared, &bench->cells[i]);
     }
+}
+
+static DYN_UNUSED void
+bench_start(struct bench *bench, const struct plugin_ops *ops, const char *yaml)
+{
+    memset(bench, 0, sizeof *bench);
+    bench_start_lent(bench, ops, yaml);
 }
 
 static DYN_UNUSED void

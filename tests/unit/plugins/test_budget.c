@@ -1,8 +1,9 @@
-/* budget: reserved before, settled at the end; the catalogue's prices or the configuration's; periods; over two
- * cells. */
+/* budget: reserved before, settled at the end; the catalogue's prices or the configuration's; periods; over
+ * two cells. */
 #include "tests/unit/plugins/limit_cells.h"
 
 #include "actors/plugins/budget_config.h"
+#include "tests/unit/limits/memory_store.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -58,7 +59,8 @@ it_reserves_the_most_and_settles_what_it_was(void **state)
     struct plugin_vote vote = ask_before(&bench, 0, 11, &facts);
     assert_int_equal(vote.verdict, VOTE_DENY);
     assert_int_equal(vote.error, ERR_INSUFFICIENT_QUOTA);
-    assert_memory_equal(vote.reason.data, "the budget of this key is used up: $1.0000 of $1.00 are spent or reserved",
+    assert_memory_equal(vote.reason.data,
+                        "the budget of this key is used up: $1.0000 of $1.00 are spent or reserved",
                         vote.reason.len);
     assert_int_equal(verdict_of(&bench, 12, &other), VOTE_PASS);
     for (uint64_t id = 1; id <= 10; id++) {
@@ -103,7 +105,8 @@ rates_of_the_configuration_come_first(void **state)
     (void)state;
     struct bench bench;
     bench_start(&bench, &plugin_budget,
-                "{spend_limit_usd: 0.02, input_per_m_tokens: 3, output_per_m_tokens: 15, cache_read_per_m_tokens: 0.3, "
+                "{spend_limit_usd: 0.02, input_per_m_tokens: 3, output_per_m_tokens: 15, "
+                "cache_read_per_m_tokens: 0.3, "
                 "cache_write_per_m_tokens: 3.75}");
     struct vote_facts facts = request_of("k1"); /* 0.003 + 0.015 */
     facts.estimate = VOTE_COST_UNKNOWN;
@@ -115,8 +118,12 @@ rates_of_the_configuration_come_first(void **state)
                                    .cached_tokens = 600,
                                    .cache_write_tokens = 100,
                                    .completion_tokens = 20};
-    struct budget_rates rates = {.is_set = true, .has_cache_read = true, .input = 3000000, .output = 15000000,
-                                 .cache_read = 300000, .cache_write = 3750000};
+    struct budget_rates rates = {.is_set = true,
+                                 .has_cache_read = true,
+                                 .input = 3000000,
+                                 .output = 15000000,
+                                 .cache_read = 300000,
+                                 .cache_write = 3750000};
     assert_true(budget_cost(&rates, &end.usage) ==
                 400u * 3000000u + 600u * 300000u + 100u * 3750000u + 20u * 15000000u);
     end_with(&bench, 1, end); /* 0.002055 are spent */
@@ -138,9 +145,10 @@ without_a_price_it_goes_as_configured(void **state)
     static const struct {
         const char *yaml;
         enum vote_verdict first, second;
-    } rows[] = {{"{spend_limit_usd: 0.01, unpriced: allow}", VOTE_PASS, VOTE_PASS},
-                {"{spend_limit_usd: 0.01, unpriced: deny}", VOTE_DENY, VOTE_DENY},
-                {"{spend_limit_usd: 0.01, unpriced: default, default_reserve_usd: 0.01}", VOTE_PASS, VOTE_DENY}};
+    } rows[] = {
+        {"{spend_limit_usd: 0.01, unpriced: allow}", VOTE_PASS, VOTE_PASS},
+        {"{spend_limit_usd: 0.01, unpriced: deny}", VOTE_DENY, VOTE_DENY},
+        {"{spend_limit_usd: 0.01, unpriced: default, default_reserve_usd: 0.01}", VOTE_PASS, VOTE_DENY}};
     for (size_t i = 0; i < DYN_ARRAY_LEN(rows); i++) {
         struct bench bench;
         bench_start(&bench, &plugin_budget, rows[i].yaml);
@@ -195,8 +203,12 @@ static void
 wrong_configurations_are_problems(void **state)
 {
     (void)state;
-    static const char *const wrong[] = {"spend_limit_usd: -1", "period: year", "input_per_m_tokens: -0.1",
-                                        "max_keys: -1", "{spend_limit_usd: 1, total_usd: 2}", "unpriced: maybe"};
+    static const char *const wrong[] = {"spend_limit_usd: -1",
+                                        "period: year",
+                                        "input_per_m_tokens: -0.1",
+                                        "max_keys: -1",
+                                        "{spend_limit_usd: 1, total_usd: 2}",
+                                        "unpriced: maybe"};
     for (size_t i = 0; i < DYN_ARRAY_LEN(wrong); i++) {
         struct bench bench;
         assert_false(bench_configure(&bench, &plugin_budget, wrong[i]));
@@ -230,6 +242,52 @@ a_reload_forgets_nothing(void **state)
     assert_int_equal(verdict_of(&bench, 4, &facts), VOTE_PASS);
     bench_stop(&bench);
     config_free(&after.config);
+}
+
+/* The store answers later: requests wait for it without holding up their cell, and a restart forgets nothing.
+ */
+static void
+a_restart_forgets_nothing(void **state)
+{
+    (void)state;
+    static struct memory_store store;
+    static struct store_port port;
+    struct bench bench;
+    struct vote_facts facts = request_of("k1");
+    atomic_store(&facts.refs, 1000); /* on the stack: never the last */
+    store = (struct memory_store){.n_rows = 0};
+    for (int life = 0; life < 2; life++) {
+        store_port_init(&port, &store, 0, true);
+        memset(&bench, 0, sizeof bench);
+        bench_lend(&bench, &port.ops);
+        bench_start_lent(&bench, &plugin_budget, "{spend_limit_usd: 0.3, block_usd: 0.05}");
+        assert_int_equal(verdict_of(&bench, 2, &facts), VOTE_NONE); /* later */
+        assert_int_equal(verdict_of(&bench, 4, &facts), VOTE_NONE);
+        struct plugin_ask ask = ask_of(&bench, 4, &facts);
+        plugin_budget.forget(bench.shared, bench.own[0], &bench.cells[0], &ask.ticket);
+        money_t *money = port.queue[port.head % STORE_QUEUE].record.asker;
+        while (store_pump(&port, money, atomic_load(&bench.now_us))) {
+            assert_true(atomic_exchange(&bench.cells[0].is_woken, false));
+            plugin_budget.wake(bench.shared, bench.own[0], &bench.cells[0]);
+        }
+        assert_int_equal(bench.cells[0].n_late, 1);
+        assert_int_equal(bench.cells[0].late[0].verdict, VOTE_PASS);
+        assert_true(bench.cells[0].late[0].charged);
+        end_with(&bench, 2, ended(USD / 10));
+        if (life == 1) { /* 0.2 are spent */
+            assert_int_equal(verdict_of(&bench, 6, &facts), VOTE_NONE);
+            while (store_pump(&port, money, atomic_load(&bench.now_us))) {
+                plugin_budget.wake(bench.shared, bench.own[0], &bench.cells[0]);
+            }
+            assert_int_equal(bench.cells[0].late[1].verdict, VOTE_PASS);
+            end_with(&bench, 6, ended(USD / 10));
+            assert_int_equal(verdict_of(&bench, 8, &facts), VOTE_DENY);
+        }
+        bench_stop(&bench); /* saves to the last digit */
+        while (port.head != port.tail) {
+            assert_int_equal(store_do_save(&port, &port.queue[port.head++ % STORE_QUEUE].record), 0);
+        }
+    }
 }
 
 struct crowd {
@@ -293,6 +351,7 @@ main(void)
         cmocka_unit_test(who_has_no_key_has_no_budget),
         cmocka_unit_test(wrong_configurations_are_problems),
         cmocka_unit_test(a_reload_forgets_nothing),
+        cmocka_unit_test(a_restart_forgets_nothing),
         cmocka_unit_test(two_cells_never_overspend),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

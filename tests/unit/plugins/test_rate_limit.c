@@ -107,8 +107,9 @@ static void
 wrong_numbers_are_problems(void **state)
 {
     (void)state;
-    static const char *const wrong[] = {"requests_per_second: 0", "burst: -1", "key_rpm: 0", "user_rpm: .nan",
-                                        "key_tpm: -5", "address_rpm: 1e12", "algorithm: leaky", "max_keys: 0"};
+    static const char *const wrong[] = {"requests_per_second: 0", "burst: -1",   "key_rpm: 0",
+                                        "user_rpm: .nan",         "key_tpm: -5", "address_rpm: 1e12",
+                                        "algorithm: leaky",       "max_keys: 0"};
     for (size_t i = 0; i < DYN_ARRAY_LEN(wrong); i++) {
         struct bench bench;
         assert_false(bench_configure(&bench, &plugin_rate_limit, wrong[i]));
@@ -177,7 +178,8 @@ tokens_are_estimated_and_settled(void **state)
     bench_start(&bench, &plugin_rate_limit, "{key_tpm: 1000}");
     struct vote_facts facts = request_of("k1", NULL, NULL), ended = facts;
     ended.upstream_calls = 1;
-    ended.usage = (struct env_usage){.known = true, .prompt_tokens = 12, .completion_tokens = 8, .total_tokens = 20};
+    ended.usage =
+        (struct env_usage){.known = true, .prompt_tokens = 12, .completion_tokens = 8, .total_tokens = 20};
     for (uint64_t id = 1; id <= 10; id++) {
         assert_true(passes(&bench, 0, id, &facts)); /* 100 each */
     }
@@ -246,7 +248,8 @@ addresses_are_networks(void **state)
     static const char *const same[] = {"10.0.0.1:1000", "10.0.0.1:2000", "10.0.0.1:3000"};
     static const char *const six[] = {"[2001:db8::1]:1", "[2001:db8::ffff:2]:2", "[2001:db8:0:0:9::3]:3"};
     for (size_t i = 0; i < 3; i++) {
-        struct vote_facts four_facts = request_of("k", NULL, same[i]), six_facts = request_of("k", NULL, six[i]);
+        struct vote_facts four_facts = request_of("k", NULL, same[i]),
+                          six_facts = request_of("k", NULL, six[i]);
         assert_int_equal(passed_of(&bench, &four_facts, 1), i < 2);
         assert_int_equal(passed_of(&bench, &six_facts, 1), i < 2);
     }
@@ -264,7 +267,8 @@ a_fixed_window_is_exact(void **state)
 {
     (void)state;
     struct bench bench;
-    bench_start(&bench, &plugin_rate_limit, "{key_rpm: 7, requests_per_second: 100, algorithm: fixed_window}");
+    bench_start(&bench, &plugin_rate_limit,
+                "{key_rpm: 7, requests_per_second: 100, algorithm: fixed_window}");
     struct vote_facts facts = request_of("k1", NULL, NULL);
     assert_int_equal(passed_of(&bench, &facts, 50), 7);
     atomic_fetch_add(&bench.now_us, 60 * SECOND_US - 1);
@@ -332,9 +336,10 @@ two_cells_pass_exactly_the_limit(void **state)
     for (int seed = 1; seed <= 20; seed++) {
         struct bench bench;
         char yaml[200];
-        (void)snprintf(yaml, sizeof yaml,
-                       "{requests_per_second: 2000, key_rpm: %d, user_rpm: 1200, address_rpm: 1300, key_tpm: 900000}",
-                       500 + seed * 31);
+        (void)snprintf(
+            yaml, sizeof yaml,
+            "{requests_per_second: 2000, key_rpm: %d, user_rpm: 1200, address_rpm: 1300, key_tpm: 900000}",
+            500 + seed * 31);
         bench_start(&bench, &plugin_rate_limit, yaml);
         struct crowd crowds[BENCH_CELLS];
         pthread_t threads[BENCH_CELLS];
