@@ -29,8 +29,8 @@ struct limits_store {
     /* Returns 0 when it is safe from a crash of process and machine; -1: it may or may not be;
      * LIMITS_STORE_LATER: money_saved() follows. Saves of one account are made in the order of the calls. */
     int (*save_block)(void *self, struct limits_record *record, struct dyn_err *err);
-    /* Answers nothing to the asker any more once this returns; what it had saved is saved all the same. May be
-     * NULL for a store that never says LATER. */
+    /* Answers nothing to the asker any more once this returns; what it had saved is saved all the same.
+     * May be NULL for a store that never says LATER. */
     void (*forget)(void *self, void *asker);
     void *self;
 };

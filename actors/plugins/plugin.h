@@ -34,7 +34,7 @@ struct plugin_host {
     const struct dyn_clock *clock;
     unsigned n_cells;
     bus_addr_t ledger; /* who takes REQUESTs of the surface `ledger` in this process; 0: nobody */
-    const struct limits_store *spend; /* where budgets survive (limits/limits_store.h); NULL: a restart forgets */
+    const struct limits_store *spend; /* where budgets survive; NULL: a restart forgets them */
 };
 
 /* Whose question it is: kept by value while the answer is still to come. */

@@ -1,5 +1,5 @@
-/* Cells of a plugin without a bus: asks go straight to its table of callbacks, with a clock that stands where it
- * is put. What plugin_actor.c lends to plugins stands here for the test program. */
+/* Cells of a plugin without a bus: asks go straight to its table of callbacks, with a clock that stands
+ * where it is put. What plugin_actor.c lends to plugins stands here for the test program. */
 #pragma once
 
 #include "actors/plugins/plugin.h"
@@ -136,7 +136,8 @@ bench_stop(struct bench *bench)
 static DYN_UNUSED struct plugin_ask
 ask_of(struct bench *bench, uint64_t id, struct vote_facts *facts)
 {
-    struct plugin_ask ask = {.stage = VOTE_BEFORE_REQUEST, .facts = facts, .now_us = atomic_load(&bench->now_us)};
+    struct plugin_ask ask = {
+        .stage = VOTE_BEFORE_REQUEST, .facts = facts, .now_us = atomic_load(&bench->now_us)};
     memcpy(&ask.ticket.id, &id, sizeof id);
     ask.ticket.stage = VOTE_BEFORE_REQUEST;
     return ask;
