@@ -68,32 +68,58 @@ is_shown(const struct route_members *members, size_t target)
     return target < members->n_configured || members->crews[target].n > 0;
 }
 
+/* Of the member whose breaker would let a request through soonest. */
+static enum health_state
+circuit_of(const struct router *router, size_t target)
+{
+    struct health_view view;
+    route_members_health_of(&router->members, target, 0, bus_loop_now_us(router->loop), &view);
+    return view.state;
+}
+
+static bool
+is_routable(const struct router *router, size_t target)
+{
+    return route_crew_is_there(&router->members.crews[target]) && circuit_of(router, target) != HEALTH_OPEN;
+}
+
+static bool
+is_any_there(const struct router *router)
+{
+    bool is_there = router->options.only_admits;
+    for (size_t i = 0; i < router->members.n_targets && !is_there; i++) {
+        is_there = route_crew_is_there(&router->members.crews[i]);
+    }
+    return is_there;
+}
+
 static bool
 is_any_routable(const struct router *router)
 {
-    const struct route_members *members = &router->members;
-    bool is_routable = router->options.only_admits;
-    for (size_t i = 0; i < members->n_targets && !is_routable; i++) {
-        is_routable = route_crew_is_there(&members->crews[i]);
+    bool is_any = router->options.only_admits;
+    for (size_t i = 0; i < router->members.n_targets && !is_any; i++) {
+        is_any = is_routable(router, i);
     }
-    return is_routable;
+    return is_any;
 }
 
-/* No breaker exists yet that could be open: who has a member is routable. */
 static void
 write_health(const struct router *router, struct dyn_buf *out)
 {
     const struct route_members *members = &router->members;
     const char *comma = "";
-    dyn_buf_add_str(out, is_any_routable(router) ? "{\"status\":\"ok\"" : "{\"status\":\"no_providers\"");
+    static const char *const circuits[] = {
+        [HEALTH_CLOSED] = "closed", [HEALTH_HALF_OPEN] = "half-open", [HEALTH_OPEN] = "open"};
+    dyn_buf_add_str(out, is_any_there(router) ? "{\"status\":\"ok\"" : "{\"status\":\"no_providers\"");
     dyn_buf_add_str(out, ",\"providers\":[");
     for (size_t i = 0; i < members->n_targets; i++) {
         size_t there = members_there(&members->crews[i]);
         if (is_shown(members, i)) {
             dyn_buf_addf(out, "%s{\"name\":", comma);
             dyn_buf_add_json_string(out, members->targets[i].name);
-            dyn_buf_addf(out, ",\"status\":\"%s\",\"circuit\":\"closed\",\"models\":%zu,\"members\":%zu}",
-                         there > 0 ? "available" : "unavailable", members->targets[i].n_models, there);
+            dyn_buf_addf(out, ",\"status\":\"%s\",\"circuit\":\"%s\",\"models\":%zu,\"members\":%zu}",
+                         there > 0 ? "available" : "unavailable", circuits[circuit_of(router, i)],
+                         members->targets[i].n_models, there);
             comma = ",";
         }
     }
@@ -131,7 +157,8 @@ write_ready(const struct router *router, struct dyn_buf *out)
         if (is_shown(members, i)) {
             dyn_buf_addf(out, "%s{\"name\":", comma);
             dyn_buf_add_json_string(out, members->targets[i].name);
-            dyn_buf_addf(out, ",\"routable\":%s,\"members\":%zu}", there > 0 ? "true" : "false", there);
+            dyn_buf_addf(out, ",\"routable\":%s,\"members\":%zu}", is_routable(router, i) ? "true" : "false",
+                         there);
             comma = ",";
         }
     }
@@ -174,7 +201,7 @@ route_local_answer(const struct route_request *rq)
     } else {
         bool is_health = rq->request->surface == ENV_SURFACE_HEALTH;
         (is_health ? write_health : write_ready)(rq->router, &out);
-        status = is_any_routable(rq->router) ? 200 : 503;
+        status = (is_health ? is_any_there : is_any_routable)(rq->router) ? 200 : 503;
     }
     struct env *end = NULL;
     if (found) {

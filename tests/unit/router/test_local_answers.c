@@ -11,7 +11,7 @@
 static const struct dyn_slice first_models[] = {DYN_SLICE_INIT("gpt"), DYN_SLICE_INIT("a \"quoted\" one")};
 static const struct dyn_slice second_models[] = {DYN_SLICE_INIT("gpt"), DYN_SLICE_INIT("other")};
 
-static const struct route_target targets[] = {
+static struct route_target targets[] = {
     {.name = DYN_SLICE_INIT("first"),
      .provider = DYN_SLICE_INIT("openai"),
      .models = first_models,
@@ -33,6 +33,7 @@ answer_to(enum env_surface surface, const char *model, size_t n_targets)
 {
     static struct router router;
     router.options.only_admits = only_admits;
+    router.loop = bus_loop_new("test");
     route_members_init(&router.members, targets, addrs, n_targets);
     struct route_request rq = {.router = &router, .model = dyn_slice_str(model)};
     rq.request = env_new(ENV_REQUEST);
@@ -48,6 +49,7 @@ answer_to(enum env_surface surface, const char *model, size_t n_targets)
     }
     env_free(&rq.request);
     route_members_fini(&router.members);
+    bus_loop_free(&router.loop);
     return end;
 }
 
@@ -113,6 +115,29 @@ ready_is_who_can_route(void **state)
     only_admits = false;
 }
 
+/* The provider is known to be out: its process is there, but nothing is sent to it. */
+static void
+an_open_breaker_is_told(void **state)
+{
+    (void)state;
+    health_board_t *board = health_board_new();
+    targets[0].health = board;
+    health_board_set_breaker(board, HEALTH_OPEN, UINT64_MAX);
+    expect(ENV_SURFACE_HEALTH, NULL, 1, 200,
+           "{\"status\":\"ok\",\"providers\":["
+           "{\"name\":\"first\",\"status\":\"available\",\"circuit\":\"open\",\"models\":2,\"members\":1}]}");
+    expect(ENV_SURFACE_READY, NULL, 1, 503, "{\"status\":\"not_ready\",\"reason\":\"no routable targets\"}");
+    expect(ENV_SURFACE_READY, NULL, 2, 200,
+           "{\"status\":\"ready\",\"targets\":[{\"name\":\"first\",\"routable\":false,\"members\":1},"
+           "{\"name\":\"second\",\"routable\":true,\"members\":1}]}");
+    health_board_set_breaker(board, HEALTH_OPEN, 1); /* its time is over: one may try */
+    expect(ENV_SURFACE_HEALTH, NULL, 1, 200,
+           "{\"status\":\"ok\",\"providers\":[{\"name\":\"first\",\"status\":\"available\","
+           "\"circuit\":\"half-open\",\"models\":2,\"members\":1}]}");
+    targets[0].health = NULL;
+    health_board_unref(&board);
+}
+
 int
 main(void)
 {
@@ -121,6 +146,7 @@ main(void)
         cmocka_unit_test(a_model_is_found_by_its_whole_name),
         cmocka_unit_test(health_lists_the_targets),
         cmocka_unit_test(ready_is_who_can_route),
+        cmocka_unit_test(an_open_breaker_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
