@@ -234,17 +234,14 @@ frame(void *socket, char *out, size_t size, bool *more)
     return (size_t)len;
 }
 
-/* All three frames; what the header says is what the body says. */
+/* The two frames behind the topic; what the header says is what the body says. */
 static uint64_t
-receive_event(void *socket, const char *topic, uint64_t *topic_sequence)
+receive_rest(void *socket, const char *topic, uint64_t *topic_sequence)
 {
-    char text[256];
     char header[1024];
     char body[1024];
     bool more = false;
-    size_t len = frame(socket, text, sizeof text, &more);
-    assert_true(more && dyn_slice_is(dyn_slice(text, len), topic));
-    len = frame(socket, header, sizeof header, &more);
+    size_t len = frame(socket, header, sizeof header, &more);
     struct env *env = NULL;
     struct dyn_err err;
     assert_true(more);
@@ -267,6 +264,16 @@ receive_event(void *socket, const char *topic, uint64_t *topic_sequence)
     return record.sequence;
 }
 
+static uint64_t
+receive_event(void *socket, const char *topic, uint64_t *topic_sequence)
+{
+    char text[256];
+    bool more = false;
+    size_t len = frame(socket, text, sizeof text, &more);
+    assert_true(more && dyn_slice_is(dyn_slice(text, len), topic));
+    return receive_rest(socket, topic, topic_sequence);
+}
+
 /* Tells until the subscription has taken effect; returns the sequence of the first that arrived. */
 static uint64_t
 warm_up(const struct stage *stage, void *socket, const char *topic)
@@ -276,6 +283,24 @@ warm_up(const struct stage *stage, void *socket, const char *topic)
         tell(stage, topic, 1);
     } while (zmq_poll(&item, 1, 20) == 0);
     return receive_event(socket, topic, NULL);
+}
+
+/* Past what a slow start has told too often. */
+static uint64_t
+skip_to(void *socket, const char *topic)
+{
+    char text[256];
+    bool more;
+    for (;;) {
+        size_t len = frame(socket, text, sizeof text, &more);
+        if (dyn_slice_is(dyn_slice(text, len), topic)) {
+            return receive_rest(socket, topic, NULL);
+        }
+        while (more) {
+            char bytes[1024];
+            (void)frame(socket, bytes, sizeof bytes, &more);
+        }
+    }
 }
 
 static uint64_t
@@ -292,9 +317,10 @@ events_are_numbered_by_one_over_all_topics_and_in_each(void **state)
     void *all = subscribe(stage, "");
     void *some = subscribe(stage, "gateway.request.");
     (void)warm_up(stage, all, "a.warm");
-    uint64_t first = warm_up(stage, some, "gateway.request.warm");
-    while (receive_event(all, "gateway.request.warm", NULL) < first) {
-    }
+    (void)warm_up(stage, some, "gateway.request.warm");
+    tell(stage, "gateway.request.first", 1);
+    uint64_t first = skip_to(some, "gateway.request.first");
+    assert_int_equal(skip_to(all, "gateway.request.first"), first);
     tell(stage, "b.other", 2);
     tell(stage, EVENT_REQUEST_COMPLETED, 1);
     tell(stage, "b.other", 1);
@@ -449,7 +475,9 @@ one_that_does_not_read_costs_nobody_anything(void **state)
     void *sleeper = subscribe(stage, "");
     void *reader = subscribe(stage, "e");
     (void)warm_up(stage, sleeper, "warm");
-    uint64_t last = warm_up(stage, reader, "e.warm");
+    (void)warm_up(stage, reader, "e.warm");
+    tell(stage, "e.first", 1);
+    uint64_t last = skip_to(reader, "e.first");
     uint64_t first = last;
     for (unsigned sent = 0; sent < EVENTS; sent += STEP) {
         tell(stage, "e.load", STEP);

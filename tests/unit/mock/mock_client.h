@@ -73,7 +73,10 @@ read_answer(int fd, const char *end)
     answer_len = 0;
     answer_errno = 0;
     answer[0] = '\0';
-    while (end == NULL || memmem(answer, answer_len, end, strlen(end)) == NULL) {
+    size_t seen = 0; /* `end` does not begin before: a long answer comes in many pieces */
+    while (end == NULL || memmem(answer + seen, answer_len - seen, end, strlen(end)) == NULL) {
+        size_t tail = end != NULL ? strlen(end) - 1 : 0;
+        seen = answer_len > tail ? answer_len - tail : 0;
         struct pollfd ready = {.fd = fd, .events = POLLIN};
         if (poll(&ready, 1, PATIENCE_MS) != 1) {
             fail_msg("no answer, got so far: %s", answer);
