@@ -23,6 +23,7 @@ _Static_assert(DIALECT_PARAM_COUNT <= 31, "a bit each");
 const char *dialect_param_name(unsigned number);
 
 struct chat_codec;
+struct dialect_texts;
 
 /* What one scan of a request found out. Offsets are into the body that was scanned. */
 struct dialect_request {
@@ -87,6 +88,8 @@ struct dialect_ops {
     bool (*is_stream_end)(struct dyn_slice bytes);
     /* The way to and from other dialects (chat.h, bridge.h). NULL: none, only its own kind understands it. */
     const struct chat_codec *chat;
+    /* Where its texts are (texts.h). NULL: nobody can look at what is said in it. */
+    const struct dialect_texts *texts;
 };
 
 /* NULL when there is no dialect of that name. */

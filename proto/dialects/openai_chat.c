@@ -5,6 +5,7 @@
 
 #include "core/buf.h"
 #include "proto/dialects/openai_chat_codec.h"
+#include "proto/dialects/openai_chat_texts.h"
 #include "proto/dialects/openai_usage.h"
 #include "proto/dialects/upstream_json.h"
 
@@ -219,4 +220,5 @@ const struct dialect_ops dialect_openai_chat = {
     .write_stream_error = write_stream_error,
     .is_stream_end = is_stream_end,
     .chat = &openai_chat_codec,
+    .texts = &openai_chat_texts,
 };

@@ -2,8 +2,11 @@
  * which form the vectors come is between client and provider; the gateway knows the model and what was used.
  * Never a stream. Specification: OpenAI's API reference, "Create embeddings". */
 #include "proto/dialects/openai_chat.h"
+
+#include "proto/dialects/chat.h"
 #include "proto/dialects/openai_usage.h"
 #include "proto/dialects/request_body.h"
+#include "proto/dialects/texts.h"
 
 #include <stdio.h>
 
@@ -129,6 +132,42 @@ is_stream_end(struct dyn_slice bytes)
     return false;
 }
 
+/* ---- texts ---- */
+
+static void
+tell_input(struct json_value value, struct dyn_slice at, dialect_text_fn fn, void *self)
+{
+    struct dialect_text text = {.role = DYN_SLICE("user"), .kind = VOTE_TEXT, .at = at, .value = value};
+    if (value.type == JSON_STRING) {
+        fn(self, &text);
+    }
+}
+
+/* Tokens cannot be read as text. */
+static bool
+read_texts(struct dyn_slice body, dialect_text_fn fn, void *self)
+{
+    bool has_tokens = false;
+    struct json_iter members = json_iter(chat_object(body));
+    for (struct json_member member; json_iter_next(&members, &member);) {
+        if (!json_key_is(&member, "input")) {
+            continue;
+        }
+        struct json_iter items = json_iter(member.value);
+        struct json_member item;
+        tell_input(member.value, DYN_SLICE("/input"), fn, self);
+        for (size_t i = 0; json_iter_next(&items, &item); i++) {
+            char at[40];
+            int len = snprintf(at, sizeof at, "/input/%zu", i);
+            tell_input(item.value, dyn_slice(at, (size_t)len), fn, self);
+            has_tokens = has_tokens || item.value.type != JSON_STRING;
+        }
+    }
+    return has_tokens;
+}
+
+static const struct dialect_texts texts = {.request = read_texts};
+
 const struct dialect_ops dialect_openai_embeddings = {
     .name = "openai_embeddings",
     .path = "/embeddings",
@@ -139,4 +178,5 @@ const struct dialect_ops dialect_openai_embeddings = {
     .write_error = err_write_openai,
     .write_stream_error = write_stream_error,
     .is_stream_end = is_stream_end,
+    .texts = &texts,
 };

@@ -1,0 +1,364 @@
+/* Texts of the events of an OpenAI chat stream, and events written again. An event mostly has one piece of
+ * text of one choice; everything else that it may hold stays as it is. */
+#include "proto/dialects/openai_chat_texts.h"
+
+#include "proto/dialects/chat.h"
+#include "proto/dialects/upstream_json.h"
+
+#include <stdlib.h>
+
+struct reading_texts {
+    struct dialect_texts_state *state;
+    struct dialect_event_texts *seen;
+    uint32_t choice;
+    bool is_finished;
+    bool is_full; /* more pieces than there is room for */
+};
+
+/* ---- reading ---- */
+
+static bool
+is_something(struct json_value value)
+{
+    return value.type != JSON_NULL && value.type != JSON_FALSE &&
+           !(value.type == JSON_STRING && value.raw.len <= 2);
+}
+
+static void
+add_piece(struct reading_texts *r, enum vote_text_kind kind, uint32_t tool, struct json_value value)
+{
+    struct dialect_event_texts *seen = r->seen;
+    bool is_text = (value.type == JSON_STRING && value.raw.len > 2) ||
+                   (value.type == JSON_OBJECT && kind == VOTE_TEXT_TOOL_ARGUMENTS);
+    if (!is_text) {
+        return;
+    }
+    if (seen->n == DIALECT_PIECES_MAX) {
+        r->is_full = true;
+        return;
+    }
+    seen->pieces[seen->n++] = (struct dialect_piece){{r->choice, kind, tool}, value};
+}
+
+static void
+read_function(struct reading_texts *r, struct json_value function, uint32_t tool)
+{
+    struct json_iter members = json_iter(function);
+    for (struct json_member member; function.type == JSON_OBJECT && json_iter_next(&members, &member);) {
+        if (json_key_is(&member, "name")) {
+            add_piece(r, VOTE_TEXT_NAME, tool, member.value);
+        } else if (json_key_is(&member, "arguments") || json_key_is(&member, "input")) {
+            add_piece(r, VOTE_TEXT_TOOL_ARGUMENTS, tool, member.value);
+        }
+    }
+}
+
+/* A piece without a number belongs to the last call, unless it has an id: then it begins one. */
+static uint32_t
+number_of_call(struct reading_texts *r, struct json_value call)
+{
+    int64_t index;
+    struct json_value said;
+    struct json_value id;
+    uint32_t *n_tools = &r->state->n_tools;
+    if (json_find(call, "index", &said) && json_int64(said, &index) == 0 && index >= 0 &&
+        index < UINT32_MAX) {
+        *n_tools = (uint32_t)index + 1 > *n_tools ? (uint32_t)index + 1 : *n_tools;
+        return (uint32_t)index;
+    }
+    bool begins = json_find(call, "id", &id) && is_something(id);
+    if (*n_tools == 0 || begins) {
+        *n_tools += *n_tools < UINT32_MAX;
+    }
+    return *n_tools - 1;
+}
+
+static void
+read_calls(struct reading_texts *r, struct json_value calls)
+{
+    struct json_iter items = json_iter(calls);
+    for (struct json_member item; calls.type == JSON_ARRAY && json_iter_next(&items, &item);) {
+        uint32_t tool = number_of_call(r, item.value);
+        struct json_iter members = json_iter(item.value);
+        for (struct json_member member; json_iter_next(&members, &member);) {
+            if (json_key_is(&member, "function") || json_key_is(&member, "custom")) {
+                read_function(r, member.value, tool);
+            }
+        }
+    }
+}
+
+/* A string, or parts of which some may be thoughts. */
+static void
+read_content(struct reading_texts *r, enum vote_text_kind kind, struct json_value content)
+{
+    struct json_iter items = json_iter(content);
+    add_piece(r, kind, 0, content);
+    for (struct json_member item; content.type == JSON_ARRAY && json_iter_next(&items, &item);) {
+        struct json_iter members = json_iter(item.value);
+        for (struct json_member member; json_iter_next(&members, &member);) {
+            if (json_key_is(&member, "text")) {
+                add_piece(r, kind, 0, member.value);
+            } else if (json_key_is(&member, "thinking") && kind == VOTE_TEXT) {
+                read_content(r, VOTE_TEXT_REASONING, member.value);
+            }
+        }
+    }
+}
+
+static void
+read_thoughts(struct reading_texts *r, const char *key, struct json_value value)
+{
+    if (is_something(value)) {
+        r->state->reasoning = r->state->reasoning != NULL ? r->state->reasoning : key;
+        add_piece(r, VOTE_TEXT_REASONING, 0, value);
+    }
+}
+
+static void
+read_delta(struct reading_texts *r, struct json_value delta)
+{
+    struct json_iter members = json_iter(delta);
+    for (struct json_member member; delta.type == JSON_OBJECT && json_iter_next(&members, &member);) {
+        struct json_value value = member.value;
+        if (json_key_is(&member, "content")) {
+            read_content(r, VOTE_TEXT, value);
+        } else if (json_key_is(&member, "refusal")) {
+            add_piece(r, VOTE_TEXT_REFUSAL, 0, value);
+        } else if (json_key_is(&member, "reasoning_content")) {
+            read_thoughts(r, "reasoning_content", value);
+        } else if (json_key_is(&member, "reasoning")) {
+            read_thoughts(r, "reasoning", value);
+        } else if (json_key_is(&member, "tool_calls")) {
+            read_calls(r, value);
+        } else if (json_key_is(&member, "function_call")) {
+            read_function(r, value, 0);
+        }
+    }
+}
+
+static void
+read_choice(struct reading_texts *r, struct json_value choice)
+{
+    int64_t index = 0;
+    struct json_value said;
+    if (json_find(choice, "index", &said)) {
+        (void)json_int64(said, &index);
+    }
+    r->choice = index >= 0 && index <= UINT32_MAX ? (uint32_t)index : 0;
+    struct json_iter members = json_iter(choice);
+    for (struct json_member member; json_iter_next(&members, &member);) {
+        if (json_key_is(&member, "delta") || json_key_is(&member, "message")) {
+            read_delta(r, member.value);
+        } else if (json_key_is(&member, "text")) {
+            add_piece(r, VOTE_TEXT, 0, member.value);
+        } else if (json_key_is(&member, "finish_reason")) {
+            r->is_finished = r->is_finished || is_something(member.value);
+        } else if (json_key_is(&member, "logprobs") && is_something(member.value)) {
+            r->is_full = r->is_full || r->seen->n_repeats == DIALECT_REPEATS_MAX;
+            if (!r->is_full) {
+                r->seen->repeats[r->seen->n_repeats++] = member.value;
+            }
+        }
+    }
+}
+
+static void
+keep_head(struct dialect_texts_state *state, struct json_value object)
+{
+    static const char *const keys[] = {"id", "object", "created", "model", "system_fingerprint"};
+    struct dyn_buf *head = &state->head;
+    if (head->len > 0) {
+        return;
+    }
+    dyn_buf_add_char(head, '{');
+    for (size_t i = 0; i < DYN_ARRAY_LEN(keys); i++) {
+        struct json_value value;
+        if (json_find(object, keys[i], &value)) {
+            chat_put_raw(head, keys[i], value.raw);
+        }
+    }
+    chat_put_key(head, "choices");
+    dyn_buf_add_char(head, '[');
+}
+
+static void
+read_object(struct reading_texts *r, struct json_value object)
+{
+    struct dialect_event_texts *seen = r->seen;
+    struct json_value found;
+    size_t n_choices = 0;
+    struct json_iter members = json_iter(object);
+    for (struct json_member member; json_iter_next(&members, &member);) {
+        struct json_iter choices = json_iter(member.value);
+        bool is_choices = json_key_is(&member, "choices") && member.value.type == JSON_ARRAY;
+        for (struct json_member choice; is_choices && json_iter_next(&choices, &choice); n_choices++) {
+            read_choice(r, choice.value);
+        }
+    }
+    seen->scope = n_choices != 1 ? DIALECT_EVENT_ALL : DIALECT_EVENT_PIECES;
+    seen->is_error = json_find(object, "error", &found) && is_something(found);
+    if (n_choices == 1 && r->is_finished) {
+        seen->scope = DIALECT_EVENT_CHOICE;
+    }
+    seen->scope = seen->is_error ? DIALECT_EVENT_ALL : seen->scope;
+    seen->choice = r->choice;
+    if (n_choices > 0) {
+        keep_head(r->state, object);
+    }
+}
+
+static bool
+is_space(char c)
+{
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+static struct dyn_slice
+trim(struct dyn_slice text)
+{
+    while (text.len > 0 && is_space(text.data[0])) {
+        text.data++;
+        text.len--;
+    }
+    while (text.len > 0 && is_space(text.data[text.len - 1])) {
+        text.len--;
+    }
+    return text;
+}
+
+/* Values point into a copy of the data: the same places of the data itself are meant. */
+static void
+move_values(struct dialect_event_texts *seen, const char *copy, const char *data)
+{
+    for (size_t i = 0; i < seen->n; i++) {
+        struct dyn_slice *raw = &seen->pieces[i].value.raw;
+        raw->data = data + (raw->data - copy);
+    }
+    for (size_t i = 0; i < seen->n_repeats; i++) {
+        struct dyn_slice *raw = &seen->repeats[i].raw;
+        raw->data = data + (raw->data - copy);
+    }
+}
+
+int
+openai_chat_event_texts(struct dialect_texts_state *state, const struct sse_event *event,
+                        struct dialect_event_texts *seen)
+{
+    struct dyn_slice data = trim(event->data);
+    struct reading_texts r = {.state = state, .seen = seen};
+    struct json_value object;
+    char *copy;
+    seen->scope = DIALECT_EVENT_ALL;
+    seen->choice = 0;
+    seen->is_end = dyn_slice_is(data, "[DONE]");
+    seen->is_error = dyn_slice_is(event->type, "error");
+    seen->is_silent = data.len == 0 && !seen->is_error;
+    seen->n = seen->n_repeats = 0;
+    if (seen->is_end || seen->is_error || seen->is_silent) {
+        return 0;
+    }
+    if (upstream_json_scan(data, &object, &copy) != 0) {
+        return -1;
+    }
+    read_object(&r, object);
+    if (copy != NULL) {
+        move_values(seen, copy, data.data);
+        free(copy);
+    }
+    return r.is_full ? -1 : 0;
+}
+
+/* ---- writing ---- */
+
+/* The next of pieces and repeats in the order of the data; NULL: there is none. */
+static const struct json_value *
+next_value(const struct dialect_event_texts *seen, size_t *piece, size_t *repeat, bool *is_piece)
+{
+    const struct json_value *a = *piece < seen->n ? &seen->pieces[*piece].value : NULL;
+    const struct json_value *b = *repeat < seen->n_repeats ? &seen->repeats[*repeat] : NULL;
+    *is_piece = a != NULL && (b == NULL || a->raw.data < b->raw.data);
+    if (*is_piece) {
+        (*piece)++;
+        return a;
+    }
+    *repeat += b != NULL;
+    return b;
+}
+
+void
+openai_chat_event_rewrite(const struct sse_event *event, const struct dialect_event_texts *seen,
+                          const struct dyn_slice *texts, struct dyn_buf *out)
+{
+    struct dyn_buf data = DYN_BUF_INIT;
+    const char *at = event->data.data;
+    const char *end = at + event->data.len;
+    size_t piece = 0;
+    size_t repeat = 0;
+    bool is_piece;
+    for (const struct json_value *value; (value = next_value(seen, &piece, &repeat, &is_piece)) != NULL;) {
+        dyn_buf_add(&data, at, (size_t)(value->raw.data - at));
+        if (is_piece) {
+            dyn_buf_add_json_string(&data, texts[piece - 1]);
+        } else {
+            dyn_buf_add_str(&data, "null");
+        }
+        at = value->raw.data + value->raw.len;
+    }
+    dyn_buf_add(&data, at, (size_t)(end - at));
+    sse_write_event(out, event->type, dyn_buf_slice(&data));
+    dyn_buf_fini(&data);
+}
+
+static void
+begin_choice(const struct dialect_texts_state *state, uint32_t choice, struct dyn_buf *out)
+{
+    dyn_buf_add_str(out, "data: ");
+    if (state->head.len > 0) {
+        dyn_buf_add_slice(out, dyn_buf_slice(&state->head));
+    } else {
+        dyn_buf_add_str(out, "{\"object\":\"chat.completion.chunk\",\"choices\":[");
+    }
+    dyn_buf_add_str(out, "{\"index\":");
+    dyn_buf_add_uint(out, choice);
+    dyn_buf_add_str(out, ",\"delta\":{");
+}
+
+static void
+put_string(struct dyn_buf *out, const char *key, struct dyn_slice text)
+{
+    dyn_buf_addf(out, "\"%s\":", key);
+    dyn_buf_add_json_string(out, text);
+}
+
+void
+openai_chat_event_write_piece(const struct dialect_texts_state *state, struct vote_channel channel,
+                              struct dyn_slice text, struct dyn_buf *out)
+{
+    bool is_name = channel.kind == VOTE_TEXT_NAME;
+    begin_choice(state, channel.choice, out);
+    if (is_name || channel.kind == VOTE_TEXT_TOOL_ARGUMENTS) {
+        dyn_buf_addf(out, "\"tool_calls\":[{\"index\":%u,\"function\":{", channel.tool);
+        put_string(out, is_name ? "name" : "arguments", text);
+        dyn_buf_add_str(out, "}}]");
+    } else if (channel.kind == VOTE_TEXT_REASONING) {
+        put_string(out, state->reasoning != NULL ? state->reasoning : "reasoning_content", text);
+    } else {
+        put_string(out, channel.kind == VOTE_TEXT_REFUSAL ? "refusal" : "content", text);
+    }
+    dyn_buf_add_str(out, "},\"finish_reason\":null}]}\n\n");
+}
+
+void
+openai_chat_event_close(const struct dialect_texts_state *state, const uint32_t *choices, size_t n,
+                        struct dyn_slice text, struct dyn_buf *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        begin_choice(state, choices[i], out);
+        if (text.len > 0) {
+            put_string(out, "content", text);
+        }
+        dyn_buf_add_str(out, "},\"finish_reason\":\"content_filter\"}]}\n\n");
+    }
+    dyn_buf_add_str(out, "data: [DONE]\n\n");
+}

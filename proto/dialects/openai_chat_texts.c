@@ -1,0 +1,347 @@
+/* Texts of OpenAI chat requests and plain answers. A message looks the same in both. Nothing is decoded here.
+ * What an API of this dialect calls a part of a message but is unknown to us counts as something that cannot
+ * be read. */
+#include "proto/dialects/openai_chat_texts.h"
+
+#include "proto/dialects/chat.h"
+#include "proto/dialects/upstream_json.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { POINTER_MAX = 160 };
+
+struct walk {
+    dialect_text_fn fn;
+    void *self;
+    struct dyn_slice role;
+    uint32_t choice;
+    bool is_uninspectable;
+    size_t prefix; /* bytes of `at` that stay */
+    char at[POINTER_MAX];
+};
+
+/* Tells of the value when it is a string: it stands at `prefix` and the rest of the pointer. */
+static void DYN_PRINTF(4, 5)
+    tell(struct walk *w, enum vote_text_kind kind, struct json_value value, const char *rest, ...)
+{
+    if (value.type != JSON_STRING) {
+        return;
+    }
+    va_list args;
+    va_start(args, rest);
+    int len = vsnprintf(w->at + w->prefix, sizeof w->at - w->prefix, rest, args);
+    va_end(args);
+    struct dialect_text text = {.role = w->role,
+                                .kind = kind,
+                                .choice = w->choice,
+                                .at = {w->at, w->prefix + (size_t)len},
+                                .value = value};
+    w->fn(w->self, &text);
+}
+
+static void DYN_PRINTF(2, 3) enter(struct walk *w, const char *prefix, ...)
+{
+    va_list args;
+    va_start(args, prefix);
+    w->prefix = (size_t)vsnprintf(w->at, sizeof w->at, prefix, args);
+    va_end(args);
+}
+
+/* ---- a message ---- */
+
+static enum vote_text_kind
+text_kind(const struct walk *w)
+{
+    bool is_result = dyn_slice_is(w->role, "tool") || dyn_slice_is(w->role, "function");
+    return is_result ? VOTE_TEXT_TOOL_RESULT : VOTE_TEXT;
+}
+
+static void
+walk_image(struct walk *w, struct json_value image, size_t part)
+{
+    struct json_iter members = json_iter(image);
+    w->is_uninspectable = true;
+    tell(w, VOTE_TEXT_IMAGE_URL, image, "/content/%zu/image_url", part);
+    for (struct json_member member; image.type == JSON_OBJECT && json_iter_next(&members, &member);) {
+        if (json_key_is(&member, "url")) {
+            tell(w, VOTE_TEXT_IMAGE_URL, member.value, "/content/%zu/image_url/url", part);
+        }
+    }
+}
+
+/* [{"type":"text","text":".."}] as some servers give thoughts */
+static void
+walk_thinking(struct walk *w, struct json_value value, size_t part)
+{
+    struct json_iter items = json_iter(value);
+    struct json_member item;
+    tell(w, VOTE_TEXT_REASONING, value, "/content/%zu/thinking", part);
+    for (size_t i = 0; value.type == JSON_ARRAY && json_iter_next(&items, &item); i++) {
+        struct json_iter members = json_iter(item.value);
+        for (struct json_member member; json_iter_next(&members, &member);) {
+            if (json_key_is(&member, "text")) {
+                tell(w, VOTE_TEXT_REASONING, member.value, "/content/%zu/thinking/%zu/text", part, i);
+            }
+        }
+    }
+}
+
+static void
+walk_part(struct walk *w, struct json_value part, size_t index)
+{
+    bool is_text = false;
+    struct json_iter members = json_iter(part);
+    tell(w, text_kind(w), part, "/content/%zu", index);
+    for (struct json_member member; part.type == JSON_OBJECT && json_iter_next(&members, &member);) {
+        if (json_key_is(&member, "type")) {
+            is_text = json_string_is(member.value, "text") || json_string_is(member.value, "refusal") ||
+                      json_string_is(member.value, "thinking");
+        } else if (json_key_is(&member, "text")) {
+            tell(w, text_kind(w), member.value, "/content/%zu/text", index);
+        } else if (json_key_is(&member, "refusal")) {
+            tell(w, VOTE_TEXT_REFUSAL, member.value, "/content/%zu/refusal", index);
+        } else if (json_key_is(&member, "thinking")) {
+            walk_thinking(w, member.value, index);
+        } else if (json_key_is(&member, "image_url")) {
+            walk_image(w, member.value, index);
+        }
+    }
+    w->is_uninspectable = w->is_uninspectable || (part.type == JSON_OBJECT && !is_text);
+}
+
+static void
+walk_content(struct walk *w, struct json_value content)
+{
+    struct json_iter items = json_iter(content);
+    struct json_member item;
+    tell(w, text_kind(w), content, "/content");
+    for (size_t i = 0; content.type == JSON_ARRAY && json_iter_next(&items, &item); i++) {
+        walk_part(w, item.value, i);
+    }
+}
+
+/* `where`: what stands before the member's key in the pointer. */
+static void
+walk_function(struct walk *w, struct json_value function, const char *where)
+{
+    struct json_iter members = json_iter(function);
+    for (struct json_member member; function.type == JSON_OBJECT && json_iter_next(&members, &member);) {
+        if (json_key_is(&member, "name")) {
+            tell(w, VOTE_TEXT_NAME, member.value, "%s/name", where);
+        } else if (json_key_is(&member, "arguments")) {
+            tell(w, VOTE_TEXT_TOOL_ARGUMENTS, member.value, "%s/arguments", where);
+        } else if (json_key_is(&member, "input")) { /* of a custom tool */
+            tell(w, VOTE_TEXT_TOOL_ARGUMENTS, member.value, "%s/input", where);
+        }
+    }
+}
+
+static void
+walk_calls(struct walk *w, struct json_value calls)
+{
+    struct json_iter items = json_iter(calls);
+    struct json_member item;
+    for (size_t i = 0; calls.type == JSON_ARRAY && json_iter_next(&items, &item); i++) {
+        char where[64];
+        struct json_iter members = json_iter(item.value);
+        for (struct json_member member; json_iter_next(&members, &member);) {
+            bool is_custom = json_key_is(&member, "custom");
+            if (is_custom || json_key_is(&member, "function")) {
+                (void)snprintf(where, sizeof where, "/tool_calls/%zu/%s", i,
+                               is_custom ? "custom" : "function");
+                walk_function(w, member.value, where);
+            }
+        }
+    }
+}
+
+static void
+walk_audio(struct walk *w, struct json_value audio)
+{
+    struct json_iter members = json_iter(audio);
+    for (struct json_member member; audio.type == JSON_OBJECT && json_iter_next(&members, &member);) {
+        w->is_uninspectable = true;
+        if (json_key_is(&member, "transcript")) {
+            tell(w, VOTE_TEXT, member.value, "/audio/transcript");
+        }
+    }
+}
+
+static void
+walk_thinking_blocks(struct walk *w, struct json_value blocks)
+{
+    struct json_iter items = json_iter(blocks);
+    struct json_member item;
+    for (size_t i = 0; blocks.type == JSON_ARRAY && json_iter_next(&items, &item); i++) {
+        struct json_iter members = json_iter(item.value);
+        for (struct json_member member; json_iter_next(&members, &member);) {
+            if (json_key_is(&member, "thinking")) {
+                tell(w, VOTE_TEXT_REASONING, member.value, "/thinking_blocks/%zu/thinking", i);
+            }
+        }
+    }
+}
+
+static void
+walk_message_member(struct walk *w, const struct json_member *member)
+{
+    struct json_value value = member->value;
+    if (json_key_is(member, "content")) {
+        walk_content(w, value);
+    } else if (json_key_is(member, "name")) {
+        tell(w, VOTE_TEXT_NAME, value, "/name");
+    } else if (json_key_is(member, "tool_calls")) {
+        walk_calls(w, value);
+    } else if (json_key_is(member, "function_call")) {
+        walk_function(w, value, "/function_call");
+    } else if (json_key_is(member, "refusal")) {
+        tell(w, VOTE_TEXT_REFUSAL, value, "/refusal");
+    } else if (json_key_is(member, "reasoning_content")) {
+        tell(w, VOTE_TEXT_REASONING, value, "/reasoning_content");
+    } else if (json_key_is(member, "reasoning")) {
+        tell(w, VOTE_TEXT_REASONING, value, "/reasoning");
+    } else if (json_key_is(member, "thinking_blocks")) {
+        walk_thinking_blocks(w, value);
+    } else if (json_key_is(member, "audio")) {
+        walk_audio(w, value);
+    } else if (json_key_is(member, "images")) {
+        w->is_uninspectable = true;
+    }
+}
+
+static void
+walk_message(struct walk *w, struct json_value message)
+{
+    struct json_iter members = json_iter(message);
+    for (struct json_member member; json_iter_next(&members, &member);) {
+        walk_message_member(w, &member);
+    }
+}
+
+/* ---- requests ---- */
+
+/* Escaped or unknown ones are nobody's. */
+static struct dyn_slice
+role_of(struct json_value message)
+{
+    struct json_value role;
+    struct dyn_slice plain = {NULL, 0};
+    if (json_find(message, "role", &role)) {
+        static const char *const roles[] = {"user", "assistant", "system", "tool", "developer", "function"};
+        for (size_t i = 0; i < DYN_ARRAY_LEN(roles); i++) {
+            if (json_string_is(role, roles[i])) {
+                plain = dyn_slice_str(roles[i]);
+            }
+        }
+    }
+    return plain.data != NULL ? plain : DYN_SLICE("user");
+}
+
+static void
+walk_messages(struct walk *w, struct json_value messages)
+{
+    struct json_iter items = json_iter(messages);
+    struct json_member item;
+    for (size_t i = 0; messages.type == JSON_ARRAY && json_iter_next(&items, &item); i++) {
+        enter(w, "/messages/%zu", i);
+        w->role = role_of(item.value);
+        walk_message(w, item.value);
+    }
+}
+
+/* What the model is told of a tool is read by it like any other text. */
+static void
+walk_tools(struct walk *w, struct json_value tools)
+{
+    struct json_iter items = json_iter(tools);
+    struct json_member item;
+    w->role = DYN_SLICE("system");
+    for (size_t i = 0; tools.type == JSON_ARRAY && json_iter_next(&items, &item); i++) {
+        struct json_iter members = json_iter(item.value);
+        for (struct json_member member; json_iter_next(&members, &member);) {
+            if (json_key_is(&member, "function")) {
+                enter(w, "/tools/%zu/function", i);
+                struct json_iter of_function = json_iter(member.value);
+                for (struct json_member about; json_iter_next(&of_function, &about);) {
+                    if (json_key_is(&about, "name")) {
+                        tell(w, VOTE_TEXT_NAME, about.value, "/name");
+                    } else if (json_key_is(&about, "description")) {
+                        tell(w, VOTE_TEXT, about.value, "/description");
+                    }
+                }
+            }
+        }
+    }
+}
+
+static bool
+read_request(struct dyn_slice body, dialect_text_fn fn, void *self)
+{
+    struct walk w = {.fn = fn, .self = self};
+    struct json_iter members = json_iter(chat_object(body));
+    for (struct json_member member; json_iter_next(&members, &member);) {
+        if (json_key_is(&member, "messages")) {
+            walk_messages(&w, member.value);
+        } else if (json_key_is(&member, "tools")) {
+            walk_tools(&w, member.value);
+        }
+    }
+    return w.is_uninspectable;
+}
+
+/* ---- plain answers ---- */
+
+static void
+walk_choice(struct walk *w, struct json_value choice, size_t index)
+{
+    int64_t number;
+    struct json_value said;
+    w->choice = (uint32_t)index;
+    if (json_find(choice, "index", &said) && json_int64(said, &number) == 0 && number >= 0 &&
+        number <= UINT32_MAX) {
+        w->choice = (uint32_t)number;
+    }
+    struct json_iter members = json_iter(choice);
+    for (struct json_member member; json_iter_next(&members, &member);) {
+        if (json_key_is(&member, "message")) {
+            enter(w, "/choices/%zu/message", index);
+            walk_message(w, member.value);
+        } else if (json_key_is(&member, "text")) {
+            enter(w, "/choices/%zu", index);
+            tell(w, VOTE_TEXT, member.value, "/text");
+        }
+    }
+}
+
+static int
+read_answer(struct dyn_slice body, dialect_text_fn fn, void *self)
+{
+    struct walk w = {.fn = fn, .self = self, .role = DYN_SLICE("assistant")};
+    struct json_value object;
+    char *copy;
+    if (upstream_json_scan(body, &object, &copy) != 0) {
+        return -1;
+    }
+    struct json_iter members = json_iter(object);
+    for (struct json_member member; json_iter_next(&members, &member);) {
+        struct json_iter choices = json_iter(member.value);
+        struct json_member choice;
+        bool is_choices = json_key_is(&member, "choices") && member.value.type == JSON_ARRAY;
+        for (size_t i = 0; is_choices && json_iter_next(&choices, &choice); i++) {
+            walk_choice(&w, choice.value, i);
+        }
+    }
+    free(copy);
+    return w.is_uninspectable;
+}
+
+const struct dialect_texts openai_chat_texts = {
+    .request = read_request,
+    .answer = read_answer,
+    .event = openai_chat_event_texts,
+    .rewrite = openai_chat_event_rewrite,
+    .write = openai_chat_event_write_piece,
+    .close = openai_chat_event_close,
+};

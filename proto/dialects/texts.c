@@ -1,0 +1,102 @@
+#include "proto/dialects/texts.h"
+
+#include "core/json_escape.h"
+#include "core/rand.h"
+#include "core/text.h"
+
+struct dyn_slice
+dialect_text_decode(struct json_value value, struct dyn_buf *room)
+{
+    struct dyn_slice plain = json_string_plain(value);
+    if (plain.data != NULL) {
+        return plain;
+    }
+    size_t before = room->len;
+    json_string_decode(value, room);
+    return dyn_slice(room->data + before, room->len - before);
+}
+
+/* ---- pieces ---- */
+
+enum { UNIT_BYTES = 6 }; /* "\uXXXX" */
+
+/* The unit of a \u escape at `at`, or -1: it is something else. */
+static int
+unit_at(const char *at, const char *end)
+{
+    uint8_t bytes[2];
+    if (end - at < UNIT_BYTES || at[0] != '\\' || at[1] != 'u' ||
+        dyn_hex_decode(bytes, sizeof bytes, dyn_slice(at + 2, 4)) != 0) {
+        return -1;
+    }
+    return bytes[0] << 8 | bytes[1];
+}
+
+static void
+put_scalar(struct dyn_buf *out, uint32_t scalar)
+{
+    char bytes[4];
+    dyn_buf_add(out, bytes, dyn_utf8_put(bytes, scalar));
+}
+
+/* What was left over has no other half. */
+static void
+drop_half(uint16_t *half, struct dyn_buf *out)
+{
+    if (*half != 0) {
+        put_scalar(out, 0xFFFD);
+        *half = 0;
+    }
+}
+
+static void
+take_unit(int unit, uint16_t *half, struct dyn_buf *out)
+{
+    bool is_low = (unit & 0xFC00) == 0xDC00;
+    if (is_low && *half != 0) {
+        put_scalar(out, 0x10000u + (((uint32_t)*half - 0xD800u) << 10) + ((uint32_t)unit - 0xDC00u));
+        *half = 0;
+        return;
+    }
+    drop_half(half, out);
+    if ((unit & 0xFC00) == 0xD800) {
+        *half = (uint16_t)unit;
+    } else {
+        put_scalar(out, is_low || unit == 0 ? 0xFFFD : (uint32_t)unit);
+    }
+}
+
+bool
+dialect_piece_decode(struct json_value value, uint16_t *half, struct dyn_buf *out)
+{
+    bool is_alone = *half == 0;
+    if (value.type != JSON_STRING) {
+        drop_half(half, out);
+        dyn_buf_add_slice(out, value.raw);
+        return is_alone;
+    }
+    const char *at = value.raw.data + 1;
+    const char *end = value.raw.data + value.raw.len - 1;
+    while (at < end) {
+        const char *escape = memchr(at, '\\', (size_t)(end - at));
+        const char *plain_end = escape != NULL ? escape : end;
+        if (plain_end > at) {
+            drop_half(half, out);
+            dyn_buf_add(out, at, (size_t)(plain_end - at));
+            at = plain_end;
+            continue;
+        }
+        int unit = unit_at(at, end);
+        if (unit >= 0) {
+            take_unit(unit, half, out);
+            at += UNIT_BYTES;
+            continue;
+        }
+        char decoded[4];
+        size_t written;
+        drop_half(half, out);
+        at += json_escape_decode(at, decoded, &written);
+        dyn_buf_add(out, decoded, written);
+    }
+    return is_alone && *half == 0;
+}

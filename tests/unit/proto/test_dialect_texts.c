@@ -1,0 +1,266 @@
+/* What is said in requests, answers and streams of the OpenAI chat dialect, where it stands, and events that
+ * are written again with other text. */
+#include "core/buf.h"
+#include "proto/dialects/dialect.h"
+#include "proto/dialects/texts.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+/* As one line each: "kind role pointer text" */
+static void
+write_down(void *self, const struct dialect_text *text)
+{
+    static const char *const kinds[] = {"text",      "name",    "arguments", "result",
+                                        "reasoning", "refusal", "image"};
+    struct dyn_buf *out = self;
+    struct dyn_buf room = DYN_BUF_INIT;
+    struct dyn_slice said = dialect_text_decode(text->value, &room);
+    dyn_buf_addf(out, "%s %.*s %u %.*s %.*s\n", kinds[text->kind], (int)text->role.len, text->role.data,
+                 text->choice, (int)text->at.len, text->at.data, (int)said.len, said.data);
+    dyn_buf_fini(&room);
+}
+
+static const struct dialect_texts *
+chat(void)
+{
+    return dialect_openai_chat.texts;
+}
+
+static void
+every_text_of_a_request_is_told(void **state)
+{
+    (void)state;
+    struct dyn_buf out = DYN_BUF_INIT;
+    bool is_uninspectable = chat()->request(
+        DYN_SLICE(
+            " {\"model\":\"m\",\"messages\":[{\"role\":\"system\",\"content\":\"be \\u006bind\"},"
+            "{\"role\":\"user\",\"name\":\"bob\",\"content\":[{\"type\":\"text\",\"text\":\"one\"},"
+            "{\"type\":\"image_url\",\"image_url\":{\"url\":\"http://x/y.png\"}}]},"
+            "{\"role\":\"assistant\",\"content\":null,\"refusal\":\"no\",\"reasoning_content\":\"hm\","
+            "\"tool_calls\":[{\"id\":\"1\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":"
+            "\"{\\\"a\\\":1}\"}}]},"
+            "{\"content\":\"42\",\"role\":\"tool\",\"tool_call_id\":\"1\"}],"
+            "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"description\":\"does f\"}}]}"),
+        write_down, &out);
+    assert_true(is_uninspectable);
+    assert_string_equal(dyn_buf_cstr(&out),
+                        "text system 0 /messages/0/content be kind\n"
+                        "name user 0 /messages/1/name bob\n"
+                        "text user 0 /messages/1/content/0/text one\n"
+                        "image user 0 /messages/1/content/1/image_url/url http://x/y.png\n"
+                        "refusal assistant 0 /messages/2/refusal no\n"
+                        "reasoning assistant 0 /messages/2/reasoning_content hm\n"
+                        "name assistant 0 /messages/2/tool_calls/0/function/name f\n"
+                        "arguments assistant 0 /messages/2/tool_calls/0/function/arguments {\"a\":1}\n"
+                        "result tool 0 /messages/3/content 42\n"
+                        "name system 0 /tools/0/function/name f\n"
+                        "text system 0 /tools/0/function/description does f\n");
+    dyn_buf_fini(&out);
+}
+
+/* Of two members with the same key nobody knows which one an upstream reads. */
+static void
+what_stands_twice_is_told_twice(void **state)
+{
+    (void)state;
+    struct dyn_buf out = DYN_BUF_INIT;
+    bool is_uninspectable = chat()->request(DYN_SLICE("{\"messages\":[{\"role\":\"user\",\"tool_calls\":[{"
+                                                      "\"function\":{\"name\":\"f\",\"arguments\":\"a\","
+                                                      "\"arguments\":\"b\"}}]}]}"),
+                                            write_down, &out);
+    assert_false(is_uninspectable);
+    assert_non_null(strstr(dyn_buf_cstr(&out), "arguments a\n"));
+    assert_non_null(strstr(dyn_buf_cstr(&out), "arguments b\n"));
+    dyn_buf_fini(&out);
+}
+
+static void
+every_text_of_an_answer_is_told(void **state)
+{
+    (void)state;
+    struct dyn_buf out = DYN_BUF_INIT;
+    assert_int_equal(
+        chat()->answer(DYN_SLICE("{\"choices\":[{\"index\":1,\"message\":{\"role\":\"assistant\","
+                                 "\"content\":\"a\\ud83d b\",\"reasoning\":\"r\"}},"
+                                 "{\"message\":{\"content\":[{\"type\":\"text\",\"text\":\"p\"}]}}]}"),
+                       write_down, &out),
+        0);
+    assert_string_equal(dyn_buf_cstr(&out), "text assistant 1 /choices/0/message/content a\xEF\xBF\xBD b\n"
+                                            "reasoning assistant 1 /choices/0/message/reasoning r\n"
+                                            "text assistant 1 /choices/1/message/content/0/text p\n");
+    assert_int_equal(chat()->answer(DYN_SLICE("{\"choices\":[{\"message\":{\"audio\":{\"data\":\"..\"}}}]}"),
+                                    write_down, &out),
+                     1);
+    assert_int_equal(chat()->answer(DYN_SLICE("<html>"), write_down, &out), -1);
+    dyn_buf_fini(&out);
+}
+
+static struct dialect_event_texts
+read_event(struct dialect_texts_state *reading, const char *data)
+{
+    struct dialect_event_texts seen;
+    struct sse_event event = {.data = dyn_slice_str(data)};
+    assert_int_equal(chat()->event(reading, &event, &seen), 0);
+    return seen;
+}
+
+static void
+events_say_what_they_add_and_what_they_wait_for(void **state)
+{
+    (void)state;
+    struct dialect_texts_state reading = {0};
+    struct dialect_event_texts seen = read_event(
+        &reading,
+        "{\"id\":\"x\",\"choices\":[{\"index\":2,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}");
+    assert_int_equal(seen.n, 0);
+    assert_int_equal(seen.scope, DIALECT_EVENT_PIECES);
+    assert_int_equal(seen.choice, 2);
+    seen = read_event(&reading,
+                      "{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\",\"reasoning\":\"so\","
+                      "\"tool_calls\":[{\"index\":3,\"function\":{\"name\":\"f\",\"arguments\":\"{\"}}]},"
+                      "\"logprobs\":{\"content\":[{\"token\":\"hi\"}]},\"finish_reason\":null}]}");
+    assert_int_equal(seen.n, 4);
+    assert_int_equal(seen.n_repeats, 1);
+    assert_int_equal(seen.pieces[0].channel.kind, VOTE_TEXT);
+    assert_int_equal(seen.pieces[1].channel.kind, VOTE_TEXT_REASONING);
+    assert_int_equal(seen.pieces[2].channel.kind, VOTE_TEXT_NAME);
+    assert_int_equal(seen.pieces[3].channel.kind, VOTE_TEXT_TOOL_ARGUMENTS);
+    assert_int_equal(seen.pieces[3].channel.tool, 3);
+    seen = read_event(&reading, "{\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}");
+    assert_int_equal(seen.scope, DIALECT_EVENT_CHOICE);
+    seen = read_event(&reading, "{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}},{\"index\":1,"
+                                "\"delta\":{\"content\":\"b\"}}]}");
+    assert_int_equal(seen.scope, DIALECT_EVENT_ALL);
+    assert_int_equal(seen.n, 2);
+    assert_int_equal(seen.pieces[1].channel.choice, 1);
+    seen = read_event(&reading, "{\"choices\":[],\"usage\":{\"prompt_tokens\":1}}");
+    assert_int_equal(seen.scope, DIALECT_EVENT_ALL);
+    seen = read_event(&reading, "{\"error\":{\"message\":\"bad\"}}");
+    assert_true(seen.is_error);
+    seen = read_event(&reading, " [DONE]");
+    assert_true(seen.is_end);
+    assert_true(read_event(&reading, "").is_silent);
+    struct sse_event garbage = {.data = DYN_SLICE("{\"choices\":")};
+    assert_int_equal(chat()->event(&reading, &garbage, &seen), -1);
+    dyn_buf_fini(&reading.head);
+}
+
+static void
+calls_without_numbers_are_told_apart_by_ids(void **state)
+{
+    (void)state;
+    struct dialect_texts_state reading = {0};
+    static const struct {
+        const char *call;
+        uint32_t tool;
+    } calls[] = {
+        {"\"id\":\"a\",\"function\":{\"name\":\"f\"}", 0},
+        {"\"function\":{\"arguments\":\"1\"}", 0},
+        {"\"id\":\"b\",\"function\":{\"name\":\"g\"}", 1},
+        {"\"function\":{\"arguments\":\"2\"}", 1},
+    };
+    for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
+        char data[200];
+        (void)snprintf(data, sizeof data, "{\"choices\":[{\"delta\":{\"tool_calls\":[{%s}]}}]}",
+                       calls[i].call);
+        struct dialect_event_texts seen = read_event(&reading, data);
+        assert_int_equal(seen.n, 1);
+        assert_int_equal(seen.pieces[0].channel.tool, calls[i].tool);
+    }
+    dyn_buf_fini(&reading.head);
+}
+
+static void
+an_event_is_written_again_with_other_text(void **state)
+{
+    (void)state;
+    struct dialect_texts_state reading = {0};
+    struct dialect_event_texts seen;
+    struct dyn_buf out = DYN_BUF_INIT;
+    struct sse_event event = {.type = DYN_SLICE("x"),
+                              .data =
+                                  DYN_SLICE("{\"id\":\"c\",\"model\":\"m\",\"new\":[1e2],\"choices\":[{"
+                                            "\"index\":0,\"logprobs\":{\"content\":[]},"
+                                            "\"delta\":{\"content\":\"a\\ud83d\",\"reasoning\":\"r\"}}]}")};
+    assert_int_equal(chat()->event(&reading, &event, &seen), 0);
+    struct dyn_slice texts[] = {DYN_SLICE("say \"***\""), DYN_SLICE("")};
+    chat()->rewrite(&event, &seen, texts, &out);
+    assert_string_equal(
+        dyn_buf_cstr(&out),
+        "event: x\ndata: {\"id\":\"c\",\"model\":\"m\",\"new\":[1e2],\"choices\":[{\"index\":0,"
+        "\"logprobs\":null,\"delta\":{\"content\":\"say \\\"***\\\"\",\"reasoning\":\"\"}}]}\n\n");
+    dyn_buf_clear(&out);
+    chat()->write(&reading, (struct vote_channel){1, VOTE_TEXT_REASONING, 0}, DYN_SLICE("so"), &out);
+    assert_string_equal(dyn_buf_cstr(&out),
+                        "data: {\"id\":\"c\",\"model\":\"m\",\"choices\":[{\"index\":1,\"delta\":{"
+                        "\"reasoning\":\"so\"},\"finish_reason\":null}]}\n\n");
+    dyn_buf_clear(&out);
+    chat()->write(&reading, (struct vote_channel){0, VOTE_TEXT_TOOL_ARGUMENTS, 2}, DYN_SLICE("{\"a"), &out);
+    assert_string_equal(dyn_buf_cstr(&out),
+                        "data: {\"id\":\"c\",\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{"
+                        "\"tool_calls\":[{\"index\":2,\"function\":{\"arguments\":\"{\\\"a\"}}]},"
+                        "\"finish_reason\":null}]}\n\n");
+    dyn_buf_clear(&out);
+    uint32_t choice = 0;
+    chat()->close(&reading, &choice, 1, DYN_SLICE("Removed."), &out);
+    assert_string_equal(dyn_buf_cstr(&out),
+                        "data: {\"id\":\"c\",\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{"
+                        "\"content\":\"Removed.\"},\"finish_reason\":\"content_filter\"}]}\n\n"
+                        "data: [DONE]\n\n");
+    dyn_buf_fini(&out);
+    dyn_buf_fini(&reading.head);
+}
+
+static void
+characters_cut_between_pieces_are_put_together(void **state)
+{
+    (void)state;
+    struct dyn_buf out = DYN_BUF_INIT;
+    uint16_t half = 0;
+    struct json_value first = {JSON_STRING, DYN_SLICE("\"a\\u00e9\\n\\ud83d\"")};
+    struct json_value second = {JSON_STRING, DYN_SLICE("\"\\uDE00b\"")};
+    struct json_value lone = {JSON_STRING, DYN_SLICE("\"\\ude00\\u0000\\ud83dx\"")};
+    assert_false(dialect_piece_decode(first, &half, &out));
+    assert_int_equal(half, 0xD83D);
+    assert_false(dialect_piece_decode(second, &half, &out));
+    assert_int_equal(half, 0);
+    assert_true(dialect_piece_decode(lone, &half, &out));
+    assert_string_equal(dyn_buf_cstr(&out), "a\xC3\xA9\n\xF0\x9F\x98\x80"
+                                            "b\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBDx");
+    dyn_buf_fini(&out);
+}
+
+static void
+embeddings_have_texts_or_tokens(void **state)
+{
+    (void)state;
+    struct dyn_buf out = DYN_BUF_INIT;
+    const struct dialect_texts *texts = dialect_openai_embeddings.texts;
+    assert_false(texts->request(DYN_SLICE("{\"input\":\"a\"}"), write_down, &out));
+    assert_false(texts->request(DYN_SLICE("{\"input\":[\"b\",\"c\"]}"), write_down, &out));
+    assert_true(texts->request(DYN_SLICE("{\"input\":[[1,2]]}"), write_down, &out));
+    assert_string_equal(dyn_buf_cstr(&out),
+                        "text user 0 /input a\ntext user 0 /input/0 b\ntext user 0 /input/1 c\n");
+    dyn_buf_fini(&out);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_text_of_a_request_is_told),
+        cmocka_unit_test(what_stands_twice_is_told_twice),
+        cmocka_unit_test(every_text_of_an_answer_is_told),
+        cmocka_unit_test(events_say_what_they_add_and_what_they_wait_for),
+        cmocka_unit_test(calls_without_numbers_are_told_apart_by_ids),
+        cmocka_unit_test(an_event_is_written_again_with_other_text),
+        cmocka_unit_test(characters_cut_between_pieces_are_put_together),
+        cmocka_unit_test(embeddings_have_texts_or_tokens),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
