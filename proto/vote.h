@@ -200,7 +200,7 @@ void vote_deltas_encode(const struct vote_delta *deltas, size_t n, bool is_last,
 DYN_MUST_CHECK int vote_deltas_decode(struct dyn_slice body, struct arena *arena, struct vote_delta **deltas,
                                       size_t *n, bool *is_last, struct dyn_err *err);
 
-/* VOTE: {marks: [{choice, kind, tool, clear, masks: [[from, to, text], ..]}]}: up to `clear` the channel may
+/* VOTE: {marks: [{choice, kind, tool, clear, masks: [[from, to, text], ..]}], closing}: up to `clear` the channel may
  * go, with what lies in a mask replaced. A verdict of DENY cuts the stream behind what is clear. */
 struct vote_mask {
     uint64_t         from;
@@ -214,5 +214,11 @@ struct vote_mark {
     size_t                  n_masks;
 };
 void vote_marks_encode(const struct vote_mark *marks, size_t n, struct dyn_buf *out);
+/* With `closing`: the last words to the reader of a stream that this vote cuts, in place of an error. Absent:
+ * none. */
+void vote_marks_encode_closing(const struct vote_mark *marks, size_t n, struct dyn_slice closing,
+                               struct dyn_buf *out);
+/* Of marks that were decoded; absent: none. Points into `body`. */
+struct dyn_slice vote_marks_closing(struct dyn_slice body);
 DYN_MUST_CHECK int vote_marks_decode(struct dyn_slice body, struct arena *arena, struct vote_mark **marks,
                                      size_t *n, struct dyn_err *err);

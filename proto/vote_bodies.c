@@ -452,8 +452,19 @@ vote_deltas_decode(struct dyn_slice body, struct arena *arena, struct vote_delta
 void
 vote_marks_encode(const struct vote_mark *marks, size_t n, struct dyn_buf *out)
 {
+    vote_marks_encode_closing(marks, n, dyn_slice(NULL, 0), out);
+}
+
+void
+vote_marks_encode_closing(const struct vote_mark *marks, size_t n, struct dyn_slice closing,
+                          struct dyn_buf *out)
+{
     msgpack_packer packer = packer_to(out);
-    (void)msgpack_pack_map(&packer, 1);
+    (void)msgpack_pack_map(&packer, closing.data != NULL ? 2 : 1);
+    if (closing.data != NULL) {
+        pack_word(&packer, "closing");
+        pack_text(&packer, closing);
+    }
     pack_word(&packer, "marks");
     (void)msgpack_pack_array(&packer, n);
     for (size_t i = 0; i < n; i++) {
@@ -548,4 +559,25 @@ vote_marks_decode(struct dyn_slice body, struct arena *arena, struct vote_mark *
         }
     }
     return verdict_on(&members, "the marks", err);
+}
+
+struct dyn_slice
+vote_marks_closing(struct dyn_slice body)
+{
+    struct mp_cursor cursor;
+    struct dyn_slice key;
+    struct dyn_slice closing = {NULL, 0};
+    struct dyn_err unused;
+    if (checked(body, &cursor, &unused) != 0) {
+        return closing;
+    }
+    struct members members = members_of(&cursor);
+    while (next_member(&members, &key)) {
+        if (dyn_slice_is(key, "closing") && closing.data == NULL) {
+            closing = text_of(&members);
+        } else {
+            mp_skip(&cursor);
+        }
+    }
+    return members.wrong == NULL ? closing : dyn_slice(NULL, 0);
 }

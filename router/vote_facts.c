@@ -1,4 +1,5 @@
 /* What plugins are told of a request: facts made once for each stage, and the texts of a body. */
+#include "proto/dialects/texts.h"
 #include "router/cost.h"
 #include "router/facts.h"
 #include "router/votes.h"
@@ -147,10 +148,36 @@ route_vote_facts(struct route_request *rq, const struct env *end, uint32_t needs
     return facts;
 }
 
+static void
+tell_text(void *self, const struct dialect_text *found)
+{
+    struct vote_texts_writer *writer = self;
+    struct dyn_buf room = DYN_BUF_INIT;
+    struct vote_text text = {.role = found->role,
+                             .kind = found->kind,
+                             .at = found->at,
+                             .choice = found->choice,
+                             .text = dialect_text_decode(found->value, &room)};
+    vote_texts_add(writer, &text);
+    dyn_buf_fini(&room);
+}
+
+/* What is in no language of ours cannot be looked at. */
 dyn_block_t *
 route_vote_texts(struct route_request *rq, const struct env *end)
 {
-    (void)rq;
-    (void)end;
-    return NULL;
+    const struct dialect_texts *dialect = rq->dialect != NULL ? rq->dialect->texts : NULL;
+    struct dyn_slice body = dyn_block_slice(end != NULL ? end->body : rq->request->body);
+    struct dyn_buf out = DYN_BUF_INIT;
+    struct vote_texts_writer writer;
+    vote_texts_begin(&writer, &out);
+    if (end == NULL) {
+        writer.uninspectable = dialect == NULL || dialect->request(body, tell_text, &writer);
+    } else if (dialect == NULL || dialect->answer != NULL) {
+        writer.uninspectable = dialect == NULL || dialect->answer(body, tell_text, &writer) != 0;
+    }
+    vote_texts_end(&writer);
+    dyn_block_t *block = dyn_block_copy(0, dyn_buf_slice(&out));
+    dyn_buf_fini(&out);
+    return block;
 }

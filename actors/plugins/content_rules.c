@@ -342,6 +342,9 @@ static void
 trim(struct content_watch *watch)
 {
     uint64_t first = watch->clear;
+    if (watch->found.n > 0 && watch->found.items[0].from < first) {
+        first = watch->found.items[0].from;
+    }
     for (size_t i = 0; i < watch->rules->n_patterns; i++) {
         first = watch->patterns[i].from < first ? watch->patterns[i].from : first;
     }
@@ -430,7 +433,9 @@ content_watch_clear(content_watch_t *watch, struct arena *arena, struct dyn_slic
         found->n -= n;
         memmove(found->items, found->items + n, found->n * sizeof *found->items);
     }
-    trim(watch);
+    if (watch->is_json || watch->rules->n_patterns > 0) {
+        trim(watch);
+    }
     return place;
 }
 

@@ -25,13 +25,13 @@ put(struct json_view *view, const char *bytes, size_t len, size_t read)
         view->places = dyn_realloc(view->places, view->places_cap * sizeof *view->places);
     }
     dyn_buf_add(&view->text, bytes, len);
-    bool is_copy = len == read;
+    uint64_t place = view->done;
     for (size_t i = 0; i < len; i++) {
-        bool is_inside = is_copy && ((unsigned char)bytes[i] & 0xC0) != 0x80;
-        view->places[at + i] = view->done + (is_copy && (is_inside || i == 0) ? i : 0);
-        if (is_copy && !is_inside && i > 0) {
-            view->places[at + i] = view->places[at + i - 1];
+        bool begins = ((unsigned char)bytes[i] & 0xC0) != 0x80;
+        if (begins && len == read) { /* it stands as it came: each of its characters for itself */
+            place = view->done + i;
         }
+        view->places[at + i] = place;
     }
     view->done += read;
 }
@@ -40,12 +40,7 @@ static void
 put_scalar(struct json_view *view, uint32_t scalar, size_t read)
 {
     char bytes[4];
-    size_t len = dyn_utf8_put(bytes, scalar);
-    if (len != read) {
-        put(view, bytes, len, read);
-        return;
-    }
-    put(view, bytes, 1, 1); /* an escape is never so short */
+    put(view, bytes, dyn_utf8_put(bytes, scalar), read);
 }
 
 static int
