@@ -2,6 +2,7 @@
  * envelope never reaches an owner. */
 #include "core/log.h"
 #include "router/votes.h"
+#include "router/votes_stream.h"
 
 /* ---- what comes back ---- */
 
@@ -27,6 +28,9 @@ route_step_wait(struct route_request *rq)
     if (!is_good) {
         return ROUTE_STEP_JUDGE;
     }
+    if (route_gate_is_wanted(rq, rq->inbound)) {
+        return route_gate_end(rq);
+    }
     return route_has_votes(rq, VOTE_AFTER_REQUEST) ? ROUTE_STEP_AFTER : ROUTE_STEP_REPLY;
 }
 
@@ -39,8 +43,8 @@ answer_begins(struct route_request *rq)
     route_arm(rq);
 }
 
-static void
-look_at_chunk(struct route_request *rq, struct env *chunk)
+void
+route_look_at_chunk(struct route_request *rq, struct env *chunk)
 {
     struct route_attempt *now = rq->now;
     size_t len = env_body_len(chunk);
@@ -58,12 +62,11 @@ look_at_chunk(struct route_request *rq, struct env *chunk)
     now->window -= len;
 }
 
-static void
-count_passed(struct route_request *rq, size_t len)
+void
+route_count_passed(struct route_request *rq, size_t len)
 {
     struct route_attempt *now = rq->now;
     now->passed += len;
-    rq->window -= len;
     bool begins = now->is_stream ? len > 0 : now->passed > ENV_HELD_ANSWER_MAX;
     if (begins && !rq->begun) {
         answer_begins(rq);
@@ -74,7 +77,8 @@ void
 route_pass_chunk(struct route_request *rq, struct env **chunk_p)
 {
     struct dyn_err err;
-    count_passed(rq, env_body_len(*chunk_p));
+    route_count_passed(rq, env_body_len(*chunk_p));
+    rq->window -= env_body_len(*chunk_p);
     if (route_pass_to_owner(rq, chunk_p, &err) != 0) {
         env_free(chunk_p);
         rq->has_gap = true;
@@ -92,7 +96,10 @@ route_step_stream(struct route_request *rq)
         env_free(&chunk); /* what comes behind a gap would look like the answer */
         return ROUTE_STEP_WAIT;
     }
-    look_at_chunk(rq, chunk);
+    if (route_gate_is_wanted(rq, chunk)) {
+        return route_gate_chunk(rq, &chunk);
+    }
+    route_look_at_chunk(rq, chunk);
     if (rq->now->is_held || !dyn_list_is_empty(&rq->held)) {
         route_hold(rq, &chunk);
     } else {

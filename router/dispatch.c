@@ -1,6 +1,7 @@
 /* One dispatch: what a member is sent, how long it may take, and what is counted while it is in flight. Who
  * gets it is the walker's business. */
 #include "router/votes.h"
+#include "router/votes_stream.h"
 
 enum { ROUTE_ATTEMPT_MIN_MS = 1000 }; /* less than this is no try */
 
@@ -370,6 +371,10 @@ route_take_credit(struct route_request *rq, struct env **credit_p)
         return;
     }
     rq->window += bytes;
+    if (rq->gated != NULL) {
+        route_gate_credit(rq);
+        return;
+    }
     for (size_t i = 0; i < ROUTE_FLIGHTS_MAX; i++) {
         struct route_attempt *flight = &rq->flights[i];
         if (flight->member != NULL && !flight->is_loser) {

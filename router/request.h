@@ -12,6 +12,7 @@
 #include "router/voters.h"
 
 struct route_votes;
+struct route_gated;
 
 enum route_step {
 #define STEP(name, function) ROUTE_STEP_##name,
@@ -164,6 +165,7 @@ struct route_request {
     size_t held_bytes;
     struct env *held_end;    /* that comes behind those that could not be looked at, and wait for credit */
     struct route_votes *votes; /* NULL: nobody was asked (votes.h) */
+    struct route_gated *gated; /* NULL: no stream is voted on (votes_stream.h) */
 
     uint64_t window;        /* granted by the owner and not used up by CHUNKs that it got */
     bool has_leftovers;     /* the owner holds CHUNKs of a dispatch that is over */
@@ -297,6 +299,9 @@ void route_loser_is_over(struct route_request *rq, struct route_attempt *loser, 
 
 /* ---- what comes back (answer.c) ---- */
 
+/* A CHUNK of `now` is looked at, before it goes anywhere; and so many bytes of it count as passed on. */
+void route_look_at_chunk(struct route_request *rq, struct env *chunk);
+void route_count_passed(struct route_request *rq, size_t len);
 /* To the owner. Takes it in any case. */
 void route_pass_chunk(struct route_request *rq, struct env **chunk_p);
 

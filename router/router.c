@@ -5,6 +5,7 @@
 #include "core/log.h"
 #include "models/memo.h"
 #include "router/votes.h"
+#include "router/votes_stream.h"
 
 #include <stdlib.h>
 
@@ -79,6 +80,7 @@ let_go(struct route_request *rq)
 {
     route_unpark(rq);
     route_held_drop(rq);
+    route_gate_fini(rq);
     route_votes_fini(rq); /* before its memory, which is the request's */
     env_free(&rq->request);
     env_free(&rq->inbound);

@@ -2,6 +2,7 @@
 #include "core/log.h"
 #include "router/cost.h"
 #include "router/votes.h"
+#include "router/votes_stream.h"
 
 #include <stdio.h>
 
@@ -328,6 +329,10 @@ route_step_local(struct route_request *rq)
 enum route_step
 route_step_fail(struct route_request *rq)
 {
+    enum route_step next;
+    if (route_gate_fails(rq, &next)) {
+        return next;
+    }
     struct env *end = rq->inbound;
     rq->inbound = NULL;
     if (end == NULL) {

@@ -493,6 +493,12 @@ stream_gate_end(stream_gate_t *gate)
     gate->has_ended = true;
 }
 
+bool
+stream_gate_has_ended(const stream_gate_t *gate)
+{
+    return gate->has_ended;
+}
+
 /* ---- questions ---- */
 
 bool

@@ -51,6 +51,7 @@ void stream_gate_free(stream_gate_t **gate_p);
 void stream_gate_feed(stream_gate_t *gate, struct dyn_slice bytes);
 /* The stream is over: the last question follows, if there is anything left to ask. */
 void stream_gate_end(stream_gate_t *gate);
+bool stream_gate_has_ended(const stream_gate_t *gate); /* so, or by its end marker */
 
 /* Whether there is something to ask: the body of an ASK (vote.h), the same for all voters that are asked
  * still. Each of them owes one vote for it, in the order of the questions. */

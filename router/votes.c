@@ -3,6 +3,7 @@
 #include "router/votes.h"
 
 #include "core/log.h"
+#include "router/votes_stream.h"
 
 #include <stdio.h>
 
@@ -11,8 +12,8 @@ enum { ASKED_MAX = 3 };
 
 /* ---- what is kept ---- */
 
-static struct route_votes *
-votes_of(struct route_request *rq)
+struct route_votes *
+route_votes_of(struct route_request *rq)
 {
     if (rq->votes == NULL) {
         rq->votes = arena_zalloc(&rq->request->arena, sizeof *rq->votes);
@@ -42,9 +43,9 @@ route_votes_fini(struct route_request *rq)
     }
 }
 
-static void
-note(struct route_request *rq, const struct route_ballot *ballot, const char *verdict,
-     struct dyn_slice reason)
+void
+route_vote_note(struct route_request *rq, const struct route_plugin *plugin, enum vote_stage stage,
+                uint64_t asked_us, const char *verdict, struct dyn_slice reason)
 {
     struct route_votes *votes = rq->votes;
     if (votes->n_notes == ROUTE_VOTE_NOTES_MAX) {
@@ -54,14 +55,21 @@ note(struct route_request *rq, const struct route_ballot *ballot, const char *ve
     uint64_t now_us = dyn_mono_us(bus_loop_clock(rq->router->loop));
     *note = (struct route_vote_note){
         .before = votes->notes,
-        .name = ballot->plugin->name,
-        .stage = vote_stage_name(votes->stage),
+        .name = plugin->name,
+        .stage = vote_stage_name(stage),
         .verdict = verdict,
         .reason = reason.len > 0 ? env_copy(rq->request, reason) : dyn_slice(NULL, 0),
-        .us = ballot->asked_us != 0 && now_us > ballot->asked_us ? now_us - ballot->asked_us : 0,
+        .us = asked_us != 0 && now_us > asked_us ? now_us - asked_us : 0,
     };
     votes->notes = note;
     votes->n_notes++;
+}
+
+static void
+note(struct route_request *rq, const struct route_ballot *ballot, const char *verdict,
+     struct dyn_slice reason)
+{
+    route_vote_note(rq, ballot->plugin, rq->votes->stage, ballot->asked_us, verdict, reason);
 }
 
 size_t
@@ -116,7 +124,7 @@ static void
 begin_stage(struct route_request *rq, enum vote_stage stage)
 {
     const struct route_plan *plan = rq->plan;
-    struct route_votes *votes = votes_of(rq);
+    struct route_votes *votes = route_votes_of(rq);
     forget_stage(votes);
     votes->stage = stage;
     votes->round = (struct vote_round){.n = 0};
@@ -403,9 +411,8 @@ keep_headers(struct route_request *rq, const struct env *vote)
         votes->headers = arena_alloc(&rq->request->arena, ENV_HEADERS_MAX * sizeof *votes->headers);
     }
     for (size_t i = 0; i < vote->n_headers && votes->n_headers < ENV_HEADERS_MAX; i++) {
-        votes->headers[votes->n_headers++] =
-            (struct env_header){env_copy(rq->request, vote->headers[i].name),
-                                env_copy(rq->request, vote->headers[i].value)};
+        votes->headers[votes->n_headers++] = (struct env_header){
+            env_copy(rq->request, vote->headers[i].name), env_copy(rq->request, vote->headers[i].value)};
     }
 }
 
@@ -483,6 +490,9 @@ route_take_vote(struct route_request *rq, struct env **env_p)
     struct route_votes *votes = rq->votes;
     const struct env *vote = *env_p;
     size_t i = 0;
+    if (route_gate_take_vote(rq, env_p)) {
+        return;
+    }
     while (votes != NULL && i < votes->round.n &&
            (votes->ballots[i].asked != vote->from || votes->ballots[i].epoch != vote->epoch)) {
         i++;
@@ -502,6 +512,9 @@ route_votes_late(struct route_request *rq)
 {
     struct route_votes *votes = rq->votes;
     uint64_t now_us = bus_loop_now_us(rq->router->loop);
+    if (route_gate_is_late(rq)) {
+        return;
+    }
     for (size_t i = 0; i < votes->round.n; i++) {
         struct route_ballot *ballot = &votes->ballots[i];
         if (ballot->asked != 0 && until(ballot) <= now_us) {
@@ -548,6 +561,7 @@ route_voter_is_gone(struct router *router, bus_addr_t addr)
 {
     route_voters_leave(&router->voters, addr);
     route_sweep(router, has_asked, ask_another, &addr);
+    route_gates_lost(router, addr);
 }
 
 /* ---- what votes have to do with the answer ---- */
@@ -594,8 +608,7 @@ static void
 tell(struct route_request *rq, size_t i, struct vote_facts *facts, enum vote_stage stage)
 {
     const struct route_plugin *plugin = &rq->plan->plugins[i];
-    bus_addr_t addr =
-        plugin->is_local ? rq->router->options.plugins : route_voter_pick(voter_of(rq, plugin));
+    bus_addr_t addr = plugin->is_local ? rq->router->options.plugins : route_voter_pick(voter_of(rq, plugin));
     struct env *ask = env_new(ENV_ASK);
     ask->id = rq->node.id;
     ask->epoch = ++rq->votes->epoch;
@@ -621,7 +634,7 @@ route_votes_end(struct route_request *rq, const struct env *end)
             continue;
         }
         if (facts == NULL) {
-            (void)votes_of(rq);
+            (void)route_votes_of(rq);
             facts = route_vote_facts(rq, end, VOTE_NEEDS_COUNTS);
         }
         tell(rq, i, facts, stage);

@@ -60,6 +60,11 @@ struct route_votes {
 /* What comes next at that stage: `passed` when all let it pass. */
 enum route_step route_votes_run(struct route_request *rq, enum vote_stage stage, enum route_step passed);
 
+/* Made when it is asked for first. */
+struct route_votes *route_votes_of(struct route_request *rq) __attribute__((returns_nonnull));
+/* For the event: what it said at that stage, `asked_us` ago. */
+void route_vote_note(struct route_request *rq, const struct route_plugin *plugin, enum vote_stage stage,
+                     uint64_t asked_us, const char *verdict, struct dyn_slice reason);
 void route_votes_fini(struct route_request *rq);
 /* A VOTE of somebody. */
 void route_take_vote(struct route_request *rq, struct env **env_p);
