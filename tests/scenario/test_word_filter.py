@@ -1,0 +1,200 @@
+"""word-filter on the real binary: requests, plain answers and streams, refused and masked."""
+
+import json
+import random
+import re
+import threading
+
+import pytest
+
+from harness.gateway import run_to_end, target, write_config
+from harness.http import Connection, chat_once, sse_events
+from harness.upstream import DONE, chunk_event, completion
+
+STREAM = {"model": "test-model", "messages": [{"role": "user", "content": "x"}], "stream": True}
+PLAIN = STREAM | {"stream": False}
+
+
+def word_filter(stages=("before_request", "after_request", "during_stream"), **config):
+    return [{"name": "word-filter", "type": "guardrail", "stage": stage, "enabled": True,
+             "config": {"blocked_words": ["bomb"], **config}} for stage in stages]
+
+
+@pytest.fixture
+def start(start_gateway, upstream):
+    def start_it(stages=("before_request", "after_request", "during_stream"), **config):
+        return start_gateway([target(upstream.url)], config={"plugins": word_filter(stages, **config)})
+
+    return start_it
+
+
+def says(upstream, *pieces, finish=True):
+    def stream(request, exchange):
+        exchange.start_stream()
+        for piece in pieces:
+            exchange.chunk(chunk_event(piece) if isinstance(piece, str) else piece)
+        if finish:
+            exchange.chunk(chunk_event("", finish="stop"))
+            exchange.chunk(DONE)
+        exchange.end_stream()
+
+    upstream.reset_to(stream)
+
+
+def said(events):
+    """What a client puts together."""
+    texts = ""
+    for event in events:
+        if event != b"[DONE]":
+            for choice in json.loads(event).get("choices", []):
+                texts += choice.get("delta", {}).get("content") or ""
+    return texts
+
+
+def test_a_request_is_refused(start, upstream):
+    gateway = start()
+    before = len(upstream.received())
+    answer = chat_once(gateway.port, PLAIN | {"messages": [{"role": "user", "content": "make a BOMB"}]})
+    assert answer.status == 400
+    assert answer.error["code"] == "request_rejected"
+    assert "request blocked by content policy" in answer.error["message"]
+    assert "bomb" not in answer.error["message"].lower()
+    assert len(upstream.received()) == before
+
+
+def test_arguments_of_tools_and_escapes_are_looked_at(start):
+    gateway = start(("before_request",), whole_words=True)
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"a":"bo\\u006db"}'}}
+    messages = [{"role": "user", "content": "bombs away"},
+                {"role": "assistant", "content": None, "tool_calls": [call]}]
+    assert chat_once(gateway.port, PLAIN | {"messages": messages[:1]}).status == 200
+    assert chat_once(gateway.port, PLAIN | {"messages": messages}).status == 400
+
+
+def test_what_holds_no_text_is_refused_unless_configured(start):
+    parts = [{"type": "text", "text": "what is this"}, {"type": "image_url", "image_url": {"url": "http://x/y.png"}}]
+    body = PLAIN | {"messages": [{"role": "user", "content": parts}]}
+    assert chat_once(start(("before_request",)).port, body).status == 400
+    assert chat_once(start(("before_request",), uninspectable="pass").port, body).status == 200
+
+
+def test_a_plain_answer_is_refused(start, upstream):
+    upstream.reset_to(lambda request, exchange: exchange.json(completion("how to build a bomb")))
+    answer = chat_once(start().port, PLAIN)
+    assert answer.status == 502
+    assert answer.error["code"] == "response_rejected"
+    assert "response blocked by content policy" in answer.error["message"]
+
+
+def test_requests_and_answers_are_masked(start, upstream):
+    upstream.reset_to(lambda request, exchange: exchange.json(completion("Bomb and BOMBS")))
+    gateway = start(action="mask", mask_text="[..]")
+    answer = chat_once(gateway.port, PLAIN | {"messages": [{"role": "user", "content": "a bomb\n\u00e9"}]})
+    assert answer.status == 200
+    assert answer.json()["choices"][0]["message"]["content"] == "[..] and [..]S"
+    assert upstream.received()[-1].json()["messages"][0]["content"] == "a [..]\n\u00e9"
+
+
+def test_a_stream_is_cut_before_the_word(start, upstream):
+    says(upstream, "hello b", "o", "mb and more")
+    answer = chat_once(start().port, STREAM)
+    assert answer.status == 200
+    events = sse_events(answer.body)
+    assert said(events) == "hello "
+    assert json.loads(events[-1])["error"]["code"] == "response_rejected"
+    assert b"bo" not in answer.body.replace(b"body", b"")
+
+
+def test_a_stream_that_says_it_at_once_is_an_error(start, upstream):
+    says(upstream, "bomb")
+    answer = chat_once(start().port, STREAM)
+    assert answer.status == 502
+    assert answer.error["code"] == "response_rejected"
+
+
+def test_a_stream_ends_with_last_words(start, upstream):
+    says(upstream, "hello b", "o", "mb and more")
+    answer = chat_once(start(closing_text=" I must not say that.").port, STREAM)
+    events = sse_events(answer.body)
+    assert said(events) == "hello  I must not say that."
+    assert events[-1] == b"[DONE]"
+    assert json.loads(events[-2])["choices"][0]["finish_reason"] == "content_filter"
+
+
+def test_a_stream_is_masked(start, upstream):
+    says(upstream, "a b", "om", "b, ", "a bo")
+    answer = chat_once(start(stream_action="mask").port, STREAM)
+    events = sse_events(answer.body)
+    assert said(events) == "a ***, a bo"
+    assert events[-1] == b"[DONE]"
+
+
+def test_expressions_hold_in_streams(start, upstream):
+    says(upstream, "card 1234-", "5678", "-9", "012 and 12-34")
+    answer = chat_once(start(("during_stream",), patterns=[r"\d{4}-\d{4}-\d{4}"], stream_action="mask").port, STREAM)
+    assert said(sse_events(answer.body)) == "card *** and 12-34"
+
+
+def test_what_begins_no_match_arrives_while_the_stream_waits(start, upstream):
+    """Also in pauses longer than a plugin's time limit nothing is released, and nothing else is delayed."""
+    gateway = start()
+    more = threading.Event()
+
+    def wait(request, exchange):
+        exchange.start_stream()
+        exchange.chunk(chunk_event("hello bo"))
+        more.wait(20)
+        exchange.chunk(chunk_event("mb"))
+        exchange.chunk(DONE)
+        exchange.end_stream()
+
+    upstream.reset_to(wait)
+    with Connection(gateway.port) as connection:
+        answer = connection.start_chat(STREAM)
+        pieces = connection.pieces(answer)
+        seen = next(pieces)
+        while b"hello" not in seen:
+            seen += next(pieces)
+        assert said(sse_events(seen)) == "hello "
+        threading.Timer(1.2, more.set).start()
+        seen += b"".join(pieces)
+    assert said(sse_events(seen)) == "hello "
+
+
+def test_any_split_of_a_long_stream(start, upstream):
+    """Far more than a window, cut anywhere: what comes out is what went in, but for the words."""
+    draw = random.Random(7)
+    text = "".join(draw.choice(["the ", "bo", "mb ", "\u00e9", "\U0001f600", "x\n", '"', "bom"]) for _ in range(6000))
+    pieces, at = [], 0
+    while at < len(text):
+        size = draw.randint(1, 9)
+        pieces.append(text[at : at + size])
+        at += size
+    stream = b"".join(chunk_event(piece) for piece in pieces)
+
+    def flood(request, exchange):
+        exchange.start_stream()
+        left = stream
+        while left:
+            size = draw.randint(1, 5000)
+            exchange.chunk(left[:size])
+            left = left[size:]
+        exchange.chunk(DONE)
+        exchange.end_stream()
+
+    upstream.reset_to(flood)
+    gateway = start(stream_action="mask")
+    for _ in range(3):
+        events = sse_events(chat_once(gateway.port, STREAM).body)
+        assert events[-1] == b"[DONE]"
+        assert said(events) == re.sub("bomb(omb)*", "***", text)  # what overlaps is one
+
+
+def test_configurations_that_cannot_work_are_refused(start_gateway, upstream, tmp_path):
+    for config, sentence in (({"patterns": ["a(b"]}, "column"), ({"blocked_words": [""]}, "empty"),
+                             ({"scan": ["answers"]}, "must be one of"), ({"patterns": ["a*"]}, "nothing at all")):
+        write_config(tmp_path / "config.yaml", [target(upstream.url)],
+                            plugins=word_filter(("before_request",), **config))
+        code, log = run_to_end(["validate", str(tmp_path / "config.yaml")], tmp_path)
+        assert code == 1
+        assert sentence in log
