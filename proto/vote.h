@@ -200,8 +200,8 @@ void vote_deltas_encode(const struct vote_delta *deltas, size_t n, bool is_last,
 DYN_MUST_CHECK int vote_deltas_decode(struct dyn_slice body, struct arena *arena, struct vote_delta **deltas,
                                       size_t *n, bool *is_last, struct dyn_err *err);
 
-/* VOTE: {marks: [{choice, kind, tool, clear, masks: [[from, to, text], ..]}], closing}: up to `clear` the channel may
- * go, with what lies in a mask replaced. A verdict of DENY cuts the stream behind what is clear. */
+/* VOTE: {marks: [{choice, kind, tool, clear, masks: [[from, to, text], ..]}], closing}: up to `clear` the
+ * channel may go, with what lies in a mask replaced. A verdict of DENY cuts the stream behind what is clear. */
 struct vote_mask {
     uint64_t         from;
     uint64_t         to;

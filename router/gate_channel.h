@@ -40,7 +40,8 @@ void gate_channel_end(struct gate_channel *channel);
 struct dyn_slice gate_channel_text(const struct gate_channel *channel, uint64_t from);
 
 /* Checks all of it before anything changes. NULL, or what is wrong. */
-const char *gate_channel_check(const struct gate_channel *channel, size_t voter, const struct vote_mark *mark);
+const char *gate_channel_check(const struct gate_channel *channel, size_t voter,
+                               const struct vote_mark *mark);
 void gate_channel_mark(struct gate_channel *channel, size_t voter, const struct vote_mark *mark);
 /* What all of these voters (bits) have cleared, at the beginning of a character. */
 uint64_t gate_channel_clear(const struct gate_channel *channel, uint32_t voters);

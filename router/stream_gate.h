@@ -1,5 +1,5 @@
-/* Votes during a stream: bytes of the stream go in as they come, text goes to the voters, and what all of them
- * have cleared comes out. Pure: it knows no envelope, no plugin and no clock but the one that it is given.
+/* Votes during a stream: bytes of the stream go in as they come, text goes to the voters, and what all of
+ * them have cleared comes out. Pure: it knows no envelope, no plugin and no clock but the one it is given.
  *
  * Hold-back is measured in text. What a voter has not cleared stays, and with it whatever must not overtake
  * it: events of other choices, and other channels of the same choice, may. An event of which a part is clear

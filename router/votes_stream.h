@@ -1,6 +1,6 @@
 /* Votes during a stream, of one request: puts the gate (stream_gate.h) between what the provider sends and
- * what the owner gets, asks the plugins and takes their votes. Exists only while a stream is voted on; without
- * plugins at that stage a CHUNK never comes near it. Private to router/.
+ * what the owner gets, asks the plugins and takes their votes. It exists only while a stream is voted on:
+ * without plugins at that stage a CHUNK never comes near it. Private to router/.
  *
  * Two windows: the provider may have sent what the gate has room for, ROUTE_GATE_WINDOW together with what is
  * held; the owner gets what is cleared as far as it granted. */

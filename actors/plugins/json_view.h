@@ -18,7 +18,7 @@ struct json_view {
 void json_view_fini(struct json_view *view);
 /* `is_last`: what is not whole by then stays as it is. */
 void json_view_feed(struct json_view *view, struct dyn_slice piece, bool is_last);
-/* Where the character at that position of the view begins in the text; at its end: where the next one will. */
+/* Where the character at that position begins in the text that came; at the end: where the next one will. */
 uint64_t json_view_place(const struct json_view *view, uint64_t position);
 /* The view is not looked at before that position any more. */
 void json_view_trim(struct json_view *view, uint64_t position);

@@ -1,5 +1,5 @@
-/* Texts of the OpenAI chat dialect: bodies in openai_chat_texts.c, streams in openai_chat_pieces.c. Private to
- * this folder. Contracts: texts.h. */
+/* Texts of the OpenAI chat dialect: bodies in openai_chat_texts.c, streams in openai_chat_pieces.c. Private
+ * to this folder. Contracts: texts.h. */
 #pragma once
 
 #include "proto/dialects/texts.h"

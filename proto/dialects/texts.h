@@ -1,6 +1,6 @@
-/* Where the texts of a dialect are: in a request, in a plain answer, in an event of a stream; and how an event
- * is written again when only a part of its text may go, or other text in its place. For those who look at what
- * is said. Members that a dialect does not know are passed over and stay as they are.
+/* Where the texts of a dialect are: in a request, in a plain answer, in an event of a stream; and how an
+ * event is written again when only a part of its text may go, or other text in its place. For those who look
+ * at what is said. Members that a dialect does not know are passed over and stay as they are.
  *
  * What stands twice under the same key is told twice: nobody knows which of the two a reader takes. */
 #pragma once
@@ -58,7 +58,7 @@ struct dialect_event_texts {
 struct dialect_texts_state {
     uint32_t n_tools;      /* numbers of calls that have none of their own */
     const char *reasoning; /* the key of thoughts; NULL: none came */
-    struct dyn_buf head;   /* what every event of this stream begins with; whoever has the state frees it */
+    struct dyn_buf head;   /* what every event of this stream begins with; its holder frees it */
 };
 
 /* Decodes a piece behind `out`. *half is 0, or half of a surrogate pair that came at the end of the channel's
@@ -67,8 +67,8 @@ struct dialect_texts_state {
 bool dialect_piece_decode(struct json_value value, uint16_t *half, struct dyn_buf *out);
 
 struct dialect_texts {
-    /* Calls `fn` for each text of a body that the dialect's read_request has accepted. Returns whether it holds
-     * anything that cannot be read as text (images, audio, files). */
+    /* Calls `fn` for each text of a body that the dialect's read_request has accepted. Returns whether it
+     * holds anything that cannot be read as text (images, audio, files). */
     bool (*request)(struct dyn_slice body, dialect_text_fn fn, void *self);
     /* The same for a plain answer: 0 or 1; -1: it is none. NULL: answers have no text. */
     int (*answer)(struct dyn_slice body, dialect_text_fn fn, void *self);
