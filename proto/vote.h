@@ -201,7 +201,8 @@ DYN_MUST_CHECK int vote_deltas_decode(struct dyn_slice body, struct arena *arena
                                       size_t *n, bool *is_last, struct dyn_err *err);
 
 /* VOTE: {marks: [{choice, kind, tool, clear, masks: [[from, to, text], ..]}], closing}: up to `clear` the
- * channel may go, with what lies in a mask replaced. A verdict of DENY cuts the stream behind what is clear. */
+ * channel may go, with what lies in a mask replaced. A verdict of DENY cuts the stream behind what is
+ * clear. */
 struct vote_mask {
     uint64_t         from;
     uint64_t         to;

@@ -1,5 +1,4 @@
-/* A forbidden phrase never leaves a gate, however the stream that holds it is cut and however late is voted.
- */
+/* A forbidden phrase never leaves a gate, however its stream is cut and however late the votes come. */
 #include "tests/unit/router/gate_scene.h"
 
 enum { SAID = 6, UNITS = 400 };
