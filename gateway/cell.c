@@ -192,12 +192,32 @@ add_owner(dynabus_t *gateway, struct gateway_cell *cell)
 }
 
 static void
+add_plugin_link(dynabus_t *gateway, struct gateway_cell *cell, unsigned number)
+{
+    struct plugin_link_options options = {
+        .process = &gateway->network.process,
+        .resolver = gateway->network.resolver,
+        .routers = gateway->network.routers,
+        .n_routers = gateway->network.n_routers,
+        .plugins = cell->plugins,
+        .reloader = gateway->common.reloader,
+        .set = gateway->boot->plugins,
+        .cell = number,
+    };
+    cell->plugin_link = plugin_link_new(&options);
+    (void)bus_add_actor(gateway->bus, cell->loop, &plugin_link_ops, cell->plugin_link);
+}
+
+static void
 add_askers(dynabus_t *gateway, unsigned number)
 {
     struct gateway_cell *cell = &gateway->cells[number];
     bool is_joining = gateway->network.n_routers > 0;
     if (is_joining && gateway_has(gateway->roles, GATEWAY_ROLE_PROVIDER)) {
         cell->uplink = add_worker(gateway, cell, number);
+    }
+    if (is_joining && cell->plugins != 0) {
+        add_plugin_link(gateway, cell, number);
     }
     if (is_joining && gateway_is_edge(gateway)) {
         cell->router = cell->uplink = add_owner(gateway, cell);
@@ -208,7 +228,8 @@ add_askers(dynabus_t *gateway, unsigned number)
     } else if (gateway->edges != NULL) {
         struct probe_options probe = {
             .process = &gateway->network.process,
-            .joins = gateway_has(gateway->roles, GATEWAY_ROLE_PROVIDER),
+            .joins = gateway_has(gateway->roles, GATEWAY_ROLE_PROVIDER) ||
+                     gateway_has(gateway->roles, GATEWAY_ROLE_PLUGIN),
             .router = cell->router,
         };
         cell->router = bus_add_actor(gateway->bus, cell->loop, &probe_actor_ops, probe_new(&probe));

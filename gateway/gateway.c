@@ -365,7 +365,8 @@ bool
 dynabus_is_ready(const dynabus_t *gateway)
 {
     const struct gateway_network *network = &gateway->network;
-    bool has_links = gateway_is_edge(gateway) || gateway_has(gateway->roles, GATEWAY_ROLE_PROVIDER);
+    bool has_links = gateway_is_edge(gateway) || gateway_has(gateway->roles, GATEWAY_ROLE_PROVIDER) ||
+                     gateway_has(gateway->roles, GATEWAY_ROLE_PLUGIN);
     return network->n_routers == 0 || !has_links || bus_process_peers(&network->process) > 0;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "actors/plugins/plugin_actor.h"
+#include "actors/plugins/plugin_link.h"
 #include "bus/bus.h"
 #include "bus/publisher.h"
 #include "dynabus.h"
@@ -30,6 +31,7 @@ struct gateway_cell {
     keeper_t *keeper; /* of the providers; NULL: nothing is called or routed to here */
     void *plugins_self; /* NULL: no plugins are hosted here */
     bus_addr_t plugins; /* 0: the same */
+    void *plugin_link;  /* NULL: they are not asked by routers elsewhere */
     void *router_self; /* NULL: there is no router */
     void *owner_self;  /* NULL: there is no owner */
     bus_addr_t router; /* of this cell, or the owner that stands for routers elsewhere; 0: none */

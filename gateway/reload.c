@@ -289,6 +289,9 @@ commit_on_loop(void *arg)
     if (step->cell->plugins_self != NULL) { /* before the router asks for what is new */
         plugin_actor_apply(step->cell->plugins_self, step->edition->plugins);
     }
+    if (step->cell->plugin_link != NULL) {
+        plugin_link_apply(step->cell->plugin_link, step->edition->plugins);
+    }
     if (step->cell->keeper != NULL) {
         keeper_commit(step->cell->keeper);
     }
