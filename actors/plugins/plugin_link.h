@@ -1,6 +1,7 @@
 /* The plugins of a process without a router: joins all routers of the fleet (05-PLUGIN), says which plugins
- * this process hosts, and hands each ASK to the plugins' actor of its loop in the router's name, so that votes
- * go straight back. It decides nothing. One per cell of a process that has the role `plugin` and no router. */
+ * this process hosts, and hands each ASK to the plugins' actor of its loop in the router's name, so that
+ * votes go straight back. It decides nothing. One per cell of a process that has the role `plugin` and no
+ * router. */
 #pragma once
 
 #include "actors/plugins/plugin_set.h"
