@@ -1,5 +1,5 @@
 /* Edits of a JSON text: the input is lines, the first one the text, each further one an edit (`=`, `-` or
- * `+`, the pointer, a tab, the value). What comes out is JSON, and what was refused has left nothing behind. */
+ * `+`, the pointer, a tab, the value). What comes out is JSON, and what was refused leaves nothing. */
 #include "proto/edits.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
