@@ -62,6 +62,7 @@ def test_never_more_than_configured_and_all_are_served(start_gateway, upstream):
     gateway = limited(start_gateway, upstream, max_concurrency=3, queue_size=100)
     statuses, threads = ask_many(gateway, 20)
     until_waiting(gateway, 17)
+    upstream.wait_received(3)
     assert len(upstream.received()) == 3
     provider.go.set()
     for thread in threads:
