@@ -60,6 +60,14 @@ add(struct rate_headers *headers, struct dyn_slice name, size_t len)
 }
 
 void
+rate_headers_add_never(struct rate_headers *headers)
+{
+    DYN_ASSERT(headers->n < RATE_HEADERS_MAX);
+    headers->items[headers->n++] =
+        (struct env_header){DYN_SLICE_INIT("x-should-retry"), DYN_SLICE_INIT("false")};
+}
+
+void
 rate_headers_add(struct rate_headers *headers, bool is_tokens, const struct bucket_level *level)
 {
     static const struct dyn_slice names[2][3] = {

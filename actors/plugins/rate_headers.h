@@ -4,7 +4,7 @@
 #include "limits/bucket.h"
 #include "proto/env.h"
 
-enum { RATE_HEADERS_MAX = 6, RATE_HEADER_TEXT_MAX = 32 };
+enum { RATE_HEADERS_MAX = 7, RATE_HEADER_TEXT_MAX = 32 };
 
 struct rate_headers {
     size_t n;
@@ -15,6 +15,9 @@ struct rate_headers {
 /* A time as these headers spell it: "0s", "120ms", "8.64s", "6m0s", "1h0m30.5s"; rounded up to a millisecond.
  * Returns its length, not terminated. */
 size_t rate_duration_text(uint64_t us, char out[RATE_HEADER_TEXT_MAX]);
+
+/* Appends one that tells clients not to try again, it would never pass. OpenAI's SDKs heed it. */
+void rate_headers_add_never(struct rate_headers *headers);
 
 /* Appends three: of requests, or of tokens. */
 void rate_headers_add(struct rate_headers *headers, bool is_tokens, const struct bucket_level *level);

@@ -247,19 +247,17 @@ static void
 show_all(const struct rate_limit *self, struct cell *own, const struct charge *charge, size_t refuser,
          struct limits_now now, struct plugin_vote *vote)
 {
-    if (!self->shows_headers) {
-        return;
+    if (self->shows_headers) {
+        show(own, charge, RATE_REQUESTS, refuser, now);
+        show(own, charge, RATE_TOKENS, refuser, now);
     }
-    own->headers.n = 0;
-    show(own, charge, RATE_REQUESTS, refuser, now);
-    show(own, charge, RATE_TOKENS, refuser, now);
     vote->headers = own->headers.items;
     vote->n_headers = own->headers.n;
 }
 
 static void
-refuse(plugin_cell_t *cell, const struct charge *charge, size_t refuser, struct limits_now now,
-       struct plugin_vote *vote)
+refuse(struct cell *own, plugin_cell_t *cell, const struct charge *charge, size_t refuser,
+       struct limits_now now, struct plugin_vote *vote)
 {
     const struct limit_take *take = &charge->takes[refuser];
     const struct rate_rule *rule = charge->rules[refuser];
@@ -270,6 +268,7 @@ refuse(plugin_cell_t *cell, const struct charge *charge, size_t refuser, struct 
         vote->reason = dyn_slice_str(plugin_cell_text(
             cell, "the request needs %llu tokens, more than the limit of %s %s, %s, ever has",
             (unsigned long long)take->n, of, rate_who_name(rule->who), rule->words));
+        rate_headers_add_never(&own->headers);
         return;
     }
     vote->reason = dyn_slice_str(plugin_cell_text(cell, "the limit of %s %s is reached: %s", of,
@@ -287,6 +286,7 @@ before(const struct rate_limit *self, struct cell *own, plugin_cell_t *cell, con
         return; /* asked again */
     }
     struct charge *charge = charge_new(own);
+    own->headers.n = 0;
     if (!charge_fill(charge, self, own, ask->facts, now)) {
         vote->verdict = VOTE_DENY;
         vote->reason = DYN_SLICE("too many different callers at once");
@@ -296,7 +296,7 @@ before(const struct rate_limit *self, struct cell *own, plugin_cell_t *cell, con
     }
     size_t refuser = limit_take_all(charge->takes, charge->n, now);
     if (refuser < charge->n) {
-        refuse(cell, charge, refuser, now, vote);
+        refuse(own, cell, charge, refuser, now, vote);
         show_all(self, own, charge, refuser, now, vote);
         charge_close(own, charge);
         return;

@@ -209,6 +209,7 @@ tokens_are_estimated_and_settled(void **state)
     vote = ask_before(&bench, 0, 16, &huge);
     assert_int_equal(vote.verdict, VOTE_DENY);
     assert_int_equal(vote.retry_after_s, 0); /* never */
+    assert_slice(vote_header(&vote, "x-should-retry"), "false");
     assert_slice(vote.reason, "the request needs 5010 tokens, more than the limit of each key, "
                               "1000 tokens per minute, ever has");
     bench_stop(&bench);

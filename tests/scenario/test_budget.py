@@ -1,0 +1,131 @@
+"""budget on the real binary with two cells: money is reserved before and settled after; what is over is 402."""
+
+import signal
+import threading
+from decimal import Decimal
+
+import pytest
+
+from harness.gateway import run_to_end, target, write_config
+from harness.http import Connection, chat_once
+
+MASTER = "master-key-for-tests"
+BEARER = {"Authorization": f"Bearer {MASTER}"}
+CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 100}
+COST = "x-dynabus-cost-usd"
+
+
+def plugins(config):
+    """As Ferro has it: the same plugin at three stages."""
+    return [{"name": "budget", "type": "ratelimit", "stage": stage, "enabled": True, "config": config}
+            for stage in ("before_request", "after_request", "on_error")]
+
+
+@pytest.fixture
+def budgeted(start_gateway, mock):
+    def start(config, models=("gpt-4o-mini",)):
+        return start_gateway([target(f"http://127.0.0.1:{mock.port}", models=list(models))],
+                             arguments=["--cells", "2"], environment={"MASTER_KEY": MASTER},
+                             config={"plugins": plugins(config)})
+    return start
+
+
+def spend(gateway, body=CHAT, most=400):
+    """Asks until it is refused: the sum of the answers' costs, and the refusal."""
+    sum_usd = Decimal(0)
+    for _ in range(most):
+        answer = chat_once(gateway.port, body, BEARER)
+        if answer.status != 200:
+            return sum_usd, answer
+        sum_usd += Decimal(answer.header(COST))
+    raise AssertionError("never refused")
+
+
+def test_the_catalogues_prices_are_spent_to_the_limit(budgeted):
+    limit = Decimal("0.0003")
+    sum_usd, refusal = spend(budgeted({"spend_limit_usd": float(limit)}))
+    assert refusal.status == 402
+    assert refusal.error["code"] == "insufficient_quota"
+    assert refusal.error["type"] == "insufficient_quota"
+    assert "$" in refusal.error["message"]
+    most_of_one = Decimal("0.0001")
+    assert limit - most_of_one <= sum_usd <= limit
+
+
+def test_rates_of_the_configuration_are_spent(budgeted):
+    config = {"spend_limit_usd": 0.01, "input_per_m_tokens": 1, "output_per_m_tokens": 10}
+    gateway = budgeted(config, models=["a-model-of-my-own"])
+    body = {**CHAT, "model": "a-model-of-my-own", "max_tokens": 500}
+    statuses, sum_usd = [], Decimal(0)
+    for _ in range(400):
+        answer = chat_once(gateway.port, body, BEARER)
+        statuses.append(answer.status)
+        if answer.status != 200:
+            break
+        usage = answer.json()["usage"]
+        sum_usd += (usage["prompt_tokens"] + 10 * Decimal(usage["completion_tokens"])) / 10**6
+    assert statuses[-1] == 402
+    assert Decimal("0.0048") <= sum_usd <= Decimal("0.01")
+
+
+def test_two_cells_do_not_overspend(budgeted):
+    limit = Decimal("0.0006")
+    gateway = budgeted({"spend_limit_usd": float(limit)})
+    costs, lock = [], threading.Lock()
+
+    def run():
+        with Connection(gateway.port) as connection:
+            for _ in range(60):
+                answer = connection.chat(CHAT, BEARER)
+                with lock:
+                    costs.append((answer.status, Decimal(answer.header(COST, "0"))))
+
+    threads = [threading.Thread(target=run) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {status for status, _ in costs} == {200, 402}
+    sum_usd = sum(cost for status, cost in costs if status == 200)
+    assert limit / 2 < sum_usd <= limit
+
+
+def test_what_may_cost_more_than_is_left_is_refused(budgeted):
+    gateway = budgeted({"spend_limit_usd": 0.001, "period": "month"})
+    assert chat_once(gateway.port, {**CHAT, "max_tokens": 16000}, BEARER).status == 402
+    assert chat_once(gateway.port, CHAT, BEARER).status == 200
+
+
+@pytest.mark.parametrize("unpriced, statuses", [("allow", [200, 200]), ("deny", [402, 402]), ("default", [200, 402])])
+def test_a_model_without_a_price(budgeted, unpriced, statuses):
+    config = {"spend_limit_usd": 0.01, "unpriced": unpriced, "default_reserve_usd": 0.01}
+    gateway = budgeted(config, models=["a-model-of-my-own"])
+    body = {**CHAT, "model": "a-model-of-my-own"}
+    assert [chat_once(gateway.port, body, BEARER).status for _ in statuses] == statuses
+
+
+def test_a_failed_request_costs_nothing(start_gateway, upstream):
+    upstream.handler = lambda request, exchange: exchange.json({"error": {"message": "no"}}, status=400)
+    config = {"plugins": plugins({"spend_limit_usd": 0.0001})}
+    gateway = start_gateway([target(upstream.url, models=["gpt-4o-mini"])], arguments=["--cells", "2"],
+                            environment={"MASTER_KEY": MASTER}, config=config)
+    assert [chat_once(gateway.port, CHAT, BEARER).status for _ in range(10)] == [400] * 10
+
+
+def test_a_reload_keeps_what_was_spent(budgeted):
+    gateway = budgeted({"spend_limit_usd": 0.0003})
+    sum_usd, _ = spend(gateway)
+    text = gateway.config_path.read_text()
+    gateway.config_path.write_text(text.replace("0.0003", "0.0004"))
+    gateway.signal(signal.SIGHUP)
+    gateway.wait_until(lambda: gateway.log_lines(event="gateway.reload"), "reloaded")
+    more, refusal = spend(gateway)
+    assert refusal.status == 402
+    assert sum_usd + more <= Decimal("0.0004")
+
+
+def test_a_wrong_budget_is_refused(tmp_path, upstream):
+    path = write_config(tmp_path / "wrong.yaml", [target(upstream.url)], plugins=plugins({"spend_limit_usd": -1}))
+    code, said = run_to_end(["validate", path], tmp_path)
+    assert code == 1
+    assert "spend_limit_usd" in said
