@@ -24,6 +24,7 @@ const char *dialect_param_name(unsigned number);
 
 struct chat_codec;
 struct dialect_texts;
+struct dialect_replay;
 
 /* What one scan of a request found out. Offsets are into the body that was scanned. */
 struct dialect_request {
@@ -90,6 +91,8 @@ struct dialect_ops {
     const struct chat_codec *chat;
     /* Where its texts are (texts.h). NULL: nobody can look at what is said in it. */
     const struct dialect_texts *texts;
+    /* Plain answers as streams and back (replay.h). NULL: by way of the record of chat.h. */
+    const struct dialect_replay *replay;
 };
 
 /* NULL when there is no dialect of that name. */

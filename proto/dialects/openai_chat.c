@@ -221,4 +221,5 @@ const struct dialect_ops dialect_openai_chat = {
     .is_stream_end = is_stream_end,
     .chat = &openai_chat_codec,
     .texts = &openai_chat_texts,
+    .replay = &openai_chat_replay,
 };

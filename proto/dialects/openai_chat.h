@@ -9,3 +9,4 @@ int openai_chat_read_request(struct dyn_slice body, struct arena *arena, struct 
 dyn_block_t *openai_chat_splice_request(struct dyn_slice body, const struct dialect_request *request,
                                         const struct dialect_splice *splice);
 int openai_chat_read_event(const struct sse_event *event, struct dialect_event *seen);
+extern const struct dialect_replay openai_chat_replay;
