@@ -86,7 +86,7 @@ same_json(struct dyn_slice a, struct dyn_slice b)
 {
     cJSON *left = cJSON_ParseWithLength(a.data, a.len);
     cJSON *right = cJSON_ParseWithLength(b.data, b.len);
-    bool same = left == NULL ? right == NULL /* half a character */ : cJSON_Compare(left, right, true);
+    bool same = left != NULL && right != NULL ? cJSON_Compare(left, right, true) : left == right;
     cJSON_Delete(left);
     cJSON_Delete(right);
     return same;
@@ -107,6 +107,7 @@ answer_comes_back(const struct dialect_ops *dialect, const char *name, struct dy
     assert_non_null(again);
     assert_true(replay_is_whole(dialect, dyn_block_slice(again)));
     if (dialect->replay != NULL && strstr(name, "duplicate") == NULL &&
+        strstr(name, "half") == NULL && /* comes back mended */
         !same_json(text, dyn_block_slice(again))) {
         fail_msg("%s came back as %.*s", name, (int)again->len, dyn_block_data(again));
     }
