@@ -9,7 +9,7 @@
 
 enum {
     REPLAY_CHOICES_MAX = 128,   /* an answer with more is not replayed; no API gives as many */
-    REPLAY_HEAD_TEXT_MAX = 1024, /* bytes of what stands in each chunk; what is longer stands in the first one */
+    REPLAY_HEAD_TEXT_MAX = 1024, /* bytes of what stands in each chunk; longer ones stand in the first */
 };
 
 /* What a dialect does for it. NULL in dialect_ops: by way of the record of chat.h. */
@@ -19,7 +19,7 @@ struct dialect_replay {
     /* All events of the stream, the end marker too. -1: it is no whole answer; `out` has anything then. */
     int (*unroll)(struct dyn_slice answer, bool wants_usage, struct dyn_buf *out);
     void *(*gather_new)(size_t max_bytes);
-    /* An event that is no end marker. -1: an error, garbage, or more than max_bytes: nothing will come of it. */
+    /* An event that is no end marker. -1: garbage, or more than max_bytes: nothing will come of it. */
     int (*gather)(void *gathered, const struct sse_event *event);
     /* `usage` is written when the stream had none and it is known. -1: the answer is not whole. */
     int (*gather_end)(void *gathered, const struct env_usage *usage, struct dyn_buf *out);

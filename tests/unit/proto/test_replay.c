@@ -127,7 +127,8 @@ golden_answers_come_back(void **state)
 {
     (void)state;
     assert_true(each("openai_chat", ".answer.json", answer_comes_back, &dialect_openai_chat) >= 5);
-    assert_true(each("anthropic_messages", ".answer.json", answer_comes_back, &dialect_anthropic_messages) >= 4);
+    assert_true(each("anthropic_messages", ".answer.json", answer_comes_back,
+                     &dialect_anthropic_messages) >= 4);
 }
 
 static bool
@@ -208,16 +209,18 @@ everything_is_put_together(void **state)
         "data: {\"id\":\"c\",\"choices\":[{\"index\":1,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n"
         "data: [DONE]\n\n",
         &(struct env_usage){.known = true, .prompt_tokens = 3, .completion_tokens = 2, .total_tokens = 5},
-        "{\"id\":\"c\",\"created\":5,\"model\":\"m\",\"x_mine\":[1],\"object\":\"chat.completion\",\"choices\":["
-        "{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":null,\"reasoning_content\":\"Let me\\n\","
+        "{\"id\":\"c\",\"created\":5,\"model\":\"m\",\"x_mine\":[1],\"object\":\"chat.completion\","
+        "\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":null,"
+        "\"reasoning_content\":\"Let me\\n\","
         "\"tool_calls\":[{\"id\":\"x\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":"
         "\"{\\\"a\\\":1}\"}},{\"id\":\"y\",\"type\":\"function\",\"function\":{\"name\":\"g\",\"arguments\":"
-        "\"{}\"}}]},\"logprobs\":{\"content\":[{\"token\":\"a\",\"logprob\":-1},{\"token\":\"b\",\"logprob\":-2}]},"
-        "\"finish_reason\":\"tool_calls\"},"
+        "\"{}\"}}]},\"logprobs\":{\"content\":[{\"token\":\"a\",\"logprob\":-1},"
+        "{\"token\":\"b\",\"logprob\":-2}]},\"finish_reason\":\"tool_calls\"},"
         "{\"index\":1,\"message\":{\"role\":\"assistant\",\"content\":\"\",\"refusal\":\"No\"},"
         "\"finish_reason\":\"stop\"}],"
         "\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2,\"total_tokens\":5,"
-        "\"prompt_tokens_details\":{\"cached_tokens\":0},\"completion_tokens_details\":{\"reasoning_tokens\":0}}}");
+        "\"prompt_tokens_details\":{\"cached_tokens\":0},"
+        "\"completion_tokens_details\":{\"reasoning_tokens\":0}}}");
 }
 
 static void
@@ -226,7 +229,8 @@ usage_is_for_those_who_asked(void **state)
     (void)state;
     struct dyn_slice answer = DYN_SLICE(
         "{\"id\":\"c\",\n \"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"hi\"},"
-        "\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1,\"total_tokens\":2}}");
+        "\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":1,"
+        "\"completion_tokens\":1,\"total_tokens\":2}}");
     dyn_block_t *with = replay_stream(&dialect_openai_chat, answer, true, 0);
     dyn_block_t *without = replay_stream(&dialect_openai_chat, answer, false, 0);
     assert_non_null(memmem(dyn_block_data(with), with->len, "\"prompt_tokens\":1", 17));
@@ -241,7 +245,8 @@ bytes_are_bounded(void **state)
     (void)state;
     struct dyn_buf stream = DYN_BUF_INIT;
     for (int i = 0; i < 1000; i++) {
-        dyn_buf_add_str(&stream, "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"0123456789\"}}]}\n\n");
+        dyn_buf_add_str(&stream,
+                        "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"0123456789\"}}]}\n\n");
     }
     dyn_buf_add_str(&stream, "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n"
                              "data: [DONE]\n\n");
