@@ -1,0 +1,92 @@
+/* The language of the ledger (specified in proto/06-LEDGER.md): what is asked of it, and the rows that it
+ * keeps. Both are MessagePack maps in the body of a REQUEST of the surface `ledger` and of its END. Says
+ * nothing about how rows are stored (actors/ledger) nor who may ask (the router).
+ *
+ * Who has rows to write sends them to the process's journal (actors/ledger/journal.h; plugins:
+ * host->ledger), which keeps them until the ledger has them; nothing waits for it. */
+#pragma once
+
+#include "core/block.h"
+#include "core/buf.h"
+#include "core/err.h"
+#include "proto/mp.h"
+
+enum ledger_table { LEDGER_REQUEST_LOG, LEDGER_AUDIT, LEDGER_API_KEYS, LEDGER_SPEND, LEDGER_TABLES };
+
+/* Bytes of a question's and of an answer's body. */
+enum { LEDGER_BODY_MAX = 1024 * 1024, LEDGER_VALUES_MAX = 128 * 1024, LEDGER_COLUMNS_MAX = 32 };
+/* What a column of numbers holds at most: SQL databases count to 2^63 - 1. */
+#define LEDGER_UINT_MAX ((uint64_t)INT64_MAX)
+
+#define LEDGER_TYPE_TEXT struct dyn_slice
+#define LEDGER_TYPE_BLOB struct dyn_slice
+#define LEDGER_TYPE_UINT uint64_t
+#define LEDGER_TYPE_REAL double
+
+struct ledger_request_log {
+#define REQUEST_LOG(type, name, key, help) LEDGER_TYPE_##type name;
+#include "proto/ledger_rows.def"
+};
+struct ledger_audit {
+#define AUDIT(type, name, key, help) LEDGER_TYPE_##type name;
+#include "proto/ledger_rows.def"
+};
+struct ledger_api_key {
+#define API_KEY(type, name, key, help) LEDGER_TYPE_##type name;
+#include "proto/ledger_rows.def"
+};
+struct ledger_spend {
+#define SPEND(type, name, key, help) LEDGER_TYPE_##type name;
+#include "proto/ledger_rows.def"
+};
+
+/* Texts and blobs are borrowed. */
+struct ledger_row {
+    enum ledger_table table;
+    union {
+        struct ledger_request_log request_log;
+        struct ledger_audit       audit;
+        struct ledger_api_key     api_key;
+        struct ledger_spend       spend;
+    } of;
+};
+
+/* ---- the tables as data, for codec and stores ---- */
+
+enum ledger_type { LEDGER_TEXT, LEDGER_BLOB, LEDGER_UINT, LEDGER_REAL };
+
+struct ledger_column {
+    const char      *name;
+    enum ledger_type type;
+    size_t           offset; /* in the struct of its table, which is that of ledger_row.of */
+    bool             is_key;
+};
+struct ledger_schema {
+    const char                 *name; /* "request_log" */
+    const struct ledger_column *columns;
+    size_t                      n;
+};
+extern const struct ledger_schema ledger_schemas[LEDGER_TABLES];
+
+/* ---- rows on the bus: a map each, one behind the other ---- */
+
+/* Text that is not UTF-8 is spelled with question marks. */
+void ledger_row_encode(const struct ledger_row *row, struct dyn_buf *out);
+/* The next row of ledger_message.rows: texts point into it. false: there is none, or no sound one. */
+bool ledger_row_next(struct mp_cursor *rows, struct ledger_row *row);
+
+/* ---- questions and answers ---- */
+
+struct ledger_message {
+#define LEDGER_FIELD(type, name, where, help) LEDGER_TYPE_##type name;
+#include "proto/ledger_fields.def"
+#undef LEDGER_FIELD
+    struct dyn_slice rows; /* as ledger_row_encode() wrote them */
+    size_t           n_rows;
+};
+
+dyn_block_t *ledger_message_encode(const struct ledger_message *message) __attribute__((returns_nonnull));
+/* Texts and rows point into `body`, which may come from anywhere; unknown members are skipped. Rows are
+ * maps, whatever is in them. */
+DYN_MUST_CHECK int ledger_message_decode(struct dyn_slice body, struct ledger_message *message,
+                                         struct dyn_err *err);

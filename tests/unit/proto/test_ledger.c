@@ -1,0 +1,124 @@
+/* The language of the ledger: rows and questions come back as they were written; nothing that comes from
+ * outside is believed. */
+#include "proto/ledger.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+static struct ledger_row
+log_row(void)
+{
+    struct ledger_row row = {.table = LEDGER_REQUEST_LOG};
+    row.of.request_log = (struct ledger_request_log){
+        .request_id = DYN_SLICE("0123456789abcdef0123456789abcdef"),
+        .stage = DYN_SLICE("after_request"),
+        .created_us = UINT64_C(1700000000000001),
+        .model = DYN_SLICE("gpt\xff"),
+        .status = 200,
+        .duration_ms = 1.5,
+        .ttft_ms = NAN,
+        .cost_usd = 0,
+    };
+    return row;
+}
+
+/* Every column; what is not known stays not known, and free is not unknown. */
+static void
+rows_come_back(void **state)
+{
+    (void)state;
+    struct dyn_buf rows = DYN_BUF_INIT;
+    struct ledger_row log = log_row();
+    struct ledger_row key = {.table = LEDGER_API_KEYS};
+    key.of.api_key = (struct ledger_api_key){
+        .id = DYN_SLICE("k1"), .salt = {"\0\1", 2}, .hash = {"\xff\0", 2}, .version = 7};
+    ledger_row_encode(&log, &rows);
+    ledger_row_encode(&key, &rows);
+    struct ledger_message ask = {
+        .op = DYN_SLICE("rows"), .sequence = 9, .rows = dyn_buf_slice(&rows), .n_rows = 2};
+    dyn_block_t *body = ledger_message_encode(&ask);
+    struct ledger_message read;
+    assert_int_equal(ledger_message_decode(dyn_block_slice(body), &read, NULL), 0);
+    assert_true(dyn_slice_is(read.op, "rows"));
+    assert_int_equal(read.sequence, 9);
+    assert_int_equal(read.n_rows, 2);
+    assert_null(read.model.data);
+    struct mp_cursor cursor = mp_cursor(read.rows);
+    struct ledger_row row;
+    assert_true(ledger_row_next(&cursor, &row));
+    assert_int_equal(row.table, LEDGER_REQUEST_LOG);
+    assert_true(dyn_slice_is(row.of.request_log.stage, "after_request"));
+    assert_true(dyn_slice_is(row.of.request_log.model, "gpt?"));
+    assert_true(row.of.request_log.created_us == UINT64_C(1700000000000001));
+    assert_true(row.of.request_log.duration_ms == 1.5);
+    assert_true(isnan(row.of.request_log.ttft_ms));
+    assert_true(row.of.request_log.cost_usd == 0);
+    assert_null(row.of.request_log.provider.data);
+    assert_true(ledger_row_next(&cursor, &row));
+    assert_int_equal(row.table, LEDGER_API_KEYS);
+    assert_true(dyn_slice_eq(row.of.api_key.salt, dyn_slice("\0\1", 2)));
+    assert_true(dyn_slice_eq(row.of.api_key.hash, dyn_slice("\xff\0", 2)));
+    assert_int_equal(row.of.api_key.version, 7);
+    assert_false(ledger_row_next(&cursor, &row));
+    dyn_block_unref(&body);
+    dyn_buf_fini(&rows);
+}
+
+/* Cut anywhere it is refused as a whole. */
+static void
+a_cut_question_is_refused(void **state)
+{
+    (void)state;
+    struct dyn_buf rows = DYN_BUF_INIT;
+    struct ledger_row log = log_row();
+    ledger_row_encode(&log, &rows);
+    struct ledger_message ask = {
+        .op = DYN_SLICE("rows"), .node = DYN_SLICE("n"), .rows = dyn_buf_slice(&rows), .n_rows = 1};
+    dyn_block_t *body = ledger_message_encode(&ask);
+    struct dyn_slice whole = dyn_block_slice(body);
+    for (size_t i = 0; i < whole.len; i++) {
+        struct dyn_err err;
+        assert_int_equal(ledger_message_decode(dyn_slice(whole.data, i), &ask, &err), -1);
+    }
+    dyn_block_unref(&body);
+    dyn_buf_fini(&rows);
+}
+
+/* Members of other types and names that nobody knows are skipped; a row of no table ends the list. */
+static void
+what_is_not_known_is_skipped(void **state)
+{
+    (void)state;
+    static const char body[] = "\x84\xa2op\xa4keys\xa5since\xa1x\xa7unknown\x93\x01\x02\x80\xa4rows\x92"
+                               "\x82\xa5table\xa5"
+                               "audit\xa6"
+                               "action\x05"
+                               "\x81\xa5table\xa4none";
+    struct ledger_message read;
+    assert_int_equal(ledger_message_decode(dyn_slice(body, sizeof body - 1), &read, NULL), 0);
+    assert_true(dyn_slice_is(read.op, "keys"));
+    assert_int_equal(read.since, 0);
+    assert_int_equal(read.n_rows, 2);
+    struct mp_cursor cursor = mp_cursor(read.rows);
+    struct ledger_row row;
+    assert_true(ledger_row_next(&cursor, &row));
+    assert_int_equal(row.table, LEDGER_AUDIT);
+    assert_null(row.of.audit.action.data);
+    assert_false(ledger_row_next(&cursor, &row));
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rows_come_back),
+        cmocka_unit_test(a_cut_question_is_refused),
+        cmocka_unit_test(what_is_not_known_is_skipped),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
