@@ -34,6 +34,7 @@ static const char *const surface_names[ENV_SURFACE_COUNT] = {
     [ENV_SURFACE_EVENTS] = "events",
     [ENV_SURFACE_EMBEDDINGS] = "embeddings",
     [ENV_SURFACE_EXPLAIN] = "explain",
+    [ENV_SURFACE_LEDGER] = "ledger",
 };
 
 const char *

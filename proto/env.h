@@ -46,6 +46,7 @@ enum env_surface {
     ENV_SURFACE_EVENTS,   /* events again from `since` on (04-EVENTS); answered by the router's process */
     ENV_SURFACE_EMBEDDINGS, /* POST /v1/embeddings */
     ENV_SURFACE_EXPLAIN,  /* POST /admin/explain; answered by the router, calls nobody */
+    ENV_SURFACE_LEDGER,   /* a question to the ledger (06-LEDGER): from outside admitted by the router */
     ENV_SURFACE_COUNT
 };
 

@@ -190,6 +190,7 @@ known_error(enum err_code code, unsigned minor)
         {ERR_INSUFFICIENT_QUOTA, 3, ERR_RATE_LIMITED},
         {ERR_RESPONSE_REJECTED, 3, ERR_UPSTREAM_ERROR},
         {ERR_PLUGIN_ERROR, 3, ERR_INTERNAL},
+        {ERR_LEDGER_UNAVAILABLE, 3, ERR_INTERNAL},
     };
     if (code <= (enum err_code)ERROR_1_0) {
         return code;

@@ -6,9 +6,12 @@
 #include <math.h>
 #include <msgpack.h>
 
-#define COLUMN(table, type, name, key) {#name, LEDGER_##type, offsetof(struct ledger_##table, name), key}
-#define KEY                            true
-#define NO                             false
+#define COLUMN(table, type, name, key)                                                                       \
+    {                                                                                                        \
+#name, LEDGER_##type, offsetof(struct ledger_##table, name), key                                     \
+    }
+#define KEY true
+#define NO  false
 static const struct ledger_column request_log_columns[] = {
 #define REQUEST_LOG(type, name, key, help) COLUMN(request_log, type, name, key),
 #include "proto/ledger_rows.def"
@@ -229,8 +232,7 @@ read_members(struct mp_cursor *cursor, uint64_t members, void *base, const struc
         (void)mp_next(cursor, &key);
         struct mp_cursor at = *cursor;
         mp_skip(cursor);
-        const struct ledger_column *column =
-            key.type == MP_STR ? find_column(columns, n, key.bytes) : NULL;
+        const struct ledger_column *column = key.type == MP_STR ? find_column(columns, n, key.bytes) : NULL;
         if (column != NULL && mp_next(&at, &value)) {
             set_value(base, column, &value);
         }
