@@ -72,7 +72,8 @@ extern const struct ledger_schema ledger_schemas[LEDGER_TABLES];
 
 /* Text that is not UTF-8 is spelled with question marks. */
 void ledger_row_encode(const struct ledger_row *row, struct dyn_buf *out);
-/* The next row of ledger_message.rows: texts point into it. false: there is none, or no sound one. */
+/* The next row of ledger_message.rows: texts point into it. One of a table that is not known here has
+ * LEDGER_TABLES. false: there is none, or what comes is no map. */
 bool ledger_row_next(struct mp_cursor *rows, struct ledger_row *row);
 
 /* ---- questions and answers ---- */
