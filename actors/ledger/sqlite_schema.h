@@ -6,5 +6,6 @@
 
 struct sqlite3;
 
-/* 0: it is a ledger of this version now. -1 with a sentence: it is another program's, or of a later version. */
+/* 0: it is a ledger of this version now. -1 with a sentence: it is another program's, or of a later
+ * version. */
 int sqlite_schema_migrate(struct sqlite3 *db, struct dyn_err *err);

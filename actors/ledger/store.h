@@ -14,7 +14,7 @@ struct store_job {
 };
 
 enum {
-    STORE_ANSWER_MAX = LEDGER_BODY_MAX - 64 * 1024, /* bytes of rows: what is asked for beyond comes with the next */
+    STORE_ANSWER_MAX = LEDGER_BODY_MAX - 64 * 1024, /* bytes of rows in an answer */
     STORE_LIST_DEFAULT = 50,
     STORE_LIST_MAX = 200,
 };
@@ -26,8 +26,8 @@ struct store_ops {
     /* `rows`, `put`, `purge`, `spend_save`: all of them in one transaction, or none: -1, then nothing has
      * changed and the same may be asked again. Safe from the end of this process when it returns;
      * `is_durable`: from that of the machine, too. */
-    int (*write_batch)(void *store, struct store_job *const *jobs, size_t n, bool is_durable, uint64_t wall_us,
-                       struct dyn_err *err);
+    int (*write_batch)(void *store, struct store_job *const *jobs, size_t n, bool is_durable,
+                       uint64_t wall_us, struct dyn_err *err);
     /* `keys`, `logs`, `audit`, `spend_load`. */
     int (*read)(void *store, struct store_job *job, struct dyn_err *err);
     void (*close)(void *store);

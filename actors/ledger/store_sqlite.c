@@ -148,7 +148,7 @@ read_row(sqlite3_stmt *statement, enum ledger_table table, struct ledger_row *ro
         int column = (int)i;
         bool is_null = sqlite3_column_type(statement, column) == SQLITE_NULL;
         if (schema->columns[i].type == LEDGER_REAL) {
-            *(double *)at = is_null ? NAN : sqlite3_column_double(statement, column);
+            *(double *)at = is_null ? (double)NAN : sqlite3_column_double(statement, column);
         } else if (schema->columns[i].type == LEDGER_UINT) {
             *(uint64_t *)at = (uint64_t)sqlite3_column_int64(statement, column);
         } else if (!is_null) { /* an empty blob has no address */

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ["core", "proto", "models", "limits", "bus", "edge", "router", "actors/providers", "actors/plugins", "actors/metrics", "mock",
+FOLDERS = ["core", "proto", "models", "limits", "bus", "edge", "router", "actors/providers", "actors/plugins", "actors/metrics", "actors/ledger", "mock",
            "gateway", "cli"]
 
 # What each folder may include beside itself. Written down here a second time, so that a change of the
@@ -28,9 +28,10 @@ MAY_INCLUDE = {
     "router": ["core", "proto", "models", "bus"],
     "actors/providers": ["core", "proto", "bus"],
     "actors/plugins": ["core", "proto", "bus", "limits"],
+    "actors/ledger": ["core", "proto", "bus", "limits"],
     "actors/metrics": ["core", "proto", "bus"],
     "mock": ["core", "proto", "bus", "edge"],
-    "gateway": ["core", "proto", "models", "limits", "bus", "edge", "router", "actors/providers", "actors/plugins", "actors/metrics", "mock"],
+    "gateway": ["core", "proto", "models", "limits", "bus", "edge", "router", "actors/providers", "actors/plugins", "actors/metrics", "actors/ledger", "mock"],
 }
 
 

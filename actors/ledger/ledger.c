@@ -1,0 +1,153 @@
+#include "actors/ledger/ledger.h"
+
+#include "actors/ledger/clerk.h"
+#include "core/log.h"
+
+#include <stdlib.h>
+
+#define CONTENT_TYPE DYN_SLICE("application/msgpack")
+
+enum { RETRY_S = 1 };
+
+struct ledger {
+    struct ledger_options options;
+    bus_actor_t *me;
+    clerk_t *clerk;
+};
+
+/* ---- answers ---- */
+
+static void
+reply(struct ledger *ledger, const struct env *request, struct env *end)
+{
+    end->outcome = end->error == ERR_NONE ? ENV_OUTCOME_OK : ENV_OUTCOME_ERROR;
+    if (bus_send(ledger->me, request->from, &end, NULL) != 0) {
+        env_free(&end); /* who asked is gone; what was written stays */
+    }
+}
+
+static void
+refuse(struct ledger *ledger, const struct env *request, enum err_code code, const char *text)
+{
+    struct env *end = env_about(ENV_END, request);
+    end->error = code;
+    end->status = err_row(code)->http;
+    end->error_text = text != NULL ? env_copy(end, dyn_slice_str(text)) : end->error_text;
+    end->retry_after_s = code == ERR_LEDGER_UNAVAILABLE ? RETRY_S : 0;
+    reply(ledger, request, end);
+}
+
+static void
+tell(struct ledger *ledger, const struct env *request, uint16_t status, const struct ledger_message *answer)
+{
+    struct env *end = env_about(ENV_END, request);
+    end->status = status;
+    end->content_type = CONTENT_TYPE;
+    end->body = ledger_message_encode(answer);
+    end->body_bytes = env_body_len(end);
+    reply(ledger, request, end);
+}
+
+static void
+done(void *self, struct clerk_job *job)
+{
+    struct ledger *ledger = self;
+    struct store_job *result = &job->job;
+    if (job->has_failed) {
+        refuse(ledger, job->request, ERR_LEDGER_UNAVAILABLE, NULL);
+    } else if (result->status == 400) {
+        refuse(ledger, job->request, ERR_INVALID_REQUEST, "the question lacks what it needs");
+    } else {
+        result->answer.rows = dyn_buf_slice(&result->rows);
+        result->answer.n_rows = result->n_rows;
+        tell(ledger, job->request, result->status, &result->answer);
+    }
+    clerk_job_free(job);
+}
+
+/* ---- questions ---- */
+
+static void
+tell_state(struct ledger *ledger, const struct env *request)
+{
+    struct clerk_state state;
+    clerk_look(ledger->clerk, &state);
+    struct ledger_message answer = {
+        .pending = state.pending_bytes, .written = state.written, .failures = state.failures};
+    if (state.trouble[0] != '\0') {
+        answer.trouble = dyn_slice_str(state.trouble);
+    }
+    tell(ledger, request, 200, &answer);
+}
+
+static void
+take(struct ledger *ledger, struct env **env_p)
+{
+    struct clerk_job *job = clerk_job_new(env_p);
+    struct ledger_message *ask = &job->job.ask;
+    struct dyn_err err;
+    if (ledger_message_decode(dyn_block_slice(job->request->body), ask, &err) != 0) {
+        refuse(ledger, job->request, ERR_INVALID_REQUEST, err.text);
+    } else if (dyn_slice_is(ask->op, "status")) {
+        tell_state(ledger, job->request);
+    } else if (!store_is_write(ask->op) && !store_is_read(ask->op)) {
+        refuse(ledger, job->request, ERR_INVALID_REQUEST, "the ledger does not know this question");
+    } else if (clerk_take(ledger->clerk, job)) {
+        return;
+    } else {
+        refuse(ledger, job->request, ERR_LEDGER_UNAVAILABLE, "too much waits for the store");
+    }
+    clerk_job_free(job);
+}
+
+static void
+ledger_receive(void *self, struct env **env_p)
+{
+    const struct env *env = *env_p;
+    if (env->kind == ENV_REQUEST && env->surface == ENV_SURFACE_LEDGER) {
+        take(self, env_p);
+    }
+    env_free(env_p);
+}
+
+/* ---- life ---- */
+
+void *
+ledger_new(const struct ledger_options *options)
+{
+    struct ledger *ledger = dyn_zalloc(sizeof *ledger);
+    ledger->options = *options;
+    ledger->options.dsn = dyn_strdup(options->dsn);
+    return ledger;
+}
+
+static int
+ledger_start(void *self, bus_actor_t *me, struct dyn_err *err)
+{
+    struct ledger *ledger = self;
+    struct clerk_options options = {.ops = ledger->options.store,
+                                    .dsn = ledger->options.dsn,
+                                    .loop = bus_actor_loop(me),
+                                    .bytes_max = ledger->options.queue_max,
+                                    .done = done,
+                                    .self = ledger};
+    ledger->me = me;
+    ledger->clerk = clerk_new(&options, err);
+    return ledger->clerk != NULL ? 0 : -1;
+}
+
+static void
+ledger_stop(void *self)
+{
+    struct ledger *ledger = self;
+    clerk_close(&ledger->clerk);
+    free((void *)(uintptr_t)ledger->options.dsn);
+    free(ledger);
+}
+
+const struct bus_actor_ops ledger_actor_ops = {
+    .kind = "ledger",
+    .start = ledger_start,
+    .receive = ledger_receive,
+    .stop = ledger_stop,
+};
