@@ -1,40 +1,11 @@
 #include "router/stream_gate.h"
 
-#include "router/gate_channel.h"
+#include "router/gate_entry.h"
 
 #include <stdlib.h>
 
-/* A piece of an event: the text of its channel between two positions. */
-struct gate_piece {
-    struct gate_channel *channel;
-    uint64_t from;
-    uint64_t to;
-    struct json_value value; /* where it stands in the event */
-};
-
-/* An event that has not left, or the rest of one. */
-struct gate_entry {
-    struct gate_entry *next;
-    enum dialect_event_scope scope;
-    struct gate_choice *choice;
-    bool is_rest;  /* only text: its event has left */
-    bool is_plain; /* can leave as it came */
-    size_t held;   /* bytes that it counts for */
-    struct dyn_slice raw;
-    struct sse_event event;
-    size_t n;
-    struct gate_piece *pieces;
-    size_t n_repeats;
-    struct json_value *repeats;
-    /* the memory of all these follows */
-};
-
-/* What must stay within a pass over all entries: marked with its number. */
-struct gate_choice {
-    uint32_t id;
-    unsigned waits_in;   /* something of it stays */
-    unsigned stopped_in; /* and nothing of it may overtake that */
-};
+/* Events that wait become their text when they fill this part of what may wait. */
+enum { CONDENSE_PARTS = 4 };
 
 struct gate_voter {
     struct stream_gate_voter row;
@@ -153,57 +124,6 @@ choice_of(struct stream_gate *gate, uint32_t id)
     return gate->choices[gate->n_choices++] = choice;
 }
 
-static struct dyn_slice
-put(char **at, struct dyn_slice bytes)
-{
-    struct dyn_slice copy = {*at, bytes.len};
-    if (bytes.len > 0) {
-        memcpy(*at, bytes.data, bytes.len);
-    }
-    *at += bytes.len;
-    return copy;
-}
-
-/* The same place of the copied data. */
-static struct json_value
-moved(struct json_value value, struct dyn_slice from, struct dyn_slice to)
-{
-    value.raw.data = to.data + (value.raw.data - from.data);
-    return value;
-}
-
-/* The event with all its bytes in our own memory. Data that lies in one piece of them is not copied twice. */
-static struct gate_entry *
-entry_new(const struct sse_event *event, const struct dialect_event_texts *seen)
-{
-    struct dyn_slice raw = event->raw;
-    struct dyn_slice data = event->data;
-    bool is_inside = data.data >= raw.data && data.data + data.len <= raw.data + raw.len;
-    size_t size = sizeof(struct gate_entry) + seen->n * sizeof(struct gate_piece) +
-                  seen->n_repeats * sizeof(struct json_value) + raw.len + data.len + event->type.len;
-    struct gate_entry *entry = dyn_alloc(size);
-    *entry =
-        (struct gate_entry){.is_plain = true, .held = raw.len, .n = seen->n, .n_repeats = seen->n_repeats};
-    entry->pieces = (struct gate_piece *)(void *)(entry + 1);
-    entry->repeats = (struct json_value *)(void *)(entry->pieces + seen->n);
-    char *at = (char *)(entry->repeats + seen->n_repeats);
-    entry->raw = put(&at, raw);
-    entry->event.raw = entry->raw;
-    entry->event.data =
-        is_inside ? dyn_slice(entry->raw.data + (data.data - raw.data), data.len) : put(&at, data);
-    if (event->type.data != NULL) {
-        entry->event.type = put(&at, event->type);
-    }
-    for (size_t i = 0; i < seen->n; i++) {
-        entry->pieces[i] =
-            (struct gate_piece){.value = moved(seen->pieces[i].value, data, entry->event.data)};
-    }
-    for (size_t i = 0; i < seen->n_repeats; i++) {
-        entry->repeats[i] = moved(seen->repeats[i], data, entry->event.data);
-    }
-    return entry;
-}
-
 static void
 hang_in(struct stream_gate *gate, struct gate_entry *entry)
 {
@@ -217,6 +137,7 @@ static int
 take_pieces(struct stream_gate *gate, struct gate_entry *entry, const struct dialect_event_texts *seen)
 {
     entry->scope = seen->scope;
+    entry->is_only_text = seen->is_only_text;
     if (seen->scope != DIALECT_EVENT_ALL && (entry->choice = choice_of(gate, seen->choice)) == NULL) {
         return -1;
     }
@@ -250,7 +171,7 @@ take_event(struct stream_gate *gate, const struct sse_event *event)
         seen.is_end = false;
         seen.n = seen.n_repeats = 0;
     }
-    struct gate_entry *entry = entry_new(event, &seen);
+    struct gate_entry *entry = gate_entry_new(event, &seen);
     if (take_pieces(gate, entry, &seen) != 0) {
         free(entry);
         end(gate, STREAM_GATE_UNREADABLE, 0, "the stream has too many tool calls");
@@ -308,57 +229,6 @@ stop_others(struct stream_gate *gate, struct gate_entry *entry)
     }
 }
 
-static bool
-is_masked(const struct gate_entry *entry)
-{
-    for (size_t i = 0; i < entry->n; i++) {
-        if (gate_channel_is_masked(entry->pieces[i].channel, entry->pieces[i].from, entry->pieces[i].to)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void
-rewrite(struct stream_gate *gate, const struct gate_entry *entry, const struct dyn_slice *texts)
-{
-    struct dialect_event_texts seen;
-    seen.n = entry->n;
-    seen.n_repeats = entry->n_repeats;
-    for (size_t i = 0; i < entry->n; i++) {
-        seen.pieces[i] = (struct dialect_piece){entry->pieces[i].channel->id, entry->pieces[i].value};
-    }
-    for (size_t i = 0; i < entry->n_repeats; i++) {
-        seen.repeats[i] = entry->repeats[i];
-    }
-    gate->texts->rewrite(&entry->event, &seen, texts, &gate->out);
-}
-
-/* Writes the entry with its text up to `until` of each piece; with a rest, what is masked of it goes along.
- */
-static void
-write_entry(struct stream_gate *gate, const struct gate_entry *entry, const uint64_t *until)
-{
-    struct dyn_slice texts[DIALECT_PIECES_MAX];
-    size_t offsets[DIALECT_PIECES_MAX + 1];
-    struct dyn_buf text = DYN_BUF_INIT;
-    for (size_t i = 0; i < entry->n; i++) {
-        offsets[i] = text.len;
-        gate_channel_write(entry->pieces[i].channel, entry->pieces[i].from, until[i], &text);
-    }
-    offsets[entry->n] = text.len;
-    for (size_t i = 0; i < entry->n; i++) {
-        texts[i] = dyn_slice(text.len > 0 ? text.data + offsets[i] : "", offsets[i + 1] - offsets[i]);
-        if (entry->is_rest && texts[i].len > 0) {
-            gate->texts->write(&gate->reading, entry->pieces[i].channel->id, texts[i], &gate->out);
-        }
-    }
-    if (!entry->is_rest) {
-        rewrite(gate, entry, texts);
-    }
-    dyn_buf_fini(&text);
-}
-
 static void
 pieces_left(struct gate_entry *entry, const uint64_t *until)
 {
@@ -376,8 +246,8 @@ let_go(struct stream_gate *gate, struct gate_entry *entry)
     for (size_t i = 0; i < entry->n; i++) {
         until[i] = entry->pieces[i].to;
     }
-    if (entry->is_rest || !entry->is_plain || is_masked(entry)) {
-        write_entry(gate, entry, until);
+    if (entry->is_rest || !entry->is_plain || gate_entry_is_masked(entry)) {
+        gate_entry_write(entry, until, gate->texts, &gate->reading, &gate->out);
     } else {
         dyn_buf_add_slice(&gate->out, entry->raw);
     }
@@ -401,12 +271,12 @@ split(struct stream_gate *gate, struct gate_entry *entry)
     if (!has_any) {
         return;
     }
-    write_entry(gate, entry, until);
+    gate_entry_write(entry, until, gate->texts, &gate->reading, &gate->out);
     pieces_left(entry, until);
     gate->held -= entry->held;
     entry->held = rest < entry->held ? rest : entry->held;
     gate->held += entry->held;
-    entry->is_rest = true;
+    entry->is_rest = entry->is_only_text = true;
 }
 
 static void
@@ -436,6 +306,37 @@ flush(struct stream_gate *gate)
     gate->behind = at;
 }
 
+/* ---- much that waits ---- */
+
+/* Events of a few bytes of text have hundreds of their own. When many of them wait, those that say nothing
+ * else become their text, and texts that follow each other one. */
+static void
+condense(struct stream_gate *gate)
+{
+    struct gate_entry *before = NULL;
+    struct gate_entry **at = &gate->first;
+    gate->held = 0;
+    for (struct gate_entry *entry; (entry = *at) != NULL;) {
+        if (!entry->is_only_text) {
+            before = NULL;
+        } else if (gate_entry_joins(entry, before)) {
+            gate->held += (size_t)(entry->pieces[0].to - entry->pieces[0].from);
+            *at = entry->next;
+            free(entry);
+            continue;
+        } else {
+            *at = before = gate_entry_rest(entry);
+            free(entry);
+            entry = before;
+        }
+        gate->held += entry->held;
+        at = &entry->next;
+    }
+    gate->behind = at;
+}
+
+/* ---- voters that fail ---- */
+
 static void
 fail(struct stream_gate *gate, size_t voter, const char *why)
 {
@@ -447,25 +348,57 @@ fail(struct stream_gate *gate, size_t voter, const char *why)
     flush(gate);
 }
 
-/* Whoever was asked all, has answered all and still holds back may wait for text that will never come, since
- * there is no room for it. */
+/* Text that the voter was asked about and has not cleared. */
+static uint64_t
+held_by(const struct stream_gate *gate, size_t voter)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < gate->n_channels; i++) {
+        const struct gate_channel *channel = gate->channels[i];
+        bytes += channel->asked > channel->clear[voter] ? channel->asked - channel->clear[voter] : 0;
+    }
+    return bytes;
+}
+
+static bool
+owes(const struct stream_gate *gate, size_t voter)
+{
+    const struct gate_voter *one = &gate->voters[voter];
+    return (gate->live >> voter & 1u) != 0 && one->answered < one->asked;
+}
+
+/* All have answered, and too much waits for text that there is no room for: whoever holds most of it. */
+static void
+fail_greatest_holder(struct stream_gate *gate)
+{
+    size_t who = STREAM_GATE_VOTERS_MAX;
+    uint64_t most = 0;
+    for (size_t i = 0; i < gate->n_voters; i++) {
+        if (owes(gate, i)) {
+            return;
+        }
+        uint64_t bytes = (gate->live >> i & 1u) != 0 ? held_by(gate, i) : 0;
+        if (bytes > most) {
+            who = i;
+            most = bytes;
+        }
+    }
+    if (who != STREAM_GATE_VOTERS_MAX) {
+        fail(gate, who, "it let too much text wait");
+    }
+}
+
+/* After a vote: nothing may be held back for ever. */
 static void
 fail_holders(struct stream_gate *gate)
 {
-    bool is_over = gate->is_last_asked;
-    for (size_t i = 0; i < gate->n_voters && gate->state == STREAM_GATE_OPEN; i++) {
-        const struct gate_voter *voter = &gate->voters[i];
-        if ((gate->live >> i & 1u) == 0 || voter->answered < voter->asked ||
-            !(is_over || gate->held > gate->held_max)) {
-            continue;
+    for (size_t i = 0; i < gate->n_voters && gate->is_last_asked && gate->state == STREAM_GATE_OPEN; i++) {
+        if ((gate->live >> i & 1u) != 0 && !owes(gate, i) && held_by(gate, i) > 0) {
+            fail(gate, i, "it held text back at the end");
         }
-        for (size_t j = 0; j < gate->n_channels; j++) {
-            const struct gate_channel *channel = gate->channels[j];
-            if (channel->clear[i] < channel->asked) {
-                fail(gate, i, is_over ? "it held text back at the end" : "it let too much text wait");
-                break;
-            }
-        }
+    }
+    if (gate->held > gate->held_max && gate->state == STREAM_GATE_OPEN) {
+        fail_greatest_holder(gate);
     }
 }
 
@@ -483,7 +416,9 @@ stream_gate_feed(stream_gate_t *gate, struct dyn_slice bytes)
     }
     if (gate->state == STREAM_GATE_OPEN) {
         flush(gate);
-        fail_holders(gate);
+        if (gate->held > gate->held_max / CONDENSE_PARTS) {
+            condense(gate);
+        }
     }
 }
 

@@ -12,7 +12,8 @@ struct reading_texts {
     struct dialect_event_texts *seen;
     uint32_t choice;
     bool is_finished;
-    bool is_full; /* more pieces than there is room for */
+    bool has_more; /* than text that goes on */
+    bool is_full;  /* more pieces than there is room for */
 };
 
 /* ---- reading ---- */
@@ -83,6 +84,8 @@ read_calls(struct reading_texts *r, struct json_value calls)
         for (struct json_member member; json_iter_next(&members, &member);) {
             if (json_key_is(&member, "function") || json_key_is(&member, "custom")) {
                 read_function(r, member.value, tool);
+            } else if (!json_key_is(&member, "index") && is_something(member.value)) {
+                r->has_more = true;
             }
         }
     }
@@ -115,6 +118,15 @@ read_thoughts(struct reading_texts *r, const char *key, struct json_value value)
     }
 }
 
+/* Some say with each event who speaks. */
+static void
+read_role(struct reading_texts *r)
+{
+    uint64_t bit = r->choice < 64 ? UINT64_C(1) << r->choice : 0;
+    r->has_more = r->has_more || (r->state->with_role & bit) == 0;
+    r->state->with_role |= bit;
+}
+
 static void
 read_delta(struct reading_texts *r, struct json_value delta)
 {
@@ -133,6 +145,11 @@ read_delta(struct reading_texts *r, struct json_value delta)
             read_calls(r, value);
         } else if (json_key_is(&member, "function_call")) {
             read_function(r, value, 0);
+            r->has_more = true;
+        } else if (json_key_is(&member, "role")) {
+            read_role(r);
+        } else if (is_something(value)) {
+            r->has_more = true;
         }
     }
 }
@@ -202,6 +219,7 @@ read_object(struct reading_texts *r, struct json_value object)
         seen->scope = DIALECT_EVENT_CHOICE;
     }
     seen->scope = seen->is_error ? DIALECT_EVENT_ALL : seen->scope;
+    seen->is_only_text = seen->scope == DIALECT_EVENT_PIECES && seen->n > 0 && !r->has_more;
     seen->choice = r->choice;
     if (n_choices > 0) {
         keep_head(r->state, object);
@@ -254,6 +272,7 @@ openai_chat_event_texts(struct dialect_texts_state *state, const struct sse_even
     seen->is_end = dyn_slice_is(data, "[DONE]");
     seen->is_error = dyn_slice_is(event->type, "error");
     seen->is_silent = data.len == 0 && !seen->is_error;
+    seen->is_only_text = false;
     seen->n = seen->n_repeats = 0;
     if (seen->is_end || seen->is_error || seen->is_silent) {
         return 0;

@@ -48,6 +48,7 @@ struct dialect_event_texts {
     bool is_end;      /* the stream's end marker: no text follows */
     bool is_error;    /* the provider's */
     bool is_silent;   /* says nothing to a reader: a comment */
+    bool is_only_text; /* what else it holds is said elsewhere as well */
     size_t n;
     struct dialect_piece pieces[DIALECT_PIECES_MAX]; /* in the order of the data */
     size_t n_repeats;
@@ -57,6 +58,7 @@ struct dialect_event_texts {
 /* What a reader of a stream remembers. All zero at the beginning. */
 struct dialect_texts_state {
     uint32_t n_tools;      /* numbers of calls that have none of their own */
+    uint64_t with_role;    /* bits of the first choices of which was said who speaks */
     const char *reasoning; /* the key of thoughts; NULL: none came */
     struct dyn_buf head;   /* what every event of this stream begins with; its holder frees it */
 };

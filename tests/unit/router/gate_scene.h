@@ -16,7 +16,12 @@
 
 #include <cmocka.h>
 
-enum { MINUTE_US = 60 * 1000 * 1000, CHANNELS = 8, QUESTIONS = 64, HELD_MAX = 64 * 1024 };
+enum {
+    MINUTE_US = 60 * 1000 * 1000,
+    CHANNELS = 8,
+    QUESTIONS = 64,
+    HELD_MAX = 2000 /* little, so that much has to become its text */
+};
 
 /* ---- a voter: looks for one word, in each channel by itself ---- */
 
@@ -116,6 +121,14 @@ read_question(struct voter *voter, const struct vote_delta *deltas, size_t n, bo
     }
 }
 
+static DYN_UNUSED void
+drop_question(struct voter *voter)
+{
+    assert_true(voter->n_questions > 0);
+    dyn_buf_fini(&voter->questions[0]);
+    memmove(voter->questions, voter->questions + 1, --voter->n_questions * sizeof voter->questions[0]);
+}
+
 /* Answers the oldest question. */
 static DYN_UNUSED void
 voter_votes(struct voter *voter, stream_gate_t *gate, size_t number, uint64_t now_us)
@@ -146,8 +159,7 @@ voter_votes(struct voter *voter, stream_gate_t *gate, size_t number, uint64_t no
                 channel->n_masks * sizeof channel->masks[0]);
     }
     arena_fini(&arena);
-    dyn_buf_fini(&voter->questions[0]);
-    memmove(voter->questions, voter->questions + 1, --voter->n_questions * sizeof voter->questions[0]);
+    drop_question(voter);
 }
 
 /* ---- a gate with its voters, and what a reader makes of what leaves ---- */

@@ -192,18 +192,50 @@ a_voter_that_holds_too_much_has_failed(void **state)
     (void)state;
     struct dyn_err err;
     struct scene scene = scene_of_policy(false);
-    for (unsigned i = 0; i < 40 && stream_gate_state(scene.gate) == STREAM_GATE_OPEN; i++) {
+    for (unsigned i = 0; i < 200 && stream_gate_state(scene.gate) == STREAM_GATE_OPEN; i++) {
         feed_str(&scene, TEXT_EVENT(0, "words and words"));
+        vote_one(&scene, 1);
         assert_int_equal(stream_gate_vote(scene.gate, 0, NULL, 0, false, scene.now_us, &err), 0);
-        if (stream_gate_state(scene.gate) == STREAM_GATE_OPEN) {
-            vote_one(&scene, 1);
-        }
+        drop_question(&scene.voters[0]);
         assert_true(stream_gate_held(scene.gate) <= 2000 + 200);
     }
     assert_int_equal(stream_gate_state(scene.gate), STREAM_GATE_FAILED);
     assert_int_equal(stream_gate_who(scene.gate), 0);
     assert_string_equal(stream_gate_why(scene.gate), "it let too much text wait");
     assert_string_equal(left(&scene), "");
+    scene_end(&scene);
+}
+
+/* Text is what counts: a voter that waits for much of it sees it in events of hundreds of bytes. */
+static void
+many_small_events_that_wait_become_their_text(void **state)
+{
+    (void)state;
+    struct dyn_err err;
+    struct vote_channel content = {0, VOTE_TEXT, 0};
+    struct scene scene = scene_of_policy(false);
+    struct reader_channel channels[CHANNELS] = {0};
+    feed_str(
+        &scene,
+        "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"abcd\"}}]}\n\n");
+    for (unsigned i = 0; i < 300; i++) {
+        feed_str(&scene, TEXT_EVENT(0, "abcd"));
+        assert_int_equal(stream_gate_vote(scene.gate, 0, NULL, 0, false, 1, &err), 0);
+        drop_question(&scene.voters[0]);
+        vote_one(&scene, 1);
+        assert_true(stream_gate_held(scene.gate) < 2000);
+    }
+    feed_str(&scene, FINISH_EVENT(0) DONE_EVENT);
+    struct vote_mark all = {content, 301 * 4, NULL, 0};
+    assert_int_equal(stream_gate_vote(scene.gate, 0, &all, 1, false, 1, &err), 0);
+    vote_one(&scene, 1);
+    collect(&scene);
+    read_all(dyn_buf_slice(&scene.out), channels);
+    assert_int_equal(channels[0].text.len, 301 * 4);
+    assert_memory_equal(channels[0].text.data, "abcdabcd", 8);
+    assert_true(stream_gate_is_drained(scene.gate));
+    assert_non_null(strstr(dyn_buf_cstr(&scene.out), "\"role\":\"assistant\""));
+    dyn_buf_fini(&channels[0].text);
     scene_end(&scene);
 }
 
@@ -318,6 +350,7 @@ main(void)
         cmocka_unit_test(a_silent_voter_fails_as_its_policy_says),
         cmocka_unit_test(pauses_between_pieces_are_not_silence),
         cmocka_unit_test(a_voter_that_holds_too_much_has_failed),
+        cmocka_unit_test(many_small_events_that_wait_become_their_text),
         cmocka_unit_test(votes_that_make_no_sense_change_nothing),
         cmocka_unit_test(a_voter_that_holds_at_the_end_has_failed),
         cmocka_unit_test(masks_of_two_that_overlap_become_one),
