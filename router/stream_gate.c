@@ -416,9 +416,6 @@ stream_gate_feed(stream_gate_t *gate, struct dyn_slice bytes)
     }
     if (gate->state == STREAM_GATE_OPEN) {
         flush(gate);
-        if (gate->held > gate->held_max / CONDENSE_PARTS) {
-            condense(gate);
-        }
     }
 }
 
@@ -531,9 +528,12 @@ stream_gate_vote(stream_gate_t *gate, size_t voter, const struct vote_mark *mark
     flush(gate);
     if (cuts) {
         end(gate, STREAM_GATE_CUT, voter, "it cut the stream");
-    } else {
-        fail_holders(gate);
+        return 0;
     }
+    if (gate->held > gate->held_max / CONDENSE_PARTS) {
+        condense(gate);
+    }
+    fail_holders(gate);
     return 0;
 }
 
