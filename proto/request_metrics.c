@@ -265,6 +265,9 @@ type_of(enum err_code code)
     if (code == ERR_WORKER_LOST || code == ERR_ROUTER_LOST) {
         return TYPE_LOST;
     }
+    if (code == ERR_PLUGIN_ERROR || code == ERR_RESPONSE_REJECTED || code == ERR_REQUEST_REJECTED) {
+        return TYPE_PLUGIN;
+    }
     return code == ERR_CLIENT_CLOSED                                 ? TYPE_CANCELED
            : code == ERR_SATURATED || code == ERR_PROVIDER_SATURATED ? TYPE_BACKPRESSURE
                                                                      : TYPE_PROVIDER;
@@ -321,6 +324,71 @@ request_cell_count_error(struct request_cell *cell, struct dyn_slice provider, s
     }
 }
 
+/* ---- plugins ---- */
+
+const char *const request_plugin_stages[PLUGIN_STAGES] = {"before_request", "during_stream", "after_request",
+                                                          "on_error"};
+const char *const request_plugin_verdicts[PLUGIN_VERDICTS] = {"pass",   "deny",   "amend",
+                                                              "answer", "failed", "open"};
+
+static DYN_COLD uint32_t
+learn_plugin(request_metrics_t *metrics, struct dyn_slice plugin)
+{
+    (void)pthread_mutex_lock(&metrics->lock);
+    unsigned n = atomic_load_explicit(&metrics->n_plugins, memory_order_relaxed);
+    uint32_t number = 0;
+    while (number < n && !request_name_is(&metrics->plugins[number], plugin)) {
+        number++;
+    }
+    if (number == n && n < REQUEST_PLUGINS_MAX) {
+        set_name(&metrics->plugins[n], plugin);
+        atomic_store_explicit(&metrics->n_plugins, n + 1, memory_order_release);
+    }
+    (void)pthread_mutex_unlock(&metrics->lock);
+    return number < REQUEST_PLUGINS_MAX ? number : 0;
+}
+
+/* There are few: they are looked through. */
+static struct plugin_series *
+plugin_series_of(struct request_cell *cell, struct dyn_slice plugin)
+{
+    unsigned n = atomic_load_explicit(&cell->metrics->n_plugins, memory_order_acquire);
+    for (unsigned i = 1; i < n; i++) {
+        if (request_name_is(&cell->metrics->plugins[i], plugin)) {
+            return &cell->plugins[i];
+        }
+    }
+    return &cell->plugins[n < REQUEST_PLUGINS_MAX ? learn_plugin(cell->metrics, plugin) : 0];
+}
+
+static size_t
+word_number(const char *const *words, size_t n, struct dyn_slice word)
+{
+    size_t i = 0;
+    while (i + 1 < n && !dyn_slice_is(word, words[i])) {
+        i++;
+    }
+    return i;
+}
+
+void
+request_cell_count_votes(struct request_cell *cell, const struct event_record *record,
+                         const struct event_plugin *votes, size_t n)
+{
+    bool is_denied = false;
+    for (size_t i = 0; i < n && cell != NULL; i++) {
+        struct plugin_series *series = plugin_series_of(cell, label_of(votes[i].name, "none"));
+        size_t stage = word_number(request_plugin_stages, PLUGIN_STAGES, votes[i].stage);
+        size_t verdict = word_number(request_plugin_verdicts, PLUGIN_VERDICTS, votes[i].verdict);
+        add(&series->votes[stage][verdict], 1);
+        add(&series->us[stage], votes[i].us);
+        is_denied = is_denied || dyn_slice_is(votes[i].verdict, "deny");
+    }
+    if (is_denied && record->failed && record->status == 429) {
+        add(&cell->plugin_rate_limited, 1);
+    }
+}
+
 /* ---- life ---- */
 
 request_metrics_t *
@@ -330,6 +398,7 @@ request_metrics_new(unsigned n_cells)
     (void)pthread_mutex_init(&metrics->lock, NULL);
     (void)learn_pair(metrics, DYN_SLICE("other"), DYN_SLICE("other"));
     (void)learn_key(metrics, DYN_SLICE("other"));
+    (void)learn_plugin(metrics, DYN_SLICE("other"));
     metrics->n_cells = n_cells;
     for (unsigned i = 0; i < n_cells; i++) {
         metrics->cells[i] = dyn_zalloc(sizeof *metrics->cells[i]);

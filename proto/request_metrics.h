@@ -14,8 +14,9 @@
 enum {
     REQUEST_SERIES_MAX = 128,
     REQUEST_KEYS_MAX = 64,
+    REQUEST_PLUGINS_MAX = 33, /* as many as a configuration can have, and all others as one */
     /* bytes of all pairs' samples: with the rest it is less than one END may carry */
-    REQUEST_PAGE_MAX = 900 * 1000,
+    REQUEST_PAGE_MAX = 760 * 1000,
     REQUEST_LABEL_MAX = 96, /* bytes of a label's value; the rest of a longer name is cut off */
 };
 
@@ -29,6 +30,10 @@ struct request_cell *request_metrics_cell(request_metrics_t *metrics, unsigned c
 
 /* On the cell's loop: a request has ended, as its event tells. NULL counts nothing. */
 void request_cell_count(struct request_cell *cell, const struct event_record *record);
+
+/* ... and so plugins voted on it. */
+void request_cell_count_votes(struct request_cell *cell, const struct event_record *record,
+                              const struct event_plugin *votes, size_t n);
 
 /* An attempt failed, and another one followed it: an error of that provider that no client saw. `model` is a
  * listed one, or `other`. */

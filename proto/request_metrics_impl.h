@@ -9,7 +9,15 @@
 
 enum request_status { STATUS_SUCCESS, STATUS_ERROR, STATUS_REJECTED, STATUS_COUNT };
 
-enum error_type { TYPE_PROVIDER, TYPE_TIMEOUT, TYPE_CANCELED, TYPE_BACKPRESSURE, TYPE_LOST, TYPE_COUNT };
+enum error_type {
+    TYPE_PROVIDER,
+    TYPE_TIMEOUT,
+    TYPE_CANCELED,
+    TYPE_BACKPRESSURE,
+    TYPE_LOST,
+    TYPE_PLUGIN,
+    TYPE_COUNT
+};
 
 /* Upper ends of buckets: microseconds, and thousandths of a token a second. Answers of large models take
  * minutes. */
@@ -39,6 +47,16 @@ struct key_series {
     atomic_uint_fast64_t tokens;
 };
 
+/* As events spell them. */
+enum { PLUGIN_STAGES = 4, PLUGIN_VERDICTS = 6 };
+extern const char *const request_plugin_stages[PLUGIN_STAGES];
+extern const char *const request_plugin_verdicts[PLUGIN_VERDICTS];
+
+struct plugin_series {
+    atomic_uint_fast64_t votes[PLUGIN_STAGES][PLUGIN_VERDICTS];
+    atomic_uint_fast64_t us[PLUGIN_STAGES];
+};
+
 enum { SERIES_SLOTS = 4 * REQUEST_SERIES_MAX, KEY_SLOTS = 4 * REQUEST_KEYS_MAX };
 
 struct name {
@@ -65,6 +83,8 @@ struct request_cell {
     atomic_uint_fast64_t codes[ERR_COUNT]; /* by the first row with that code; 0: none of ours */
     _Atomic(struct series *) series[REQUEST_SERIES_MAX];
     struct key_series keys[REQUEST_KEYS_MAX];
+    struct plugin_series plugins[REQUEST_PLUGINS_MAX];
+    atomic_uint_fast64_t plugin_rate_limited;
     struct place series_places[SERIES_SLOTS];
     struct place key_places[KEY_SLOTS];
     unsigned n_series_places;
@@ -76,8 +96,10 @@ struct request_metrics {
     struct pair pairs[REQUEST_SERIES_MAX]; /* the first is other, other; complete below n_pairs */
     struct name keys[REQUEST_KEYS_MAX];    /* the first is other */
     size_t page_bytes;                     /* that the samples of all pairs can take, under the lock */
+    struct name plugins[REQUEST_PLUGINS_MAX]; /* the first is other */
     atomic_uint n_pairs;
     atomic_uint n_keys;
+    atomic_uint n_plugins;
     unsigned n_cells;
     struct request_cell *cells[];
 };

@@ -3,7 +3,7 @@
 
 static const char *const status_words[STATUS_COUNT] = {"success", "error", "rejected"};
 static const char *const type_words[TYPE_COUNT] = {"provider_error", "timeout", "client_canceled",
-                                                   "backpressure", "worker_lost"};
+                                                   "backpressure", "worker_lost", "plugin_error"};
 
 static uint64_t
 get(const atomic_uint_fast64_t *counter)
@@ -220,6 +220,52 @@ write_keys(const struct page *page)
     }
 }
 
+static size_t
+votes_offset(unsigned plugin, size_t stage)
+{
+    return offsetof(struct request_cell, plugins) + plugin * sizeof(struct plugin_series) +
+           offsetof(struct plugin_series, votes) +
+           stage * PLUGIN_VERDICTS * sizeof(atomic_uint_fast64_t);
+}
+
+static size_t
+us_offset(unsigned plugin, size_t stage)
+{
+    return offsetof(struct request_cell, plugins) + plugin * sizeof(struct plugin_series) +
+           offsetof(struct plugin_series, us) + stage * sizeof(atomic_uint_fast64_t);
+}
+
+static void
+write_plugin(const struct page *page, unsigned plugin, size_t stage)
+{
+    struct dyn_slice labels[3] = {name_slice(&page->metrics->plugins[plugin]),
+                                  dyn_slice_str(request_plugin_stages[stage])};
+    if (page->family == METRIC_PLUGIN_SECONDS) {
+        uint64_t us = sum_cells(page->metrics, us_offset(plugin, stage));
+        if (us > 0) {
+            metrics_text_name(page->out, page->family, "", labels, NULL);
+            metrics_text_real(page->out, (double)us * 1e-6);
+        }
+        return;
+    }
+    for (size_t i = 0; i < PLUGIN_VERDICTS; i++) {
+        labels[2] = dyn_slice_str(request_plugin_verdicts[i]);
+        size_t offset = votes_offset(plugin, stage) + i * sizeof(atomic_uint_fast64_t);
+        write_count(page, labels, sum_cells(page->metrics, offset));
+    }
+}
+
+static void
+write_plugins(const struct page *page)
+{
+    unsigned n = atomic_load_explicit(&page->metrics->n_plugins, memory_order_acquire);
+    for (unsigned plugin = 0; plugin < n; plugin++) {
+        for (size_t stage = 0; stage < PLUGIN_STAGES; stage++) {
+            write_plugin(page, plugin, stage);
+        }
+    }
+}
+
 /* A family without labels has its one sample from the start. */
 static void
 write_total(const struct page *page)
@@ -241,6 +287,11 @@ request_metrics_write(request_metrics_t *metrics, enum metric_family_id family, 
         write_codes(&page);
     } else if (family == METRIC_KEY_REQUESTS || family == METRIC_KEY_TOKENS) {
         write_keys(&page);
+    } else if (family == METRIC_PLUGIN_VOTES || family == METRIC_PLUGIN_SECONDS) {
+        write_plugins(&page);
+    } else if (family == METRIC_RATE_LIMITED) {
+        uint64_t n = sum_cells(metrics, offsetof(struct request_cell, plugin_rate_limited));
+        write_count(&page, (struct dyn_slice[]){DYN_SLICE("plugin")}, n);
     } else if (metric_families[family].labels[0] == '\0') {
         write_total(&page);
     } else {

@@ -88,7 +88,8 @@ record_of(const struct route_request *rq, const struct env *end, uint64_t now_us
 
 /* Publishing never waits: a full mailbox loses the event and counts it. */
 static void
-publish(const struct route_request *rq, struct event_record *record)
+publish(const struct route_request *rq, struct event_record *record, const struct event_plugin *plugins,
+        size_t n_plugins)
 {
     struct router *router = rq->router;
     struct dyn_buf map = DYN_BUF_INIT;
@@ -100,8 +101,6 @@ publish(const struct route_request *rq, struct event_record *record)
         record->attempt_list = dyn_buf_slice(&list);
     }
     struct dyn_buf votes = DYN_BUF_INIT;
-    struct event_plugin plugins[ROUTE_VOTE_NOTES_MAX];
-    size_t n_plugins = route_votes_tell(rq, plugins);
     if (n_plugins > 0) {
         event_plugins_encode(plugins, n_plugins, &votes);
         record->plugins = dyn_buf_slice(&votes);
@@ -150,9 +149,12 @@ route_report(const struct route_request *rq, const struct env *end)
     struct event_record record = record_of(rq, end, now_us);
     route_cost_tell(rq, end, &record);
     request_cell_count(router->options.counts, &record);
+    struct event_plugin plugins[ROUTE_VOTE_NOTES_MAX];
+    size_t n_plugins = route_votes_tell(rq, plugins);
+    request_cell_count_votes(router->options.counts, &record, plugins, n_plugins);
     count_hidden_failures(rq);
     bool heard = atomic_load_explicit(&router->options.shared->wants_events, memory_order_relaxed);
     if (heard && router->options.events != 0) {
-        publish(rq, &record);
+        publish(rq, &record, plugins, n_plugins);
     }
 }

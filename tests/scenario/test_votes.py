@@ -7,10 +7,11 @@ import time
 
 import msgpack
 import pytest
+import zmq
 
 from harness.bus import free_base
 from harness.gateway import run_to_end, target, write_config
-from harness.http import chat_once
+from harness.http import chat_once, request_once
 from harness.plugin import ScriptedPlugin, edits
 from harness.upstream import answer_normally
 
@@ -295,6 +296,47 @@ def test_a_plugin_that_speaks_out_of_turn_is_told_to_go(scene):
     gateway.wait_until(lambda: judge.goodbyes, "it is told")
     assert judge.goodbyes[0]["reason"] == "role"
     assert chat_once(gateway.port, BODY).status == 200
+
+
+# ---- what is told of votes ----
+
+
+def test_the_event_names_each_vote(scene, tmp_path):
+    gateway = scene(entry("watch"), entry("judge", timeout="100ms", on_failure="open"))
+    scene.join(gateway, lambda ask, body: {"verdict": "pass", "notes": "seen"}, name="watch")
+    scene.join(gateway, lambda ask, body: None)
+    gateway.wait_until(lambda: len(gateway.log_lines(event="router.plugin.joined")) >= 2, "both have joined")
+    base = gateway.plugins.rsplit(":", 1)
+    events = f"{base[0]}:{int(base[1]) + 1}"
+    context = zmq.Context()
+    socket = context.socket(zmq.SUB)
+    socket.setsockopt(zmq.SUBSCRIBE, b"gateway.request.")
+    socket.connect(events)
+    found = None
+    for _ in range(50):  # a subscription takes a moment
+        assert chat_once(gateway.port, BODY).status == 200
+        if socket.poll(200):
+            found = msgpack.unpackb(socket.recv_multipart()[-1])
+            break
+    socket.close(0)
+    context.term()
+    first, second = found["plugins"]
+    assert (first["name"], first["stage"], first["verdict"], first["reason"]) == (
+        "watch", "before_request", "pass", "seen")
+    assert (second["name"], second["verdict"]) == ("judge", "open")
+    assert second["us"] >= 100_000 or second["reason"] == "its breaker is open"
+
+
+def test_votes_are_counted(scene):
+    gateway = scene(entry(type="ratelimit"))
+    scene.join(gateway, lambda ask, body: {"verdict": "deny"})
+    for _ in range(3):
+        assert chat_once(gateway.port, BODY).status == 429
+    page = request_once(gateway.port, "GET", "/metrics").body.decode()
+    assert 'gateway_plugin_votes_total{plugin="judge",stage="before_request",verdict="deny"} 3' in page
+    assert 'gateway_plugin_seconds_total{plugin="judge",stage="before_request"} ' in page
+    assert 'gateway_rate_limit_rejections_total{key_type="plugin"} 3' in page
+    assert 'gateway_requests_total{provider="none",model="test-model",status="rejected"} 3' in page
 
 
 # ---- configuration ----
