@@ -2,16 +2,15 @@
  * and settles what it did cost when it is over; what did not happen costs nothing. The counting, and what
  * survives a crash, is limits/money.h. */
 #include "actors/plugins/budget_config.h"
-#include "actors/plugins/plugin.h"
-#include "core/list.h"
+#include "actors/plugins/budget_store.h"
 
-#include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
 
 /* Goes on over a reload: what was spent stays spent. */
 struct book {
     atomic_uint refs;
+    budget_store_t *store; /* NULL: there is no ledger, a restart forgets */
     money_t *money;
     pthread_mutex_t lock;
     struct dyn_list cells; /* those that may have somebody waiting */
@@ -31,6 +30,7 @@ struct budget {
 struct cell {
     struct dyn_list link;
     plugin_cell_t *cell;
+    struct budget_line line;
     struct dyn_list waiting;
 };
 
@@ -53,13 +53,14 @@ wake_cells(void *self)
 }
 
 static struct book *
-book_new(const struct budget_config *config, const struct limits_store *store)
+book_new(const struct budget_config *config, bool has_ledger)
 {
     struct book *book = dyn_zalloc(sizeof *book);
     atomic_store(&book->refs, 1);
     (void)pthread_mutex_init(&book->lock, NULL);
     dyn_list_init(&book->cells);
-    struct money_options options = {.store = store,
+    book->store = has_ledger ? budget_store_new() : NULL;
+    struct money_options options = {.store = budget_store_ops(book->store),
                                     .block = money_from_usd(config->block_usd),
                                     .accounts_max = (size_t)config->max_keys,
                                     .ready = wake_cells,
@@ -86,7 +87,7 @@ budget_make(const struct plugin_making *making, struct dyn_err *err)
         self->book = former->book;
         (void)atomic_fetch_add(&self->book->refs, 1);
     } else {
-        self->book = book_new(config, making->host->spend);
+        self->book = book_new(config, making->host->ledger != 0);
     }
     return self;
 }
@@ -97,8 +98,8 @@ budget_free(void *shared)
     struct budget *self = shared;
     struct book *book = self->book;
     if (atomic_fetch_sub(&book->refs, 1) == 1) {
-        money_close(book->money, dyn_wall_us(self->clock));
         money_free(&book->money);
+        budget_store_free(&book->store);
         (void)pthread_mutex_destroy(&book->lock);
         free(book);
     }
@@ -113,10 +114,20 @@ budget_cell_new(void *shared, plugin_cell_t *cell)
     struct cell *own = dyn_zalloc(sizeof *own);
     own->cell = cell;
     dyn_list_init(&own->waiting);
+    budget_line_init(&own->line, self->book->store, cell);
     (void)pthread_mutex_lock(&self->book->lock);
     dyn_list_append(&self->book->cells, &own->link);
     (void)pthread_mutex_unlock(&self->book->lock);
     return own;
+}
+
+/* What the money wants to know or to have saved, it wants now. */
+static void
+flush(const struct budget *self, struct cell *own)
+{
+    if (own->line.store != NULL) {
+        budget_line_flush(&own->line, dyn_mono_us(self->clock), dyn_wall_us(self->clock));
+    }
 }
 
 static void
@@ -134,7 +145,13 @@ budget_cell_free(void *shared, void *self)
     struct cell *own = self;
     (void)pthread_mutex_lock(&budget->book->lock);
     dyn_list_remove(&own->link);
+    bool is_last = dyn_list_is_empty(&budget->book->cells) && atomic_load(&budget->book->refs) == 1;
     (void)pthread_mutex_unlock(&budget->book->lock);
+    if (is_last) { /* nobody goes on with it: what is not used of the blocks is given up */
+        money_close(budget->book->money, dyn_wall_us(budget->clock));
+        flush(budget, own);
+    }
+    budget_line_fini(&own->line);
     while (!dyn_list_is_empty(&own->waiting)) {
         waiting_free(DYN_CONTAINER_OF(own->waiting.next, struct waiting, link));
     }
@@ -241,7 +258,9 @@ static enum plugin_when
 before(const struct budget *self, struct cell *own, plugin_cell_t *cell, const struct plugin_ask *ask,
        struct plugin_vote *vote)
 {
-    if (reserve(self, cell, &ask->ticket, ask->facts, vote)) {
+    bool is_decided = reserve(self, cell, &ask->ticket, ask->facts, vote);
+    flush(self, own);
+    if (is_decided) {
         return PLUGIN_VOTED;
     }
     struct waiting *waiting = dyn_zalloc(sizeof *waiting);
@@ -269,6 +288,18 @@ budget_wake(void *shared, void *self, plugin_cell_t *cell)
             dyn_list_append(&own->waiting, &waiting->link);
         }
     }
+    flush(shared, own);
+}
+
+static void
+budget_receive(void *shared, void *self, plugin_cell_t *cell, struct env **env_p)
+{
+    const struct budget *budget = shared;
+    struct cell *own = self;
+    (void)cell;
+    budget_line_receive(&own->line, *env_p, dyn_wall_us(budget->clock));
+    env_free(env_p);
+    flush(budget, own);
 }
 
 static void
@@ -317,6 +348,7 @@ budget_vote(void *shared, void *own, plugin_cell_t *cell, const struct plugin_as
     }
     struct money_id id = id_of(&ask->ticket);
     (void)money_settle(self->book->money, &id, what_it_cost(self, ask->facts), dyn_wall_us(self->clock));
+    flush(self, own);
     return PLUGIN_VOTED;
 }
 
@@ -346,4 +378,5 @@ const struct plugin_ops plugin_budget = {
     .vote = budget_vote,
     .forget = budget_forget,
     .wake = budget_wake,
+    .receive = budget_receive,
 };

@@ -29,12 +29,10 @@ const char *plugin_type_name(enum plugin_type type);
 int plugin_type_by_name(struct dyn_slice name); /* -1: there is none */
 
 /* What the process lends to all plugins. Outlives them. */
-struct limits_store;
 struct plugin_host {
     const struct dyn_clock *clock;
     unsigned n_cells;
     bus_addr_t ledger; /* who takes REQUESTs of the surface `ledger` in this process; 0: nobody */
-    const struct limits_store *spend; /* where budgets survive; NULL: a restart forgets them */
 };
 
 /* Whose question it is: kept by value while the answer is still to come. */

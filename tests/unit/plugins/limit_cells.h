@@ -8,11 +8,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { BENCH_CELLS = 2, LATE_VOTES = 64 };
+enum { BENCH_CELLS = 2, LATE_VOTES = 64, SENT_MAX = 64 };
 
 struct plugin_cell {
     struct arena arena;
     atomic_bool is_woken;
+    struct plugin_host *host;
+    size_t n_sent, n_taken;
+    struct env *sent[SENT_MAX]; /* to the ledger, oldest first */
     size_t n_late;
     struct {
         struct plugin_ticket ticket;
@@ -60,6 +63,24 @@ plugin_vote_send(plugin_cell_t *cell, const struct plugin_ticket *ticket, struct
     cell->late[cell->n_late++].charged = vote->charged;
 }
 
+const struct plugin_host *
+plugin_cell_host(const plugin_cell_t *cell)
+{
+    return cell->host;
+}
+
+int
+plugin_send(plugin_cell_t *cell, bus_addr_t to, struct env **env_p, struct dyn_err *err)
+{
+    DYN_ASSERT(to == cell->host->ledger && to != 0);
+    if (cell->n_sent == SENT_MAX) {
+        return dyn_err_set(err, DYN_E_FULL, "full");
+    }
+    cell->sent[cell->n_sent++] = *env_p;
+    *env_p = NULL;
+    return 0;
+}
+
 static DYN_UNUSED uint64_t
 bench_read(void *self)
 {
@@ -92,12 +113,6 @@ bench_configure(struct bench *bench, const struct plugin_ops *ops, const char *y
     return config_ok(bench->config);
 }
 
-static DYN_UNUSED void
-bench_lend(struct bench *bench, const struct limits_store *spend)
-{
-    bench->host.spend = spend;
-}
-
 /* With what was lent to it before. */
 static DYN_UNUSED void
 bench_start_lent(struct bench *bench, const struct plugin_ops *ops, const char *yaml)
@@ -111,6 +126,7 @@ bench_start_lent(struct bench *bench, const struct plugin_ops *ops, const char *
     DYN_ASSERT(bench->shared != NULL);
     for (size_t i = 0; i < BENCH_CELLS; i++) {
         arena_init(&bench->cells[i].arena, NULL, 0);
+        bench->cells[i].host = &bench->host;
         bench->own[i] = ops->cell_new(bench->shared, &bench->cells[i]);
     }
 }
@@ -123,14 +139,31 @@ bench_start(struct bench *bench, const struct plugin_ops *ops, const char *yaml)
 }
 
 static DYN_UNUSED void
-bench_stop(struct bench *bench)
+bench_stop_cells(struct bench *bench)
 {
     for (size_t i = 0; i < BENCH_CELLS; i++) {
         bench->ops->cell_free(bench->shared, bench->own[i]);
+    }
+}
+
+static DYN_UNUSED void
+bench_stop_rest(struct bench *bench)
+{
+    for (size_t i = 0; i < BENCH_CELLS; i++) {
         arena_fini(&bench->cells[i].arena);
+        while (bench->cells[i].n_taken < bench->cells[i].n_sent) {
+            env_free(&bench->cells[i].sent[bench->cells[i].n_taken++]);
+        }
     }
     bench->ops->free(bench->shared);
     config_free(&bench->config);
+}
+
+static DYN_UNUSED void
+bench_stop(struct bench *bench)
+{
+    bench_stop_cells(bench);
+    bench_stop_rest(bench);
 }
 
 static DYN_UNUSED struct plugin_ask

@@ -3,6 +3,7 @@
 #include "tests/unit/plugins/limit_cells.h"
 
 #include "actors/plugins/budget_config.h"
+#include "proto/ledger.h"
 #include "tests/unit/limits/memory_store.h"
 
 #include <pthread.h>
@@ -244,50 +245,155 @@ a_reload_forgets_nothing(void **state)
     config_free(&after.config);
 }
 
-/* The store answers later: requests wait for it without holding up their cell, and a restart forgets nothing.
- */
+/* ---- with a ledger ---- */
+
+/* What a ledger would do with a question of the budget's: on rows in memory. */
+static struct env *
+answer_to(struct memory_store *store, const struct env *request)
+{
+    struct ledger_message question, answer = {.n_rows = 0};
+    struct ledger_row row;
+    struct dyn_buf rows = DYN_BUF_INIT;
+    struct env *end = env_about(ENV_END, request);
+    assert_int_equal(request->surface, ENV_SURFACE_LEDGER);
+    assert_int_equal(ledger_message_decode(dyn_block_slice(request->body), &question, NULL), 0);
+    bool is_load = dyn_slice_is(question.op, "spend_load");
+    assert_true(is_load || dyn_slice_is(question.op, "spend_save"));
+    struct store_port port = {.store = store};
+    struct limits_record record = {.asker = NULL};
+    for (struct mp_cursor at = mp_cursor(question.rows); ledger_row_next(&at, &row);) {
+        record.account = row.of.spend.account;
+        record.windows[row.of.spend.window].number = (uint32_t)row.of.spend.number;
+        record.windows[row.of.spend.window].block = row.of.spend.block;
+        record.windows[row.of.spend.window].limit =
+            row.of.spend.limit == LEDGER_UINT_MAX ? MONEY_UNLIMITED : row.of.spend.limit;
+        assert_int_equal(row.of.spend.holder.len, 32);
+        port.process = (unsigned)row.of.spend.holder.data[0] << 8 | (unsigned)row.of.spend.holder.data[31];
+    }
+    end->outcome =
+        (is_load ? store_do_load : store_do_save)(&port, &record) == 0 ? ENV_OUTCOME_OK : ENV_OUTCOME_ERROR;
+    for (size_t w = 0; w < MONEY_WINDOWS; w++) {
+        row = (struct ledger_row){.table = LEDGER_SPEND};
+        row.of.spend = (struct ledger_spend){.account = record.account,
+                                             .window = w,
+                                             .number = record.windows[w].number,
+                                             .block = record.windows[w].block,
+                                             .others = record.windows[w].others};
+        ledger_row_encode(&row, &rows);
+    }
+    answer.rows = dyn_buf_slice(&rows);
+    answer.n_rows = MONEY_WINDOWS;
+    end->body = ledger_message_encode(&answer);
+    dyn_buf_fini(&rows);
+    return end;
+}
+
+/* Answers all that was asked, and wakes who waits, until it is quiet. */
+static void
+let_the_ledger_work(struct bench *bench, struct memory_store *store)
+{
+    for (int quiet = 0; quiet < 2; quiet++) {
+        for (size_t i = 0; i < BENCH_CELLS; i++) {
+            struct plugin_cell *cell = &bench->cells[i];
+            while (cell->n_taken < cell->n_sent) {
+                struct env *request = cell->sent[cell->n_taken++];
+                struct env *end = answer_to(store, request);
+                env_free(&request);
+                plugin_budget.receive(bench->shared, bench->own[i], cell, &end);
+                env_free(&end);
+                quiet = 0;
+            }
+            if (atomic_exchange(&cell->is_woken, false)) {
+                plugin_budget.wake(bench->shared, bench->own[i], cell);
+                quiet = 0;
+            }
+        }
+    }
+}
+
+static enum vote_verdict
+verdict_in_the_end(struct bench *bench, struct memory_store *store, uint64_t id, struct vote_facts *facts)
+{
+    struct plugin_cell *cell = &bench->cells[id % BENCH_CELLS];
+    enum vote_verdict verdict = verdict_of(bench, id, facts);
+    if (verdict == VOTE_NONE) {
+        let_the_ledger_work(bench, store);
+        for (size_t i = 0; i < cell->n_late; i++) {
+            verdict = memcmp(&cell->late[i].ticket.id, &id, sizeof id) == 0 ? cell->late[i].verdict : verdict;
+        }
+    }
+    return verdict;
+}
+
+static void
+start_with_ledger(struct bench *bench)
+{
+    memset(bench, 0, sizeof *bench);
+    bench->host.ledger = 7;
+    bench_start_lent(bench, &plugin_budget, "{spend_limit_usd: 0.3, block_usd: 0.05}");
+}
+
+/* Requests wait for the ledger without holding up their cell; stopped in order nothing is lost or added. */
 static void
 a_restart_forgets_nothing(void **state)
 {
     (void)state;
     static struct memory_store store;
-    static struct store_port port;
-    struct bench bench;
+    static struct bench bench;
     struct vote_facts facts = request_of("k1");
     atomic_store(&facts.refs, 1000); /* on the stack: never the last */
     store = (struct memory_store){.n_rows = 0};
-    for (int life = 0; life < 2; life++) {
-        store_port_init(&port, &store, 0, true);
-        memset(&bench, 0, sizeof bench);
-        bench_lend(&bench, &port.ops);
-        bench_start_lent(&bench, &plugin_budget, "{spend_limit_usd: 0.3, block_usd: 0.05}");
-        assert_int_equal(verdict_of(&bench, 2, &facts), VOTE_NONE); /* later */
+    for (int life = 0; life < 3; life++) {
+        start_with_ledger(&bench);
         assert_int_equal(verdict_of(&bench, 4, &facts), VOTE_NONE);
         struct plugin_ask ask = ask_of(&bench, 4, &facts);
         plugin_budget.forget(bench.shared, bench.own[0], &bench.cells[0], &ask.ticket);
-        money_t *money = port.queue[port.head % STORE_QUEUE].record.asker;
-        while (store_pump(&port, money, atomic_load(&bench.now_us))) {
-            assert_true(atomic_exchange(&bench.cells[0].is_woken, false));
-            plugin_budget.wake(bench.shared, bench.own[0], &bench.cells[0]);
+        assert_int_equal(verdict_in_the_end(&bench, &store, 3, &facts), VOTE_PASS);
+        end_with(&bench, 3, ended(USD / 10));
+        let_the_ledger_work(&bench, &store);
+        if (life == 2) {
+            assert_int_equal(verdict_in_the_end(&bench, &store, 6, &facts), VOTE_DENY);
         }
-        assert_int_equal(bench.cells[0].n_late, 1);
-        assert_int_equal(bench.cells[0].late[0].verdict, VOTE_PASS);
-        assert_true(bench.cells[0].late[0].charged);
-        end_with(&bench, 2, ended(USD / 10));
-        if (life == 1) { /* 0.2 are spent */
-            assert_int_equal(verdict_of(&bench, 6, &facts), VOTE_NONE);
-            while (store_pump(&port, money, atomic_load(&bench.now_us))) {
-                plugin_budget.wake(bench.shared, bench.own[0], &bench.cells[0]);
+        bench_stop_cells(&bench); /* the last one says what was spent, to the last digit */
+        for (size_t i = 0; i < BENCH_CELLS; i++) {
+            while (bench.cells[i].n_taken < bench.cells[i].n_sent) {
+                struct env *request = bench.cells[i].sent[bench.cells[i].n_taken++];
+                struct env *end = answer_to(&store, request);
+                env_free(&request);
+                env_free(&end);
             }
-            assert_int_equal(bench.cells[0].late[1].verdict, VOTE_PASS);
-            end_with(&bench, 6, ended(USD / 10));
-            assert_int_equal(verdict_of(&bench, 8, &facts), VOTE_DENY);
         }
-        bench_stop(&bench); /* saves to the last digit */
-        while (port.head != port.tail) {
-            assert_int_equal(store_do_save(&port, &port.queue[port.head++ % STORE_QUEUE].record), 0);
-        }
+        bench_stop_rest(&bench);
     }
+}
+
+static void
+a_ledger_that_is_silent_or_fails_leaves_the_block(void **state)
+{
+    (void)state;
+    static struct memory_store store;
+    static struct bench bench;
+    struct vote_facts facts = request_of("k1");
+    atomic_store(&facts.refs, 1000);
+    facts.estimate = USD / 100;
+    store = (struct memory_store){.n_rows = 0};
+    start_with_ledger(&bench);
+    assert_int_equal(verdict_in_the_end(&bench, &store, 1, &facts), VOTE_PASS); /* 0.025 ahead */
+    assert_int_equal(verdict_of(&bench, 2, &facts), VOTE_PASS);
+    assert_int_equal(verdict_of(&bench, 3, &facts), VOTE_PASS);
+    assert_int_equal(verdict_of(&bench, 4, &facts), VOTE_NONE); /* asked, and nobody answers */
+    atomic_fetch_add(&bench.now_us, 2000000);
+    end_with(&bench, 98, facts); /* whatever happens next notices */
+    plugin_budget.wake(bench.shared, bench.own[0], &bench.cells[0]);
+    assert_int_equal(bench.cells[0].late[0].verdict, VOTE_FAILED);
+    assert_int_equal(verdict_of(&bench, 6, &facts), VOTE_FAILED);
+    atomic_fetch_add(&bench.now_us, 1000000);
+    store.is_failing = true;
+    assert_int_equal(verdict_in_the_end(&bench, &store, 8, &facts), VOTE_FAILED);
+    store.is_failing = false;
+    atomic_fetch_add(&bench.now_us, 1000000);
+    assert_int_equal(verdict_in_the_end(&bench, &store, 10, &facts), VOTE_PASS);
+    bench_stop(&bench);
 }
 
 struct crowd {
@@ -352,6 +458,7 @@ main(void)
         cmocka_unit_test(wrong_configurations_are_problems),
         cmocka_unit_test(a_reload_forgets_nothing),
         cmocka_unit_test(a_restart_forgets_nothing),
+        cmocka_unit_test(a_ledger_that_is_silent_or_fails_leaves_the_block),
         cmocka_unit_test(two_cells_never_overspend),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
