@@ -70,6 +70,10 @@ struct vote_facts {
     struct dyn_slice model;       /* an alias is replaced */
     struct dyn_slice asked_model; /* as the client wrote it */
     struct dyn_slice key_id;      /* who asks: id of the key, `master`, `anonymous` */
+    struct dyn_slice group;       /* of the key */
+    uint64_t         key_rpm, key_rpd; /* requests of the key in a minute, in a day; 0: any number */
+    uint64_t         key_tpm, key_tpd; /* tokens */
+    uint64_t         key_day, key_week, key_month; /* what it may spend, 10^-12 USD; 0: anything */
     struct dyn_slice peer;        /* the client's address */
     bool             stream;
     uint64_t         max_output;  /* tokens asked for: max_completion_tokens, else max_tokens; 0: none */

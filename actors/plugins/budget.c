@@ -169,17 +169,74 @@ id_of(const struct plugin_ticket *ticket)
     return id;
 }
 
+static struct dyn_slice
+key_of(const struct vote_facts *facts)
+{
+    return dyn_slice_is(facts->key_id, "anonymous") ? dyn_slice(NULL, 0) : facts->key_id;
+}
+
 /* Absent: nobody's budget. */
 static struct dyn_slice
-name_for(const struct budget *self, const struct vote_facts *facts)
+name_for(enum budget_per per, const struct vote_facts *facts)
 {
-    if (self->per == BUDGET_PER_GATEWAY) {
+    if (per == BUDGET_PER_GATEWAY) {
         return DYN_SLICE("all");
     }
-    if (self->per == BUDGET_PER_USER) {
+    if (per == BUDGET_PER_USER) {
         return facts->user;
     }
-    return dyn_slice_is(facts->key_id, "anonymous") ? dyn_slice(NULL, 0) : facts->key_id;
+    return per == BUDGET_PER_GROUP ? facts->group : key_of(facts);
+}
+
+struct accounts {
+    struct money_account items[2]; /* of the configuration; of the key */
+    enum budget_per whose[2];
+    size_t n;
+};
+
+static struct money_account *
+add_account(struct accounts *accounts, const struct budget *self, plugin_cell_t *cell, enum budget_per per,
+            struct dyn_slice name)
+{
+    static const char *const kinds[] = {"key", "group", "user", "gateway"};
+    struct money_account *account = &accounts->items[accounts->n];
+    account->name = dyn_slice_str(
+        plugin_cell_text(cell, "%s/%s:%.*s", self->store_id, kinds[per], (int)name.len, name.data));
+    for (size_t w = 0; w < MONEY_WINDOWS; w++) {
+        account->limits[w] = MONEY_UNLIMITED;
+    }
+    accounts->whose[accounts->n++] = per;
+    return account;
+}
+
+/* What stands in the key takes the place of what all keys have. */
+static void
+set_limits_of_key(struct money_account *account, const struct vote_facts *facts)
+{
+    const uint64_t own[MONEY_WINDOWS] = {
+        [MONEY_DAY] = facts->key_day, [MONEY_WEEK] = facts->key_week, [MONEY_MONTH] = facts->key_month};
+    for (size_t w = 0; w < MONEY_WINDOWS; w++) {
+        account->limits[w] = own[w] != 0 ? own[w] : account->limits[w];
+    }
+}
+
+static void
+find_accounts(struct accounts *accounts, const struct budget *self, plugin_cell_t *cell,
+              const struct vote_facts *facts)
+{
+    struct dyn_slice name = name_for(self->per, facts), key = key_of(facts);
+    bool has_own = key.len != 0 && (facts->key_day != 0 || facts->key_week != 0 || facts->key_month != 0);
+    accounts->n = 0;
+    if (name.len != 0) {
+        struct money_account *account = add_account(accounts, self, cell, self->per, name);
+        memcpy(account->limits, self->limits, sizeof account->limits);
+    }
+    if (has_own && self->per != BUDGET_PER_KEY) {
+        (void)add_account(accounts, self, cell, BUDGET_PER_KEY, key);
+    }
+    if (has_own) {
+        set_limits_of_key(&accounts->items[accounts->n - 1], facts);
+    }
 }
 
 /* VOTE_COST_UNKNOWN: no price says. */
@@ -194,26 +251,27 @@ most_it_costs(const struct budget *self, const struct vote_facts *facts)
 }
 
 static void
-refuse(const struct budget *self, plugin_cell_t *cell, const struct money_refusal *refusal,
+refuse(const struct accounts *accounts, plugin_cell_t *cell, const struct money_refusal *refusal,
        struct plugin_vote *vote)
 {
-    static const char *const whose[] = {"this key", "this user", "this gateway"};
+    static const char *const whose[] = {"this key", "this group", "this user", "this gateway"};
     static const char *const when[MONEY_WINDOWS] = {" today", " this week", " this month", ""};
     vote->verdict = VOTE_DENY;
     vote->error = ERR_INSUFFICIENT_QUOTA;
-    vote->reason = dyn_slice_str(plugin_cell_text(
-        cell, "the budget of %s is used up: $%.4f of $%.2f are spent or reserved%s", whose[self->per],
-        (double)refusal->spent / 1e12, (double)refusal->limit / 1e12, when[refusal->window]));
+    vote->reason = dyn_slice_str(
+        plugin_cell_text(cell, "the budget of %s is used up: $%.4f of $%.2f are spent or reserved%s",
+                         whose[accounts->whose[refusal->account]], (double)refusal->spent / 1e12,
+                         (double)refusal->limit / 1e12, when[refusal->window]));
 }
 
 static void
-say(const struct budget *self, plugin_cell_t *cell, enum money_verdict verdict,
+say(const struct accounts *accounts, plugin_cell_t *cell, enum money_verdict verdict,
     const struct money_refusal *refusal, struct plugin_vote *vote)
 {
     if (verdict == MONEY_RESERVED) {
         vote->charged = true;
     } else if (verdict == MONEY_OVER) {
-        refuse(self, cell, refusal, vote);
+        refuse(accounts, cell, refusal, vote);
     } else {
         vote->verdict = VOTE_FAILED;
         vote->reason = DYN_SLICE("what was spent cannot be told at the moment");
@@ -227,8 +285,9 @@ static bool
 reserve(const struct budget *self, plugin_cell_t *cell, const struct plugin_ticket *ticket,
         const struct vote_facts *facts, struct plugin_vote *vote)
 {
-    struct dyn_slice name = name_for(self, facts);
-    if (name.len == 0) {
+    struct accounts accounts;
+    find_accounts(&accounts, self, cell, facts);
+    if (accounts.n == 0) {
         return true;
     }
     uint64_t amount = most_it_costs(self, facts);
@@ -243,13 +302,10 @@ reserve(const struct budget *self, plugin_cell_t *cell, const struct plugin_tick
     }
     struct money_id id = id_of(ticket);
     struct money_refusal refusal = {0};
-    struct money_account account = {
-        .name = dyn_slice_str(plugin_cell_text(cell, "%s/%.*s", self->store_id, (int)name.len, name.data))};
-    memcpy(account.limits, self->limits, sizeof account.limits);
-    enum money_verdict verdict =
-        money_reserve(self->book->money, &id, &account, 1, amount, dyn_wall_us(self->clock), &refusal);
+    enum money_verdict verdict = money_reserve(self->book->money, &id, accounts.items, accounts.n, amount,
+                                               dyn_wall_us(self->clock), &refusal);
     if (verdict != MONEY_WAIT) {
-        say(self, cell, verdict, &refusal, vote);
+        say(&accounts, cell, verdict, &refusal, vote);
     }
     return verdict != MONEY_WAIT;
 }

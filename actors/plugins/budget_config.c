@@ -8,7 +8,7 @@
 
 static const char *const period_names[] = {"day", "week", "month", "total", NULL};
 static const char *const unpriced_names[] = {"allow", "deny", "default", NULL};
-static const char *const per_names[] = {"key", "user", "gateway", NULL};
+static const char *const per_names[] = {"key", "group", "user", "gateway", NULL};
 
 #define USD_KEY(key, field, most, text)                                                                      \
     {                                                                                                        \
@@ -73,9 +73,11 @@ static const struct config_key keys[] = {
      .offset = offsetof(struct budget_config, per),
      .default_text = "key",
      .names = per_names,
-     .help = "Whose spend is counted: of each key, of each `user` that bodies name, or of the whole gateway. "
-             "What "
-             "has no key (no `user`) is not counted."},
+     .help =
+         "Whose spend is counted: of each key, of each group of keys, of each `user` that bodies name, or of "
+         "the whole gateway. What has no key (no group, no `user`) is not counted. Budgets that stand in "
+         "keys "
+         "themselves hold beside it."},
     {.name = "unpriced",
      .type = CONFIG_ENUM,
      .offset = offsetof(struct budget_config, unpriced),

@@ -6,7 +6,7 @@
 #include "proto/vote.h"
 
 enum budget_unpriced { BUDGET_ALLOW, BUDGET_DENY, BUDGET_DEFAULT };
-enum budget_per { BUDGET_PER_KEY, BUDGET_PER_USER, BUDGET_PER_GATEWAY };
+enum budget_per { BUDGET_PER_KEY, BUDGET_PER_GROUP, BUDGET_PER_USER, BUDGET_PER_GATEWAY };
 
 struct budget_config {
     struct dyn_slice store_id;

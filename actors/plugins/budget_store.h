@@ -1,5 +1,5 @@
-/* The store of spend (limits/limits_store.h) as it is reached from a plugin: questions to the ledger, by way of
- * the cell that happens to run. A question that is not answered in time, or not at all, has failed. */
+/* The store of spend (limits/limits_store.h) as it is reached from a plugin: questions to the ledger, by
+ * way of the cell that happens to run. A question that is not answered in time, or not at all, has failed. */
 #pragma once
 
 #include "actors/plugins/plugin.h"

@@ -18,14 +18,17 @@ struct rate_limit {
     bool shows_headers;
 };
 
+/* Those of the configuration, and requests and tokens in a minute and in a day that stand in the key. */
+enum { TAKES_MAX = RATE_RULES_MAX + 4 };
+
 /* What one request has taken, until it is told how the request ended. */
 struct charge {
     struct env_map_node node;
     struct charge *next_free;
     size_t n;
-    struct limit_take takes[RATE_RULES_MAX];
-    struct counter *counters[RATE_RULES_MAX]; /* open; NULL: the gateway's own bucket */
-    const struct rate_rule *rules[RATE_RULES_MAX];
+    struct limit_take takes[TAKES_MAX];
+    struct counter *counters[TAKES_MAX]; /* open; NULL: the gateway's own bucket */
+    const struct rate_rule *rules[TAKES_MAX];
 };
 
 struct cell {
@@ -184,8 +187,8 @@ charge_add(struct charge *charge, const struct rate_rule *rule, struct rate_rule
         if (name.len == 0) {
             return true;
         }
-        uint32_t kind = (uint32_t)rule->who * RATE_UNIT_COUNT + (uint32_t)rule->unit;
-        counter = counters_open(&own->cache, counters_name(rules->counters, kind, name), &rule->spec, now);
+        counter =
+            counters_open(&own->cache, counters_name(rules->counters, rule->kind, name), &rule->spec, now);
         if (counter == NULL) {
             return false;
         }
@@ -197,23 +200,60 @@ charge_add(struct charge *charge, const struct rate_rule *rule, struct rate_rule
     return true;
 }
 
+/* Limits that stand in the key itself. */
+static bool
+charge_own(struct charge *charge, struct rate_rules *rules, struct cell *own, const struct vote_facts *facts,
+           struct limits_now now)
+{
+    const struct {
+        uint64_t amount;
+        enum rate_unit unit;
+        bool is_day;
+    } limits[] = {{facts->key_rpm, RATE_REQUESTS, false},
+                  {facts->key_rpd, RATE_REQUESTS, true},
+                  {facts->key_tpm, RATE_TOKENS, false},
+                  {facts->key_tpd, RATE_TOKENS, true}};
+    for (size_t i = 0; i < DYN_ARRAY_LEN(limits); i++) {
+        if (limits[i].amount == 0) {
+            continue;
+        }
+        const struct rate_rule *rule =
+            rate_rules_own(rules, limits[i].unit, limits[i].is_day, limits[i].amount);
+        if (rule == NULL || !charge_add(charge, rule, rules, own, facts, now)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* What a key has of its own takes the place of what all keys have. */
+static bool
+is_replaced(const struct rate_rule *rule, const struct vote_facts *facts)
+{
+    return rule->who == RATE_KEY && (rule->unit == RATE_REQUESTS ? facts->key_rpm : facts->key_tpm) != 0;
+}
+
 static bool
 charge_fill(struct charge *charge, const struct rate_limit *self, struct cell *own,
             const struct vote_facts *facts, struct limits_now now)
 {
     struct rate_rules *rules = self->rules;
-    uint64_t tokens = rules->has_tokens ? estimated_tokens(self, facts) : 0;
-    for (size_t i = 0; i < rules->n; i++) {
-        if (!charge_add(charge, &rules->rules[i], rules, own, facts, now)) {
-            return false;
-        }
+    size_t i = 0;
+    bool fits = true;
+    for (; i < rules->n && rules->rules[i].who == RATE_ALL; i++) {
+        fits = fits && charge_add(charge, &rules->rules[i], rules, own, facts, now);
     }
-    for (size_t i = 0; i < charge->n; i++) {
+    fits = fits && charge_own(charge, rules, own, facts, now);
+    for (; i < rules->n && fits; i++) {
+        fits = is_replaced(&rules->rules[i], facts) ||
+               charge_add(charge, &rules->rules[i], rules, own, facts, now);
+    }
+    for (i = 0; i < charge->n; i++) {
         if (charge->rules[i]->unit == RATE_TOKENS) {
-            charge->takes[i].n = tokens;
+            charge->takes[i].n = estimated_tokens(self, facts);
         }
     }
-    return true;
+    return fits;
 }
 
 /* ---- what the vote says ---- */

@@ -159,9 +159,9 @@ next_rule(struct rate_rules *rules, enum rate_who who, enum rate_unit unit, doub
     struct rate_rule *rule = &rules->rules[rules->n++];
     rule->who = who;
     rule->unit = unit;
+    rule->kind = (uint32_t)who * RATE_UNIT_COUNT + (uint32_t)unit;
     (void)snprintf(rule->words, sizeof rule->words, "%.12g %s per %s", rate,
                    unit == RATE_REQUESTS ? "requests" : "tokens", period);
-    rules->has_tokens = rules->has_tokens || unit == RATE_TOKENS;
     return rule;
 }
 
@@ -225,6 +225,7 @@ rate_rules_new(const struct rate_config *config, struct rate_rules *former, stru
     struct rate_rules *rules = dyn_zalloc(sizeof *rules);
     atomic_store(&rules->refs, 1);
     rules->config = *config;
+    (void)pthread_mutex_init(&rules->lock, NULL);
     rules->counters = counters_new((size_t)config->max_keys);
     if (add_rules(rules, err) < 0) {
         rate_rules_unref(rules);
@@ -243,6 +244,76 @@ rate_rules_unref(struct rate_rules *rules)
 {
     if (rules != NULL && atomic_fetch_sub(&rules->refs, 1) == 1) {
         counters_free(&rules->counters);
+        for (size_t i = 0; i < RATE_OWN_MAX; i++) {
+            free(atomic_load(&rules->own[i]));
+        }
+        (void)pthread_mutex_destroy(&rules->lock);
         free(rules);
     }
+}
+
+/* ---- limits of keys ---- */
+
+#define DAY_US (86400 * SECOND_US)
+enum { OWN_KINDS = 16 }; /* kinds below are those of the configuration */
+
+static struct rate_rule *
+own_new(const struct rate_rules *rules, enum rate_unit unit, bool is_day, uint64_t amount, uint32_t kind)
+{
+    struct rate_rule *rule = dyn_zalloc(sizeof *rule);
+    bool is_window = is_day || unit == RATE_TOKENS || rules->config.algorithm == RATE_FIXED;
+    *rule = (struct rate_rule){.who = RATE_KEY, .unit = unit, .kind = kind};
+    (void)snprintf(rule->words, sizeof rule->words, "%llu %s per %s", (unsigned long long)amount,
+                   unit == RATE_REQUESTS ? "requests" : "tokens", is_day ? "day" : "minute");
+    if (limit_spec_init(&rule->spec, is_window ? LIMIT_WINDOW : LIMIT_RATE, amount,
+                        is_day ? DAY_US : MINUTE_US, 0, NULL) < 0) {
+        free(rule);
+        return NULL;
+    }
+    return rule;
+}
+
+static bool
+is_that(const struct rate_rule *rule, enum rate_unit unit, bool is_day, uint64_t amount)
+{
+    return rule->unit == unit && (rule->spec.period_us == DAY_US) == is_day && rule->spec.amount == amount;
+}
+
+/* The rule, or the free place where it would stand, or neither. */
+static const struct rate_rule *
+find_own(struct rate_rules *rules, enum rate_unit unit, bool is_day, uint64_t amount, size_t *place)
+{
+    uint64_t hash = (amount * 4 + (uint64_t)unit * 2 + is_day) * UINT64_C(0x9e3779b97f4a7c15);
+    for (size_t i = 0; i < RATE_OWN_MAX; i++) {
+        size_t at = ((hash >> 32) + i) % RATE_OWN_MAX;
+        const struct rate_rule *rule = atomic_load_explicit(&rules->own[at], memory_order_acquire);
+        if (rule == NULL) {
+            *place = at;
+            return NULL;
+        }
+        if (is_that(rule, unit, is_day, amount)) {
+            return rule;
+        }
+    }
+    *place = RATE_OWN_MAX;
+    return NULL;
+}
+
+const struct rate_rule *
+rate_rules_own(struct rate_rules *rules, enum rate_unit unit, bool is_day, uint64_t amount)
+{
+    size_t place;
+    const struct rate_rule *rule = find_own(rules, unit, is_day, amount, &place);
+    if (rule != NULL) {
+        return rule;
+    }
+    (void)pthread_mutex_lock(&rules->lock);
+    rule = find_own(rules, unit, is_day, amount, &place); /* another cell may have made it */
+    if (rule == NULL && place < RATE_OWN_MAX) {
+        struct rate_rule *made = own_new(rules, unit, is_day, amount, OWN_KINDS + (uint32_t)place);
+        atomic_store_explicit(&rules->own[place], made, memory_order_release);
+        rule = made;
+    }
+    (void)pthread_mutex_unlock(&rules->lock);
+    return rule;
 }

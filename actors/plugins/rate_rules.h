@@ -5,10 +5,14 @@
 #include "core/config.h"
 #include "limits/counters.h"
 
+#include <pthread.h>
+
 /* In the order in which they are taken from, and in which the first that refuses gives the reason. */
 enum rate_who { RATE_ALL, RATE_KEY, RATE_USER, RATE_MODEL, RATE_ADDRESS, RATE_WHO_COUNT };
 enum rate_unit { RATE_REQUESTS, RATE_TOKENS, RATE_UNIT_COUNT };
 enum { RATE_RULES_MAX = RATE_WHO_COUNT * RATE_UNIT_COUNT };
+/* Different limits that stand in keys themselves: many keys share one. */
+enum { RATE_OWN_MAX = 4096 };
 
 enum rate_algorithm { RATE_GCRA, RATE_FIXED };
 
@@ -30,6 +34,7 @@ void rate_config_check(void *config, struct config_problems *problems);
 struct rate_rule {
     enum rate_who who;
     enum rate_unit unit;
+    uint32_t kind; /* tells its names from other rules' */
     struct limit_spec spec;
     char words[48]; /* "60 requests per minute" */
 };
@@ -42,11 +47,16 @@ struct rate_rules {
     struct rate_rule rules[RATE_RULES_MAX];
     struct bucket all[RATE_UNIT_COUNT];
     counters_t *counters;
-    bool has_tokens;
+    pthread_mutex_t lock; /* for adding to `own` */
+    _Atomic(struct rate_rule *) own[RATE_OWN_MAX];
 };
 
 /* `former` (may be NULL) again when its limits are the same. NULL with a sentence. */
 struct rate_rules *rate_rules_new(const struct rate_config *config, struct rate_rules *former,
                                   struct limits_now now, struct dyn_err *err);
 void rate_rules_unref(struct rate_rules *rules);
+/* A limit that stands in a key: made when it is new, there as long as the rules are. NULL: there are too many
+ * different ones, or it cannot be counted. Any thread; no lock but for a new one. */
+const struct rate_rule *rate_rules_own(struct rate_rules *rules, enum rate_unit unit, bool is_day,
+                                       uint64_t amount);
 const char *rate_who_name(enum rate_who who);

@@ -201,6 +201,35 @@ who_has_no_key_has_no_budget(void **state)
 }
 
 static void
+keys_and_groups_have_budgets(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_start(&bench, &plugin_budget, "{month_usd: 0.3, per: group}");
+    struct vote_facts one = request_of("k1"), two = request_of("k2"), alone = request_of("k3");
+    one.group = two.group = DYN_SLICE("team");
+    one.key_day = USD / 10;
+    assert_int_equal(verdict_of(&bench, 1, &one), VOTE_PASS);
+    struct plugin_vote vote = ask_before(&bench, 0, 2, &one);
+    assert_int_equal(vote.verdict, VOTE_DENY);
+    assert_non_null(memmem(vote.reason.data, vote.reason.len, "this key", 8));
+    assert_int_equal(verdict_of(&bench, 3, &two), VOTE_PASS);
+    assert_int_equal(verdict_of(&bench, 4, &two), VOTE_PASS);
+    vote = ask_before(&bench, 0, 5, &two);
+    assert_int_equal(vote.verdict, VOTE_DENY);
+    assert_non_null(memmem(vote.reason.data, vote.reason.len, "this group", 10));
+    for (uint64_t id = 10; id < 20; id++) {
+        assert_int_equal(verdict_of(&bench, id, &alone), VOTE_PASS);
+    }
+    bench_stop(&bench);
+    bench_start(&bench, &plugin_budget, "{}"); /* what stands in a key holds without any other */
+    assert_int_equal(verdict_of(&bench, 1, &one), VOTE_PASS);
+    assert_int_equal(verdict_of(&bench, 2, &one), VOTE_DENY);
+    assert_int_equal(verdict_of(&bench, 3, &two), VOTE_PASS);
+    bench_stop(&bench);
+}
+
+static void
 wrong_configurations_are_problems(void **state)
 {
     (void)state;
@@ -455,6 +484,7 @@ main(void)
         cmocka_unit_test(without_a_price_it_goes_as_configured),
         cmocka_unit_test(periods_begin_with_the_calendar),
         cmocka_unit_test(who_has_no_key_has_no_budget),
+        cmocka_unit_test(keys_and_groups_have_budgets),
         cmocka_unit_test(wrong_configurations_are_problems),
         cmocka_unit_test(a_reload_forgets_nothing),
         cmocka_unit_test(a_restart_forgets_nothing),

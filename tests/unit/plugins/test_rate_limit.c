@@ -240,6 +240,34 @@ headers_show_the_nearest_limit(void **state)
     bench_stop(&bench);
 }
 
+/* What stands in a key takes the place of what all keys have; its days are those of UTC. */
+static void
+keys_have_limits_of_their_own(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_start(&bench, &plugin_rate_limit, "{requests_per_second: 1000, key_rpm: 2, user_rpm: 100}");
+    struct vote_facts usual = request_of("k1", NULL, NULL), rich = request_of("k2", NULL, NULL);
+    rich.key_rpm = 10;
+    rich.key_rpd = 15;
+    rich.key_tpd = 100000;
+    assert_int_equal(passed_of(&bench, &usual, 20), 2);
+    struct plugin_vote vote = ask_before(&bench, 0, 1, &rich);
+    assert_slice(vote_header(&vote, "x-ratelimit-limit-requests"), "10");
+    assert_slice(vote_header(&vote, "x-ratelimit-remaining-tokens"), "99900");
+    assert_int_equal(passed_of(&bench, &rich, 20), 9);
+    atomic_fetch_add(&bench.now_us, 60 * SECOND_US);
+    assert_int_equal(passed_of(&bench, &rich, 20), 5);
+    vote = ask_before(&bench, 1, 2, &rich);
+    assert_slice(vote.reason, "the limit of each key is reached: 15 requests per day");
+    assert_int_equal(vote.retry_after_s, 86400 - 60);
+    atomic_fetch_add(&bench.now_us, (86400 - 60) * SECOND_US);
+    assert_int_equal(passed_of(&bench, &rich, 20), 10);
+    rich.key_rpm = 12; /* changed: counted anew */
+    assert_int_equal(passed_of(&bench, &rich, 20), 5);
+    bench_stop(&bench);
+}
+
 static void
 addresses_are_networks(void **state)
 {
@@ -369,6 +397,7 @@ main(void)
         cmocka_unit_test(what_another_plugin_refuses_comes_back),
         cmocka_unit_test(tokens_are_estimated_and_settled),
         cmocka_unit_test(headers_show_the_nearest_limit),
+        cmocka_unit_test(keys_have_limits_of_their_own),
         cmocka_unit_test(addresses_are_networks),
         cmocka_unit_test(a_fixed_window_is_exact),
         cmocka_unit_test(a_reload_keeps_the_counts),
