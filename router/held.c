@@ -27,7 +27,7 @@ is_asked_after(const struct route_request *rq, const struct route_plugin *plugin
 bool
 route_holds_answers(const struct route_request *rq)
 {
-    const struct route_plan *plan = rq->plan;
+    const struct route_plan *plan = route_voting_plan(rq);
     bool holds = false;
     for (size_t i = 0; i < plan->n_plugins && route_has_votes(rq, VOTE_AFTER_REQUEST); i++) {
         holds = holds || is_asked_after(rq, &plan->plugins[i]);
@@ -39,7 +39,7 @@ route_holds_answers(const struct route_request *rq)
 static const struct route_plugin *
 first_closed(const struct route_request *rq)
 {
-    const struct route_plan *plan = rq->plan;
+    const struct route_plan *plan = route_voting_plan(rq);
     for (size_t i = 0; i < plan->n_plugins; i++) {
         if (is_asked_after(rq, &plan->plugins[i]) && !plan->plugins[i].fails_open) {
             return &plan->plugins[i];

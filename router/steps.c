@@ -235,7 +235,8 @@ without_body(const struct env *end)
 static void
 report(struct route_request *rq, const struct env *end)
 {
-    if (rq->plan->n_plugins > 0) {
+    bool was_read = rq->asked_model.data != NULL; /* else there is nothing that plugins could be told of */
+    if (was_read && route_voting_plan(rq)->n_plugins > 0) {
         route_votes_end(rq, end);
     }
     route_report(rq, end);

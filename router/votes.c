@@ -17,6 +17,7 @@ route_votes_of(struct route_request *rq)
 {
     if (rq->votes == NULL) {
         rq->votes = arena_zalloc(&rq->request->arena, sizeof *rq->votes);
+        rq->votes->plan = route_plan_ref(rq->plan);
     }
     return rq->votes;
 }
@@ -39,6 +40,7 @@ route_votes_fini(struct route_request *rq)
     if (rq->votes != NULL) {
         forget_stage(rq->votes);
         dyn_block_unref(&rq->votes->original);
+        route_plan_unref(&rq->votes->plan);
         rq->votes = NULL;
     }
 }
@@ -123,7 +125,7 @@ is_asked_at(const struct route_traits *traits, enum vote_stage stage)
 static void
 begin_stage(struct route_request *rq, enum vote_stage stage)
 {
-    const struct route_plan *plan = rq->plan;
+    const struct route_plan *plan = route_voting_plan(rq);
     struct route_votes *votes = route_votes_of(rq);
     forget_stage(votes);
     votes->stage = stage;
@@ -436,7 +438,8 @@ take_verdict(struct route_request *rq, size_t i, struct env **vote_p)
         }
         return is_before ? route_amend_request(rq, vote) : route_amend_answer(rq, vote);
     case VOTE_ANSWER:
-        if (!ballot->traits.answers || !is_before || vote->body == NULL) {
+        if (!ballot->traits.answers || !is_before || vote->body == NULL ||
+            vote->body->len > ENV_HELD_ANSWER_MAX) {
             return "its answer is of no use here";
         }
         *state = VOTE_BALLOT_ANSWERED;
@@ -467,7 +470,7 @@ take(struct route_request *rq, size_t i, struct env **vote_p)
     ballot->asked = 0;
     keep_headers(rq, vote);
     if (vote->charged) {
-        votes->charged |= 1u << (size_t)(ballot->plugin - rq->plan->plugins);
+        votes->charged |= 1u << (size_t)(ballot->plugin - votes->plan->plugins);
     }
     if (vote->verdict == VOTE_DENY && vote->reason.len > 0) {
         dyn_log(DYN_LOG_INFO, "router.plugin.denied", "a plugin refused a request",
@@ -593,7 +596,7 @@ static bool
 is_told_at(const struct route_request *rq, size_t i, const struct env *end)
 {
     const struct route_votes *votes = rq->votes;
-    struct route_traits traits = route_traits_of(rq->router, &rq->plan->plugins[i]);
+    struct route_traits traits = route_traits_of(rq->router, &route_voting_plan(rq)->plugins[i]);
     bool failed = end->outcome != ENV_OUTCOME_OK;
     bool is_after = (traits.stages & VOTE_STAGE_BIT(VOTE_AFTER_REQUEST)) != 0;
     bool has_charged = votes != NULL && ((votes->charged >> i) & 1);
@@ -607,7 +610,7 @@ is_told_at(const struct route_request *rq, size_t i, const struct env *end)
 static void
 tell(struct route_request *rq, size_t i, struct vote_facts *facts, enum vote_stage stage)
 {
-    const struct route_plugin *plugin = &rq->plan->plugins[i];
+    const struct route_plugin *plugin = &route_voting_plan(rq)->plugins[i];
     bus_addr_t addr = plugin->is_local ? rq->router->options.plugins : route_voter_pick(voter_of(rq, plugin));
     struct env *ask = env_new(ENV_ASK);
     ask->id = rq->node.id;
@@ -629,7 +632,7 @@ route_votes_end(struct route_request *rq, const struct env *end)
     struct vote_facts *facts = NULL;
     enum vote_stage stage = end->outcome == ENV_OUTCOME_OK ? VOTE_AFTER_REQUEST : VOTE_ON_ERROR;
     route_votes_abandon(rq);
-    for (size_t i = 0; i < rq->plan->n_plugins; i++) {
+    for (size_t i = 0; i < route_voting_plan(rq)->n_plugins; i++) {
         if (!is_told_at(rq, i, end)) {
             continue;
         }

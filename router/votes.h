@@ -31,6 +31,8 @@ struct route_vote_note {
 };
 
 struct route_votes {
+    struct route_plan *plan; /* whose plugins vote: that in force when the first was asked. A request that
+                              * waits for a member may go on under another one. A reference */
     enum vote_stage stage;
     struct vote_round round;
     struct route_ballot *ballots; /* of the round */
@@ -54,8 +56,14 @@ struct route_votes {
     size_t n_notes;
 };
 
+static inline const struct route_plan *
+route_voting_plan(const struct route_request *rq)
+{
+    return rq->votes != NULL ? rq->votes->plan : rq->plan;
+}
+
 /* Whether somebody votes at that stage; one test of a bit. */
-#define route_has_votes(rq, stage) (((rq)->plan->plugin_stages & VOTE_STAGE_BIT(stage)) != 0)
+#define route_has_votes(rq, stage) ((route_voting_plan(rq)->plugin_stages & VOTE_STAGE_BIT(stage)) != 0)
 
 /* What comes next at that stage: `passed` when all let it pass. */
 enum route_step route_votes_run(struct route_request *rq, enum vote_stage stage, enum route_step passed);

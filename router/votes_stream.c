@@ -54,8 +54,8 @@ route_gate_is_wanted(struct route_request *rq, const struct env *answer)
     if (!is_first) {
         return true;
     }
-    for (size_t i = 0; i < rq->plan->n_plugins && answer->stream; i++) {
-        if (votes_on_streams(rq, &rq->plan->plugins[i])) {
+    for (size_t i = 0; i < route_voting_plan(rq)->n_plugins && answer->stream; i++) {
+        if (votes_on_streams(rq, &route_voting_plan(rq)->plugins[i])) {
             return true;
         }
     }
@@ -98,8 +98,8 @@ begin(struct route_request *rq)
     struct route_gated *gated = rq->gated = dyn_zalloc(sizeof *gated);
     struct route_votes *votes = route_votes_of(rq);
     uint32_t needs = 0;
-    for (size_t i = 0; i < rq->plan->n_plugins; i++) {
-        const struct route_plugin *plugin = &rq->plan->plugins[i];
+    for (size_t i = 0; i < route_voting_plan(rq)->n_plugins; i++) {
+        const struct route_plugin *plugin = &route_voting_plan(rq)->plugins[i];
         if (votes_on_streams(rq, plugin)) {
             add_plugin(rq, plugin, rows);
             needs |= route_traits_of(rq->router, plugin).needs;

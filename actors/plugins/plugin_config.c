@@ -291,6 +291,19 @@ check_repeated(struct check *check, size_t index)
     }
 }
 
+/* No enabled one before it has its name. */
+static bool
+is_first(const struct plugin_config *config, size_t index)
+{
+    const struct plugin_entry_config *entries = config->plugins.items;
+    for (size_t i = 0; i < index; i++) {
+        if (entries[i].enabled && dyn_slice_eq(entries[i].name, entries[index].name)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void
 check_entry(struct check *check, const struct plugin_entry_config *entry)
 {
@@ -320,12 +333,12 @@ plugin_config_check(void *values, struct config_problems *problems)
         check_entry(&check, &entries[i]);
         if (entries[i].enabled && entries[i].name.data != NULL) {
             check_repeated(&check, i);
-            names++;
+            names += is_first(check.config, i);
         }
     }
-    if (names > (size_t)PLUGINS_MAX * VOTE_STAGE_COUNT) {
+    if (names > PLUGINS_MAX) { /* one that is left out would be a guardrail that is not there */
         config_problem_add(problems, config_mark_of(problems, &check.config->plugins), false,
-                           "more plugins than the %d that a gateway can have", PLUGINS_MAX);
+                           "%zu plugins are more than the %d that a gateway can have", names, PLUGINS_MAX);
     }
 }
 

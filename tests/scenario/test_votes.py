@@ -2,6 +2,7 @@
 processes that come and go."""
 
 import json
+import signal
 import threading
 import time
 
@@ -20,7 +21,7 @@ CLEAR = {"verdict": "pass"}
 
 
 def entry(name="judge", **more):
-    return {"name": name, "type": "guardrail", "enabled": True, **more}
+    return {"name": name, "type": "guardrail", "enabled": True, "timeout": "5s", **more}
 
 
 @pytest.fixture
@@ -199,6 +200,48 @@ def test_streams_and_failures_are_told(scene, upstream):
     assert told["facts"]["status"] == 404
 
 
+def test_what_could_not_be_read_is_told_to_nobody(scene):
+    gateway = scene(entry())
+    judge = scene.join(gateway, lambda ask, body: dict(CLEAR), stages=["after_request", "on_error"], needs=["counts"])
+    for broken in (b'{"model":"test-model","messages":[{"role":"user","content":"x', b'{"a":', b"[" * 100, b"{}"):
+        assert chat_once(gateway.port, broken).status == 400
+    assert request_once(gateway.port, "GET", "/v1/models").status == 200
+    assert chat_once(gateway.port, BODY | {"model": "nobody-has-it"}).status == 404
+    gateway.wait_until(lambda: judge.told, "the failure is told")
+    assert [told["facts"]["error"] for told, _ in judge.told] == ["MODEL_NOT_FOUND"]
+    assert judge.told[0][0]["facts"]["messages"] == 1
+
+
+def test_votes_outlive_a_reload(scene, upstream):
+    gateway = scene(entry("money"), entry("judge"))
+    waits = threading.Event()
+    goes_on = threading.Event()
+
+    def judged(ask, body):
+        waits.set()
+        goes_on.wait(10)
+        return dict(CLEAR)
+
+    money = scene.join(gateway, lambda ask, body: {"verdict": "pass", "charged": True}, name="money", effects="charges")
+    scene.join(gateway, judged)
+    gateway.wait_until(lambda: len(gateway.log_lines(event="router.plugin.joined")) >= 2, "both have joined")
+    done = []
+    asking = threading.Thread(target=lambda: done.append(chat_once(gateway.port, BODY).status))
+    asking.start()
+    assert waits.wait(10)
+    config = json.loads(gateway.config_path.read_text())
+    config["plugins"] = []
+    gateway.config_path.write_text(json.dumps(config))
+    gateway.child.send_signal(signal.SIGHUP)
+    gateway.wait_until(lambda: gateway.log_lines(event="gateway.reload"), "the new configuration is in force")
+    goes_on.set()
+    asking.join(20)
+    assert done == [200]
+    gateway.wait_until(lambda: len(money.told) == 1, "it is told of the end, though nobody has it configured any more")
+    assert chat_once(gateway.port, BODY).status == 200
+    assert len(money.asks) == 1
+
+
 def test_who_charged_is_told_of_a_later_refusal(scene):
     gateway = scene(entry("money"), entry("judge"))
     money = scene.join(gateway, lambda ask, body: {"verdict": "pass", "charged": True}, name="money", effects="charges")
@@ -356,6 +399,13 @@ def test_mistakes_are_found_where_they_stand(tmp_path, plugin, problem):
     assert code == 1
     assert problem in said
     assert "config.json:" in said
+
+
+def test_more_plugins_than_there_can_be_are_refused(tmp_path):
+    path = write_config(tmp_path / "config.json", [target("http://127.0.0.1:9")],
+                        plugins=[entry(f"judge{i}") for i in range(33)])
+    code, said = run_to_end(["validate", str(path)], tmp_path, {"TEST_UPSTREAM_KEY": "k"})
+    assert code == 1 and "33 plugins are more than the 32" in said
 
 
 def test_one_plugin_at_two_stages_is_one(tmp_path):
