@@ -145,18 +145,34 @@ look_at_certificate(struct bus_timer *timer)
     bus_timer_arm(edge->loop, timer, TLS_LOOK_MS);
 }
 
+static void
+keep_route_headers(struct edge *edge, const struct dyn_slice *names, size_t n)
+{
+    struct dyn_slice *copies = arena_alloc(&edge->arena, (n + 1) * sizeof *copies);
+    for (size_t i = 0; i < n; i++) {
+        copies[i] = arena_copy(&edge->arena, names[i]);
+    }
+    edge->options.route_headers = copies;
+    edge->options.n_route_headers = n;
+}
+
+/* Envelopes have copies of the former ones. */
+void
+edge_apply(void *self, const struct dyn_slice *route_headers, size_t n)
+{
+    struct edge *edge = self;
+    arena_fini(&edge->arena);
+    arena_init(&edge->arena, NULL, 0);
+    keep_route_headers(edge, route_headers, n);
+}
+
 void *
 edge_new(const struct edge_options *options)
 {
     struct edge *edge = dyn_zalloc(sizeof *edge);
     edge->options = *options;
     arena_init(&edge->arena, NULL, 0);
-    size_t n_headers = options->n_route_headers;
-    struct dyn_slice *names = arena_alloc(&edge->arena, (n_headers + 1) * sizeof *names);
-    for (size_t i = 0; i < n_headers; i++) {
-        names[i] = arena_copy(&edge->arena, options->route_headers[i]);
-    }
-    edge->options.route_headers = names;
+    keep_route_headers(edge, options->route_headers, options->n_route_headers);
     edge->dialect = dialect_find(DYN_SLICE("openai_chat"));
     edge->drain_timer.fire = look_whether_idle;
     edge->tls_timer.fire = look_at_certificate;

@@ -12,9 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Of clients, that routers and plugins look at: as many as a REQUEST may carry. */
-enum { HEADERS_MAX = ENV_HEADERS_MAX };
-
 void
 gateway_warn(const config_t *config)
 {
@@ -208,6 +205,27 @@ add_plugin_link(dynabus_t *gateway, struct gateway_cell *cell, unsigned number)
     (void)bus_add_actor(gateway->bus, cell->loop, &plugin_link_ops, cell->plugin_link);
 }
 
+void
+gateway_headers_init(struct gateway_headers *headers, const struct gateway_edition *edition)
+{
+    const struct router_config *router = config_values(edition->config, &router_config_part);
+    const struct dyn_slice *names;
+    arena_init(&headers->arena, NULL, 0);
+    size_t n = route_config_headers(router, &headers->arena, &names);
+    headers->n = n < ENV_HEADERS_MAX ? n : ENV_HEADERS_MAX;
+    for (size_t i = 0; i < headers->n; i++) {
+        headers->names[i] = names[i];
+    }
+    headers->n += gateway_plugin_headers(headers->names, headers->n, headers->names + headers->n,
+                                         ENV_HEADERS_MAX - headers->n);
+}
+
+void
+gateway_headers_fini(struct gateway_headers *headers)
+{
+    arena_fini(&headers->arena);
+}
+
 static void
 add_askers(dynabus_t *gateway, unsigned number)
 {
@@ -235,29 +253,21 @@ add_askers(dynabus_t *gateway, unsigned number)
         cell->router = bus_add_actor(gateway->bus, cell->loop, &probe_actor_ops, probe_new(&probe));
     }
     if (gateway->edges != NULL) {
-        struct arena names;
-        const struct dyn_slice *headers;
-        arena_init(&names, NULL, 0);
-        size_t n_headers =
-            route_config_headers(config_values(gateway->config, &router_config_part), &names, &headers);
-        struct dyn_slice all[HEADERS_MAX];
-        for (size_t i = 0; i < n_headers && i < HEADERS_MAX; i++) {
-            all[i] = headers[i];
-        }
-        n_headers = n_headers < HEADERS_MAX ? n_headers : HEADERS_MAX;
-        n_headers += gateway_plugin_headers(all, n_headers, all + n_headers, HEADERS_MAX - n_headers);
+        struct gateway_headers headers;
+        gateway_headers_init(&headers, gateway->boot);
         struct edge_options edge = {
             .config = config_values(gateway->config, &edge_config_part),
             .router = cell->router,
             .group = gateway->edges,
             .cell = number,
             .dev = gateway->options.dev,
-            .route_headers = all,
-            .n_route_headers = n_headers,
+            .route_headers = headers.names,
+            .n_route_headers = headers.n,
             .probes_only = !gateway_is_edge(gateway),
         };
-        (void)bus_add_actor(gateway->bus, cell->loop, &edge_actor_ops, edge_new(&edge));
-        arena_fini(&names);
+        cell->edge_self = edge_new(&edge);
+        (void)bus_add_actor(gateway->bus, cell->loop, &edge_actor_ops, cell->edge_self);
+        gateway_headers_fini(&headers);
     }
 }
 

@@ -16,6 +16,15 @@ void gateway_close_edges(dynabus_t *gateway);
  * after. */
 int gateway_add_cells(dynabus_t *gateway, struct dyn_err *err);
 
+/* The headers of clients that routers and plugins look at: as many as a REQUEST may carry. */
+struct gateway_headers {
+    struct dyn_slice names[ENV_HEADERS_MAX];
+    size_t           n;
+    struct arena     arena; /* what the names lie in */
+};
+void gateway_headers_init(struct gateway_headers *headers, const struct gateway_edition *edition);
+void gateway_headers_fini(struct gateway_headers *headers);
+
 /* What the roles of the process come to. */
 bool gateway_serves_http(const dynabus_t *gateway);
 bool gateway_has_router(const dynabus_t *gateway);

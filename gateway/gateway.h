@@ -34,6 +34,7 @@ struct gateway_cell {
     void *plugin_link;  /* NULL: they are not asked by routers elsewhere */
     void *router_self; /* NULL: there is no router */
     void *owner_self;  /* NULL: there is no owner */
+    void *edge_self;   /* NULL: no HTTP */
     bus_addr_t router; /* of this cell, or the owner that stands for routers elsewhere; 0: none */
     bus_addr_t uplink; /* who sends EVENTs to the routers: owner or worker; 0: nobody */
     caller_t *caller;  /* NULL: nobody to ask */

@@ -4,6 +4,7 @@
 #include "actors/providers/provider_config.h"
 #include "core/config_same.h"
 #include "core/log.h"
+#include "edge/edge.h"
 #include "edge/edge_config.h"
 #include "edge/group.h"
 #include "edge/owner.h"
@@ -277,6 +278,16 @@ abandon_on_loop(void *arg)
     (void)sem_post(&step->done);
 }
 
+/* Rules of the new configuration may look at other headers. */
+static void
+tell_edge(void *edge, const struct gateway_edition *edition)
+{
+    struct gateway_headers headers;
+    gateway_headers_init(&headers, edition);
+    edge_apply(edge, headers.names, headers.n);
+    gateway_headers_fini(&headers);
+}
+
 /* The first one shows it, between two envelopes: who joins there never hears of the new configuration with
  * the former targets, and what a cell says of its new targets says the new configuration. */
 static void
@@ -298,6 +309,9 @@ commit_on_loop(void *arg)
     if (step->cell->owner_self != NULL) {
         const struct router_config *router = config_values(step->edition->config, &router_config_part);
         owner_apply(step->cell->owner_self, router->request_timeout_ms);
+    }
+    if (step->cell->edge_self != NULL) {
+        tell_edge(step->cell->edge_self, step->edition);
     }
     (void)sem_post(&step->done);
 }

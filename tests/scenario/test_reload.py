@@ -187,6 +187,42 @@ def test_a_file_that_is_gone_changes_nothing(two_cells, upstream):
     wait_for(lambda: names(two_cells) == ["again"], "in force")
 
 
+def by_header(name, value):
+    return {"mode": "conditional", "conditions": [{"key": f"header.{name}", "value": value, "target_key": "second"}]}
+
+
+def two_targets(upstream):
+    return [target(upstream.url, name="first"), target(upstream.url, name="second")]
+
+
+def asks_with(gateway, **headers):
+    """Who answers, asked on several connections: on both cells."""
+    answers = [request_once(gateway.port, "POST", CHAT, GOOD, {"Authorization": f"Bearer {MASTER_KEY}", **headers})
+               for _ in range(8)]
+    return {answer.header("x-dynabus-target") for answer in answers}
+
+
+def test_a_rule_about_a_header_holds_after_a_reload(two_cells, upstream):
+    reload(two_cells, two_targets(upstream), strategy={"mode": "single"}, reload={"watch": False})
+    assert asks_with(two_cells, **{"x-team": "blue"}) == {"first"}
+    reload(two_cells, two_targets(upstream), strategy=by_header("X-Team", "blue"), reload={"watch": False})
+    assert asks_with(two_cells, **{"x-team": "blue"}) == {"second"}
+    assert asks_with(two_cells, **{"x-team": "red"}) == {"first"}
+    reload(two_cells, two_targets(upstream), strategy=by_header("x-house", "blue"), reload={"watch": False})
+    assert asks_with(two_cells, **{"x-team": "blue"}) == {"first"}
+    assert asks_with(two_cells, **{"x-house": "blue"}) == {"second"}
+
+
+def test_another_header_sticks_after_a_reload(two_cells, upstream):
+    def sticky(header):
+        return {"mode": "sticky", "sticky": {"by": "header", "header": header}}
+
+    reload(two_cells, two_targets(upstream), strategy=sticky("x-one"), reload={"watch": False})
+    reload(two_cells, two_targets(upstream), strategy=sticky("x-two"), reload={"watch": False})
+    for user in range(10):
+        assert len(asks_with(two_cells, **{"x-two": f"user-{user}"})) == 1
+
+
 def test_the_same_again_is_no_new_version(two_cells):
     two_cells.signal(signal.SIGHUP)
     key = 'gateway_config_reloads_total{result="unchanged"}'
@@ -312,6 +348,15 @@ def test_a_fleet_reloads_over_the_bus(fleet, tmp_path, upstream):
     assert code == 1 and "what was in force there stays" in text
     assert asked().header("x-dynabus-target") == "other"
     assert second.child.poll() is None
+
+
+def test_an_edge_of_its_own_hands_on_the_headers_of_new_rules(fleet, tmp_path, upstream):
+    edge = fleet.start()
+    rewrite(fleet, two_targets(upstream), strategy=by_header("x-team", "blue"))
+    code, text = ask_for_reload(fleet, tmp_path)
+    assert code == 0, text
+    until(lambda: asks_with(edge, **{"x-team": "red"}) == {"first"}, "the new targets answer")
+    until(lambda: asks_with(edge, **{"x-team": "blue"}) == {"second"}, "the new rule holds")
 
 
 def test_only_an_administrator_may_ask(start_gateway, upstream):
