@@ -353,9 +353,10 @@ budget_receive(void *shared, void *self, plugin_cell_t *cell, struct env **env_p
     const struct budget *budget = shared;
     struct cell *own = self;
     (void)cell;
-    budget_line_receive(&own->line, *env_p, dyn_wall_us(budget->clock));
-    env_free(env_p);
-    flush(budget, own);
+    if (budget_line_receive(&own->line, *env_p, dyn_wall_us(budget->clock))) {
+        env_free(env_p);
+        flush(budget, own);
+    }
 }
 
 static void

@@ -225,7 +225,7 @@ read_answer(const struct env *end, struct limits_record *record)
     return n == MONEY_WINDOWS ? 0 : -1;
 }
 
-void
+bool
 budget_line_receive(struct budget_line *line, const struct env *end, uint64_t wall_us)
 {
     struct env_map_node *node = end->kind == ENV_END ? env_map_find(&line->asked, &end->id) : NULL;
@@ -234,6 +234,7 @@ budget_line_receive(struct budget_line *line, const struct env *end, uint64_t wa
         take_out(line, question);
         tell(question, read_answer(end, &question->record) == 0, wall_us);
     }
+    return node != NULL;
 }
 
 void

@@ -24,5 +24,5 @@ void budget_line_init(struct budget_line *line, budget_store_t *store, plugin_ce
 void budget_line_fini(struct budget_line *line); /* what is not answered has failed */
 /* Sends what the money has asked meanwhile. Call it after everything that may have made it ask. */
 void budget_line_flush(struct budget_line *line, uint64_t now_us, uint64_t wall_us);
-/* An END that came to the cell. */
-void budget_line_receive(struct budget_line *line, const struct env *end, uint64_t wall_us);
+/* An END that came to the cell; false: it answers nothing that was asked here. */
+bool budget_line_receive(struct budget_line *line, const struct env *end, uint64_t wall_us);

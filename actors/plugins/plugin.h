@@ -139,7 +139,8 @@ struct plugin_ops {
     void (*forget)(void *shared, void *own, plugin_cell_t *cell, const struct plugin_ticket *ticket);
     /* After plugin_wake(). May be NULL. */
     void (*wake)(void *shared, void *own, plugin_cell_t *cell);
-    /* An envelope that is no ASK: the answer to what plugin_send() sent. Takes it. May be NULL. */
+    /* An envelope that is no ASK: an answer to what plugin_send() sent. Takes it when it asked for it, and
+     * leaves it when it did not. May be NULL. */
     void (*receive)(void *shared, void *own, plugin_cell_t *cell, struct env **env_p);
 };
 

@@ -387,9 +387,11 @@ forget(struct plugin_actor *actor, const struct env *env)
 static void
 take_other(struct plugin_actor *actor, struct env **env_p)
 {
-    plugin_cell_t *cell = cell_of(actor, *env_p);
-    if (cell != NULL && cell->instance->ops->receive != NULL) {
-        cell->instance->ops->receive(cell->instance->shared, cell->own, cell, env_p);
+    for (size_t i = 0; i < actor->n_cells && *env_p != NULL; i++) {
+        plugin_cell_t *cell = actor->cells[i];
+        if (cell->instance->ops->receive != NULL) {
+            cell->instance->ops->receive(cell->instance->shared, cell->own, cell, env_p);
+        }
     }
 }
 
