@@ -367,6 +367,18 @@ owes(const struct stream_gate *gate, size_t voter)
     return (gate->live >> voter & 1u) != 0 && one->answered < one->asked;
 }
 
+/* Whether a question is open. */
+static bool
+is_owed(const struct stream_gate *gate)
+{
+    for (size_t i = 0; i < gate->n_voters; i++) {
+        if (owes(gate, i)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* All have answered, and too much waits for text that there is no room for: whoever holds most of it. */
 static void
 fail_greatest_holder(struct stream_gate *gate)
@@ -374,9 +386,6 @@ fail_greatest_holder(struct stream_gate *gate)
     size_t who = STREAM_GATE_VOTERS_MAX;
     uint64_t most = 0;
     for (size_t i = 0; i < gate->n_voters; i++) {
-        if (owes(gate, i)) {
-            return;
-        }
         uint64_t bytes = (gate->live >> i & 1u) != 0 ? held_by(gate, i) : 0;
         if (bytes > most) {
             who = i;
@@ -385,20 +394,6 @@ fail_greatest_holder(struct stream_gate *gate)
     }
     if (who != STREAM_GATE_VOTERS_MAX) {
         fail(gate, who, "it let too much text wait");
-    }
-}
-
-/* After a vote: nothing may be held back for ever. */
-static void
-fail_holders(struct stream_gate *gate)
-{
-    for (size_t i = 0; i < gate->n_voters && gate->is_last_asked && gate->state == STREAM_GATE_OPEN; i++) {
-        if ((gate->live >> i & 1u) != 0 && !owes(gate, i) && held_by(gate, i) > 0) {
-            fail(gate, i, "it held text back at the end");
-        }
-    }
-    if (gate->held > gate->held_max && gate->state == STREAM_GATE_OPEN) {
-        fail_greatest_holder(gate);
     }
 }
 
@@ -439,7 +434,7 @@ stream_gate_take_ask(stream_gate_t *gate, uint64_t now_us, struct dyn_buf *body)
     struct vote_delta deltas[STREAM_GATE_CHANNELS_MAX];
     size_t n = 0;
     bool is_last = gate->has_ended && !gate->is_last_asked;
-    if (gate->state != STREAM_GATE_OPEN || gate->live == 0) {
+    if (gate->state != STREAM_GATE_OPEN || gate->live == 0 || is_owed(gate)) {
         return false;
     }
     for (size_t i = 0; i < gate->n_channels; i++) {
@@ -525,6 +520,10 @@ stream_gate_vote(stream_gate_t *gate, size_t voter, const struct vote_mark *mark
     for (size_t i = 0; i < n_marks; i++) {
         gate_channel_mark(find_channel(gate, marks[i].channel), voter, &marks[i]);
     }
+    for (size_t i = 0; i < gate->n_channels && gate->is_last_asked && !cuts;
+         i++) { /* nothing follows to wait for */
+        gate->channels[i]->clear[voter] = gate->channels[i]->asked;
+    }
     flush(gate);
     if (cuts) {
         end(gate, STREAM_GATE_CUT, voter, "it cut the stream");
@@ -533,7 +532,9 @@ stream_gate_vote(stream_gate_t *gate, size_t voter, const struct vote_mark *mark
     if (gate->held > gate->held_max / CONDENSE_PARTS) {
         condense(gate);
     }
-    fail_holders(gate);
+    if (gate->held > gate->held_max && !is_owed(gate)) {
+        fail_greatest_holder(gate);
+    }
     return 0;
 }
 

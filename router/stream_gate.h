@@ -54,12 +54,13 @@ void stream_gate_end(stream_gate_t *gate);
 bool stream_gate_has_ended(const stream_gate_t *gate); /* so, or by its end marker */
 
 /* Whether there is something to ask: the body of an ASK (vote.h), the same for all voters that are asked
- * still. Each of them owes one vote for it, in the order of the questions. */
+ * still. Each of them owes one vote for it; the next question comes when all have voted or failed, with all
+ * the text of the meantime. */
 bool stream_gate_take_ask(stream_gate_t *gate, uint64_t now_us, struct dyn_buf *body);
 bool stream_gate_is_asked(const stream_gate_t *gate, size_t voter);
 
 /* A vote of the voter. -1 with a sentence when it makes no sense; nothing has changed then, and the voter has
- * to be failed. Pass and cut both come with marks. */
+ * to be failed. Pass and cut both come with marks. Who lets the last question pass has cleared all. */
 DYN_MUST_CHECK int stream_gate_vote(stream_gate_t *gate, size_t voter, const struct vote_mark *marks,
                                     size_t n_marks, bool cuts, uint64_t now_us, struct dyn_err *err);
 /* It is gone, silent, or says what makes no sense. */

@@ -245,16 +245,19 @@ static DYN_UNUSED void
 vote_one(struct scene *scene, size_t number)
 {
     voter_votes(&scene->voters[number], scene->gate, number, scene->now_us);
+    ask_all(scene);
     collect(scene);
 }
 
 static DYN_UNUSED void
 vote_all(struct scene *scene)
 {
-    for (size_t i = 0; i < scene->n_voters; i++) {
-        while (scene->voters[i].n_questions > 0 && stream_gate_is_asked(scene->gate, i)) {
+    for (size_t i = 0; i < scene->n_voters;) {
+        bool votes = scene->voters[i].n_questions > 0 && stream_gate_is_asked(scene->gate, i);
+        if (votes) {
             vote_one(scene, i);
         }
+        i = votes ? 0 : i + 1; /* a vote may bring the next question to all */
     }
 }
 

@@ -276,11 +276,11 @@ votes_that_make_no_sense_change_nothing(void **state)
 }
 
 static void
-a_voter_that_holds_at_the_end_has_failed(void **state)
+what_is_not_cleared_at_the_end_counts_as_clear(void **state)
 {
     (void)state;
     struct dyn_err err;
-    struct scene scene = scene_of_policy(true);
+    struct scene scene = scene_of_policy(false);
     feed_str(&scene, TEXT_EVENT(0, "ab") DONE_EVENT);
     vote_one(&scene, 1);
     assert_int_equal(stream_gate_vote(scene.gate, 0, NULL, 0, false, 1, &err), 0);
@@ -352,7 +352,7 @@ main(void)
         cmocka_unit_test(a_voter_that_holds_too_much_has_failed),
         cmocka_unit_test(many_small_events_that_wait_become_their_text),
         cmocka_unit_test(votes_that_make_no_sense_change_nothing),
-        cmocka_unit_test(a_voter_that_holds_at_the_end_has_failed),
+        cmocka_unit_test(what_is_not_cleared_at_the_end_counts_as_clear),
         cmocka_unit_test(masks_of_two_that_overlap_become_one),
         cmocka_unit_test(an_event_that_cannot_be_read_ends_the_stream),
         cmocka_unit_test(a_stream_without_its_end_marker_ends),
