@@ -110,8 +110,11 @@ become(struct breaker *breaker, enum health_state state)
     atomic_store_explicit(&breaker->failures, 0, memory_order_relaxed);
     breaker->successes = 0;
     memset(breaker->leases, 0, sizeof breaker->leases);
-    for (size_t i = 0; i < BREAKER_SLOTS; i++) {
-        atomic_store_explicit(&breaker->slots[i].number, 0, memory_order_relaxed);
+    for (size_t i = 0; i < BREAKER_SLOTS; i++) { /* number 0 is of the present while the clock is young */
+        struct breaker_slot *slot = &breaker->slots[i];
+        atomic_store_explicit(&slot->begun, 0, memory_order_relaxed);
+        atomic_store_explicit(&slot->failed, 0, memory_order_relaxed);
+        atomic_store_explicit(&slot->number, 0, memory_order_relaxed);
     }
     atomic_store_explicit(&breaker->state, (unsigned)state, memory_order_relaxed);
 }

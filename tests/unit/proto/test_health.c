@@ -218,6 +218,34 @@ a_map_never_grows_beyond_its_bound(void **state)
     health_board_unref(&there);
 }
 
+/* Short names and small figures: the most values that fit. */
+static void
+a_full_map_of_small_figures_is_read(void **state)
+{
+    (void)state;
+    static char names[HEALTH_TARGETS_MAX][8];
+    static struct health_item items[HEALTH_TARGETS_MAX];
+    health_board_t *board = health_board_new();
+    health_board_t *there = health_board_new();
+    struct dyn_buf map = DYN_BUF_INIT;
+    struct health_latency latency = {.total_us = 1, .samples = 1};
+    for (unsigned i = 0; i < HEALTH_MODELS_MAX; i++) {
+        char model[4];
+        (void)snprintf(model, sizeof model, "%u", i);
+        health_board_set_latency(board, health_board_slot(board, dyn_slice_str(model)), &latency, SECOND);
+    }
+    for (unsigned i = 0; i < HEALTH_TARGETS_MAX; i++) {
+        (void)snprintf(names[i], sizeof names[i], i == 200 ? "A" : "%u", i);
+        items[i] = (struct health_item){dyn_slice_str(names[i]), board};
+    }
+    health_map_encode(items, HEALTH_TARGETS_MAX, SECOND, 0, &map);
+    assert_int_equal(decode(dyn_buf_slice(&map), SECOND, there), 0);
+    assert_int_equal(view_at(there, "7", SECOND).samples, 1);
+    dyn_buf_fini(&map);
+    health_board_unref(&board);
+    health_board_unref(&there);
+}
+
 #define BYTES(text) dyn_slice(text, sizeof text - 1)
 
 static void
@@ -293,6 +321,7 @@ main(void)
         cmocka_unit_test(a_board_comes_over_with_the_time_that_is_left),
         cmocka_unit_test(what_is_news_no_more_stays_at_home),
         cmocka_unit_test(a_map_never_grows_beyond_its_bound),
+        cmocka_unit_test(a_full_map_of_small_figures_is_read),
         cmocka_unit_test(strangers_maps_are_taken_as_far_as_they_are_understood),
         cmocka_unit_test(two_cells_that_meet_the_same_models_share_their_slots),
     };
