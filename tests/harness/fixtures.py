@@ -1,7 +1,10 @@
 """pytest fixtures shared by scenarios and client tests (loaded with -p harness.fixtures)."""
 
+import json
+
 import pytest
 
+from harness.fleet import Fleet
 from harness.gateway import Gateway, Mock, target
 from harness.http import Connection
 from harness.upstream import Upstream, answer_normally
@@ -69,6 +72,28 @@ def start_gateway(tmp_path):
     finally:
         for process in started:
             process.kill()
+
+
+@pytest.fixture(params=["cells", "tcp"])
+def start_both(request, start_gateway, tmp_path):
+    """As start_gateway, twice: a process of two cells, and an edge, a router and a provider of two cells each."""
+    fleets = []
+
+    def start(targets, config=None):
+        if request.param == "cells":
+            return start_gateway(targets, arguments=["--cells", "2"], config=config)
+        fleets.append(Fleet(tmp_path, "http://replaced", routers=1, cells=2, is_open=True))
+        written = json.loads(fleets[-1].config.read_text())
+        fleets[-1].config.write_text(json.dumps({**written, "targets": targets, **(config or {})}))
+        return fleets[-1].start()
+
+    yield start
+    try:
+        for fleet in fleets:
+            fleet.stop()
+    finally:
+        for fleet in fleets:
+            fleet.close()
 
 
 @pytest.fixture(scope="module")

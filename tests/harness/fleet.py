@@ -35,8 +35,9 @@ def free_base():
 class Fleet:
     """`routers` endpoints are in the configuration from the start; which of them run is up to the test."""
 
-    def __init__(self, directory, upstream_url, routers=2, wire="tcp", curve=False, cells=1, **config):
+    def __init__(self, directory, upstream_url, routers=2, wire="tcp", curve=False, cells=1, is_open=False, **config):
         self.directory = directory
+        self.is_open = is_open  # no key is asked for
         self.cells = cells
         self.sockets = tempfile.mkdtemp(prefix="dynabus-fleet-")  # names of Unix sockets have to be short
         if wire == "ipc":
@@ -72,7 +73,8 @@ class Fleet:
         return ["serve", "--roles", role, "--config", self.config, "--cells", self.cells, *arguments]
 
     def variables(self, role):
-        variables = {"MASTER_KEY": MASTER_KEY, "LOG_FORMAT": "json", KEY_VARIABLE: UPSTREAM_KEY}
+        variables = {"LOG_FORMAT": "json", KEY_VARIABLE: UPSTREAM_KEY}
+        variables |= {"ALLOW_UNAUTHENTICATED_PROXY": "true"} if self.is_open else {"MASTER_KEY": MASTER_KEY}
         if self.keys is not None:
             variables["TEST_CERT"] = str(self.keys / {"provider": "worker"}.get(role, role))
         return variables

@@ -78,27 +78,27 @@ def test_a_target_that_recovers(start_gateway, upstream, body):
     assert sum(counted(gateway, "gateway_provider_errors_total").values()) == 2
 
 
-def test_retry_after_is_waited_for(start_gateway, upstream):
+def test_retry_after_is_waited_for(start_both, upstream):
     handler = failing(429, times=1, headers=[("retry-after", "2")])
     upstream.reset_to(handler)
-    gateway = one_target(start_gateway, upstream, FAST)
+    gateway = one_target(start_both, upstream, FAST)
     assert chat_once(gateway.port, CHAT).status == 200
     assert handler.seen[1] - handler.seen[0] >= 2
 
 
-def test_a_rate_limit_reset_is_waited_for(start_gateway, upstream):
+def test_a_rate_limit_reset_is_waited_for(start_both, upstream):
     handler = failing(429, times=1, headers=[("x-ratelimit-remaining-requests", "0"),
                                              ("x-ratelimit-reset-requests", "1.2s"),
                                              ("x-ratelimit-reset-tokens", "6m0s")])
     upstream.reset_to(handler)
-    gateway = one_target(start_gateway, upstream, FAST)
+    gateway = one_target(start_both, upstream, FAST)
     assert chat_once(gateway.port, CHAT).status == 200
     assert handler.seen[1] - handler.seen[0] >= 1.2
 
 
-def test_who_asks_for_too_long_is_left_at_once(start_gateway, upstream, second):
+def test_who_asks_for_too_long_is_left_at_once(start_both, upstream, second):
     upstream.reset_to(failing(429, headers=[("retry-after", "31")]))
-    gateway = fallback(start_gateway, upstream, second, retry=FAST)
+    gateway = fallback(start_both, upstream, second, retry=FAST)
     started = time.monotonic()
     answer = chat_once(gateway.port, CHAT)
     assert answer.status == 200 and answer.header("x-dynabus-target") == "b"
@@ -107,17 +107,17 @@ def test_who_asks_for_too_long_is_left_at_once(start_gateway, upstream, second):
 
 
 @pytest.mark.parametrize("listed", [False, True])
-def test_a_401_is_repeated_only_when_listed(start_gateway, upstream, listed):
+def test_a_401_is_repeated_only_when_listed(start_both, upstream, listed):
     upstream.reset_to(failing(401, times=1))
     retry = {**FAST, "on_status_codes": [401]} if listed else FAST
-    gateway = one_target(start_gateway, upstream, retry)
+    gateway = one_target(start_both, upstream, retry)
     answer = chat_once(gateway.port, CHAT)
     assert (answer.status, len(upstream.received())) == ((200, 2) if listed else (502, 1)), answer
 
 
-def test_a_list_replaces_the_usual_statuses(start_gateway, upstream):
+def test_a_list_replaces_the_usual_statuses(start_both, upstream):
     upstream.reset_to(failing(503, times=1))
-    gateway = one_target(start_gateway, upstream, {**FAST, "on_status_codes": [500]})
+    gateway = one_target(start_both, upstream, {**FAST, "on_status_codes": [500]})
     assert chat_once(gateway.port, CHAT).status == 502
     assert len(upstream.received()) == 1
 
@@ -133,25 +133,25 @@ def test_the_next_target_answers(start_gateway, upstream, second):
     assert sum(counted(gateway, "gateway_provider_errors_total").values()) == 2
 
 
-def test_the_last_error_is_told(start_gateway, upstream, second):
+def test_the_last_error_is_told(start_both, upstream, second):
     upstream.reset_to(failing(500))
     second.reset_to(failing(404))
-    gateway = fallback(start_gateway, upstream, second)
+    gateway = fallback(start_both, upstream, second)
     answer = chat_once(gateway.port, CHAT)
     assert (answer.status, answer.error["code"]) == (404, "model_not_found")
     assert answer.header("x-dynabus-attempts") == "2"
 
 
-def test_what_is_wrong_anywhere_is_asked_once(start_gateway, upstream, second):
+def test_what_is_wrong_anywhere_is_asked_once(start_both, upstream, second):
     upstream.reset_to(failing(400))
-    gateway = fallback(start_gateway, upstream, second, retry=FAST)
+    gateway = fallback(start_both, upstream, second, retry=FAST)
     assert chat_once(gateway.port, CHAT).status == 400
     assert len(upstream.received()) == 1 and len(second.received()) == 0
 
 
-def test_single_does_not_go_on(start_gateway, upstream, second):
+def test_single_does_not_go_on(start_both, upstream, second):
     upstream.reset_to(failing(500))
-    gateway = start_gateway([target(upstream.url, "a"), target(second.url, "b")])
+    gateway = start_both([target(upstream.url, "a"), target(second.url, "b")])
     assert chat_once(gateway.port, CHAT).status == 502
     assert len(second.received()) == 0
 
@@ -183,9 +183,9 @@ def slow(upstream, seconds):
     return hung_up
 
 
-def test_a_silent_target_is_raced(start_gateway, upstream, second):
+def test_a_silent_target_is_raced(start_both, upstream, second):
     hung_up = slow(upstream, 15)
-    gateway = fallback(start_gateway, upstream, second, {"hedge": {"after": "150ms", "max_percent": 100}})
+    gateway = fallback(start_both, upstream, second, {"hedge": {"after": "150ms", "max_percent": 100}})
     started = time.monotonic()
     answer = chat_once(gateway.port, CHAT)
     assert (answer.status, answer.header("x-dynabus-target")) == (200, "b")
@@ -193,8 +193,8 @@ def test_a_silent_target_is_raced(start_gateway, upstream, second):
     assert hung_up.wait(10), "the loser was not cancelled"
 
 
-def test_a_target_that_answers_in_time_is_not_raced(start_gateway, upstream, second):
-    gateway = fallback(start_gateway, upstream, second, {"hedge": {"after": "5s", "max_percent": 100}})
+def test_a_target_that_answers_in_time_is_not_raced(start_both, upstream, second):
+    gateway = fallback(start_both, upstream, second, {"hedge": {"after": "5s", "max_percent": 100}})
     for _ in range(5):
         assert chat_once(gateway.port, CHAT).header("x-dynabus-target") == "a"
     assert len(second.received()) == 0
