@@ -12,7 +12,7 @@
 #include <msgpack.h>
 
 enum {
-    VALUES_MAX = HEALTH_MAP_MAX, /* keys, values and elements: the bytes bound them, a value has one at least */
+    VALUES_MAX = HEALTH_MAP_MAX, /* keys, values and elements: each has a byte at least */
     FIGURES = 5,           /* of a model */
     MODEL_BYTES = 32,      /* its figures as they are written, at most, without the name */
     TARGET_NAME_MAX = 256, /* bytes */

@@ -41,6 +41,7 @@ struct sim_options {
     const struct sim_scenario *scenario;
     size_t n_requests;
     uint64_t seed;
+    size_t n_asked;       /* targets that the strategy ever asks, the first ones */
     const char *breaker; /* the value of `circuit_breaker`; NULL: there is none */
 };
 

@@ -35,7 +35,7 @@ note_breakers(struct sim *sim)
     if (result->open_after_us != UINT64_MAX || !sim_is_trouble(sim->now_us)) {
         return;
     }
-    for (size_t i = 0; i < SIM_TARGETS; i++) {
+    for (size_t i = 0; i < sim->options.n_asked; i++) {
         if (health_state_of(provider_guard_board(sim->targets[i].guard), sim->now_us) != HEALTH_OPEN) {
             return;
         }

@@ -36,6 +36,7 @@ run(struct sim_options *options, const char *strategy, struct sim_result *result
 {
     struct dyn_err err = {.text = ""};
     options->strategy = strategy;
+    options->n_asked = strcmp(strategy, "mode: single") == 0 ? 1 : SIM_TARGETS;
     if (sim_run(options, result, &err) != 0) {
         (void)fprintf(stderr, "simulate: %s: %s\n", strategy, err.text);
         exit(2);
@@ -118,8 +119,7 @@ print_breakers(struct sim_options *options)
         if (with.open_after_us != UINT64_MAX) {
             (void)snprintf(after, sizeof after, "%.2f s", (double)with.open_after_us / 1e6);
         }
-        (void)printf("| %s | %s | %.2f | %.3f | %.2f |\n", strategies[i].name,
-                     after[0] != '\0' ? after : "it asks one target only",
+        (void)printf("| %s | %s | %.2f | %.3f | %.2f |\n", strategies[i].name, after,
                      ratio(with.calls_before, with.requests_before),
                      ratio(with.open_calls, with.open_requests),
                      ratio(without.trouble_calls, without.trouble_requests));
@@ -196,7 +196,9 @@ check_full_outage(struct sim_options *options, size_t strategy)
     options->scenario = find_scenario("full-outage");
     run(options, strategies[strategy].strategy, &result);
     double after = ratio(result.open_calls, result.open_requests);
-    int broken = expect(after <= OPEN_RATIO_MAX, name, "too many calls while all breakers are open", after);
+    int broken = expect(result.open_requests > 0, name, "the breakers of all targets never open",
+                        (double)result.open_requests);
+    broken += expect(after <= OPEN_RATIO_MAX, name, "too many calls while all breakers are open", after);
     size_t outside = result.requests - result.trouble_requests;
     double served = percent(result.served - result.trouble_served, outside);
     return broken + expect(served > 90, name, "it does not come back after a full outage", served);
