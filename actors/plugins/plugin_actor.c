@@ -157,8 +157,22 @@ fill_body(struct env *env, struct plugin_vote *vote)
     dyn_block_unref(&vote->marks);
 }
 
-static void
-send_vote(plugin_cell_t *cell, const struct plugin_ticket *ticket, struct plugin_vote *vote)
+/* An ASK becomes the VOTE on it: an envelope less for each. It says whose it is already. */
+static struct env *
+turned(struct env **ask_p)
+{
+    struct env *env = *ask_p;
+    *ask_p = NULL;
+    env->kind = ENV_VOTE;
+    env->instance = 0;
+    env->charged = false;
+    vote_facts_unref(&env->facts_asked);
+    dyn_block_unref(&env->body);
+    return env;
+}
+
+static struct env *
+vote_on(const plugin_cell_t *cell, const struct plugin_ticket *ticket)
 {
     struct env *env = env_new(ENV_VOTE);
     env->id = ticket->id;
@@ -166,6 +180,13 @@ send_vote(plugin_cell_t *cell, const struct plugin_ticket *ticket, struct plugin
     env->epoch = ticket->epoch;
     env->stage = (uint8_t)ticket->stage;
     env->plugin = env_copy(env, cell->instance->name);
+    return env;
+}
+
+/* Takes `env`. */
+static void
+send_vote(plugin_cell_t *cell, struct env *env, bus_addr_t to, struct plugin_vote *vote)
+{
     env->verdict = (uint8_t)vote->verdict;
     env->status = vote->status;
     env->error = vote->error;
@@ -178,7 +199,7 @@ send_vote(plugin_cell_t *cell, const struct plugin_ticket *ticket, struct plugin
         env_add_header(env, vote->headers[i].name, vote->headers[i].value);
     }
     fill_body(env, vote);
-    if (bus_send(cell->actor->me, ticket->from, &env, NULL) != 0) {
+    if (bus_send(cell->actor->me, to, &env, NULL) != 0) {
         env_free(&env); /* the router is gone, and its request with it */
     }
 }
@@ -186,7 +207,7 @@ send_vote(plugin_cell_t *cell, const struct plugin_ticket *ticket, struct plugin
 void
 plugin_vote_send(plugin_cell_t *cell, const struct plugin_ticket *ticket, struct plugin_vote *vote)
 {
-    send_vote(cell, ticket, vote);
+    send_vote(cell, vote_on(cell, ticket), ticket->from, vote);
     begin_scratch(cell);
 }
 
@@ -198,8 +219,9 @@ drop_vote(struct plugin_vote *vote)
 }
 
 static void
-ask(plugin_cell_t *cell, struct env *env)
+ask(plugin_cell_t *cell, struct env **env_p)
 {
+    struct env *env = *env_p;
     struct plugin_vote vote = {.verdict = VOTE_PASS};
     struct plugin_ask asked = {
         .ticket = {env->id, env->attempt, env->epoch, (enum vote_stage)env->stage, env->from,
@@ -216,7 +238,7 @@ ask(plugin_cell_t *cell, struct env *env)
     begin_scratch(cell);
     enum plugin_when when = instance->ops->vote(instance->shared, cell->own, cell, &asked, &vote);
     if (when == PLUGIN_VOTED && !env->tell) {
-        send_vote(cell, &asked.ticket, &vote);
+        send_vote(cell, turned(env_p), asked.ticket.from, &vote);
     } else {
         drop_vote(&vote);
     }
@@ -403,7 +425,7 @@ actor_receive(void *self, struct env **env_p)
     if (env->kind == ENV_ASK) {
         plugin_cell_t *cell = cell_of(actor, env);
         if (cell != NULL && env->facts_asked != NULL) {
-            ask(cell, env);
+            ask(cell, env_p);
         } else {
             say_failed(actor, env);
         }

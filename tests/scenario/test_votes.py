@@ -10,7 +10,7 @@ import msgpack
 import pytest
 import zmq
 
-from harness.bus import free_base
+from harness.bus import Client, free_base
 from harness.gateway import run_to_end, target, write_config
 from harness.http import chat_once, request_once
 from harness.plugin import ScriptedPlugin, edits
@@ -330,6 +330,28 @@ def test_another_one_is_asked_when_one_dies(scene):
     asking.join(20)
     assert done == [200]
     assert len(second.asks) == 1 and second.asks[0][0]["id"] == first.asks[0][0]["id"]
+
+
+def test_a_plugin_of_an_earlier_version_is_none(scene, monkeypatch):
+    gateway = scene(entry(required=False))
+    monkeypatch.setattr("harness.plugin.VERSION", [1, 2])
+    judge = ScriptedPlugin(gateway.plugins, lambda ask, body: {"verdict": "deny"})
+    gateway.wait_until(lambda: judge.goodbyes, "it is told to go")
+    judge.close()
+    assert judge.goodbyes[0]["reason"] == "version"
+    assert chat_once(gateway.port, BODY).status == 200
+
+
+def test_clients_of_the_bus_are_voted_on_in_the_same_way(scene):
+    gateway = scene(entry())
+    scene.join(gateway, lambda ask, body: {"verdict": "deny", "err_text": "not today"})
+    base = gateway.plugins.rsplit(":", 1)
+    client = Client(f"{base[0]}:{int(base[1]) - 1}")
+    end, _ = client.until_end(client.request(json.dumps(BODY).encode()))[-1]
+    client.close()
+    # a client of 1.1 has no word for it yet
+    assert (end["outcome"], end["status"], end["error"]) == ("error", 400, "INVALID_REQUEST")
+    assert end["err_text"].endswith("not today")
 
 
 def test_a_plugin_that_speaks_out_of_turn_is_told_to_go(scene):
