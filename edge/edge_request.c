@@ -162,6 +162,33 @@ take_id(struct edge_request *rq, struct env *env, struct dyn_slice id)
     }
 }
 
+/* The router reads it, who never saw HTTP: "PUT keys/0123456789abcdef?verbose=1". */
+static void
+take_question(struct edge_request *rq, const struct http_request *request, struct env *env,
+              struct dyn_slice path)
+{
+    enum { QUESTION_MAX = 1000 }; /* bytes: what the envelope's `model` takes, with room */
+    bool is_get = dyn_slice_is(request->method, "HEAD");
+    struct dyn_slice method = is_get ? DYN_SLICE("GET") : request->method;
+    struct dyn_slice text =
+        arena_printf(http_exchange_arena(rq->exchange), "%.*s %.*s%s%.*s", (int)method.len, method.data,
+                     (int)path.len, path.data, request->query.len > 0 ? "?" : "", (int)request->query.len,
+                     request->query.len > 0 ? request->query.data : "");
+    bool is_plain = text.len <= QUESTION_MAX;
+    for (size_t i = 0; i < text.len && is_plain; i++) {
+        is_plain = text.data[i] >= ' ' && text.data[i] < 0x7f;
+    }
+    if (is_plain) {
+        env->model = env_copy(env, text);
+    } else if (env->refuse == ERR_NONE) {
+        env->refuse = ERR_INVALID_REQUEST;
+        env->refuse_text = DYN_SLICE("the path is too long, or has characters that a path does not have");
+    }
+    if (!is_get && !dyn_slice_is(request->method, "GET")) {
+        env->redeliver = DYN_SLICE("never"); /* what changes something is not done twice */
+    }
+}
+
 uint64_t
 edge_on_head(void *self, http_exchange_t *exchange, const struct http_request *request)
 {
@@ -174,15 +201,23 @@ edge_on_head(void *self, http_exchange_t *exchange, const struct http_request *r
     if (answer_here(rq, request, &headers, &match)) {
         return HTTP_BODY_DISCARD;
     }
-    bool wants_body = match.refuse == ERR_NONE && match.route->body == EDGE_BODY_JSON;
+    bool wants_body =
+        match.refuse == ERR_NONE &&
+        (match.route->body == EDGE_BODY_JSON || (match.route->body == EDGE_BODY_MAYBE && request->has_body));
     struct env *env = new_envelope(rq, request, &headers);
     env->refuse = wants_body ? edge_judge_body(&headers) : match.refuse;
     judge_redeliver(env, &headers);
+    bool is_admin = match.route != NULL && match.route->name == EDGE_ROUTE_ADMIN;
+    if (is_admin) {
+        take_question(rq, request, env, match.id);
+    }
     if (wants_body && env->refuse == ERR_NONE) {
         rq->request = env;
         return edge->options.config->max_request_bytes;
     }
-    take_id(rq, env, match.id);
+    if (!is_admin) {
+        take_id(rq, env, match.id);
+    }
     send(rq, &env);
     return HTTP_BODY_DISCARD;
 }

@@ -18,6 +18,7 @@ static const struct {
     WANTED("content-type", content_type),
     WANTED("x-api-key", x_api_key),
     WANTED("api-key", api_key),
+    WANTED("x-goog-api-key", x_goog_api_key),
     WANTED("content-encoding", content_encoding),
     WANTED("expect", expect),
     WANTED("idempotency-key", idempotency_key),
@@ -72,7 +73,9 @@ edge_credential(const struct edge_headers *headers)
         }
         return value;
     }
-    return headers->x_api_key.data != NULL ? headers->x_api_key : headers->api_key;
+    return headers->x_api_key.data != NULL ? headers->x_api_key
+           : headers->api_key.data != NULL ? headers->api_key
+                                           : headers->x_goog_api_key;
 }
 
 /* ---- what is sent ---- */

@@ -11,6 +11,7 @@ struct edge_headers {
     struct dyn_slice authorization;
     struct dyn_slice x_api_key;
     struct dyn_slice api_key;
+    struct dyn_slice x_goog_api_key;
     struct dyn_slice content_type;
     struct dyn_slice content_encoding;
     struct dyn_slice expect;
@@ -25,7 +26,7 @@ struct edge_headers {
 
 void edge_headers_read(const struct http_request *request, struct edge_headers *headers);
 
-/* `Authorization: Bearer`, else `x-api-key`, else `api-key`. */
+/* `Authorization: Bearer`, else `x-api-key`, else `api-key`, else `x-goog-api-key`. */
 struct dyn_slice edge_credential(const struct edge_headers *headers);
 /* ERR_UNSUPPORTED_MEDIA unless application/json without content-encoding; ERR_EXPECTATION_FAILED for an
  * expectation other than 100-continue. */

@@ -54,6 +54,9 @@ takes_method(const struct edge_route *route, struct dyn_slice method)
     if (route->methods == EDGE_POST) {
         return dyn_slice_is(method, "POST");
     }
+    if (route->methods == EDGE_ANY) {
+        return !dyn_slice_is(method, "OPTIONS") && !dyn_slice_is(method, "TRACE");
+    }
     return dyn_slice_is(method, "GET") || dyn_slice_is(method, "HEAD");
 }
 
@@ -81,7 +84,9 @@ edge_route_match(struct dyn_slice method, struct dyn_slice path)
 struct dyn_slice
 edge_route_allow(const struct edge_route *route)
 {
-    return route->methods == EDGE_POST ? DYN_SLICE("POST") : DYN_SLICE("GET, HEAD");
+    return route->methods == EDGE_POST  ? DYN_SLICE("POST")
+           : route->methods == EDGE_ANY ? DYN_SLICE("GET, HEAD, POST, PUT, PATCH, DELETE")
+                                        : DYN_SLICE("GET, HEAD");
 }
 
 struct dyn_slice

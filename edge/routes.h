@@ -3,8 +3,8 @@
 
 #include "proto/env.h"
 
-enum edge_methods { EDGE_GET_HEAD, EDGE_POST };
-enum edge_body { EDGE_BODY_NONE, EDGE_BODY_JSON };
+enum edge_methods { EDGE_GET_HEAD, EDGE_POST, EDGE_ANY };
+enum edge_body { EDGE_BODY_NONE, EDGE_BODY_JSON, EDGE_BODY_MAYBE /* JSON, if there is one */ };
 
 enum edge_route_name {
 #define EDGE_ROUTE(name, path, methods, surface, body) EDGE_ROUTE_##name,

@@ -94,6 +94,7 @@ add_router(dynabus_t *gateway, struct gateway_cell *cell, unsigned number)
         .events = common->publisher != 0 ? common->publisher : common->hooks,
         .plugins = cell->plugins,
         .metrics = common->metrics,
+        .keys = common->keys,
         .only_admits = !gateway_has(gateway->roles, GATEWAY_ROLE_ROUTER),
         .accepts_workers = gateway->network.listens,
         .accepts_new_targets = config->bus.workers.accept || gateway->options.dev,

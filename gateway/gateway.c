@@ -11,12 +11,14 @@
 #include "gateway/cores.h"
 #include "gateway/descriptors.h"
 #include "gateway/housekeeping.h"
+#include "gateway/keyring.h"
 #include "gateway/measures.h"
 #include "gateway/reloader.h"
 #include "gateway/upstreams.h"
 #include "gateway/variables.h"
 #include "gateway/version.h"
 #include "gateway/watch.h"
+#include "router/keys_config.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,9 +49,21 @@ settle(dynabus_t *gateway, struct dyn_err *err)
         }
         listen = gateway->listen;
     }
+    if (gateway_open_keys(gateway, err) != 0) {
+        return -1;
+    }
+    struct admission *admission = &gateway->shared.admission;
+    const struct admission_config *keys = config_values(gateway->config, &keys_config_part);
     bool is_public = gateway_network_is_public(&gateway->network);
-    return gateway_choose_admission(&gateway->env, listen, is_public ? gateway->bus_text : NULL,
-                                    &gateway->shared.admission, &gateway->auth, err);
+    gateway->env.has_keys = keys->keys.file.len > 0;
+    gateway->env.has_usable_key = gateway_has_usable_key(gateway);
+    if (gateway_choose_admission(&gateway->env, listen, is_public ? gateway->bus_text : NULL, admission,
+                                 &gateway->auth, err) != 0) {
+        return -1;
+    }
+    admission->keys = gateway->keys;
+    admission->guessing = gateway->guessing;
+    return 0;
 }
 
 static int
@@ -103,6 +117,7 @@ add_common(dynabus_t *gateway, const struct gateway_config *config)
     common->loop = bus_add_loop(gateway->bus, "rest");
     (void)bus_add_actor(gateway->bus, common->loop, &housekeeping_actor_ops, housekeeping_new());
     common->reloader = bus_add_actor(gateway->bus, common->loop, &reloader_actor_ops, reloader_new(gateway));
+    gateway_add_keys(gateway);
     common->hooks = bus_add_actor(gateway->bus, common->loop, &hooks_actor_ops, gateway->hooks);
     if (gateway_has(gateway->roles, GATEWAY_ROLE_METRICS)) {
         add_metrics(gateway);
@@ -174,6 +189,7 @@ gateway_free(dynabus_t *gateway)
     gateway_close_edges(gateway);
     free(gateway->cells);
     request_metrics_free(&gateway->requests);
+    gateway_close_keys(gateway);
     gateway_reload_fini(gateway);
     gateway_refresh_fini(&gateway->refresh);
     gateway_network_fini(&gateway->network);

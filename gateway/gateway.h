@@ -21,6 +21,7 @@
 #include "gateway/settings.h"
 #include "gateway/upstreams.h"
 #include "proto/request_metrics.h"
+#include "router/key_admin.h"
 #include "router/ports.h"
 #include "router/router.h"
 
@@ -49,6 +50,7 @@ struct gateway_common {
     bus_addr_t publisher;
     bus_addr_t metrics;
     bus_addr_t reloader;
+    bus_addr_t keys;
 };
 
 struct dynabus {
@@ -65,6 +67,10 @@ struct dynabus {
 
     bus_t *bus;
     struct router_shared shared;
+    key_ring_t *keys; /* NULL: there are none but the master key */
+    guessing_t *guessing;
+    struct key_admin key_admin; /* until its actor has it */
+    bool has_key_store;
     struct plugin_host plugin_host;
     struct gateway_common common;
     struct ports_counters ports_counters;

@@ -10,6 +10,7 @@
 #include "edge/owner.h"
 #include "gateway/cell.h"
 #include "gateway/discover.h"
+#include "router/keys_config.h"
 #include "router/models_config.h"
 #include "router/router_config.h"
 
@@ -37,11 +38,8 @@ gateway_mark_of(const char *path)
 
 /* Secrets of targets are for the processes that call them. */
 static const struct config_part *const parts_without_upstreams[] = {
-    &gateway_config_part,
-    &edge_config_part,
-    &router_config_part,
-    &models_config_part,
-    &plugin_config_part,
+    &gateway_config_part, &edge_config_part,   &router_config_part,
+    &keys_config_part,    &models_config_part, &plugin_config_part,
 };
 
 /* NULL: it cannot be read; the loader says why. */
@@ -211,6 +209,7 @@ gateway_edition_now(struct dynabus *gateway)
 
 /* What a running gateway takes up. All else of these parts was worked out when it began. */
 static const char *const live_gateway_keys[] = {"apiVersion", "drain_timeout", "reload", NULL};
+static const char *const live_keys_keys[] = {NULL};
 static const char *const live_edge_keys[] = {NULL};
 
 struct difference {
@@ -243,6 +242,7 @@ compare(const config_t *before, const config_t *now, bool warns)
         const struct config_part *part = gateway_parts[i];
         difference.live = part == &gateway_config_part ? live_gateway_keys
                           : part == &edge_config_part  ? live_edge_keys
+                          : part == &keys_config_part  ? live_keys_keys
                                                        : NULL;
         config_part_differences(part, before, now, note_difference, &difference);
     }

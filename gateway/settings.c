@@ -139,7 +139,8 @@ gateway_choose_admission(const struct gateway_env *env, const char *listen, cons
     if (admission->master_key.len > ADMISSION_KEY_MAX) {
         return dyn_err_set(err, DYN_E_CONFIG, "MASTER_KEY is longer than %d bytes", ADMISSION_KEY_MAX);
     }
-    bool has_key = admission->master_key.len > 0;
+    bool has_master = admission->master_key.len > 0;
+    bool has_key = has_master || env->has_keys;
     bool opened = env->allow_unauthenticated != NULL && strcasecmp(env->allow_unauthenticated, "true") == 0;
     if (opened && is_production(env)) {
         return dyn_err_set(
@@ -150,6 +151,12 @@ gateway_choose_admission(const struct gateway_env *env, const char *listen, cons
     if (listen != NULL && listen_is_loopback(dyn_slice_str(listen), &local, err) != 0) {
         return -1;
     }
+    if (!has_master && !opened && env->has_keys && !env->has_usable_key) {
+        return dyn_err_set(
+            err, DYN_E_CONFIG,
+            "no key of `keys.file` can be used, so nobody could use the gateway; set MASTER_KEY, which "
+            "creates the first one by POST /admin/keys");
+    }
     const char *public = local ? bus : listen;
     if (!has_key && !opened && public != NULL) {
         return dyn_err_set(
@@ -159,9 +166,11 @@ gateway_choose_admission(const struct gateway_env *env, const char *listen, cons
             public);
     }
     admission->open = opened || !has_key;
-    *auth = opened    ? "none (ALLOW_UNAUTHENTICATED_PROXY)"
-            : has_key ? "MASTER_KEY"
-            : listen  ? "none (loopback only)"
-                      : "none (this process only)";
+    *auth = opened                                   ? "none (ALLOW_UNAUTHENTICATED_PROXY)"
+            : has_master && has_key && env->has_keys ? "MASTER_KEY and keys"
+            : has_master                             ? "MASTER_KEY"
+            : has_key                                ? "keys"
+            : listen                                 ? "none (loopback only)"
+                                                     : "none (this process only)";
     return 0;
 }

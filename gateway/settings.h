@@ -13,6 +13,8 @@ struct gateway_env {
     const char *environment;           /* GATEWAY_ENV */
     const char *port;                  /* PORT */
     const char *cors_origins;          /* CORS_ORIGINS */
+    bool has_keys;                     /* clients' keys are configured; not of the environment */
+    bool has_usable_key;               /* ... and there is one that could be used */
 };
 struct gateway_env gateway_env_read(void);
 

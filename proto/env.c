@@ -35,6 +35,7 @@ static const char *const surface_names[ENV_SURFACE_COUNT] = {
     [ENV_SURFACE_EMBEDDINGS] = "embeddings",
     [ENV_SURFACE_EXPLAIN] = "explain",
     [ENV_SURFACE_LEDGER] = "ledger",
+    [ENV_SURFACE_ADMIN] = "admin",
 };
 
 const char *

@@ -47,6 +47,7 @@ enum env_surface {
     ENV_SURFACE_EMBEDDINGS, /* POST /v1/embeddings */
     ENV_SURFACE_EXPLAIN,  /* POST /admin/explain; answered by the router, calls nobody */
     ENV_SURFACE_LEDGER,   /* a question to the ledger (06-LEDGER): from outside admitted by the router */
+    ENV_SURFACE_ADMIN,    /* /admin/..; `model` is "METHOD PATH?QUERY", the path behind /admin/ */
     ENV_SURFACE_COUNT
 };
 

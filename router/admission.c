@@ -17,16 +17,56 @@ same_secret(struct dyn_slice a, struct dyn_slice b)
     return differs == 0 && a.len == b.len;
 }
 
-struct admission_verdict
-admission_judge(const struct admission *admission, struct dyn_slice credential)
+static struct admission_verdict
+refuse(enum err_code code, uint32_t retry_s)
 {
-    bool has_master = admission->master_key.len > 0;
-    if (credential.len > 0 && has_master && same_secret(credential, admission->master_key)) {
-        return (struct admission_verdict){ERR_NONE, DYN_SLICE("master")};
+    return (struct admission_verdict){.refused = code, .key_id = DYN_SLICE("-"), .retry_s = retry_s};
+}
+
+static struct admission_verdict
+admit_key(const struct key_record *key, uint64_t wall_ms)
+{
+    (void)atomic_fetch_add_explicit(&key->uses->count, 1, memory_order_relaxed);
+    atomic_store_explicit(&key->uses->last_ms, wall_ms, memory_order_relaxed);
+    bool is_admin = (key->scopes & KEY_SCOPE_ADMIN) != 0;
+    return (struct admission_verdict){
+        .key_id = key->id, .scopes = is_admin ? (uint32_t)KEY_SCOPES_ALL : key->scopes, .key = key};
+}
+
+/* A key's secret can't be guessed, so its holder passes from an address that is slowed, too. All else waits:
+ * what a person chose may be tried out. */
+struct admission_verdict
+admission_judge(const struct admission *admission, struct key_cell *cell, const struct admission_asker *asker)
+{
+    struct dyn_slice credential = asker->credential;
+    struct dyn_slice id;
+    bool has_keys = admission->keys != NULL && key_text_read(credential, &id);
+    if (has_keys) {
+        const struct key_record *key = key_cell_verify(cell, credential);
+        if (key != NULL && key_is_usable(key, asker->wall_ms) &&
+            key_ring_is_fresh(admission->keys, asker->now_us)) {
+            return admit_key(key, asker->wall_ms);
+        }
+    }
+    uint32_t wait_s =
+        credential.len > 0 ? guessing_wait_s(admission->guessing, asker->peer, asker->now_us) : 0;
+    if (wait_s > 0) {
+        return refuse(ERR_RATE_LIMITED, wait_s);
+    }
+    if (credential.len > 0 && admission->master_key.len > 0 &&
+        same_secret(credential, admission->master_key)) {
+        return (struct admission_verdict){.key_id = DYN_SLICE("master"), .scopes = KEY_SCOPES_ALL};
     }
     if (admission->open) {
-        return (struct admission_verdict){ERR_NONE, DYN_SLICE("anonymous")};
+        return (struct admission_verdict){.key_id = DYN_SLICE("anonymous"),
+                                          .scopes = KEY_SCOPE_INFERENCE | KEY_SCOPE_READ};
     }
-    enum err_code refused = credential.len > 0 ? ERR_INVALID_API_KEY : ERR_MISSING_API_KEY;
-    return (struct admission_verdict){refused, DYN_SLICE("-")};
+    if (credential.len == 0) {
+        return refuse(ERR_MISSING_API_KEY, 0);
+    }
+    if (has_keys && !key_ring_is_fresh(admission->keys, asker->now_us)) {
+        return refuse(ERR_KEYS_UNAVAILABLE, 0);
+    }
+    guessing_failed(admission->guessing, asker->peer, asker->now_us);
+    return refuse(ERR_INVALID_API_KEY, 0);
 }

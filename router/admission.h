@@ -1,20 +1,37 @@
-/* Who may send requests: one pure step, the same for every way in (HTTP now, the bus later). */
+/* Who may send requests, and what: one step, the same for every way in, HTTP and bus. A credential becomes
+ * the name of who asks, what that one may do, and the record of its key. What is refused is refused in the
+ * same words and with the same work, whether there is such a key or not. */
 #pragma once
 
 #include "core/base.h"
 #include "proto/err.h"
+#include "router/guessing.h"
+#include "router/key_ring.h"
 
 enum { ADMISSION_KEY_MAX = 512 }; /* bytes of a credential that is looked at */
 
 struct admission {
     struct dyn_slice master_key; /* trimmed; absent: none is set */
     bool open;                   /* ALLOW_UNAUTHENTICATED_PROXY, or loopback only without a key */
+    key_ring_t *keys;            /* NULL: there are none but the master key */
+    guessing_t *guessing;        /* NULL: nobody is slowed */
+};
+
+struct admission_asker {
+    struct dyn_slice credential; /* absent: none was sent */
+    struct dyn_slice peer;       /* its address; absent: not known */
+    uint64_t now_us;             /* monotonic */
+    uint64_t wall_ms;
 };
 
 struct admission_verdict {
-    enum err_code refused;   /* ERR_NONE: admitted */
-    struct dyn_slice key_id; /* "master", "anonymous"; static */
+    enum err_code refused;        /* ERR_NONE: admitted */
+    struct dyn_slice key_id;      /* "master", "anonymous": static; a key's: as long as its table */
+    uint32_t scopes;              /* what it may do */
+    const struct key_record *key; /* as long as its table, see key_view_ref(); NULL: it is no key's */
+    uint32_t retry_s;             /* with RATE_LIMITED */
 };
 
-/* `credential` absent: none was sent. Takes the same time for every wrong key of any length. */
-struct admission_verdict admission_judge(const struct admission *admission, struct dyn_slice credential);
+/* `cell` is the caller's own look at admission->keys. */
+struct admission_verdict admission_judge(const struct admission *admission, struct key_cell *cell,
+                                         const struct admission_asker *asker);

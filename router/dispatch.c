@@ -186,6 +186,9 @@ static struct env *
 dispatch_envelope(struct route_request *rq, uint64_t until_us, uint64_t now_us)
 {
     struct env *attempt = env_clone_request(rq->request);
+    if (attempt->surface == ENV_SURFACE_ADMIN) {
+        env_add_header(attempt, DYN_SLICE("x-dynabus-key"), rq->key_id);
+    }
     attempt->attempt = rq->attempt;
     attempt->epoch = rq->epoch;
     attempt->attempts_left = route_attempts_max(rq) > rq->attempt ? route_attempts_max(rq) - rq->attempt : 0;

@@ -10,11 +10,10 @@ static enum err_code
 judge(const struct route_request *rq)
 {
     const struct admission *admission = &rq->router->options.shared->admission;
-    bool is_master = dyn_slice_is(rq->key_id, "master");
-    if (is_master || admission->master_key.len == 0) {
-        return ERR_NONE;
+    if (dyn_slice_is(rq->key_id, "anonymous") && (admission->master_key.len > 0 || admission->keys != NULL)) {
+        return rq->request->credential.len > 0 ? ERR_INVALID_API_KEY : ERR_MISSING_API_KEY;
     }
-    return rq->request->credential.len > 0 ? ERR_INVALID_API_KEY : ERR_MISSING_API_KEY;
+    return (rq->scopes & KEY_SCOPE_READ) != 0 ? ERR_NONE : ERR_INSUFFICIENT_SCOPE;
 }
 
 /* From now on the REQUEST is the one that is asked about. */
@@ -122,8 +121,7 @@ route_step_explain(struct route_request *rq)
     }
     dyn_buf_fini(&text);
     if (failed != 0) {
-        enum err_code why = err.code == DYN_E_GONE ? ERR_OVERRIDE_NOT_ALLOWED : ERR_INVALID_REQUEST;
-        return route_fail(rq, why, err.text, NULL);
+        return route_fail(rq, route_facts_refusal(&err), err.text, NULL);
     }
     return ROUTE_STEP_REPLY;
 }

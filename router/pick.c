@@ -145,6 +145,9 @@ route_find_candidates(struct route_request *rq, struct route_candidacy *found)
     const struct route_members *members = &router->members;
     route_memo_find(router->memo, members->generation, rq->plan, members->targets, members->n_targets,
                     rq->model, rq->request->surface, found);
+    if (DYN_UNLIKELY(rq->key != NULL && rq->key->targets.n > 0)) {
+        route_bar_targets(rq, found);
+    }
     rq->candidates = found->set;
 }
 
@@ -221,5 +224,14 @@ route_gather_facts(struct route_request *rq, struct route_facts *facts, struct d
     if (!facts->may_override) {
         return dyn_err_set(err, DYN_E_GONE, "this key may not choose targets by %s", ROUTE_OVERRIDE_HEADER);
     }
-    return route_override_read(named, members->targets, members->n_targets, &request->arena, facts, err);
+    if (route_override_read(named, members->targets, members->n_targets, &request->arena, facts, err) != 0) {
+        return -1;
+    }
+    for (size_t i = 0; i < facts->n_override; i++) {
+        if (!route_may_use_target(rq, &members->targets[facts->override[i]])) {
+            return dyn_err_set(err, DYN_E_LIMIT, "this key may not use a target that %s names",
+                               ROUTE_OVERRIDE_HEADER);
+        }
+    }
+    return 0;
 }

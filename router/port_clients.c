@@ -251,18 +251,27 @@ believe(const struct bus_peer *peer, struct env *request)
 
 /* A key that is for events needs no other; whoever else asks has to be let in as for requests. */
 static enum err_code
-judge_events(const struct ports *ports, const struct bus_peer *peer, const struct env *request)
+judge_events(struct ports *ports, const struct bus_peer *peer, const struct env *request)
 {
+    const struct dyn_clock *clock = bus_loop_clock(ports->loop);
     bool has_key = peer->key.len > 0 && peer->role != BUS_ROLE_CLIENT;
     if (has_key || ports->options.admission == NULL) {
         return ERR_NONE;
     }
-    return admission_judge(ports->options.admission, request->credential).refused;
+    struct admission_asker asker = {
+        .credential = request->credential,
+        .peer = peer->key_name.len > 0 ? peer->key_name : DYN_SLICE("bus"),
+        .now_us = bus_loop_now_us(ports->loop),
+        .wall_ms = dyn_wall_us(clock) / 1000,
+    };
+    struct admission_verdict verdict = admission_judge(ports->options.admission, &ports->keys, &asker);
+    bool may_see = (verdict.scopes & KEY_SCOPE_READ) != 0;
+    return verdict.refused == ERR_NONE && !may_see ? ERR_INSUFFICIENT_SCOPE : verdict.refused;
 }
 
 /* ERR_NONE, or why this peer may not ask that. */
 static enum err_code
-judge(const struct ports *ports, const struct bus_peer *peer, const struct env *request, const char **text)
+judge(struct ports *ports, const struct bus_peer *peer, const struct env *request, const char **text)
 {
     *text = NULL;
     if (request->surface == ENV_SURFACE_EVENTS) {

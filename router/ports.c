@@ -110,6 +110,7 @@ ports_init(struct ports *ports, const struct ports_options *options)
         ports->options.request_bytes_max = PORTS_REQUEST_BYTES;
     }
     dyn_random_bytes(ports->salt, sizeof ports->salt);
+    key_cell_init(&ports->keys, options->admission != NULL ? options->admission->keys : NULL);
     env_map_init(&ports->by_id);
     dyn_list_init(&ports->peers);
     dyn_list_init(&ports->requests);
@@ -135,6 +136,7 @@ ports_fini(struct ports *ports)
     }
     ports_forget_calls(ports, 0);
     ports_config_fini(ports);
+    key_cell_fini(&ports->keys);
     env_map_fini(&ports->calls);
     bus_timer_fini(&ports->drain_timer);
     env_map_fini(&ports->by_id);

@@ -28,6 +28,7 @@ struct ports {
     struct ports_counters own_counters;
     bus_actor_t *me;
     bus_loop_t *loop;
+    struct key_cell keys;
     bus_port_t *clients; /* NULL: not opened */
     bus_port_t *workers;
     bus_addr_t *routers;

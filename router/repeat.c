@@ -18,8 +18,7 @@ route_refuse(struct router *router, const struct env *request, enum err_code err
 static bool
 has_same_key(const struct route_request *rq, const struct env *request)
 {
-    struct admission_verdict verdict =
-        admission_judge(&rq->router->options.shared->admission, request->credential);
+    struct admission_verdict verdict = route_judge(rq->router, request);
     return verdict.refused == ERR_NONE && dyn_slice_eq(verdict.key_id, rq->key_id);
 }
 

@@ -49,6 +49,8 @@ struct router {
     uint64_t limit_told_us; /* when a rule was last logged whose search was given up */
     struct route_voters voters;
     struct route_member metrics; /* who answers the surface `metrics`, in the form of a member */
+    struct route_member keys_admin; /* ... and `admin`, what is about keys */
+    struct key_cell keys;
     uint64_t started_us;
     bool has_warned_of_configs;
     bool is_draining;
@@ -114,6 +116,10 @@ struct route_request {
     struct env *successor; /* the same request sent again by its owner: follows when the attempt is over */
     bus_addr_t owner;      /* 0: it is gone */
     struct dyn_slice key_id;
+    struct key_view *key_view;    /* keeps `key`, and key_id of a key */
+    const struct key_record *key; /* NULL: the master key, or none was needed */
+    uint32_t scopes;
+    bool is_barred; /* targets would serve the model, but none that its key may use */
     const struct dialect_ops *dialect;
     struct dialect_request facts; /* borrows from request */
     struct dyn_slice asked_model; /* as the client wrote it */
@@ -191,13 +197,28 @@ void route_resume(struct route_request *rq, enum route_step step);
 /* The request fails: what the owner is told. `text` may be NULL: the row's sentence. */
 enum route_step route_fail(struct route_request *rq, enum err_code error, const char *text,
                            const char *param);
+/* ---- who may do what (admit.c) ---- */
+
+/* Who a REQUEST is of. */
+struct admission_verdict route_judge(struct router *router, const struct env *request);
+/* As the client wrote it, or what that is an alias of. */
+bool route_may_use_model(const struct route_request *rq);
+/* Takes the targets out that its key may not use; rq->is_barred: none is left. */
+void route_bar_targets(struct route_request *rq, struct route_candidacy *found);
+bool route_may_use_target(const struct route_request *rq, const struct route_target *target);
+/* `surface: admin`: hands it to who knows. */
+enum route_step route_ask_admin(struct route_request *rq);
+/* The error that route_gather_facts() means. */
+enum err_code route_facts_refusal(const struct dyn_err *err);
+
 /* ---- what the decision is given (pick.c) ---- */
 
 void route_find_candidates(struct route_request *rq, struct route_candidacy *found);
 /* How the candidates fare, as far as the plan wants to know. Good until the next request is looked at. */
 void route_look_around(struct route_request *rq, const struct route_candidacy *found,
                        struct route_view *view);
-/* -1 with DYN_E_GONE: its key may not name targets; else: it names one that is not there. */
+/* -1 with DYN_E_GONE: its key may not name targets; DYN_E_LIMIT: not those; else: it names one that is not
+ * there. */
 int route_gather_facts(struct route_request *rq, struct route_facts *facts, struct dyn_err *err);
 
 int route_pass_to_owner(struct route_request *rq, struct env **env_p, struct dyn_err *err);

@@ -87,6 +87,7 @@ let_go(struct route_request *rq)
     env_free(&rq->failed);
     env_free(&rq->told);
     route_plan_unref(&rq->plan);
+    key_view_unref(&rq->key_view);
     bus_timer_disarm(&rq->timer);
 }
 
@@ -303,6 +304,8 @@ router_new(const struct router_options *options)
     }
     route_members_init(&router->members, options->plan->targets, options->addrs, options->plan->n_targets);
     router->metrics.addr = options->metrics;
+    router->keys_admin.addr = options->keys;
+    key_cell_init(&router->keys, options->shared != NULL ? options->shared->admission.keys : NULL);
     router->grace_ms = ROUTE_CANCEL_GRACE_MS;
     router->drain.fire = cut_drain;
     router->memo = route_memo_new();
@@ -345,6 +348,7 @@ router_stop(void *self)
     route_members_fini(&router->members);
     route_voters_fini(&router->voters);
     route_memo_free(&router->memo);
+    key_cell_fini(&router->keys);
     route_plan_unref(&router->options.plan);
     catalogue_memo_free(&router->prices);
     free(router);

@@ -40,6 +40,7 @@ struct router_options {
     struct request_cell *counts;      /* what ended requests are counted into, this cell's; NULL: nowhere */
     bus_addr_t plugins; /* who hosts plugins of this cell; 0: nobody */
     bus_addr_t metrics; /* who answers REQUESTs of the surface `metrics` once they are admitted; 0: nobody */
+    bus_addr_t keys;    /* who answers what the surface `admin` asks of keys; 0: nobody */
     uint64_t seed;      /* of the random source; 0: from the kernel */
 
     bool only_admits;         /* nothing is ever routed here (a process that only tells metrics) */

@@ -25,37 +25,6 @@ route_fail(struct route_request *rq, enum err_code error, const char *text, cons
     return ROUTE_STEP_FAIL;
 }
 
-enum route_step
-route_step_admit(struct route_request *rq)
-{
-    struct env *request = rq->request;
-    rq->is_probe = request->surface == ENV_SURFACE_HEALTH || request->surface == ENV_SURFACE_READY;
-    if (rq->is_probe) {
-        return ROUTE_STEP_LOCAL;
-    }
-    struct admission_verdict verdict =
-        admission_judge(&rq->router->options.shared->admission, request->credential);
-    rq->key_id = verdict.key_id;
-    if (verdict.refused != ERR_NONE) {
-        return route_fail(rq, verdict.refused, NULL, NULL);
-    }
-    if (request->refuse != ERR_NONE) {
-        struct dyn_slice text = env_copy(request, request->refuse_text);
-        return route_fail(rq, request->refuse, text.data, NULL);
-    }
-    if (request->surface == ENV_SURFACE_METRICS) {
-        return ROUTE_STEP_METRICS;
-    }
-    if (request->surface == ENV_SURFACE_EXPLAIN) {
-        return ROUTE_STEP_EXPLAIN;
-    }
-    if (request->surface == ENV_SURFACE_MODELS || request->surface == ENV_SURFACE_MODEL) {
-        rq->model = request->model;
-        return ROUTE_STEP_LOCAL;
-    }
-    return ROUTE_STEP_READ;
-}
-
 static void
 arm_deadline(struct route_request *rq)
 {
@@ -102,6 +71,12 @@ route_step_read(struct route_request *rq)
     }
     rq->asked_model = env_copy(request, rq->facts.model); /* the body may go before the request does */
     rq->model = rq->asked_model;
+    if (!route_may_use_model(rq)) {
+        char text[200];
+        (void)snprintf(text, sizeof text, "this key may not use the model '%.*s'", route_shown_len(rq->model),
+                       rq->model.data);
+        return route_fail(rq, ERR_MODEL_NOT_ALLOWED, text, "model");
+    }
     arm_deadline(rq);
     if (rq->facts.stream && !request->track) { /* who tracks hears it with each dispatch */
         tell_owner_of_stream(rq);
@@ -130,6 +105,9 @@ route_step_resolve(struct route_request *rq)
     route_find_candidates(rq, &found);
     if (route_set_is_empty(&found.set) && may_still_join(rq, &until_us)) {
         return route_park(rq, until_us);
+    }
+    if (route_set_is_empty(&found.set) && rq->is_barred) {
+        return route_fail(rq, ERR_TARGET_NOT_ALLOWED, NULL, "model");
     }
     if (route_set_is_empty(&found.set)) {
         char text[256];
@@ -165,8 +143,7 @@ route_step_pick(struct route_request *rq)
     char text[256];
     if (route_gather_facts(rq, &facts, &err) != 0) {
         (void)snprintf(text, sizeof text, "%.*s", (int)sizeof text - 1, err.text);
-        return route_fail(rq, err.code == DYN_E_GONE ? ERR_OVERRIDE_NOT_ALLOWED : ERR_INVALID_REQUEST, text,
-                          NULL);
+        return route_fail(rq, route_facts_refusal(&err), text, NULL);
     }
     route_find_candidates(rq, &found);
     route_look_around(rq, &found, &view);
@@ -188,6 +165,13 @@ route_step_metrics(struct route_request *rq)
 {
     arm_deadline(rq);
     return route_ask_metrics(rq);
+}
+
+enum route_step
+route_step_admin(struct route_request *rq)
+{
+    arm_deadline(rq);
+    return route_ask_admin(rq);
 }
 
 void
@@ -345,7 +329,7 @@ route_step_fail(struct route_request *rq)
         end->error_text = dyn_slice(NULL, 0); /* it speaks of the cancelled attempt, not of why */
     }
     bool is_short = rq->error == ERR_SATURATED || rq->error == ERR_PROVIDER_SATURATED;
-    if (rq->error == ERR_UPSTREAM_UNAVAILABLE && rq->soonest_ms > 0) {
+    if ((rq->error == ERR_UPSTREAM_UNAVAILABLE || rq->error == ERR_RATE_LIMITED) && rq->soonest_ms > 0) {
         end->retry_after_s = (uint32_t)(((uint64_t)rq->soonest_ms + 999) / 1000);
     } else if (is_short && end->retry_after_s == 0) {
         end->retry_after_s = ROUTE_SATURATED_RETRY_S;

@@ -281,11 +281,14 @@ headers_of_every_kind(void **state)
 static enum err_code
 error_said(enum err_code code, unsigned minor)
 {
-    static const enum err_code since_1_3[][2] = {{ERR_REQUEST_REJECTED, ERR_INVALID_REQUEST},
-                                                 {ERR_INSUFFICIENT_QUOTA, ERR_RATE_LIMITED},
-                                                 {ERR_RESPONSE_REJECTED, ERR_UPSTREAM_ERROR},
-                                                 {ERR_PLUGIN_ERROR, ERR_INTERNAL},
-                                                 {ERR_LEDGER_UNAVAILABLE, ERR_INTERNAL}};
+    static const enum err_code since_1_3[][2] = {
+        {ERR_REQUEST_REJECTED, ERR_INVALID_REQUEST},   {ERR_INSUFFICIENT_QUOTA, ERR_RATE_LIMITED},
+        {ERR_RESPONSE_REJECTED, ERR_UPSTREAM_ERROR},   {ERR_PLUGIN_ERROR, ERR_INTERNAL},
+        {ERR_INSUFFICIENT_SCOPE, ERR_INVALID_REQUEST}, {ERR_MODEL_NOT_ALLOWED, ERR_INVALID_REQUEST},
+        {ERR_TARGET_NOT_ALLOWED, ERR_INVALID_REQUEST}, {ERR_KEYS_UNAVAILABLE, ERR_UPSTREAM_UNAVAILABLE},
+        {ERR_INVALID_SCOPE, ERR_INVALID_REQUEST},      {ERR_RESOURCE_NOT_FOUND, ERR_NOT_FOUND},
+        {ERR_SELF_MUTATION, ERR_INVALID_REQUEST},      {ERR_LAST_ADMIN_KEY, ERR_INVALID_REQUEST},
+        {ERR_NOT_IMPLEMENTED, ERR_NOT_FOUND},       {ERR_LEDGER_UNAVAILABLE, ERR_INTERNAL}};
     for (size_t i = 0; minor < 3 && i < DYN_ARRAY_LEN(since_1_3); i++) {
         if (code == since_1_3[i][0]) {
             return since_1_3[i][1];
