@@ -44,6 +44,7 @@ scope_of(const struct env *request)
         return KEY_SCOPE_INFERENCE | KEY_SCOPE_READ; /* either */
     case ENV_SURFACE_METRICS:
     case ENV_SURFACE_EXPLAIN: /* which looks closer */
+    case ENV_SURFACE_LEDGER:
         return KEY_SCOPE_READ;
     case ENV_SURFACE_ADMIN:
         return is_change(request->model) ? KEY_SCOPE_ADMIN : KEY_SCOPE_READ;
