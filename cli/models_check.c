@@ -98,10 +98,14 @@ models_check(const catalogue_t *catalogue, const struct models_options *options)
     struct check check = {.shows_bar = isatty(STDERR_FILENO)};
     const char **sources = collect(catalogue, options->provider, &check.n);
     check.fetches = dyn_zalloc((check.n + 1) * sizeof *check.fetches);
+    struct fetch_way *ways = dyn_zalloc((check.n + 1) * sizeof *ways);
     for (size_t i = 0; i < check.n; i++) {
+        ways[i] = fetch_way_to(sources[i], dyn_slice(NULL, 0), dyn_slice(NULL, 0));
         check.fetches[i] = (struct fetch){.url = sources[i],
                                           .head_only = true,
                                           .follows = true,
+                                          .proxy = ways[i].proxy,
+                                          .no_proxy = ways[i].no_proxy,
                                           .timeout_ms = PATIENCE_MS,
                                           .bytes_max = BODY_MAX};
     }
@@ -116,6 +120,10 @@ models_check(const catalogue_t *catalogue, const struct models_options *options)
     } else {
         (void)fprintf(stderr, "dynabus models: %s\n", err.text);
     }
+    for (size_t i = 0; i < check.n; i++) {
+        fetch_way_fini(&ways[i]);
+    }
+    free(ways);
     free(sources);
     free(check.fetches);
     return rc == 0 && check.gone + check.unreachable == 0 ? CLI_OK : CLI_FAILED;

@@ -126,23 +126,25 @@ sort_ids(struct discovered *found)
     found->n = n;
 }
 
-void
+bool
 discovery_read(struct arena *arena, struct dyn_slice text, struct discovered *found)
 {
     struct json_value list;
     if (json_scan(text, DEPTH_MAX, &list, NULL) != 0) {
-        return;
+        return false;
     }
     if (list.type == JSON_OBJECT && !json_find(list, "data", &list)) {
-        return;
+        return false;
     }
     if (list.type != JSON_ARRAY) {
-        return;
+        return false;
     }
+    bool is_empty = true;
     found->models = arena_alloc(arena, DISCOVERED_MAX * sizeof *found->models);
     struct json_iter each = json_iter(list);
     for (struct json_member item; found->n < DISCOVERED_MAX && json_iter_next(&each, &item);) {
         struct json_value id;
+        is_empty = false;
         bool has_id = item.value.type == JSON_OBJECT && json_find(item.value, "id", &id) &&
                       id.type == JSON_STRING && id.raw.len <= ID_TEXT_MAX;
         struct dyn_slice copy = has_id ? copy_id(arena, id) : dyn_slice(NULL, 0);
@@ -151,6 +153,7 @@ discovery_read(struct arena *arena, struct dyn_slice text, struct discovered *fo
         }
     }
     sort_ids(found);
+    return found->n > 0 || is_empty;
 }
 
 static void
@@ -171,10 +174,9 @@ take(struct discovery *discovery, const struct fetch *fetch, const struct discov
     *found = (struct discovered){.name = arena_copy(&discovery->arena, question->target->name),
                                  .provider = question->target->row,
                                  .root = arena_copy(&discovery->arena, question->target->root)};
-    if (fetch->error[0] == '\0' && fetch->status == 200) {
-        discovery_read(&discovery->arena, dyn_buf_slice(&fetch->body), found);
-    }
-    if (found->n == 0) {
+    bool has_said = fetch->error[0] == '\0' && fetch->status == 200 &&
+                    discovery_read(&discovery->arena, dyn_buf_slice(&fetch->body), found);
+    if (!has_said) {
         dyn_log(DYN_LOG_WARN, "gateway.discover", "a provider did not say which models it has",
                 DYN_LOG_SLICE("target", found->name), DYN_LOG_UINT("status", (uint64_t)fetch->status),
                 DYN_LOG_STR("reason", fetch->error[0] != '\0' ? fetch->error : "no list of models"));
@@ -227,6 +229,8 @@ prepare(const upstreams_t *upstreams, struct question *questions, struct fetch *
         fetches[n] = (struct fetch){.url = questions[n].url,
                                     .headers = (const char *const *)questions[n].lines,
                                     .ca_file = target->ca_file,
+                                    .proxy = target->proxy,
+                                    .no_proxy = target->no_proxy,
                                     .timeout_ms = PATIENCE_MS,
                                     .bytes_max = LIST_BYTES_MAX,
                                     .user = &questions[n]};

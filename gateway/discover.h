@@ -35,6 +35,6 @@ const struct discovered *discovery_of(const struct discovery *discovery,
                                       const struct provider_target *target);
 /* Whom a discovery asks, as a text to compare. The caller frees it. */
 char *discovery_asks(const upstreams_t *upstreams);
-/* What an answer lists: {"data": [{"id": ..}, ..]}, or the array alone. It is left as it is when it is no
- * list. */
-void discovery_read(struct arena *arena, struct dyn_slice text, struct discovered *found);
+/* What an answer lists: {"data": [{"id": ..}, ..]}, or the array alone. False, and nothing found, when it is
+ * no list or has entries and no name of a model; a list without entries says that there are none. */
+bool discovery_read(struct arena *arena, struct dyn_slice text, struct discovered *found);

@@ -1,6 +1,7 @@
 #include "gateway/refresh.h"
 
 #include "actors/providers/fetch.h"
+#include "actors/providers/provider_config.h"
 #include "core/log.h"
 #include "gateway/discover.h"
 #include "gateway/gateway.h"
@@ -17,6 +18,7 @@ enum { AGAIN_MS = 60 * 1000 }; /* after a failure, unless the refresh comes soon
 /* What a configuration and the environment say. */
 struct wanted {
     char *url; /* NULL: nothing is fetched */
+    struct fetch_way way;
     uint32_t timeout_ms;
     uint64_t every_ms;
     uint64_t discover_every_ms; /* 0: providers are not asked for their models */
@@ -77,6 +79,11 @@ wanted_by(struct dynabus *gateway)
         wanted.url = dyn_strndup(models->catalog_url.data, models->catalog_url.len);
     } else if (is_wanted && url != NULL && *url != '\0') {
         wanted.url = dyn_strdup(url);
+    }
+    if (wanted.url != NULL) {
+        const struct provider_config *providers = config_values(edition->config, &provider_config_part);
+        const struct provider_upstream_config *upstream = &providers->upstream;
+        wanted.way = fetch_way_to(wanted.url, upstream->proxy, upstream->no_proxy);
     }
     gateway_edition_unref(&edition);
     return wanted;
@@ -140,6 +147,8 @@ fetch_catalogue(struct dynabus *gateway, const struct wanted *wanted, struct mem
     struct fetch fetch = {.url = wanted->url,
                           .follows = true,
                           .etag = memory->etag,
+                          .proxy = wanted->way.proxy,
+                          .no_proxy = wanted->way.no_proxy,
                           .timeout_ms = wanted->timeout_ms,
                           .bytes_max = CATALOGUE_BYTES_MAX};
     struct dyn_err err;
@@ -244,6 +253,7 @@ look_once(struct dynabus *gateway, struct memory *memory)
     if (wanted.discover_every_ms == 0) {
         memory->discover_due_ms = 0;
     }
+    fetch_way_fini(&wanted.way);
     free(memory->url);
     memory->url = wanted.url;
 }
@@ -297,6 +307,7 @@ gateway_refresh_look(struct dynabus *gateway)
         }
     }
     (void)pthread_mutex_unlock(&refresh->lock);
+    fetch_way_fini(&wanted.way);
     free(wanted.url);
 }
 

@@ -1,6 +1,8 @@
 #include "actors/providers/fetch.h"
 
 #include "actors/providers/http_curl.h"
+#include "actors/providers/provider_resolve.h"
+#include "actors/providers/provider_url.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -90,6 +92,16 @@ add_headers(struct transfer *transfer)
     (void)curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, transfer->headers);
 }
 
+/* "*": libcurl does not look into the environment. */
+static void
+set_way(CURL *easy, const struct fetch *fetch)
+{
+    const char *no_proxy = fetch->no_proxy != NULL ? fetch->no_proxy : "";
+    (void)curl_easy_setopt(easy, CURLOPT_PROXY, fetch->proxy != NULL ? fetch->proxy : "");
+    (void)curl_easy_setopt(easy, CURLOPT_NOPROXY, fetch->proxy != NULL ? no_proxy : "*");
+    (void)curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+}
+
 static void
 set_up(struct transfer *transfer)
 {
@@ -98,7 +110,9 @@ set_up(struct transfer *transfer)
     (void)curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
     (void)curl_easy_setopt(easy, CURLOPT_URL, fetch->url);
     (void)curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-    (void)curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
+    /* What began where nobody can change it ends there as well. */
+    bool is_https = provider_url_is_https(dyn_slice_str(fetch->url));
+    (void)curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, is_https ? "https" : "http,https");
     (void)curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, fetch->follows ? 1L : 0L);
     (void)curl_easy_setopt(easy, CURLOPT_MAXREDIRS, (long)FETCH_REDIRECTS_MAX);
     (void)curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
@@ -115,7 +129,9 @@ set_up(struct transfer *transfer)
     (void)curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
     if (fetch->ca_file != NULL) {
         (void)curl_easy_setopt(easy, CURLOPT_CAINFO, fetch->ca_file);
+        (void)curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO, fetch->ca_file);
     }
+    set_way(easy, fetch);
     add_headers(transfer);
 }
 
@@ -200,6 +216,26 @@ run(struct fetching *fetching, size_t n, unsigned at_once, const atomic_bool *st
         collect(fetching);
     }
     return 0;
+}
+
+static char *
+copy_or_null(struct dyn_slice text)
+{
+    return text.len > 0 ? dyn_strndup(text.data, text.len) : NULL;
+}
+
+struct fetch_way
+fetch_way_to(const char *url, struct dyn_slice proxy, struct dyn_slice no_proxy)
+{
+    return (struct fetch_way){copy_or_null(provider_proxy_for(dyn_slice_str(url), proxy, NULL)),
+                              copy_or_null(provider_no_proxy_for(no_proxy, NULL))};
+}
+
+void
+fetch_way_fini(struct fetch_way *way)
+{
+    free(way->proxy);
+    free(way->no_proxy);
 }
 
 int

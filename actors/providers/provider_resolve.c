@@ -144,3 +144,10 @@ provider_proxy_for(struct dyn_slice root, struct dyn_slice configured, const str
     bool is_none = dyn_slice_is(proxy, "none") || provider_url_is_loopback(root);
     return is_none ? dyn_slice(NULL, 0) : proxy;
 }
+
+struct dyn_slice
+provider_no_proxy_for(struct dyn_slice configured, const struct config_lookup *lookup)
+{
+    struct dyn_slice named = configured.len > 0 ? configured : provider_variable(lookup, "no_proxy");
+    return named.len > 0 ? named : provider_variable(lookup, "NO_PROXY");
+}

@@ -22,3 +22,4 @@ bool provider_proxy_is_valid(struct dyn_slice proxy);
 /* The proxy for requests to that root, absent: none. `no_proxy` is still to be looked at. */
 struct dyn_slice provider_proxy_for(struct dyn_slice root, struct dyn_slice configured,
                                     const struct config_lookup *lookup);
+struct dyn_slice provider_no_proxy_for(struct dyn_slice configured, const struct config_lookup *lookup);

@@ -92,11 +92,9 @@ set_network(provider_targets_t *targets, const struct provider_upstream_config *
     const struct config_lookup *lookup = targets->lookup;
     struct dyn_slice ca_file = first_set(upstream->ca_file, provider_variable(lookup, "CURL_CA_BUNDLE"),
                                          provider_variable(lookup, "SSL_CERT_FILE"));
-    struct dyn_slice no_proxy = first_set(upstream->no_proxy, provider_variable(lookup, "no_proxy"),
-                                          provider_variable(lookup, "NO_PROXY"));
     target->ca_file = text_or_null(targets, ca_file);
     target->proxy = text_or_null(targets, provider_proxy_for(target->root, upstream->proxy, lookup));
-    target->no_proxy = text_or_null(targets, no_proxy);
+    target->no_proxy = text_or_null(targets, provider_no_proxy_for(upstream->no_proxy, lookup));
 }
 
 static void

@@ -149,6 +149,58 @@ def test_check_names_the_sources_that_are_gone(tmp_path, pages):
     assert run_to_end(["models", "check", "--catalog", path], tmp_path)[0] == 0
 
 
+def test_a_provider_without_models_has_none_any_more(start_gateway, pages):
+    """Asked again after a reload brings another target: an empty list is an answer, too."""
+    pages.answers = {"/v1/models": (200, {}, b'{"data": [{"id": "found"}]}')}
+    config = {"models": {"discovery_interval": "1h"}, "reload": {"watch": False}}
+    gateway = start_gateway([target(pages.url, models=["written"])], config=config)
+    until(lambda: listed(gateway) == {"written", "found"})
+    pages.answers = {"/v1/models": (200, {}, b'{"data": []}')}
+    targets = [target(pages.url, models=["written"]), target(f"{pages.url}/more", name="more", models=["written"])]
+    write_config(gateway.config_path, targets, **config)
+    gateway.signal(signal.SIGHUP)
+    until(lambda: listed(gateway) == {"written"})
+
+
+# ---- by which way ----
+
+FOUND = (200, {}, b'{"data": [{"id": "found"}]}')
+
+
+def test_no_key_goes_to_a_proxy_that_the_configuration_forbids(start_gateway, pages):
+    """Of the environment: requests don't go there, so neither does what discovery and the catalogue ask."""
+    config = {"upstream": {"proxy": "none"},
+              "models": {"discovery_interval": "1h", "catalog_url": "http://catalogue.invalid/prices"}}
+    gateway = start_gateway([target("http://provider.invalid", models=["written"])], config=config,
+                            environment={"http_proxy": pages.url, "all_proxy": pages.url})
+    until(lambda: "gateway.discover" in gateway.log() and "gateway.refresh" in gateway.log())
+    assert pages.seen == []
+
+
+def test_what_is_on_loopback_is_asked_without_a_proxy(start_gateway, pages):
+    proxy = Pages()
+    try:
+        pages.answers = {"/v1/models": FOUND, "/prices": (200, {}, json.dumps(LITELLM).encode())}
+        config = {"models": {"discovery_interval": "1h", "catalog_url": f"{pages.url}/prices"}}
+        gateway = start_gateway([target(pages.url)], config=config,
+                                environment={"http_proxy": proxy.url, "all_proxy": proxy.url})
+        until(lambda: "found" in listed(gateway) and loads(gateway, 'source="remote",result="success"') == 1)
+        assert proxy.seen == []
+    finally:
+        proxy.close()
+
+
+def test_the_proxy_of_the_configuration_is_taken(start_gateway, pages):
+    pages.answers = {"http://provider.invalid/v1/models": FOUND,
+                     "http://catalogue.invalid/prices": (200, {}, json.dumps(LITELLM).encode())}
+    config = {"upstream": {"proxy": pages.url, "no_proxy": "direct.invalid"},
+              "models": {"discovery_interval": "1h", "catalog_url": "http://catalogue.invalid/prices"}}
+    targets = [target("http://provider.invalid"), target("http://direct.invalid", name="direct")]
+    gateway = start_gateway(targets, config=config, environment={"http_proxy": "http://127.0.0.1:9"})
+    until(lambda: "found" in listed(gateway) and loads(gateway, 'source="remote",result="success"') == 1)
+    assert {path for _, path, _ in pages.seen} == set(pages.answers)
+
+
 @pytest.mark.parametrize("form, price", [(LITELLM, 1e-6), (FERRO, 2e-6)])
 def test_a_newer_catalogue_is_fetched(start_gateway, mock, pages, form, price):
     pages.answers = {"/old": (302, {"Location": "/catalog.json"}, b""),

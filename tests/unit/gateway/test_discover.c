@@ -12,7 +12,7 @@ static struct discovered
 read(struct arena *arena, const char *text)
 {
     struct discovered found = {.n = 0};
-    discovery_read(arena, dyn_slice_str(text), &found);
+    (void)discovery_read(arena, dyn_slice_str(text), &found);
     return found;
 }
 
@@ -29,6 +29,29 @@ escapes_are_read(void **state)
     assert_true(dyn_slice_is(found.models[0], "abc"));
     assert_true(dyn_slice_is(found.models[1], "meta-llama/Llama-3"));
     assert_int_equal(read(&arena, "{\"object\":\"error\"}").n, 0);
+    arena_fini(&arena);
+}
+
+static bool
+says(struct arena *arena, const char *text)
+{
+    struct discovered found = {.n = 0};
+    return discovery_read(arena, dyn_slice_str(text), &found);
+}
+
+/* A provider that has no model any more says so; one that answers with something else does not. */
+static void
+an_empty_list_is_an_answer(void **state)
+{
+    (void)state;
+    struct arena arena;
+    arena_init(&arena, NULL, 0);
+    assert_true(says(&arena, "{\"data\":[]}"));
+    assert_true(says(&arena, "[]"));
+    assert_true(says(&arena, "[{\"id\":\"a\"}]"));
+    assert_false(says(&arena, "{\"object\":\"list\"}"));
+    assert_false(says(&arena, "[{\"name\":\"a\"}]"));
+    assert_false(says(&arena, "<html>"));
     arena_fini(&arena);
 }
 
@@ -73,6 +96,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(escapes_are_read),
+        cmocka_unit_test(an_empty_list_is_an_answer),
         cmocka_unit_test(another_order_is_no_news),
         cmocka_unit_test(a_list_is_of_who_was_asked),
     };
