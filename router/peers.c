@@ -130,6 +130,7 @@ plugin_ready(struct router *router, const struct env *ready)
     }
     dyn_log(DYN_LOG_INFO, "router.plugin.joined", "a plugin joined", DYN_LOG_SLICE("plugin", ready->worker),
             DYN_LOG_SLICE("node", ready->node));
+    route_voter_has_come(router);
 }
 
 /* true: it was a plugin's. */

@@ -219,6 +219,31 @@ ask_envelope(struct route_request *rq, const struct route_ballot *ballot)
     return ask;
 }
 
+/* Nobody of that name is there, for now: one that starts, or starts again, may come within its time limit. */
+static void
+wait_for_one(struct route_request *rq, size_t i)
+{
+    rq->votes->ballots[i].waits = true;
+    rq->votes->round.ballots[i] = VOTE_BALLOT_ASKED;
+}
+
+static void
+send_ask(struct route_request *rq, size_t i, struct route_voter *voter, bus_addr_t addr)
+{
+    struct route_ballot *ballot = &rq->votes->ballots[i];
+    struct env *env = ask_envelope(rq, ballot);
+    ballot->epoch = env->epoch;
+    ballot->times++;
+    if (bus_send(rq->router->me, addr, &env, NULL) != 0) {
+        env_free(&env);
+        fail_and_count(rq, i, "it takes no more", dyn_slice(NULL, 0));
+        return;
+    }
+    ballot->asked = addr;
+    route_voter_count(voter, addr, +1);
+    rq->votes->round.ballots[i] = VOTE_BALLOT_ASKED;
+}
+
 static void
 ask(struct route_request *rq, size_t i)
 {
@@ -232,28 +257,22 @@ ask(struct route_request *rq, size_t i)
         rq->votes->round.ballots[i] = VOTE_BALLOT_PASSED;
         return;
     }
-    if (addr == 0 || ballot->times == ASKED_MAX) {
-        fail(rq, i, addr != 0 || is_absent ? "it is not there" : "it takes no more", dyn_slice(NULL, 0));
+    if (ballot->times == ASKED_MAX || (addr == 0 && !is_absent)) {
+        fail(rq, i, addr != 0 ? "those who were asked are gone" : "it takes no more", dyn_slice(NULL, 0));
         return;
     }
     if (!vote_breaker_admits(&voter->breaker, bus_loop_now_us(router->loop))) {
-        fail(rq, i, "its breaker is open", dyn_slice(NULL, 0));
+        fail(rq, i, is_absent ? "it is not there" : "its breaker is open", dyn_slice(NULL, 0));
         return;
     }
-    struct env *env = ask_envelope(rq, ballot);
-    ballot->epoch = env->epoch;
-    ballot->times++;
     if (ballot->asked_us == 0) { /* its time began when it was asked first */
         ballot->asked_us = dyn_mono_us(bus_loop_clock(router->loop));
     }
-    if (bus_send(router->me, addr, &env, NULL) != 0) {
-        env_free(&env);
-        fail_and_count(rq, i, "it takes no more", dyn_slice(NULL, 0));
-        return;
+    if (is_absent) {
+        wait_for_one(rq, i);
+    } else {
+        send_ask(rq, i, voter, addr);
     }
-    ballot->asked = addr;
-    route_voter_count(voter, addr, +1);
-    rq->votes->round.ballots[i] = VOTE_BALLOT_ASKED;
 }
 
 static uint64_t
@@ -268,8 +287,10 @@ arm(struct route_request *rq)
     const struct route_votes *votes = rq->votes;
     uint64_t first_us = 0;
     for (size_t i = 0; i < votes->round.n; i++) {
-        if (votes->ballots[i].asked != 0 && (first_us == 0 || until(&votes->ballots[i]) < first_us)) {
-            first_us = until(&votes->ballots[i]);
+        const struct route_ballot *ballot = &votes->ballots[i];
+        bool is_open = ballot->asked != 0 || ballot->waits;
+        if (is_open && (first_us == 0 || until(ballot) < first_us)) {
+            first_us = until(ballot);
         }
     }
     rq->vote_until_us = first_us;
@@ -301,10 +322,14 @@ route_votes_abandon(struct route_request *rq)
     struct route_votes *votes = rq->votes;
     rq->vote_until_us = 0;
     for (size_t i = 0; votes != NULL && i < votes->round.n; i++) {
-        if (votes->ballots[i].asked != 0) {
-            withdraw(rq, &votes->ballots[i]);
-            vote_breaker_abandoned(&voter_of(rq, votes->ballots[i].plugin)->breaker);
+        struct route_ballot *ballot = &votes->ballots[i];
+        if (ballot->asked != 0 || ballot->waits) {
+            vote_breaker_abandoned(&voter_of(rq, ballot->plugin)->breaker);
         }
+        if (ballot->asked != 0) {
+            withdraw(rq, ballot);
+        }
+        ballot->waits = false;
     }
 }
 
@@ -523,6 +548,9 @@ route_votes_late(struct route_request *rq)
         if (ballot->asked != 0 && until(ballot) <= now_us) {
             withdraw(rq, ballot);
             fail_and_count(rq, i, "it did not vote in time", dyn_slice(NULL, 0));
+        } else if (ballot->waits && until(ballot) <= now_us) {
+            ballot->waits = false;
+            fail_and_count(rq, i, "it is not there", dyn_slice(NULL, 0));
         }
     }
     route_run(rq);
@@ -557,6 +585,43 @@ ask_another(struct route_request *rq, const void *addr)
     if (vote_round_next(&votes->round).move != VOTE_MOVE_WAIT) {
         route_run(rq);
     }
+}
+
+static bool
+is_waiting(const struct route_request *rq, const void *arg)
+{
+    const struct route_votes *votes = rq->votes;
+    (void)arg;
+    for (size_t i = 0; votes != NULL && i < votes->round.n; i++) {
+        if (votes->ballots[i].waits) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Those whose name nobody has yet go on waiting, in the time that is left. */
+static void
+ask_again(struct route_request *rq, const void *arg)
+{
+    struct route_votes *votes = rq->votes;
+    (void)arg;
+    for (size_t i = 0; i < votes->round.n; i++) {
+        struct route_ballot *ballot = &votes->ballots[i];
+        if (ballot->waits && voter_of(rq, ballot->plugin)->n_peers > 0) {
+            ballot->waits = false;
+            votes->round.ballots[i] = VOTE_BALLOT_OPEN;
+        }
+    }
+    if (vote_round_next(&votes->round).move != VOTE_MOVE_WAIT) {
+        route_run(rq);
+    }
+}
+
+void
+route_voter_has_come(struct router *router)
+{
+    route_sweep(router, is_waiting, ask_again, NULL);
 }
 
 void

@@ -12,6 +12,7 @@ enum { ROUTE_VOTE_NOTES_MAX = EVENT_PLUGINS_MAX };
 struct route_ballot {
     const struct route_plugin *plugin;
     struct route_traits traits; /* as it said */
+    bool waits;         /* nobody is there to be asked: until somebody joins, or its time is over */
     unsigned times;     /* it was asked; more than once when who was asked is gone */
     bus_addr_t asked;   /* who has the ASK; 0: nobody (any more) */
     uint32_t epoch;     /* of the ASK */
@@ -82,6 +83,8 @@ void route_votes_late(struct route_request *rq);
 void route_votes_abandon(struct route_request *rq);
 /* A process that voted is gone. */
 void route_voter_is_gone(struct router *router, bus_addr_t addr);
+/* ... or has joined: questions that wait for it. */
+void route_voter_has_come(struct router *router);
 /* What the plugin may do, as far as is known now. */
 struct route_traits route_traits_of(struct router *router, const struct route_plugin *plugin);
 /* The request has ended so: those that watch, and those that charged, are told. */

@@ -285,11 +285,23 @@ def test_the_first_denial_in_the_order_of_the_configuration_wins(scene):
 @pytest.mark.parametrize("more, status", [({}, 500), ({"on_failure": "open"}, 200), ({"type": "logging"}, 200),
                                           ({"required": False}, 200)])
 def test_nobody_of_that_name_is_there(scene, more, status):
-    gateway = scene(entry(stage="before_request", **more))
+    gateway = scene(entry(stage="before_request", timeout="100ms", **more))
     answer = chat_once(gateway.port, BODY)
     assert answer.status == status
     if status == 500:
         assert answer.error["message"] == "plugin judge failed at before_request"
+
+
+def test_one_that_is_just_starting_is_waited_for(scene):
+    gateway = scene(entry(timeout="20s"))
+    done = []
+    asking = threading.Thread(target=lambda: done.append(chat_once(gateway.port, BODY).status))
+    asking.start()
+    time.sleep(0.2)
+    assert done == []
+    judge = scene.join(gateway, lambda ask, body: dict(CLEAR))
+    asking.join(20)
+    assert done == [200] and len(judge.asks) == 1
 
 
 @pytest.mark.parametrize("policy, status", [("closed", 500), ("open", 200)])
