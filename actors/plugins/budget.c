@@ -12,6 +12,7 @@ struct book {
     atomic_uint refs;
     budget_store_t *store; /* NULL: there is no ledger, a restart forgets */
     money_t *money;
+    struct money_options options;
     pthread_mutex_t lock;
     struct dyn_list cells; /* those that may have somebody waiting */
 };
@@ -53,20 +54,29 @@ wake_cells(void *self)
 }
 
 static struct book *
-book_new(const struct budget_config *config, bool has_ledger)
+book_new(const struct budget_config *config)
 {
     struct book *book = dyn_zalloc(sizeof *book);
     atomic_store(&book->refs, 1);
     (void)pthread_mutex_init(&book->lock, NULL);
     dyn_list_init(&book->cells);
-    book->store = has_ledger ? budget_store_new() : NULL;
-    struct money_options options = {.store = budget_store_ops(book->store),
-                                    .block = money_from_usd(config->block_usd),
-                                    .accounts_max = (size_t)config->max_keys,
-                                    .ready = wake_cells,
-                                    .self = book};
-    book->money = money_new(&options);
+    book->options = (struct money_options){.block = money_from_usd(config->block_usd),
+                                           .accounts_max = (size_t)config->max_keys,
+                                           .ready = wake_cells,
+                                           .self = book};
     return book;
+}
+
+/* With the lock. Whether there is a ledger is known when cells are made, not when the configuration is read.
+ */
+static void
+book_open(struct book *book, const struct plugin_host *host)
+{
+    if (book->money == NULL) {
+        book->store = host->ledger != 0 ? budget_store_new() : NULL;
+        book->options.store = budget_store_ops(book->store);
+        book->money = money_new(&book->options);
+    }
 }
 
 static void *
@@ -87,7 +97,7 @@ budget_make(const struct plugin_making *making, struct dyn_err *err)
         self->book = former->book;
         (void)atomic_fetch_add(&self->book->refs, 1);
     } else {
-        self->book = book_new(config, making->host->ledger != 0);
+        self->book = book_new(config);
     }
     return self;
 }
@@ -114,8 +124,9 @@ budget_cell_new(void *shared, plugin_cell_t *cell)
     struct cell *own = dyn_zalloc(sizeof *own);
     own->cell = cell;
     dyn_list_init(&own->waiting);
-    budget_line_init(&own->line, self->book->store, cell);
     (void)pthread_mutex_lock(&self->book->lock);
+    book_open(self->book, plugin_cell_host(cell));
+    budget_line_init(&own->line, self->book->store, cell);
     dyn_list_append(&self->book->cells, &own->link);
     (void)pthread_mutex_unlock(&self->book->lock);
     return own;
