@@ -3,6 +3,12 @@
 
 #define FIXSTR 0xa0
 
+/* What came with a version that nobody says would never leave a process. */
+#define FIELD(key, member, type, max, since)                                                                 \
+    _Static_assert((since) <= ENV_VERSION_MINOR, "'" key "' is of a later version than ours");
+#include "proto/env_fields.def"
+#undef FIELD
+
 const struct env_field env_fields[ENV_N_FIELDS] = {
 #define FIELD(key, member, type, max, since)                                                                 \
     {DYN_SLICE_INIT(key),                                                                                    \

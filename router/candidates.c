@@ -121,22 +121,35 @@ add_near(struct dyn_buf *out, struct dyn_slice name, size_t i, size_t n)
 }
 
 /* Of what the targets declare. */
-static const char *
-near_declared(const struct route_target *targets, size_t n_targets, struct dyn_slice model,
-              struct arena *arena)
+static struct dyn_slice
+near_declared(const struct route_target *targets, size_t n_targets, struct dyn_slice model)
 {
-    size_t n = 0;
-    for (size_t i = 0; i < n_targets; i++) {
-        n += targets[i].n_models;
-    }
-    const char **words = arena_alloc(arena, (n + 1) * sizeof *words);
-    n = 0;
-    for (size_t i = 0; i < n_targets; i++) {
-        for (size_t k = 0; k < targets[i].n_models; k++) {
-            words[n++] = arena_copy(arena, targets[i].models[k]).data;
+    struct dyn_nearest nearest;
+    dyn_nearest_begin(&nearest, model);
+    for (size_t i = 0; i < n_targets && !nearest.is_over; i++) {
+        size_t k = 0;
+        while (k < targets[i].n_models && dyn_nearest_look(&nearest, targets[i].models[k])) {
+            k++;
         }
     }
-    return dyn_nearest(model, words, n);
+    return nearest.found;
+}
+
+/* Whose models the catalogue knows to be served, each once. */
+static size_t
+owning_providers(const struct route_plan *plan, struct dyn_slice providers[ROUTE_TARGETS_MAX])
+{
+    size_t n = 0;
+    for (size_t i = 0; i < plan->n_targets; i++) {
+        bool is_new = !plan->targets[i].models_only;
+        for (size_t k = 0; k < n && is_new; k++) {
+            is_new = !dyn_slice_eq(providers[k], plan->targets[i].provider);
+        }
+        if (is_new) {
+            providers[n++] = plan->targets[i].provider;
+        }
+    }
+    return n;
 }
 
 static size_t
@@ -155,21 +168,14 @@ void
 route_candidates_near(const struct route_plan *plan, const struct route_target *targets, size_t n_targets,
                       struct dyn_slice model, char *out, size_t out_size)
 {
-    struct arena arena;
     struct dyn_slice near[2 * NEAR_MAX];
     struct dyn_slice listed[NEAR_MAX];
     struct dyn_slice providers[ROUTE_TARGETS_MAX];
-    size_t n_providers = 0;
+    size_t n_providers = owning_providers(plan, providers);
     size_t n = 0;
-    arena_init(&arena, NULL, 0);
-    const char *declared = near_declared(targets, n_targets, model, &arena);
-    if (declared != NULL) {
-        near[n++] = dyn_slice_str(declared);
-    }
-    for (size_t i = 0; i < plan->n_targets; i++) {
-        if (!plan->targets[i].models_only) {
-            providers[n_providers++] = plan->targets[i].provider;
-        }
+    struct dyn_slice declared = near_declared(targets, n_targets, model);
+    if (declared.data != NULL) {
+        near[n++] = declared;
     }
     size_t n_listed = plan->catalogue != NULL && n_providers > 0
                           ? catalogue_near(plan->catalogue, model, providers, n_providers, listed, NEAR_MAX)
@@ -184,5 +190,4 @@ route_candidates_near(const struct route_plan *plan, const struct route_target *
     dyn_buf_add_str(&text, n > 0 ? "'?" : "");
     (void)snprintf(out, out_size, "%s", text.len < out_size ? dyn_buf_cstr(&text) : "");
     dyn_buf_fini(&text);
-    arena_fini(&arena);
 }

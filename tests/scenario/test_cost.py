@@ -1,9 +1,15 @@
 """What requests cost, from outside: the header of plain answers, events, metrics, and the operator's own prices."""
 
+import json
+from contextlib import closing
 from decimal import Decimal
 
+import pytest
+
+from harness.fleet import MASTER_KEY, Fleet
 from harness.gateway import target
 from harness.http import chat_once, request_once
+from harness.upstream import Upstream, completion
 
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}
 COST = "x-dynabus-cost-usd"
@@ -51,3 +57,42 @@ def test_prices_of_the_configuration_prevail(start_gateway, mock):
     assert shown(answer) == cost_of(answer, "1", "0.6")
     answer = chat_once(gateway.port, {**CHAT, "model": "local"})
     assert shown(answer) == cost_of(answer, "0.25", "0")
+
+
+@pytest.fixture(params=["cells", "tcp"])
+def ask(request, start_gateway, tmp_path):
+    """Asks a model that costs 1 USD per million tokens either way, through one process of two cells or through three
+    processes; the upstream tells `usage`, and what else it is given."""
+    prices = [{"provider": "mine", "model": "local", "input_per_m_tokens": 1, "output_per_m_tokens": 1}]
+    with closing(Upstream()) as upstream:
+        targets = [target(upstream.url, name="mine", models=["local"])]
+        models = {"models": {"prices": prices}}
+        fleet = Fleet(tmp_path, upstream.url, routers=1, cells=2, **models) if request.param == "tcp" else None
+        if fleet is None:
+            gateway = start_gateway(targets, arguments=["--cells", "2"], config=models,
+                                    environment={"MASTER_KEY": MASTER_KEY})
+        else:
+            written = json.loads(fleet.config.read_text())
+            fleet.config.write_text(json.dumps({**written, "targets": targets}))
+            gateway = fleet.start()
+
+        def ask_it(usage, **more):
+            upstream.reset_to(
+                lambda request, exchange: exchange.json(completion("x", "local", **{"usage": usage, **more})))
+            return chat_once(gateway.port, {**CHAT, "model": "local"},
+                             headers={"authorization": f"Bearer {MASTER_KEY}"})
+
+        yield ask_it
+        if fleet is not None:
+            fleet.stop()
+            fleet.close()
+
+
+USAGE = {"prompt_tokens": 1000000, "completion_tokens": 0, "total_tokens": 1000000}
+
+
+def test_what_was_sold_in_another_way_is_known_to_the_router(ask):
+    """How it was sold and what was searched for are counts of their own: without them a wrong sum would be told."""
+    assert shown(ask(USAGE)) == 1
+    assert shown(ask(USAGE, service_tier="default")) == 1
+    assert shown(ask(USAGE, service_tier="flex")) is None

@@ -466,6 +466,34 @@ counts_of_a_later_version_are_for_it_alone(void **state)
     env_free(&env);
 }
 
+/* A member or count of a version that we do not say ourselves would never leave a process. */
+static void
+nothing_is_of_a_version_that_nobody_speaks(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ENV_N_FIELDS; i++) {
+        assert_true(env_fields[i].since <= ENV_VERSION_MINOR);
+    }
+    for (size_t i = 0; i < ENV_N_USAGE_FIELDS; i++) {
+        assert_true(env_usage_fields[i].since <= ENV_VERSION_MINOR);
+    }
+}
+
+/* Each count of struct env_usage stands in the table: the wire knows no other way to tell it. */
+static void
+all_counts_are_in_the_table(void **state)
+{
+    (void)state;
+    struct env_usage usage = {.known = true};
+    struct env_usage counts = {.known = true};
+    memset((char *)&counts + offsetof(struct env_usage, prompt_tokens), 0xff,
+           sizeof counts - offsetof(struct env_usage, prompt_tokens));
+    for (size_t i = 0; i < ENV_N_USAGE_FIELDS; i++) {
+        memset((char *)&usage + env_usage_fields[i].offset, 0xff, sizeof(uint64_t));
+    }
+    assert_memory_equal(&usage, &counts, sizeof counts);
+}
+
 int
 main(void)
 {
@@ -484,6 +512,8 @@ main(void)
         cmocka_unit_test(bodies_have_their_limits),
         cmocka_unit_test(a_version_is_found_in_any_header),
         cmocka_unit_test(counts_of_a_later_version_are_for_it_alone),
+        cmocka_unit_test(nothing_is_of_a_version_that_nobody_speaks),
+        cmocka_unit_test(all_counts_are_in_the_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
