@@ -77,11 +77,37 @@ answer_unsayable(struct peer *peer, const struct env *env, const struct dyn_err 
     env_free(&end);
 }
 
+/* The other side would tell us to go, and all that is in flight over the connection would end with it. Who
+ * waits for an END still gets one. */
+static DYN_COLD int
+cut_down(struct env *env, size_t max, struct dyn_err *err)
+{
+    if (env->kind != ENV_END) {
+        return dyn_err_set(err, DYN_E_LIMIT, "a body of %zu bytes, at most %zu", env_body_len(env), max);
+    }
+    dyn_log(DYN_LOG_ERROR, "bus.too_long", "an answer is longer than an END may be: its owner gets an error",
+            DYN_LOG_UINT("bytes", env_body_len(env)), DYN_LOG_UINT("max", max));
+    dyn_block_unref(&env->body);
+    env->outcome = ENV_OUTCOME_ERROR;
+    env->error = ERR_INTERNAL;
+    env->error_text = DYN_SLICE("the gateway made an answer that is longer than it can send");
+    env->status = err_row(ERR_INTERNAL)->http;
+    env->content_type = dyn_slice(NULL, 0);
+    env->n_headers = 0;
+    env->body_bytes = 0;
+    return 0;
+}
+
 static void
 write_env(struct peer *peer, struct env *env)
 {
     struct dyn_err err;
     unsigned minor = peer->has_version ? peer->view.minor : ENV_VERSION_MINOR;
+    size_t max = env_body_max(env->kind, minor);
+    if (env->kind != ENV_HEARTBEAT && env_body_len(env) > max && cut_down(env, max, &err) != 0) {
+        answer_unsayable(peer, env, &err);
+        return;
+    }
     dyn_buf_clear(&peer->remote->header);
     if (env_encode_for(env, minor, &peer->remote->header, &err) != 0) {
         answer_unsayable(peer, env, &err);

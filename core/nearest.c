@@ -8,7 +8,7 @@ least(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* Three rows of the table; only what lies within `limit` of the diagonal can be `limit` edits away or less. */
+/* Three rows of the table. Only what is within `limit` of the diagonal can be that many edits away. */
 struct table {
     size_t rows[3][NEAREST_WORD_MAX + 2];
     size_t *two_up, *up, *row;

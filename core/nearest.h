@@ -17,8 +17,9 @@ struct dyn_nearest {
     bool is_over; /* whatever comes is not looked at */
 };
 
-/* Nearest by edits (insert, delete, replace, swap of neighbours); at most a third of the word's length is near
- * enough to be worth naming, and at least one edit is allowed for. Words longer than 64 bytes are never near. */
+/* Nearest by edits (insert, delete, replace, swap of neighbours); at most a third of the word's length is
+ * near enough to be worth naming, and at least one edit is allowed for. Words longer than 64 bytes are never
+ * near. */
 void dyn_nearest_begin(struct dyn_nearest *nearest, struct dyn_slice word);
 /* Another word that is known. False: no other one need be looked at. */
 bool dyn_nearest_look(struct dyn_nearest *nearest, struct dyn_slice known);

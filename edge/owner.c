@@ -25,11 +25,23 @@ take_budget(struct owner_router *router, const struct env *ready)
     router->bytes_max = ready->request_bytes > 0 ? ready->request_bytes : OWNER_REQUEST_BYTES_DEFAULT;
 }
 
+/* What a router says of itself it would say again, and break the same rule once more. Probes say little, and
+ * are to hear of a router that is there. */
+static bool
+is_said_by_router(const struct owner_request *rq)
+{
+    enum env_surface surface = rq->request != NULL ? rq->request->surface : ENV_SURFACE_CHAT;
+    bool calls_upstreams = surface == ENV_SURFACE_CHAT || surface == ENV_SURFACE_EMBEDDINGS;
+    bool is_probe = surface == ENV_SURFACE_HEALTH || surface == ENV_SURFACE_READY;
+    return !calls_upstreams && !is_probe;
+}
+
 /* What it had not begun to answer goes to another one. */
 static void
 router_lost(struct owner *owner, struct owner_router *router, const struct env *goodbye)
 {
     struct dyn_list orphans;
+    bool is_broken = dyn_slice_is(goodbye->reason, "protocol");
     dyn_list_init(&orphans);
     dyn_list_splice(&orphans, &router->requests);
     dyn_list_remove(&router->link);
@@ -39,7 +51,11 @@ router_lost(struct owner *owner, struct owner_router *router, const struct env *
     for (struct dyn_list *link; (link = dyn_list_pop(&orphans)) != NULL;) {
         struct owner_request *rq = DYN_CONTAINER_OF(link, struct owner_request, link);
         rq->router = NULL;
-        owner_send_again(rq);
+        if (is_broken && is_said_by_router(rq)) {
+            owner_refuse(rq, ERR_ROUTER_LOST);
+        } else {
+            owner_send_again(rq);
+        }
     }
     owner_send_waiting(owner);
 }

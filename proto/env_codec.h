@@ -32,6 +32,9 @@ DYN_MUST_CHECK int env_encode_for(const struct env *env, unsigned minor, struct 
  * DYN_E_INVALID) when it breaks the protocol. *env_p is set with 0 only. */
 DYN_MUST_CHECK int env_decode(struct dyn_slice header, struct env **env_p, struct dyn_err *err);
 
+/* Bytes of the largest body that may come with that kind, in an envelope of that minor version. */
+size_t env_body_max(enum env_kind kind, unsigned minor);
+
 /* Gives it the body that came with the header: takes *body_p, which may be NULL. -1 (DYN_E_LIMIT) when a
  * body of that length may not come with this kind. */
 DYN_MUST_CHECK int env_take_body(struct env *env, dyn_block_t **body_p, struct dyn_err *err);

@@ -515,10 +515,10 @@ env_header_version(struct dyn_slice header, unsigned *major, unsigned *minor)
     return 0;
 }
 
-static size_t
-body_max(const struct env *env)
+size_t
+env_body_max(enum env_kind kind, unsigned minor)
 {
-    switch (env->kind) {
+    switch (kind) {
     case ENV_CHUNK:
         return ENV_CHUNK_MAX;
     case ENV_END:
@@ -532,7 +532,7 @@ body_max(const struct env *env)
     case ENV_GOODBYE:
         return 0;
     case ENV_HEARTBEAT:
-        return env->minor >= ENV_HEALTH_SINCE ? ENV_MAP_BODY_MAX : 0;
+        return minor >= ENV_HEALTH_SINCE ? ENV_MAP_BODY_MAX : 0;
     case ENV_REQUEST:
     case ENV_ASK:
     case ENV_VOTE:
@@ -548,8 +548,9 @@ int
 env_take_body(struct env *env, dyn_block_t **body_p, struct dyn_err *err)
 {
     DYN_ASSERT(env->body == NULL);
-    if (*body_p != NULL && (*body_p)->len > body_max(env)) {
-        return dyn_err_set(err, DYN_E_LIMIT, "a body of more than %zu bytes in %s", body_max(env),
+    size_t max = env_body_max(env->kind, env->minor);
+    if (*body_p != NULL && (*body_p)->len > max) {
+        return dyn_err_set(err, DYN_E_LIMIT, "a body of more than %zu bytes in %s", max,
                            env_kind_name(env->kind));
     }
     env->body = *body_p;

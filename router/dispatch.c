@@ -374,6 +374,10 @@ route_take_credit(struct route_request *rq, struct env **credit_p)
         return;
     }
     rq->window += bytes;
+    if (route_long_waits(rq)) {
+        route_run(rq);
+        return;
+    }
     if (rq->gated != NULL) {
         route_gate_credit(rq);
         return;

@@ -126,12 +126,25 @@ route_explain_read(struct env *request, struct route_explain *explain, struct di
 
 /* ---- what was decided ---- */
 
+/* What the question said comes back in the answer: enough of it to know it again. */
+enum { ECHO_MAX = 1024 };
+
+static struct dyn_slice
+echoed(struct dyn_slice text)
+{
+    size_t len = text.len < ECHO_MAX ? text.len : ECHO_MAX;
+    while (len > 0 && len < text.len && ((unsigned char)text.data[len] & 0xC0) == 0x80) {
+        len--;
+    }
+    return dyn_slice(text.data, len);
+}
+
 static void
 add_text(struct dyn_buf *out, const char *name, struct dyn_slice text)
 {
     dyn_buf_addf(out, ",\"%s\":", name);
     if (text.data != NULL) {
-        dyn_buf_add_json_string(out, text);
+        dyn_buf_add_json_string(out, echoed(text));
     } else {
         dyn_buf_add_str(out, "null");
     }
@@ -256,7 +269,7 @@ route_explain_write(const struct route_explain *explain, const struct route_fact
 {
     const struct route_order *order = &decision->order;
     dyn_buf_add_str(out, "{\"model\":");
-    dyn_buf_add_json_string(out, facts->model);
+    dyn_buf_add_json_string(out, echoed(facts->model));
     add_text(out, "asked_model", facts->asked_model);
     add_text(out, "strategy", dyn_slice_str(view->plan->strategy->name));
     if (order->rule >= 0) {

@@ -1,54 +1,12 @@
 /* What the router answers itself: which models are served, and whether anything is. */
 #include "core/buf.h"
+#include "router/model_list.h"
 #include "router/request.h"
 
-static void
-add_model(struct dyn_buf *out, struct dyn_slice id, struct dyn_slice owner)
-{
-    dyn_buf_add_str(out, "{\"id\":");
-    dyn_buf_add_json_string(out, id);
-    dyn_buf_add_str(out, ",\"object\":\"model\",\"created\":0,\"owned_by\":");
-    dyn_buf_add_json_string(out, owner);
-    dyn_buf_add_char(out, '}');
-}
-
-/* The first target that lists an id owns it. */
-static const struct route_target *
-owner_of(const struct route_members *members, struct dyn_slice model, size_t before)
-{
-    for (size_t i = 0; i < before; i++) {
-        for (size_t k = 0; k < members->targets[i].n_models; k++) {
-            if (dyn_slice_eq(members->targets[i].models[k], model)) {
-                return &members->targets[i];
-            }
-        }
-    }
-    return NULL;
-}
-
 bool
-route_model_is_listed(const struct route_members *members, struct dyn_slice model)
+route_model_is_listed(struct route_members *members, struct dyn_slice model)
 {
-    return owner_of(members, model, members->n_targets) != NULL;
-}
-
-static void
-write_models(const struct route_members *members, struct dyn_buf *out)
-{
-    dyn_buf_add_str(out, "{\"object\":\"list\",\"data\":[");
-    bool first = true;
-    for (size_t i = 0; i < members->n_targets; i++) {
-        const struct route_target *target = &members->targets[i];
-        for (size_t k = 0; k < target->n_models; k++) {
-            if (owner_of(members, target->models[k], i) != NULL) {
-                continue;
-            }
-            dyn_buf_add_str(out, first ? "" : ",");
-            first = false;
-            add_model(out, target->models[k], target->provider);
-        }
-    }
-    dyn_buf_add_str(out, "]}");
+    return route_model_owner(members, model) != NULL;
 }
 
 static size_t
@@ -178,27 +136,33 @@ write_ready(const struct router *router, struct dyn_buf *out)
 static bool
 write_one_model(const struct route_request *rq, struct dyn_buf *out)
 {
-    const struct route_members *members = &rq->router->members;
-    const struct route_target *owner = owner_of(members, rq->model, members->n_targets);
+    const struct route_target *owner = route_model_owner(&rq->router->members, rq->model);
     if (owner != NULL) {
-        add_model(out, rq->model, owner->provider);
+        route_model_text(out, rq->model, owner->provider);
     }
     return owner != NULL;
+}
+
+/* One that is long goes in pieces, which are copied then. */
+static dyn_block_t *
+body_of_models(const struct route_request *rq)
+{
+    dyn_block_t *text = route_models_text(&rq->router->members);
+    bool is_long = text->len > ENV_HELD_ANSWER_MAX;
+    return is_long ? dyn_block_ref(text) : dyn_block_copy(ENV_BODY_HEADROOM, dyn_block_slice(text));
 }
 
 /* NULL: there is no such model. */
 struct env *
 route_local_answer(const struct route_request *rq)
 {
-    const struct route_members *members = &rq->router->members;
     struct dyn_buf out = DYN_BUF_INIT;
     uint16_t status = 200;
+    bool is_list = rq->request->surface == ENV_SURFACE_MODELS;
     bool found = true;
-    if (rq->request->surface == ENV_SURFACE_MODELS) {
-        write_models(members, &out);
-    } else if (rq->request->surface == ENV_SURFACE_MODEL) {
+    if (rq->request->surface == ENV_SURFACE_MODEL) {
         found = write_one_model(rq, &out);
-    } else {
+    } else if (!is_list) {
         bool is_health = rq->request->surface == ENV_SURFACE_HEALTH;
         (is_health ? write_health : write_ready)(rq->router, &out);
         status = (is_health ? is_any_there : is_any_routable)(rq->router) ? 200 : 503;
@@ -210,8 +174,9 @@ route_local_answer(const struct route_request *rq)
         end->outcome = ENV_OUTCOME_OK;
         end->status = status;
         end->content_type = DYN_SLICE("application/json");
-        end->body = dyn_block_copy(ENV_BODY_HEADROOM, dyn_buf_slice(&out));
-        end->body_bytes = out.len;
+        end->body =
+            is_list ? body_of_models(rq) : dyn_block_copy(ENV_BODY_HEADROOM, dyn_buf_slice(&out));
+        end->body_bytes = end->body->len;
     }
     dyn_buf_fini(&out);
     return end;

@@ -4,6 +4,7 @@
 
 #include "core/log.h"
 #include "proto/dialects/dialect.h"
+#include "router/model_list.h"
 
 #include <stdlib.h>
 
@@ -596,5 +597,6 @@ route_members_fini(struct route_members *members)
     free(members->workers);
     free(members->former);
     free(members->here);
+    route_model_list_free(&members->list);
     *members = (struct route_members){0};
 }

@@ -61,6 +61,7 @@ struct route_members {
     size_t announced_bytes;
     size_t announced_models;
     size_t n_boards; /* of workers */
+    struct route_model_list *list; /* model_list.h; NULL: nobody has asked for it */
 };
 
 /* What is borrowed in `targets` outlives it. `addrs`: the provider actor of each on this loop, 0: none; NULL:

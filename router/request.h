@@ -177,6 +177,7 @@ struct route_request {
     bool has_leftovers;     /* the owner holds CHUNKs of a dispatch that is over */
 
     struct env *inbound; /* CHUNK or END that the next step looks at, of `now` */
+    size_t told_bytes;   /* of its body, when it is long and goes as CHUNKs */
     struct env *told;    /* the END that the owner got, without its body, while a loser is waited for */
     bool begun;          /* in the sense of 01-ENVELOPE: nothing can be sent again */
     enum err_code cancelled_for; /* why all of it was cancelled; ERR_NONE: it was not */
@@ -229,7 +230,15 @@ void route_report(const struct route_request *rq, const struct env *end);
 /* The END with the answer to a question that the router answers itself. */
 struct env *route_local_answer(const struct route_request *rq);
 /* GET /v1/models shows it. */
-bool route_model_is_listed(const struct route_members *members, struct dyn_slice model);
+bool route_model_is_listed(struct route_members *members, struct dyn_slice model);
+
+/* ---- an answer of this process that no END can hold (long_answer.c) ---- */
+
+bool route_is_long(const struct env *end);
+/* Of `inbound`, as much as its owner has granted; REPLY follows when all of it is told. */
+enum route_step route_tell_long(struct route_request *rq);
+/* It waits for CREDIT. */
+bool route_long_waits(const struct route_request *rq);
 
 /* ---- requests of a router (router.c) ---- */
 

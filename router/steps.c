@@ -284,16 +284,19 @@ enum route_step
 route_step_reply(struct route_request *rq)
 {
     struct env *end = rq->inbound;
-    bool came_whole = rq->has_leftovers && rq->now->next_sequence == 0 && !end->stream;
+    bool came_whole = rq->has_leftovers && rq->now->next_sequence == 0 && !end->stream && !route_is_long(end);
     if (came_whole && start_over(rq, end) != 0) {
         rq->error = ERR_SATURATED;
         return ROUTE_STEP_FAIL;
     }
-    rq->inbound = NULL;
     end->status = end->status != 0 ? end->status : rq->now->status;
     if (end->status == 0) { /* a worker that leaves it out means that all is well */
         end->status = 200;
     }
+    if (route_is_long(end)) {
+        return route_tell_long(rq);
+    }
+    rq->inbound = NULL;
     return finish(rq, end);
 }
 
@@ -307,7 +310,8 @@ route_step_local(struct route_request *rq)
                        rq->model.data);
         return route_fail(rq, ERR_MODEL_NOT_FOUND, text, "model");
     }
-    return finish(rq, end);
+    rq->inbound = end;
+    return ROUTE_STEP_REPLY;
 }
 
 /* The provider's END is kept where there is one: it says what was used and what was spent. */

@@ -485,6 +485,62 @@ a_million_envelopes_both_ways_at_once_do_not_stall(void **state)
 
 /* ---- the suite ---- */
 
+/* ---- an END that no peer takes ---- */
+
+enum { ENDS = 3 };
+
+/* The second one is longer than an END may be. */
+static int
+send_ends(void *self, bus_actor_t *me, struct dyn_err *err)
+{
+    struct counting *counting = self;
+    (void)err;
+    for (uint32_t i = 0; i < ENDS; i++) {
+        struct env *end = wire_envelope(ENV_END);
+        end->outcome = ENV_OUTCOME_OK;
+        end->status = 200;
+        end->upstream_calls = i;
+        size_t len = i == 1 ? ENV_HELD_ANSWER_MAX + 1 : ENV_HELD_ANSWER_MAX;
+        end->body = dyn_block_new(0, len);
+        end->body->len = len;
+        memset(dyn_block_data(end->body), 'x', len);
+        send_or_die(me, counting->pair->b, end);
+    }
+    return 0;
+}
+
+/* Between processes it is an error; that any comes behind it shows that the connection holds. */
+static void
+expect_end(void *self, struct env **env_p)
+{
+    struct counting *counting = self;
+    const struct env *end = *env_p;
+    bool is_cut = counting->next == 1 && counting->pair->wire->endpoint != NULL;
+    CHECK(end->kind == ENV_END && end->upstream_calls == counting->next);
+    CHECK(end->outcome == (is_cut ? ENV_OUTCOME_ERROR : ENV_OUTCOME_OK));
+    CHECK(end->error == (is_cut ? ERR_INTERNAL : ERR_NONE) && end->status == (is_cut ? 500 : 200));
+    CHECK(is_cut ? end->body == NULL : env_body_len(end) >= ENV_HELD_ANSWER_MAX);
+    if (++counting->next == ENDS) {
+        gate_open(&counting->pair->gate);
+    }
+    env_free(env_p);
+}
+
+static void
+an_end_that_is_too_long_leaves_the_connection_up(void **state)
+{
+    static const struct bus_actor_ops sender_ops = {
+        .kind = "sender", .start = send_ends, .receive = expect_end, .stop = stop_does_nothing};
+    static const struct bus_actor_ops receiver_ops = {
+        .kind = "receiver", .start = start_does_nothing, .receive = expect_end, .stop = stop_does_nothing};
+    struct counting counting = {.pair = pair_new(*state, 0, 1)};
+    pair_add(counting.pair, &sender_ops, &counting, &receiver_ops, &counting);
+    pair_start(counting.pair);
+    gate_wait(&counting.pair->gate);
+    assert_int_equal(pair_free(counting.pair, NEVER_WAITED_MS), 0);
+    assert_int_equal(counting.next, ENDS);
+}
+
 int
 main(void)
 {
@@ -492,6 +548,7 @@ main(void)
         EVERYWHERE(envelopes_arrive_in_order_and_once),
         ONE_PROCESS(a_body_is_carried_not_copied),
         EVERYWHERE(bodies_of_all_sizes_arrive_with_room_in_front),
+        EVERYWHERE(an_end_that_is_too_long_leaves_the_connection_up),
         EVERYWHERE(a_full_mailbox_refuses_work_but_not_what_ends_it),
         EVERYWHERE(a_peer_that_is_gone_is_said_to_be_gone),
         EVERYWHERE(a_million_envelopes_both_ways_at_once_do_not_stall),

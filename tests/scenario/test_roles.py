@@ -153,6 +153,55 @@ def test_large_bodies_arrive_whole(fleet, upstream):
     assert json.loads(upstream.received()[0].body)["messages"] == asked["messages"]
 
 
+@contextmanager
+def stream_in_flight(edge, upstream):
+    """A stream that has begun, and ends when the block does: whole, or its connection was lost meanwhile."""
+    go = threading.Event()
+
+    def handler(request, exchange):
+        exchange.start_stream()
+        exchange.chunk(chunk_event("a"))
+        assert go.wait(PATIENCE_SECONDS)
+        exchange.chunk(DONE)
+        exchange.end_stream()
+
+    upstream.reset_to(handler)
+    with Connection(edge.port) as connection:
+        pieces = connection.pieces(connection.start_chat(STREAM, AUTH))
+        first = next(pieces)
+        yield
+        go.set()
+        assert sse_events(first + b"".join(pieces))[-1] == b"[DONE]"
+
+
+def test_a_list_of_many_models_arrives_whole(fleet, upstream):
+    """More than one envelope can hold; what else goes over the same link is not touched."""
+    models = [f"a-family-of-models/model-{number:05}" for number in range(16000)]
+    written = json.loads(fleet.config.read_text())
+    written["targets"][0]["models"] = [*models, "test-model"]
+    fleet.config.write_text(json.dumps(written))
+    edge = fleet.start()
+    with stream_in_flight(edge, upstream):
+        for _ in range(3):
+            answer = request_once(edge.port, "GET", "/v1/models", headers=AUTH)
+            assert answer.status == 200
+            assert len(answer.body) > 1024 * 1024
+            assert [model["id"] for model in answer.json()["data"]] == written["targets"][0]["models"]
+        last = request_once(edge.port, "GET", f"/v1/models/{models[-1]}", headers=AUTH)
+        assert last.json()["id"] == models[-1]
+
+
+def test_a_long_question_is_explained(fleet, upstream):
+    """What it says is not said back at any length."""
+    edge = fleet.start()
+    question = {"request": {**GOOD, "user": "u" * 1_500_000}}
+    with stream_in_flight(edge, upstream):
+        answer = request_once(edge.port, "POST", "/admin/explain", json.dumps(question).encode(),
+                              {**AUTH, "content-type": "application/json"})
+        assert answer.status == 200, answer
+        assert answer.json()["facts"]["user"] == "u" * 1024
+
+
 def test_a_cancel_reaches_the_upstream(fleet, upstream):
     edge = fleet.start()
     closed = threading.Event()

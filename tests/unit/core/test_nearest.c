@@ -65,7 +65,8 @@ edits_of(struct dyn_slice a, struct dyn_slice b)
                 least = d[i - 1][k] + 1 < d[i][k - 1] + 1 ? d[i - 1][k] + 1 : d[i][k - 1] + 1;
                 least = replace < least ? replace : least;
             }
-            bool is_swapped = i > 1 && k > 1 && a.data[i - 1] == b.data[k - 2] && a.data[i - 2] == b.data[k - 1];
+            bool is_swapped =
+                i > 1 && k > 1 && a.data[i - 1] == b.data[k - 2] && a.data[i - 2] == b.data[k - 1];
             if (is_swapped && d[i - 2][k - 2] + 1 < least) {
                 least = d[i - 2][k - 2] + 1;
             }

@@ -623,6 +623,45 @@ a_drain_ends_with_the_last_answer(void **state)
     free(hub);
 }
 
+/* Its answer broke the protocol, and another router would give the same one. */
+static void
+what_a_router_says_of_itself_is_not_asked_for_again_after_a_broken_rule(void **state)
+{
+    (void)state;
+    static const enum env_surface surfaces[] = {ENV_SURFACE_MODELS, ENV_SURFACE_METRICS, ENV_SURFACE_EXPLAIN};
+    for (size_t i = 0; i < DYN_ARRAY_LEN(surfaces); i++) {
+        struct hub *hub = hub_new();
+        router_joins(hub, 0);
+        struct env *asked = request_of(1, 10);
+        asked->surface = surfaces[i];
+        edge_sends(hub, asked);
+        edge_asks(hub, 2);
+        router_joins(hub, 1);
+        router_says_goodbye(hub, 0, "protocol");
+        assert_ended_with(hub, ERR_ROUTER_LOST);
+        struct env *again = extra_take(&hub->routers[1], ENV_REQUEST); /* the other one is innocent */
+        assert_int_equal(again->id.bytes[0], 2);
+        extra_has_nothing(&hub->routers[1]);
+        hub_free(hub);
+    }
+}
+
+static void
+it_is_after_a_loss(void **state)
+{
+    (void)state;
+    struct hub *hub = hub_new();
+    router_joins(hub, 0);
+    struct env *asked = request_of(1, 0);
+    asked->surface = ENV_SURFACE_MODELS;
+    edge_sends(hub, asked);
+    router_joins(hub, 1);
+    router_says_goodbye(hub, 0, "lost");
+    (void)extra_take(&hub->routers[1], ENV_REQUEST);
+    extra_has_nothing(&hub->edge);
+    hub_free(hub);
+}
+
 int
 main(void)
 {
@@ -642,6 +681,8 @@ main(void)
         cmocka_unit_test(a_full_mailbox_is_not_the_end),
         cmocka_unit_test(what_is_sent_again_waits_for_room),
         cmocka_unit_test(a_lost_router_s_request_goes_to_another),
+        cmocka_unit_test(what_a_router_says_of_itself_is_not_asked_for_again_after_a_broken_rule),
+        cmocka_unit_test(it_is_after_a_loss),
         cmocka_unit_test(an_empty_answer_is_not_what_came_before),
         cmocka_unit_test(answers_of_another_router_are_not_believed),
         cmocka_unit_test(a_stream_that_has_begun_ends_with_an_error),
