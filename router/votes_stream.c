@@ -29,10 +29,11 @@ struct route_gated {
     bool is_last_asked;
     struct env *head; /* the first CHUNK without its bytes: goes with what leaves first */
     uint32_t next_sequence;
-    uint64_t left;   /* bytes that went to the owner */
-    struct env *end; /* what the provider ended with */
-    bool is_ended;   /* by a vote: nothing of the provider is wanted any more */
-    bool is_closing; /* with last words to the reader */
+    uint64_t left;       /* bytes that went to the owner */
+    struct env *end;     /* what the provider ended with */
+    bool is_ended;       /* by a vote: nothing of the provider is wanted any more */
+    enum err_code error; /* why */
+    bool is_closing;     /* with last words to the reader */
 };
 
 /* ---- beginning ---- */
@@ -316,7 +317,7 @@ end_stream(struct route_request *rq, struct dyn_slice reason, struct dyn_slice c
     struct dyn_err err;
     gated->is_ended = true;
     say_why(rq, &reason);
-    error = rq->error;
+    error = gated->error = rq->error;
     if (closing.data != NULL) {
         gated->is_closing = true;
         stream_gate_close(gated->gate, closing);
@@ -428,6 +429,10 @@ route_gate_end(struct route_request *rq)
     struct env *end = rq->inbound;
     if (rq->gated == NULL || rq->now->next_sequence == 0) {
         begin_with(rq, end);
+    }
+    if (rq->gated->is_ended && !rq->gated->is_closing) { /* it crossed the CANCEL */
+        rq->error = rq->gated->error;
+        return ROUTE_STEP_FAIL;
     }
     rq->inbound = NULL;
     if (env_body_len(end) > 0) {

@@ -363,7 +363,9 @@ trim(struct content_watch *watch)
     size_t gone = (size_t)(first - watch->base);
     if (gone > watch->rules->window_bytes || gone == text->len) {
         text->len -= gone;
-        memmove(text->data, text->data + gone, text->len);
+        if (gone > 0 && text->len > 0) {
+            memmove(text->data, text->data + gone, text->len);
+        }
         watch->base = first;
     }
 }
@@ -431,7 +433,9 @@ content_watch_clear(content_watch_t *watch, struct arena *arena, struct dyn_slic
                                              place_of(watch, found->items[i].to), mask_text};
         }
         found->n -= n;
-        memmove(found->items, found->items + n, found->n * sizeof *found->items);
+        if (n > 0 && found->n > 0) {
+            memmove(found->items, found->items + n, found->n * sizeof *found->items);
+        }
     }
     if (watch->is_json || watch->rules->n_patterns > 0) {
         trim(watch);

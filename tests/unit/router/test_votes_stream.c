@@ -194,6 +194,29 @@ a_cut_ends_with_an_error_and_the_provider_is_told(void **state)
     finish(&s);
 }
 
+/* The provider had ended well before it heard of the cut. */
+static void
+a_good_end_that_crosses_the_cut_makes_it_no_better(void **state)
+{
+    (void)state;
+    for (unsigned has_gone = 0; has_gone < 2; has_gone++) {
+        struct stream s = begin(&guard, 1);
+        sends(&s, TEXT("bomb"));
+        struct env *question = is_asked(&s, "bomb");
+        if (has_gone) {
+            say(s.world, A, end_ok(&s));
+            hear_nothing(s.world, OWNER);
+        }
+        vote(&s, &question, VOTE_DENY, 0, NULL);
+        if (!has_gone) {
+            hear_and_drop(s.world, A, ENV_CANCEL);
+            say(s.world, A, end_ok(&s));
+        }
+        fails_with(s.world, OWNER, ERR_RESPONSE_REJECTED);
+        finish(&s);
+    }
+}
+
 static void
 a_cut_with_last_words_ends_well(void **state)
 {
@@ -389,6 +412,7 @@ main(void)
         cmocka_unit_test(text_leaves_in_the_turn_in_which_it_is_cleared),
         cmocka_unit_test(an_end_waits_for_the_last_vote),
         cmocka_unit_test(a_cut_ends_with_an_error_and_the_provider_is_told),
+        cmocka_unit_test(a_good_end_that_crosses_the_cut_makes_it_no_better),
         cmocka_unit_test(a_cut_with_last_words_ends_well),
         cmocka_unit_test(a_silent_plugin_costs_its_time_limit_once),
         cmocka_unit_test(a_pause_of_the_stream_is_nobodys_silence),
