@@ -10,6 +10,20 @@ copy(struct vote_facts *facts, struct dyn_slice text)
     return text.len > 0 ? arena_copy(&facts->arena, text) : dyn_slice(NULL, 0);
 }
 
+/* What its record says that it may use; plugins hold it to that. */
+static void
+tell_key(const struct key_record *key, struct vote_facts *facts)
+{
+    facts->group = copy(facts, key->group);
+    facts->key_rpm = key->limits.requests_per_minute;
+    facts->key_rpd = key->limits.requests_per_day;
+    facts->key_tpm = key->limits.tokens_per_minute;
+    facts->key_tpd = key->limits.tokens_per_day;
+    facts->key_day = key->budget.day;
+    facts->key_week = key->budget.week;
+    facts->key_month = key->budget.month;
+}
+
 static void
 tell_who(const struct route_request *rq, struct vote_facts *facts)
 {
@@ -22,6 +36,9 @@ tell_who(const struct route_request *rq, struct vote_facts *facts)
     facts->model = copy(facts, route_plan_model(rq->plan, rq->asked_model));
     facts->asked_model = copy(facts, rq->asked_model);
     facts->key_id = copy(facts, rq->key_id);
+    if (rq->key != NULL) {
+        tell_key(rq->key, facts);
+    }
     facts->peer = copy(facts, request->peer);
     facts->stream = rq->facts.stream;
     facts->max_output = rq->facts.max_output_tokens;

@@ -1,12 +1,13 @@
 """rate-limit on the real binary with two cells: exactly so many pass, and answers say what is left."""
 
+import json
 import re
 import threading
 
 import pytest
 
 from harness.gateway import run_to_end, target, write_config
-from harness.http import Connection, chat_once
+from harness.http import Connection, chat_once, request_once
 from harness.upstream import chunk_event, usage_event, DONE
 
 GOOD = {"model": "test-model", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 50}
@@ -156,3 +157,37 @@ def test_a_client_that_leaves_settles_too(limited, upstream):
     assert left.wait(20)
     upstream.handler = usual
     gateway.wait_until(lambda: chat_once(gateway.port, {**GOOD, "max_tokens": 90000}).status == 200, "settled")
+
+
+@pytest.fixture
+def keyed(start_gateway, mock, tmp_path):
+    """Plugins that limit nobody by themselves, and an operator who makes keys."""
+    plugins = [plugin({"requests_per_second": 100000}), plugin({}, name="budget")]
+    gateway = start_gateway([target(f"http://127.0.0.1:{mock.port}", models=["gpt-4o-mini"])], arguments=CELLS,
+                            environment={"MASTER_KEY": MASTER},
+                            config={"plugins": plugins, "keys": {"file": str(tmp_path / "keys.jsonl")}})
+
+    def create(**fields):
+        body = json.dumps({"name": "a key", **fields}).encode()
+        answer = request_once(gateway.port, "POST", "/admin/keys", body, BEARER)
+        assert answer.status == 201, answer
+        return {"Authorization": "Bearer " + answer.json()["key"]}
+    return gateway, create
+
+
+def test_a_key_has_limits_of_its_own(keyed):
+    gateway, create = keyed
+    body = {**GOOD, "model": "gpt-4o-mini"}
+    two, five = create(limits={"requests_per_minute": 2}), create(limits={"requests_per_minute": 5})
+    assert [chat_once(gateway.port, body, two).status for _ in range(4)] == [200, 200, 429, 429]
+    assert [chat_once(gateway.port, body, five).status for _ in range(6)] == [200] * 5 + [429]
+    assert chat_once(gateway.port, body, BEARER).status == 200
+
+
+def test_a_key_has_a_budget_of_its_own(keyed):
+    gateway, create = keyed
+    poor = create(budget={"day_usd": 0.0001})
+    body = {**GOOD, "model": "gpt-4o-mini", "max_tokens": 100}
+    statuses = [chat_once(gateway.port, body, poor).status for _ in range(20)]
+    assert statuses[0] == 200 and statuses[-1] == 402
+    assert chat_once(gateway.port, body, BEARER).status == 200
