@@ -279,9 +279,12 @@ def test_20_all_of_it(start):
     assert world.served("house-other") == "groq"
     assert world.served("default") == "openai"
     log = world.gateway.log()
-    for key in ("plugins", "mcp_servers", "observability", "batch_target", "responses_target"):
+    for key in ("mcp_servers", "observability", "batch_target", "responses_target"):
         assert f"'{key}' is not supported in this version" in log
     assert "TOGETHER_API_KEY" in log
+    answer = chat_once(world.port, {"model": "default", "messages": [{"role": "user", "content": "a SECRET"}]},
+                       headers={"Authorization": "Bearer master"})
+    assert (answer.status, answer.error["code"]) == (400, "request_rejected")  # its word-filter
     models = request_once(world.port, "GET", "/v1/models", headers={"Authorization": "Bearer master"}).json()
     assert "house-model" in {model["id"] for model in models["data"]}
 
@@ -293,7 +296,7 @@ def test_20_is_refused_without_the_option(tmp_path):
                                                              "GROQ_API_KEY": "k", "MISTRAL_API_KEY": "k"})
     assert code == 1
     lines = path.read_text().splitlines()
-    for key in ("plugins", "mcp_servers", "observability", "batch_target", "responses_target"):
+    for key in ("mcp_servers", "observability", "batch_target", "responses_target"):
         line = lines.index(next(text for text in lines if text.startswith(key))) + 1
         assert f":{line}:1: error: '{key}' is not supported in this version" in log
 
@@ -329,7 +332,7 @@ def test_the_documents_list_what_is_not_supported():
     root = pathlib.Path(__file__).resolve().parents[2]
     section = (root / "docs/configuration.md").read_text().split("## Known, but not supported")[1]
     keys = [key.split(".", 1)[-1] for key in re.findall(r"^\* `(?:targets\[\]\.)?([^`]+)`", section, re.M)]
-    assert "plugins" in keys
+    assert "mcp_servers" in keys
     for page in ("README.md", "docs/migrate/ferro.md"):
         text = (root / page).read_text()
         assert not [key for key in keys if key not in text]
