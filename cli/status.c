@@ -1,97 +1,26 @@
 /* dynabus status: asks a gateway on this machine how it is, over its own HTTP. For health checks of
  * containers and for people; it needs no other program and no library. One GET, one answer, five seconds. */
 #include "cli/cli.h"
+#include "cli/http_place.h"
 #include "core/base.h"
 
 #include <errno.h>
 #include <getopt.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
 enum {
-    PATIENCE_S = 5,
     ANSWER_MAX = 256 * 1024, /* bytes; /health names every target */
     PORT_DEFAULT = 8080,
 };
 
-struct place {
-    char host[256];
-    char port[8];
-};
-
-/* "http://HOST:PORT", with or without a '/' behind it. */
-static int
-read_url(const char *url, struct place *place)
-{
-    static const char scheme[] = "http://";
-    const char *host = url;
-    if (strncmp(url, scheme, sizeof scheme - 1) == 0) {
-        host += sizeof scheme - 1;
-    }
-    bool is_v6 = *host == '[';
-    const char *host_end = is_v6 ? strchr(host, ']') : host + strcspn(host, ":/");
-    host += is_v6 ? 1 : 0;
-    if (host_end == NULL || host_end <= host || (size_t)(host_end - host) >= sizeof place->host) {
-        return -1;
-    }
-    (void)snprintf(place->host, sizeof place->host, "%.*s", (int)(host_end - host), host);
-    const char *rest = host_end + (is_v6 ? 1 : 0);
-    size_t digits = *rest == ':' ? strspn(rest + 1, "0123456789") : 0;
-    if (*rest == ':') {
-        if (digits == 0 || digits > 5) {
-            return -1;
-        }
-        (void)snprintf(place->port, sizeof place->port, "%.*s", (int)digits, rest + 1);
-        rest += 1 + digits;
-    } else {
-        (void)snprintf(place->port, sizeof place->port, "80");
-    }
-    return *rest == '\0' || strcmp(rest, "/") == 0 ? 0 : -1;
-}
-
-static int
-connect_to(const struct place *place)
-{
-    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_family = AF_UNSPEC};
-    const struct timeval patience = {.tv_sec = PATIENCE_S};
-    struct addrinfo *found = NULL;
-    int rc = getaddrinfo(place->host, place->port, &hints, &found);
-    if (rc != 0) {
-        (void)fprintf(stderr, "dynabus status: %s: %s\n", place->host, gai_strerror(rc));
-        return -1;
-    }
-    int fd = -1;
-    for (const struct addrinfo *at = found; at != NULL && fd < 0; at = at->ai_next) {
-        fd = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (fd < 0) {
-            continue;
-        }
-        (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-        (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-        if (connect(fd, at->ai_addr, at->ai_addrlen) != 0) {
-            int why = errno;
-            (void)close(fd);
-            fd = -1;
-            errno = why;
-        }
-    }
-    freeaddrinfo(found);
-    if (fd < 0) {
-        (void)fprintf(stderr, "dynabus status: nobody answers at %s:%s: %s\n", place->host, place->port,
-                      strerror(errno));
-    }
-    return fd;
-}
-
 /* Everything up to the end of the connection, which the request asks for. Bytes, or -1. */
 static ssize_t
-ask(int fd, const struct place *place, const char *path, char *answer)
+ask(int fd, const struct cli_place *place, const char *path, char *answer)
 {
     char request[512];
     int len = snprintf(request, sizeof request,
@@ -100,7 +29,7 @@ ask(int fd, const struct place *place, const char *path, char *answer)
     if (send(fd, request, (size_t)len, MSG_NOSIGNAL) != len) {
         return -1;
     }
-    time_t until = time(NULL) + PATIENCE_S;
+    time_t until = time(NULL) + CLI_HTTP_PATIENCE_S;
     size_t filled = 0;
     for (;;) {
         ssize_t got = recv(fd, answer + filled, ANSWER_MAX - 1 - filled, 0);
@@ -119,7 +48,7 @@ ask(int fd, const struct place *place, const char *path, char *answer)
 
 /* Prints the body; CLI_OK for 200. */
 static int
-tell(const char *answer, const struct place *place, bool only_ready)
+tell(const char *answer, const struct cli_place *place, bool only_ready)
 {
     static const char begin[] = "HTTP/1.1 ";
     const char *body = strstr(answer, "\r\n\r\n");
@@ -141,12 +70,12 @@ static int
 check(const char *url, bool only_ready)
 {
     static char answer[ANSWER_MAX];
-    struct place place;
-    if (read_url(url, &place) != 0) {
+    struct cli_place place;
+    if (cli_read_url(url, &place) != 0) {
         (void)fprintf(stderr, "dynabus status: --url takes http://HOST:PORT, not '%s'\n", url);
         return CLI_USAGE;
     }
-    int fd = connect_to(&place);
+    int fd = cli_connect("dynabus status", &place);
     if (fd < 0) {
         return CLI_FAILED;
     }
@@ -154,7 +83,7 @@ check(const char *url, bool only_ready)
     (void)close(fd);
     if (len < 0) {
         (void)fprintf(stderr, "dynabus status: no whole answer from %s:%s within %d s\n", place.host,
-                      place.port, PATIENCE_S);
+                      place.port, CLI_HTTP_PATIENCE_S);
         return CLI_FAILED;
     }
     return tell(answer, &place, only_ready);

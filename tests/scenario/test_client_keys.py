@@ -283,7 +283,8 @@ def test_a_change_of_the_file_is_taken_up(gateway, admin, tmp_path):
 
 @pytest.fixture
 def fleet(tmp_path, upstream):
-    made = Fleet(tmp_path, upstream.url, routers=2, curve=True, keys={"file": str(tmp_path / "keys.jsonl")})
+    made = Fleet(tmp_path, upstream.url, routers=2, curve=True, keys={"file": str(tmp_path / "keys.jsonl")},
+                 auth={"max_failures": 0})  # the test asks with a revoked key until both refuse it
     try:
         yield made
         made.stop()
@@ -307,3 +308,40 @@ def test_two_routers_of_a_fleet(fleet, upstream):
     assert admin.ask("POST", path + "/revoke").status == 200
     until(lambda: statuses() == {401}, "both routers to refuse the key", LOOK_SECONDS)
     print(f"revoked everywhere after {time.monotonic() - began:.3f} s")
+
+
+def admin_command(gateway, tmp_path, *words, key=MASTER, code=0):
+    arguments = ["admin", "keys", *words, "--gateway-url", f"http://127.0.0.1:{gateway.port}"]
+    got, output = run_to_end(arguments, tmp_path, environment={"MASTER_KEY": key} if key else {})
+    assert got == code, output
+    return output
+
+
+def test_the_command(gateway, tmp_path):
+    """What `dynabus admin keys` prints is what /admin/keys says, and its keys work."""
+    made = admin_command(gateway, tmp_path, "create", "--name", "by hand", "--model", "small-*", "--expires-in", "90d")
+    secret = re.search(r"dyn_[0-9a-f]{16}_[0-9a-f]{64}", made).group()
+    ident = secret[4:20]
+    assert chat(gateway.port, secret, "small-1").status == 200
+    assert chat(gateway.port, secret).status == 403
+    listed = admin_command(gateway, tmp_path, "list")
+    assert ident in listed and "by hand" in listed and secret not in listed
+    shown = json.loads(admin_command(gateway, tmp_path, "get", ident, "--format", "json"))
+    assert shown["models"] == ["small-*"] and shown["expires_at"]
+    assert admin_command(gateway, tmp_path, "update", ident, "--expires-in", "never", "--name", "other")
+    shown = json.loads(admin_command(gateway, tmp_path, "get", ident, "--format", "json"))
+    assert (shown["name"], shown["expires_at"]) == ("other", None)
+    rotated = admin_command(gateway, tmp_path, "rotate", ident)
+    assert chat(gateway.port, secret, "small-1").status == 401
+    secret = re.search(r"dyn_[0-9a-f]{16}_[0-9a-f]{64}", rotated).group()
+    assert chat(gateway.port, secret, "small-1").status == 200
+    assert "revoked" in admin_command(gateway, tmp_path, "revoke", ident)
+    assert chat(gateway.port, secret, "small-1").status == 401
+    assert "revoked" in admin_command(gateway, tmp_path, "list")
+    assert "deleted" in admin_command(gateway, tmp_path, "delete", ident)
+    assert "there is no key with this id" in admin_command(gateway, tmp_path, "get", ident, code=1)
+    assert "401" in admin_command(gateway, tmp_path, "list", key="wrong", code=1)
+    assert "no key" in admin_command(gateway, tmp_path, "list", key=None, code=1)
+    for words in (("burn",), ("create",), ("get",), ("get", "../x"), ("list", "--format", "xml"),
+                  ("create", "--name", "x", "--expires-in", "soon")):
+        admin_command(gateway, tmp_path, *words, code=2)
