@@ -2,6 +2,7 @@
  * order it goes away. */
 #pragma once
 
+#include "actors/plugins/answer_cache.h"
 #include "actors/plugins/plugin_actor.h"
 #include "actors/plugins/plugin_link.h"
 #include "bus/bus.h"
@@ -71,6 +72,7 @@ struct dynabus {
     guessing_t *guessing;
     struct key_admin key_admin; /* until its actor has it */
     bool has_key_store;
+    struct answer_counters answers;
     struct plugin_host plugin_host;
     struct gateway_common common;
     struct ports_counters ports_counters;

@@ -123,6 +123,17 @@ read_orphans(const struct provider_orphans *orphans, uint64_t *values)
 }
 
 static void
+read_answers(const struct answer_counters *answers, uint64_t *values)
+{
+    values[NODE_cache_hits] += get(&answers->hits);
+    values[NODE_cache_shared] += get(&answers->shared);
+    values[NODE_cache_misses] += get(&answers->misses);
+    values[NODE_cache_entries] += get(&answers->entries);
+    values[NODE_cache_bytes] += get(&answers->bytes);
+    values[NODE_cache_evicted] += get(&answers->evicted);
+}
+
+static void
 read_mailboxes(const bus_t *bus, uint64_t *values)
 {
     static const struct {
@@ -169,6 +180,7 @@ read_all(void *arg, struct node_values *out)
     read_reload(&gateway->reload, values);
     read_refresh(&gateway->refresh, values);
     read_orphans(&gateway->orphans, values);
+    read_answers(&gateway->answers, values);
     read_mailboxes(gateway->bus, values);
     read_roles(&gateway->network.process, values);
     values[NODE_events_dropped] += get(&gateway->shared.events_dropped);

@@ -3,6 +3,7 @@
 #include "router/cost.h"
 
 #include "models/memo.h"
+#include "router/shared.h"
 
 struct cost
 route_cost(const struct route_request *rq, const struct env *end)
@@ -15,6 +16,9 @@ route_cost_at(const struct route_request *rq, const struct env *end, struct dyn_
               struct dyn_slice provider)
 {
     const struct route_plan *plan = rq->plan;
+    if (rq->votes != NULL && dyn_slice_is(route_cache_said(rq), "hit")) {
+        return (struct cost){.known = true}; /* nothing was bought */
+    }
     if (plan == NULL || plan->catalogue == NULL || !end->usage.known || target.len == 0) {
         return (struct cost){.known = false};
     }

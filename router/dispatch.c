@@ -373,6 +373,12 @@ route_take_credit(struct route_request *rq, struct env **credit_p)
         route_peer_cut(rq->router, rq->owner, "limit");
         return;
     }
+    route_credit(rq, bytes);
+}
+
+void
+route_credit(struct route_request *rq, uint32_t bytes)
+{
     rq->window += bytes;
     if (route_long_waits(rq)) {
         route_run(rq);

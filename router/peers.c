@@ -1,6 +1,7 @@
 /* Peers of the router in other processes come and go: workers join with READY, drain and leave with GOODBYE;
  * owners are only heard of when they leave. What was lost with them is for the walker. */
 #include "core/log.h"
+#include "router/shared.h"
 #include "router/votes.h"
 
 /* ---- workers ---- */
@@ -205,7 +206,9 @@ owner_is_gone(struct route_request *rq, const void *peer)
     }
     if (rq->owner == addr) {
         rq->owner = 0;
-        route_cancel(rq, ERR_CLIENT_CLOSED, "owner");
+        if (!route_outlives_owner(rq)) {
+            route_cancel(rq, ERR_CLIENT_CLOSED, "owner");
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 #include "core/log.h"
 #include "proto/event.h"
 #include "router/cost.h"
+#include "router/shared.h"
 #include "router/votes.h"
 
 static uint64_t
@@ -71,6 +72,7 @@ record_of(const struct route_request *rq, const struct env *end, uint64_t now_us
         .status = end->status,
         .stream = rq->facts.stream,
         .attempts = rq->attempts,
+        .cache = rq->votes != NULL ? route_cache_said(rq) : dyn_slice(NULL, 0),
         .strategy = dyn_slice_str(rq->plan->strategy->name),
         .rule = rq->order.rule >= 0 && rq->order.n > 0 ? (uint64_t)rq->order.rule + 1 : 0,
         .ab_label = rq->order.label,

@@ -13,6 +13,7 @@
 
 struct route_votes;
 struct route_gated;
+struct route_shared;
 
 enum route_step {
 #define STEP(name, function) ROUTE_STEP_##name,
@@ -58,6 +59,7 @@ struct router {
     uint64_t drain_until_us;
     struct bus_timer drain;
     uint32_t grace_ms; /* after a CANCEL */
+    size_t n_orphans;  /* requests that go on without an owner */
 };
 
 /* What is told of a dispatch when the request has ended. */
@@ -171,6 +173,7 @@ struct route_request {
     size_t held_bytes;
     struct env *held_end;    /* that comes behind those that could not be looked at, and wait for credit */
     struct route_votes *votes; /* NULL: nobody was asked (votes.h) */
+    struct route_shared *shared; /* NULL: nobody else waits for its answer (shared.h) */
     struct route_gated *gated; /* NULL: no stream is voted on (votes_stream.h) */
 
     uint64_t window;        /* granted by the owner and not used up by CHUNKs that it got */
@@ -283,6 +286,8 @@ void route_stop_attempt(struct route_request *rq, struct route_attempt *attempt,
                         const char *reason);
 /* The router grants it more, in its owner's stead. */
 void route_grant(struct route_request *rq, struct route_attempt *flight, uint32_t bytes);
+/* So much more may go to the owner. `rq` may be gone afterwards. */
+void route_credit(struct route_request *rq, uint32_t bytes);
 /* The owner granted more. */
 void route_take_credit(struct route_request *rq, struct env **credit_p);
 /* DISPATCHED once more, to an owner that has just become it, or whose answer comes from another worker. */

@@ -14,6 +14,7 @@ struct route_traits {
     bool amends;
     bool answers;
     bool watches; /* it only looks: after_request it is told, not asked */
+    bool shares;  /* requests wait for the answers of others (shared.h) */
 };
 
 struct route_plugin {

@@ -4,6 +4,7 @@
 
 #include "core/log.h"
 #include "models/memo.h"
+#include "router/shared.h"
 #include "router/votes.h"
 #include "router/votes_stream.h"
 
@@ -81,6 +82,7 @@ let_go(struct route_request *rq)
     route_unpark(rq);
     route_held_drop(rq);
     route_gate_fini(rq);
+    route_shared_fini(rq);
     route_votes_fini(rq); /* before its memory, which is the request's */
     env_free(&rq->request);
     env_free(&rq->inbound);
@@ -214,6 +216,10 @@ take_about(struct route_request *rq, struct env **env_p)
     } else if (env->kind == ENV_CREDIT && env->from == rq->owner) {
         route_take_credit(rq, env_p);
     } else if (env->kind == ENV_CANCEL && env->from == rq->owner) {
+        if (!route_outlives_owner(rq)) {
+            route_cancel(rq, ERR_CLIENT_CLOSED, "client");
+        }
+    } else if (env->kind == ENV_CANCEL && env->from == rq->router->options.plugins && route_is_orphan(rq)) {
         route_cancel(rq, ERR_CLIENT_CLOSED, "client");
     } else if (rq->successor != NULL && env->from == rq->successor->from) {
         take_from_next_owner(rq, env);
@@ -237,10 +243,14 @@ router_receive(void *self, struct env **env_p)
         route_peer_late(router, env);
     } else {
         struct env_map_node *node = env_map_find(&router->requests, &env->id);
+        struct env_id id = env->id;
         if (node != NULL) {
             take_about(DYN_CONTAINER_OF(node, struct route_request, node), env_p);
         } else {
             route_late(router);
+        }
+        if (DYN_UNLIKELY(router->n_orphans > 0)) {
+            route_orphans_grant(router, &id);
         }
     }
     env_free(env_p);

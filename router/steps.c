@@ -1,6 +1,7 @@
 /* One small function a step; steps.def says what each needs and leaves. */
 #include "core/log.h"
 #include "router/cost.h"
+#include "router/shared.h"
 #include "router/votes.h"
 #include "router/votes_stream.h"
 
@@ -185,6 +186,8 @@ route_name_answerer(const struct route_request *rq, struct env *env)
         env->attempts = rq->attempts;
         env->provider = env_copy(env, target->provider);
         env->target = env_copy(env, target->name);
+    } else if (rq->votes != NULL && dyn_slice_is(route_cache_said(rq), "hit")) {
+        env->provider = DYN_SLICE("cache");
     }
     route_votes_head(rq, env);
 }
@@ -195,6 +198,9 @@ route_pass_to_owner(struct route_request *rq, struct env **env_p, struct dyn_err
     struct env *env = *env_p;
     env->attempt = 0;
     env->epoch = rq->request->epoch;
+    if (rq->shared != NULL && !route_shared_passes(rq, env_p)) {
+        return 0;
+    }
     return bus_send(rq->router->me, rq->owner, env_p, err);
 }
 
@@ -232,6 +238,9 @@ static enum route_step
 finish(struct route_request *rq, struct env *end)
 {
     bool waits = route_loser(rq) != NULL;
+    if (rq->shared != NULL) {
+        route_shared_end(rq, end);
+    }
     route_name_answerer(rq, end);
     route_cost_show(rq, end);
     end->upstream_calls = rq->calls + (waits ? 1 : 0);
@@ -288,6 +297,10 @@ route_step_reply(struct route_request *rq)
     if (came_whole && start_over(rq, end) != 0) {
         rq->error = ERR_SATURATED;
         return ROUTE_STEP_FAIL;
+    }
+    if (route_replay(rq, end) != 0) {
+        env_free(&rq->inbound);
+        return route_fail(rq, ERR_PLUGIN_ERROR, "the answer that a plugin gave cannot be streamed", NULL);
     }
     end->status = end->status != 0 ? end->status : rq->now->status;
     if (end->status == 0) { /* a worker that leaves it out means that all is well */

@@ -2,6 +2,8 @@
  * what they are told vote_facts.c; what they change vote_amend.c. */
 #include "router/votes.h"
 
+#include "router/shared.h"
+
 #include "core/log.h"
 #include "router/votes_stream.h"
 
@@ -278,6 +280,9 @@ ask(struct route_request *rq, size_t i)
 static uint64_t
 until(const struct route_ballot *ballot)
 {
+    if (ballot->plugin->traits.shares && ballot->plugin->is_local) {
+        return UINT64_MAX; /* the request's deadline */
+    }
     return ballot->asked_us + ballot->plugin->timeout_ms * UINT64_C(1000);
 }
 
@@ -293,7 +298,7 @@ arm(struct route_request *rq)
             first_us = until(ballot);
         }
     }
-    rq->vote_until_us = first_us;
+    rq->vote_until_us = first_us != UINT64_MAX ? first_us : 0;
     route_arm(rq);
 }
 
@@ -496,6 +501,9 @@ take(struct route_request *rq, size_t i, struct env **vote_p)
     keep_headers(rq, vote);
     if (vote->charged) {
         votes->charged |= 1u << (size_t)(ballot->plugin - votes->plan->plugins);
+        if (ballot->plugin->traits.shares && ballot->plugin->is_local) {
+            route_share(rq);
+        }
     }
     if (vote->verdict == VOTE_DENY && vote->reason.len > 0) {
         dyn_log(DYN_LOG_INFO, "router.plugin.denied", "a plugin refused a request",
@@ -665,8 +673,8 @@ is_told_at(const struct route_request *rq, size_t i, const struct env *end)
     bool failed = end->outcome != ENV_OUTCOME_OK;
     bool is_after = (traits.stages & VOTE_STAGE_BIT(VOTE_AFTER_REQUEST)) != 0;
     bool has_charged = votes != NULL && ((votes->charged >> i) & 1);
-    if (has_charged) {
-        return true;
+    if (has_charged || traits.shares) {
+        return has_charged;
     }
     return failed ? (traits.stages & VOTE_STAGE_BIT(VOTE_ON_ERROR)) != 0
                   : is_after && (traits.watches || end->stream);
@@ -686,6 +694,8 @@ tell(struct route_request *rq, size_t i, struct vote_facts *facts, enum vote_sta
     ask->tell = true;
     ask->charged = (rq->votes->charged >> i) & 1;
     ask->facts_asked = vote_facts_ref(facts);
+    dyn_block_t *answer = plugin->traits.shares && ask->charged ? route_shared_answer(rq) : NULL;
+    ask->body = answer != NULL ? dyn_block_ref(answer) : NULL;
     if (addr == 0 || bus_send(rq->router->me, addr, &ask, NULL) != 0) {
         env_free(&ask);
     }

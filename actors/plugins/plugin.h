@@ -29,10 +29,12 @@ const char *plugin_type_name(enum plugin_type type);
 int plugin_type_by_name(struct dyn_slice name); /* -1: there is none */
 
 /* What the process lends to all plugins. Outlives them. */
+struct answer_counters;
 struct plugin_host {
     const struct dyn_clock *clock;
     unsigned n_cells;
     bus_addr_t ledger; /* who takes REQUESTs of the surface `ledger` in this process; 0: nobody */
+    struct answer_counters *answers; /* where caches count; NULL: nobody wants to know */
 };
 
 /* Whose question it is: kept by value while the answer is still to come. */
@@ -95,6 +97,10 @@ struct plugin_traits {
     bool     amends;
     bool     answers;
     bool     watches; /* it only looks: after_request it is told, not asked, so that no answer waits for it */
+    /* Requests may wait for the answer of another: its vote may take as long as the request. One that it
+     * charged is told with its plain answer, whatever form the client got, and goes on when its client has
+     * left; then forget() comes, and a CANCEL to who asked ends it. Only in the router's process. */
+    bool     shares;
 };
 
 /* What an instance is made of; for the call only. */
@@ -135,7 +141,8 @@ struct plugin_ops {
     /* Decides. `own` is the cell's. */
     enum plugin_when (*vote)(void *shared, void *own, plugin_cell_t *cell, const struct plugin_ask *ask,
                              struct plugin_vote *vote);
-    /* Nobody waits for that vote any more. May be NULL for a plugin that never says LATER. */
+    /* Nobody waits for that vote any more, or (`shares`) for that request. May be NULL for a plugin that
+     * never says LATER. */
     void (*forget)(void *shared, void *own, plugin_cell_t *cell, const struct plugin_ticket *ticket);
     /* After plugin_wake(). May be NULL. */
     void (*wake)(void *shared, void *own, plugin_cell_t *cell);

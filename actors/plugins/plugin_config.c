@@ -318,6 +318,10 @@ check_entry(struct check *check, const struct plugin_entry_config *entry)
     for (size_t i = 0; i < entry->stages.n; i++) {
         check_stage(check, ops, &entry->stages.items[i]);
     }
+    if (ops != NULL && ops->traits.shares && entry->place == PLUGIN_PLACE_PLUGIN) {
+        config_problem_add(check->problems, config_mark_of(check->problems, &entry->place), false,
+                           "the plugin '%s' works in the router's process only", ops->name);
+    }
     if (ops != NULL && ops->check != NULL && entry->config.values != NULL) {
         ops->check(entry->config.values, check->problems);
     }
