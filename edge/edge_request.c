@@ -10,18 +10,30 @@ request_of(http_exchange_t *exchange)
 
 /* ---- to the router ---- */
 
+/* A rule about what is left out would silently not hold. */
+static void
+add_route_header(struct env *env, struct dyn_slice name, struct dyn_slice value)
+{
+    if (!env_add_header(env, name, value) && env->refuse == ERR_NONE) {
+        env->refuse = ERR_HEADERS_TOO_LARGE;
+        env->refuse_text =
+            arena_printf(&env->arena, "the header '%.*s', which decides about the way, is too long",
+                         (int)name.len, name.data);
+    }
+}
+
 /* The headers that may decide about the way, and no others. */
 static void
 add_route_headers(const struct edge_options *options, const struct http_request *request,
                   const struct edge_headers *headers, struct env *env)
 {
     if (headers->x_dynabus_target.data != NULL) {
-        env_add_header(env, DYN_SLICE("x-dynabus-target"), headers->x_dynabus_target);
+        add_route_header(env, DYN_SLICE("x-dynabus-target"), headers->x_dynabus_target);
     }
     for (size_t i = 0; i < options->n_route_headers; i++) {
         for (size_t k = 0; k < request->n_headers; k++) {
             if (dyn_slice_ieq(request->headers[k].name, options->route_headers[i])) {
-                env_add_header(env, options->route_headers[i], request->headers[k].value);
+                add_route_header(env, options->route_headers[i], request->headers[k].value);
                 break; /* of several the first */
             }
         }
@@ -42,7 +54,6 @@ new_envelope(struct edge_request *rq, const struct http_request *request, const 
     env->traceparent = env_copy(env, rq->traceparent);
     env->peer = env_copy(env, request->peer);
     env->redeliver = env_copy(env, headers->x_dynabus_redeliver);
-    add_route_headers(&rq->edge->options, request, headers, env);
     env->received_us = request->received_us;
     env->credit = ENV_WINDOW_FIRST;
     return env;
@@ -207,6 +218,7 @@ edge_on_head(void *self, http_exchange_t *exchange, const struct http_request *r
     struct env *env = new_envelope(rq, request, &headers);
     env->refuse = wants_body ? edge_judge_body(&headers) : match.refuse;
     judge_redeliver(env, &headers);
+    add_route_headers(&edge->options, request, &headers, env);
     bool is_admin = match.route != NULL && match.route->name == EDGE_ROUTE_ADMIN;
     if (is_admin) {
         take_question(rq, request, env, match.id);

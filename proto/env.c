@@ -4,6 +4,8 @@
  * Cost: one allocation of about 1 KB; only the fields are zeroed, not the inline memory behind them. */
 #include "proto/env.h"
 
+#include "proto/env_fields.h"
+
 #include "core/rand.h"
 #include "proto/vote.h"
 
@@ -99,16 +101,22 @@ headers_are_full(size_t n)
     return n == 0 || (n >= HEADERS_FIRST && (n & (n - 1)) == 0);
 }
 
-void
+bool
 env_add_header(struct env *env, struct dyn_slice name, struct dyn_slice value)
 {
-    if (env->n_headers >= ENV_HEADERS_MAX) {
-        return;
+    const struct env_header header = {name, value};
+    size_t bytes = 0;
+    for (size_t i = 0; i < env->n_headers; i++) {
+        bytes += env->headers[i].name.len + env->headers[i].value.len;
+    }
+    if (env->n_headers >= ENV_HEADERS_MAX || !env_header_fits(&header, &bytes)) {
+        return false;
     }
     if (headers_are_full(env->n_headers)) {
         grow_headers(env);
     }
     env->headers[env->n_headers++] = (struct env_header){env_copy(env, name), env_copy(env, value)};
+    return true;
 }
 
 struct env *

@@ -220,8 +220,9 @@ void env_free(struct env **env_p);
 
 /* The strings are copied into the envelope. */
 struct dyn_slice env_copy(struct env *env, struct dyn_slice bytes);
-/* Up to ENV_HEADERS_MAX; later ones are left out. Name and value are copied. */
-void env_add_header(struct env *env, struct dyn_slice name, struct dyn_slice value);
+/* Name and value are copied. False: it was left out, on every wire alike, since there are ENV_HEADERS_MAX or
+ * it is longer than a header may be (01-ENVELOPE, `headers`). */
+bool env_add_header(struct env *env, struct dyn_slice name, struct dyn_slice value);
 /* A new envelope of that kind about the same request: id, attempt and epoch are copied. */
 struct env *env_about(enum env_kind kind, const struct env *other) __attribute__((returns_nonnull));
 /* A second REQUEST with the same fields and the same body (one more reference), except credential. */

@@ -86,8 +86,8 @@ pack_word(msgpack_packer *packer, const char *word)
     pack_key(packer, dyn_slice_str(word));
 }
 
-static bool
-header_fits(const struct env_header *header, size_t *bytes)
+bool
+env_header_fits(const struct env_header *header, size_t *bytes)
 {
     size_t len = header->name.len + header->value.len;
     if (header->name.len == 0 || header->name.len > ENV_HEADER_NAME_MAX ||
@@ -104,12 +104,12 @@ pack_headers(msgpack_packer *packer, const struct env *env)
     size_t n = 0;
     size_t bytes = 0;
     for (size_t i = 0; i < env->n_headers; i++) {
-        n += header_fits(&env->headers[i], &bytes) ? 1 : 0;
+        n += env_header_fits(&env->headers[i], &bytes) ? 1 : 0;
     }
     (void)msgpack_pack_array(packer, n);
     bytes = 0;
     for (size_t i = 0; i < env->n_headers; i++) {
-        if (header_fits(&env->headers[i], &bytes)) {
+        if (env_header_fits(&env->headers[i], &bytes)) {
             (void)msgpack_pack_array(packer, 2);
             pack_text(packer, env->headers[i].name);
             pack_bytes(packer, env->headers[i].value);

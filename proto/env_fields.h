@@ -54,6 +54,8 @@ extern const struct env_usage_field env_usage_fields[ENV_N_USAGE_FIELDS];
 
 /* One answer header, and all together, in bytes: what an HTTP client takes. */
 enum { ENV_HEADER_NAME_MAX = 128, ENV_HEADER_VALUE_MAX = 8192, ENV_HEADERS_BYTES = 32 * 1024 };
+/* Whether it may stand in an envelope behind others that take *bytes; then it takes some of them, too. */
+bool env_header_fits(const struct env_header *header, size_t *bytes);
 
 static inline const void *
 env_field_get(const struct env *env, const struct env_field *field)

@@ -65,7 +65,9 @@ read_headers(struct reading *r, struct json_value value)
         for (size_t i = 0; i < member.key.len; i++) {
             lower[i] = (char)tolower((unsigned char)member.key.data[i]);
         }
-        env_add_header(r->request, dyn_slice(lower, member.key.len), text_of(r, member.value));
+        if (!env_add_header(r->request, dyn_slice(lower, member.key.len), text_of(r, member.value))) {
+            return refuse(r, "headers", "has more, or longer ones, than go with a request");
+        }
     }
     return value.type == JSON_OBJECT ? GO_ON : refuse(r, "headers", "must be an object of strings");
 }

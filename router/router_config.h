@@ -5,6 +5,10 @@
 
 #include "core/config.h"
 
+/* Different headers that the conditions of one configuration can look at. A request has room for
+ * ENV_HEADERS_MAX: x-dynabus-target is one of the others, and plugins ask for some. */
+enum { ROUTE_HEADERS_MAX = 24 };
+
 /* In the order of their names in the table. */
 enum route_mode {
     ROUTE_MODE_SINGLE,

@@ -5,6 +5,7 @@
 #include "core/nearest.h"
 #include "core/regex.h"
 #include "core/text.h"
+#include "proto/env_fields.h"
 #include "router/strategy.h"
 
 #include <stdlib.h>
@@ -115,6 +116,9 @@ check_header(struct check *check, const void *field, struct dyn_slice header)
     if (!is_token(header)) {
         config_problem_add(check->problems, mark, false, "'%.*s' is no name of a header", (int)header.len,
                            header.data);
+    } else if (header.len > ENV_HEADER_NAME_MAX) {
+        config_problem_add(check->problems, mark, false, "the name of a header has at most %d bytes, not %zu",
+                           ENV_HEADER_NAME_MAX, header.len);
     } else if (is_credential(header)) {
         config_problem_add(check->problems, mark, false,
                            "the header '%.*s' carries a credential and is not looked at; tell callers apart "
@@ -197,6 +201,41 @@ is_any_refused(const struct check *check)
     return false;
 }
 
+static bool
+is_among(const struct dyn_slice *names, size_t n, struct dyn_slice name)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (dyn_slice_ieq(names[i], name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What goes with a request to where it is decided is bounded: a header beyond that would not be looked at. */
+static void
+check_number_of_headers(struct check *check)
+{
+    const struct route_strategy_config *strategy = &check->config->strategy;
+    const struct route_condition_config *conditions = strategy->conditions.items;
+    struct dyn_slice names[ROUTE_HEADERS_MAX];
+    size_t n = 0;
+    for (size_t i = 0; i < strategy->conditions.n; i++) {
+        struct dyn_slice name;
+        bool is_header = route_condition_kind_of(conditions[i].key, &name) == ROUTE_CONDITION_HEADER;
+        if (!is_header || is_among(names, n, name)) {
+            continue;
+        }
+        if (n == ROUTE_HEADERS_MAX) {
+            config_problem_add(check->problems, config_mark_of(check->problems, &conditions[i].key), false,
+                               "conditions can look at %d different headers; '%.*s' is one more",
+                               ROUTE_HEADERS_MAX, (int)name.len, name.data);
+            return;
+        }
+        names[n++] = name;
+    }
+}
+
 static void
 check_conditional(struct check *check)
 {
@@ -209,6 +248,7 @@ check_conditional(struct check *check)
     for (size_t i = 0; i < strategy->conditions.n; i++) {
         check_condition(check, &conditions[i]);
     }
+    check_number_of_headers(check);
 }
 
 /* That it compiles; what is compiled is thrown away. */

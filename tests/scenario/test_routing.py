@@ -232,6 +232,21 @@ def test_rules_about_the_request(start):
     assert who(ask(gateway, text="word " * 100)) == "b"
 
 
+def test_a_header_that_a_rule_could_not_see_is_refused(start):
+    """All wires take the same: a rule holds, or the request goes nowhere."""
+    names = [f"x-h{number}" for number in range(23)] + ["x-" + "n" * 126]
+    gateway = start(strategy={"mode": "conditional", "conditions": [
+        {"key": f"header.{name}", "value": "v" * 8192 if name == "x-h0" else "yes", "target_key": "b"}
+        for name in names]})
+    others = {name: "no" for name in names[:-1]}
+    assert who(ask(gateway, headers=others)) == "a"
+    assert who(ask(gateway, headers={**others, names[-1]: "yes"})) == "b"
+    assert who(ask(gateway, headers={"x-h0": "v" * 8192})) == "b"
+    assert who(ask(gateway, headers={"x-nobody-asks": "v" * 8193})) == "a"
+    answer = ask(gateway, headers={"x-h0": "v" * 8193})
+    assert answer.status == 431 and "x-h0" in answer.json()["error"]["message"]
+
+
 def test_rules_about_what_users_write(start):
     gateway = start(strategy={"mode": "content-based", "content_conditions": [
         {"type": "prompt_contains", "value": "refund", "target_key": "b"},

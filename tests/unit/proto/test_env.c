@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "proto/env.h"
+#include "proto/env_fields.h"
 
 #include <stdio.h>
 
@@ -49,6 +49,28 @@ strings_are_copied(void **state)
     struct dyn_slice empty = env_copy(env, DYN_SLICE(""));
     assert_non_null(empty.data);
     assert_int_equal(empty.len, 0);
+    env_free(&env);
+}
+
+/* What another process would not be told is not there in this one either. */
+static void
+a_header_that_no_wire_takes_is_left_out(void **state)
+{
+    (void)state;
+    static char text[ENV_HEADER_VALUE_MAX + 1];
+    struct env *env = env_new(ENV_REQUEST);
+    memset(text, 'x', sizeof text);
+    struct dyn_slice longest = dyn_slice(text, ENV_HEADER_VALUE_MAX);
+    assert_false(env_add_header(env, DYN_SLICE("a"), dyn_slice(text, sizeof text)));
+    assert_false(env_add_header(env, dyn_slice(text, ENV_HEADER_NAME_MAX + 1), DYN_SLICE("v")));
+    assert_false(env_add_header(env, DYN_SLICE(""), DYN_SLICE("v")));
+    assert_int_equal(env->n_headers, 0);
+    assert_true(env_add_header(env, dyn_slice(text, ENV_HEADER_NAME_MAX), longest));
+    assert_true(env_add_header(env, DYN_SLICE("b"), longest));
+    assert_true(env_add_header(env, DYN_SLICE("c"), longest));
+    assert_false(env_add_header(env, DYN_SLICE("d"), longest)); /* all together are too long */
+    assert_true(env_add_header(env, DYN_SLICE("e"), DYN_SLICE("short")));
+    assert_int_equal(env->n_headers, 4);
     env_free(&env);
 }
 
@@ -189,6 +211,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_new_envelope_is_empty), cmocka_unit_test(an_envelope_is_small),
         cmocka_unit_test(strings_are_copied),      cmocka_unit_test(headers_are_kept_up_to_the_limit),
+        cmocka_unit_test(a_header_that_no_wire_takes_is_left_out),
         cmocka_unit_test(about_the_same_request),  cmocka_unit_test(a_clone_outlives_its_original),
         cmocka_unit_test(random_ids_differ),       cmocka_unit_test(names_are_words),
     };
