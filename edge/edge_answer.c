@@ -7,7 +7,7 @@
 #include "core/text.h"
 
 enum {
-    OWN_HEADERS = 12,    /* more than we ever add to those of the envelope */
+    OWN_HEADERS = 12,    /* more than we ever add to those of the envelopes */
     GATEWAY_RETRY_S = 1, /* what a client is told to wait when the gateway itself is short of something */
 };
 
@@ -16,7 +16,7 @@ static const char keepalive_comment[] = ": keep-alive\n\n";
 /* ---- headers ---- */
 
 struct answer_headers {
-    struct http_header items[ENV_HEADERS_MAX + OWN_HEADERS];
+    struct http_header items[2 * ENV_HEADERS_MAX + OWN_HEADERS]; /* of the first envelope and the last */
     size_t n;
     char attempts[DYN_UINT_TEXT_MAX];
     char redelivered[DYN_UINT_TEXT_MAX];
@@ -63,6 +63,21 @@ add_from_envelope(struct answer_headers *headers, const struct env *env)
         bool is_ours = env->retry_after_s > 0 && dyn_slice_is(env->headers[i].name, "retry-after");
         if (!is_ours) {
             add(headers, env->headers[i].name, env->headers[i].value);
+        }
+    }
+}
+
+/* What was known when an answer that came in pieces was over: its cost. */
+static void
+add_from_end(struct answer_headers *headers, const struct env *head, const struct env *end)
+{
+    for (size_t i = 0; head != end && i < end->n_headers; i++) {
+        size_t k = 0;
+        while (k < head->n_headers && !dyn_slice_ieq(head->headers[k].name, end->headers[i].name)) {
+            k++;
+        }
+        if (k == head->n_headers) {
+            add(headers, end->headers[i].name, end->headers[i].value);
         }
     }
 }
@@ -240,6 +255,7 @@ reply(struct edge_request *rq, const struct env *head, const struct env *end, dy
     };
     begin_headers(rq, &headers);
     add_from_envelope(&headers, head);
+    add_from_end(&headers, head, end);
     add_overhead(rq, &headers, end);
     answer.headers = headers.items;
     answer.n_headers = headers.n;

@@ -58,6 +58,12 @@ public_event(struct arena *arena, const struct event_record *record)
         .cost_cache_write_usd = record->cost_cache_write_usd,
         .cost_reasoning_usd = record->cost_reasoning_usd,
         .timestamp_us = record->timestamp_us,
+        .cost_image_usd = record->cost_image_usd,
+        .cost_audio_usd = record->cost_audio_usd,
+        .cost_other_usd = record->cost_other_usd,
+        .estimated = record->estimated,
+        .degraded = text_of(arena, record->degraded),
+        .warnings = text_of(arena, record->warnings),
     };
 }
 

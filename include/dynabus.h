@@ -277,6 +277,12 @@ struct dynabus_event {
     double      cost_cache_write_usd;
     double      cost_reasoning_usd;
     uint64_t    timestamp_us; /* since 1970-01-01 UTC */
+    double      cost_image_usd;
+    double      cost_audio_usd;
+    double      cost_other_usd; /* searches, pages, what has a price per request */
+    bool        estimated;      /* tokens or costs, all or some: it or another attempt was broken off */
+    const char *degraded;       /* what was lost between two dialects, a list with commas */
+    const char *warnings;       /* what was done to the request */
 };
 typedef void (*dynabus_hook_fn)(void *user, const struct dynabus_event *event);
 

@@ -122,6 +122,9 @@ entry_has(const void *entry, const struct entry_field *field)
     if (field->type == EVENT_TEXT) {
         return ((const struct dyn_slice *)at)->data != NULL;
     }
+    if (field->type == EVENT_REAL) {
+        return *(const double *)at > 0;
+    }
     return field->type == EVENT_BOOL ? *(const bool *)at : *(const uint64_t *)at != 0;
 }
 
@@ -303,7 +306,7 @@ told_in(enum event_where where)
 static void
 write_attempt_reference(struct dyn_buf *out)
 {
-    static const char *const type_names[] = {"text", "integer", "boolean"};
+    static const char *const type_names[] = {"text", "integer", "boolean", "real"};
     static const char *const helps[] = {
 #define ATTEMPT_FIELD(type, name, help) help,
 #include "proto/event_attempt_fields.def"

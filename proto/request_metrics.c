@@ -237,6 +237,12 @@ count_success(struct series *series, const struct event_record *record)
         OBSERVE(&series->rate, request_rate_ends,
                 (uint64_t)((double)record->tokens_out * 1e9 / (double)took_us));
     }
+}
+
+/* Also of those that failed: who left in the middle of a stream has used what there was of it. */
+static void
+count_use(struct series *series, const struct event_record *record)
+{
     add(&series->tokens_in, record->tokens_in);
     add(&series->tokens_out, record->tokens_out);
     if (record->cost_model_found) {
@@ -307,6 +313,7 @@ request_cell_count(struct request_cell *cell, const struct event_record *record)
     add(&cell->upstream_calls, record->upstream_calls);
     add(&cell->upstream_extra, record->upstream_calls > 1 ? record->upstream_calls - 1 : 0);
     add(&cell->redeliveries, record->redelivered);
+    count_use(series, record);
     if (status == STATUS_SUCCESS) {
         count_success(series, record);
     } else {

@@ -11,27 +11,92 @@ route_cost(const struct route_request *rq, const struct env *end)
     return route_cost_at(rq, end, end->target, end->provider);
 }
 
-struct cost
-route_cost_at(const struct route_request *rq, const struct env *end, struct dyn_slice target,
-              struct dyn_slice provider)
+static struct cost
+cost_for(const struct route_request *rq, const struct env_usage *used, struct dyn_slice target,
+         struct dyn_slice provider)
 {
     const struct route_plan *plan = rq->plan;
-    if (rq->votes != NULL && dyn_slice_is(route_cache_said(rq), "hit")) {
-        return (struct cost){.known = true}; /* nothing was bought */
-    }
-    if (plan == NULL || plan->catalogue == NULL || !end->usage.known || target.len == 0) {
+    if (plan == NULL || plan->catalogue == NULL || !used->known || target.len == 0) {
         return (struct cost){.known = false};
     }
     const struct catalogue_model *model =
         catalogue_memo_find(rq->router->prices, plan->catalogue, target, provider, rq->model);
-    struct cost_usage usage = cost_usage_of(&end->usage);
+    struct cost_usage usage = cost_usage_of(used);
     return cost_of(model, &usage);
+}
+
+struct cost
+route_cost_at(const struct route_request *rq, const struct env *end, struct dyn_slice target,
+              struct dyn_slice provider)
+{
+    if (rq->votes != NULL && dyn_slice_is(route_cache_said(rq), "hit")) {
+        return (struct cost){.known = true}; /* nothing was bought */
+    }
+    return cost_for(rq, &end->usage, target, provider);
+}
+
+struct cost
+route_cost_of_note(const struct route_request *rq, const struct route_note *note)
+{
+    return cost_for(rq, &note->usage, note->target, note->provider);
+}
+
+static void
+add_cost(struct cost *sum, const struct cost *more)
+{
+    sum->total += more->total;
+    sum->input += more->input;
+    sum->output += more->output;
+    sum->cache_read += more->cache_read;
+    sum->cache_write += more->cache_write;
+    sum->reasoning += more->reasoning;
+    sum->image += more->image;
+    sum->audio += more->audio;
+    sum->other += more->other;
+}
+
+/* The END speaks of the attempt of the moment, unless that one's own was given up. */
+static bool
+is_of_end(const struct route_request *rq, const struct route_note *note, const struct env *end)
+{
+    return note == rq->now->note && end->usage.known;
+}
+
+struct cost
+route_cost_of_all(const struct route_request *rq, const struct env *end, struct dyn_slice target,
+                  struct dyn_slice provider)
+{
+    struct cost sum = route_cost_at(rq, end, target, provider);
+    const struct route_note *note = rq->last_note != NULL ? &rq->first_note : NULL;
+    for (; note != NULL; note = note->next) {
+        struct cost more = {.known = false};
+        if (!is_of_end(rq, note, end)) {
+            more = route_cost_of_note(rq, note);
+        }
+        if (more.known) {
+            sum.known = sum.known || !end->usage.known;
+            add_cost(&sum, &more);
+        }
+    }
+    return sum;
+}
+
+static bool
+is_estimated(const struct route_request *rq, const struct env *end)
+{
+    bool is = end->usage.estimated;
+    const struct route_note *note = rq->last_note != NULL ? &rq->first_note : NULL;
+    for (; note != NULL; note = note->next) {
+        is = is || note->usage.estimated;
+    }
+    return is;
 }
 
 void
 route_cost_tell(const struct route_request *rq, const struct env *end, struct event_record *record)
 {
-    struct cost cost = route_cost(rq, end);
+    struct cost cost = route_cost_of_all(rq, end, end->target, end->provider);
+    record->estimated = is_estimated(rq, end);
     if (!cost.known) {
         return;
     }
@@ -44,13 +109,14 @@ route_cost_tell(const struct route_request *rq, const struct env *end, struct ev
     record->cost_reasoning_usd = cost_usd(cost.reasoning);
     record->cost_image_usd = cost_usd(cost.image);
     record->cost_audio_usd = cost_usd(cost.audio);
+    record->cost_other_usd = cost_usd(cost.other);
 }
 
 void
 route_cost_show(const struct route_request *rq, struct env *end)
 {
-    bool is_whole = rq->now->next_sequence == 0 && !end->stream;
-    if (!is_whole || end->outcome != ENV_OUTCOME_OK) {
+    bool is_stream = end->stream || rq->now->is_stream;
+    if (is_stream || end->outcome != ENV_OUTCOME_OK) {
         return;
     }
     struct cost cost = route_cost(rq, end);

@@ -174,7 +174,6 @@ route_loser_is_over(struct route_request *rq, struct route_attempt *loser, const
 {
     route_note_end(rq, loser, end, ERR_NONE);
     if (end != NULL) {
-        loser->note->usage = end->usage;
         rq->upstream_us += end->upstream_total_us;
     }
     route_dispatch_is_over(rq, loser);

@@ -1,5 +1,6 @@
 /* What is kept of each dispatch until the request has ended, for its event and for the counts of providers.
  * The first note, and mostly the only one, lies in the request. */
+#include "router/cost.h"
 #include "router/request.h"
 
 static struct route_note *
@@ -60,6 +61,7 @@ route_note_end(struct route_request *rq, struct route_attempt *attempt, const st
         note->calls = route_may_have_called(rq, attempt);
         return;
     }
+    note->usage = end->usage;
     note->status = end->upstream_status != 0 ? end->upstream_status : end->status;
     note->calls = end->upstream_calls;
     if (note->ttft_us == 0 && error == ERR_NONE) {
@@ -70,6 +72,7 @@ route_note_end(struct route_request *rq, struct route_attempt *attempt, const st
 static struct event_attempt
 told(const struct route_request *rq, const struct route_note *note)
 {
+    struct cost cost = route_cost_of_note(rq, note);
     bool is_later = note->started_us > rq->started_us;
     return (struct event_attempt){
         .target = note->target,
@@ -87,6 +90,7 @@ told(const struct route_request *rq, const struct route_note *note)
         .estimated = note->usage.estimated,
         .tokens_in = note->usage.prompt_tokens,
         .tokens_out = note->usage.completion_tokens,
+        .cost_usd = cost.known ? cost_usd(cost.total) : 0,
     };
 }
 

@@ -55,6 +55,12 @@ log_access(const struct route_request *rq, const struct env *end, uint64_t now_u
     dyn_log_access(fields, DYN_ARRAY_LEN(fields));
 }
 
+static struct dyn_slice
+or_absent(struct dyn_slice text)
+{
+    return text.len > 0 ? text : dyn_slice(NULL, 0);
+}
+
 static struct event_record
 record_of(const struct route_request *rq, const struct env *end, uint64_t now_us)
 {
@@ -82,6 +88,8 @@ record_of(const struct route_request *rq, const struct env *end, uint64_t now_us
         .upstream_calls = end->upstream_calls,
         .latency_us = now_us - rq->started_us,
         .ttft_us = time_to_first_us(rq, end),
+        .degraded = or_absent(end->degraded),
+        .warnings = or_absent(end->warnings),
         .tokens_in = end->usage.prompt_tokens,
         .tokens_out = end->usage.completion_tokens,
         .timestamp_us = dyn_wall_us(bus_loop_clock(rq->router->loop)),

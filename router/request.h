@@ -74,7 +74,7 @@ struct route_note {
     uint64_t ttft_us;    /* after the dispatch; 0: nothing came */
     uint64_t total_us;
     uint32_t calls;
-    struct env_usage usage; /* of a loser */
+    struct env_usage usage; /* as its END said */
     bool is_hedge;
     bool is_redelivery;
     bool is_hidden; /* a failure that was followed by another attempt */

@@ -215,6 +215,8 @@ without_body(const struct env *end)
     told->status = end->status;
     told->usage = end->usage;
     told->upstream_us = end->upstream_us;
+    told->degraded = env_copy(told, end->degraded);
+    told->warnings = env_copy(told, end->warnings);
     told->provider = env_copy(told, end->provider);
     told->target = env_copy(told, end->target);
     told->redelivered = end->redelivered;

@@ -128,7 +128,7 @@ tell_end(const struct route_request *rq, const struct env *end, struct vote_fact
         facts->target = copy(facts, target->name);
         facts->provider = copy(facts, target->provider);
     }
-    struct cost cost = route_cost_at(rq, end, facts->target, facts->provider);
+    struct cost cost = route_cost_of_all(rq, end, facts->target, facts->provider);
     facts->answered_by = copy(facts, rq->votes->answered_by);
     facts->content_type = copy(facts, end->content_type);
     facts->status = end->status != 0 ? end->status : rq->now->status;

@@ -128,6 +128,9 @@ judge_params(struct provider_call *call, uint32_t unsupported, struct dialect_pr
         call->unsupported = unsupported;
         dyn_log(DYN_LOG_INFO, "provider.params", "the provider does not support parameters of a request",
                 DYN_LOG_SLICE("target", target->name), DYN_LOG_STR("params", dyn_buf_cstr(&names)));
+        dyn_buf_clear(&names);
+        provider_call_warning(call, &names);
+        env_add_header(provider_reply_first(call), DYN_SLICE("x-dynabus-warnings"), dyn_buf_slice(&names));
     }
     dyn_buf_fini(&names);
     return is_refused ? -1 : 0;

@@ -72,11 +72,12 @@ provider_call_belongs(struct provider_call *call, const struct env *request)
 /* ---- the end ---- */
 
 /* What a call that was broken off will have cost: about a token for each event that carried content, and
- * the request by its size, unless the upstream has told. */
+ * the request by its size, unless the upstream has told. Whoever is told to stop has read the request. */
 static void
 estimate_usage(struct provider_call *call)
 {
-    if (call->usage.known || call->content_events == 0) {
+    bool has_cost = call->content_events > 0 || (call->is_unwanted && call->sent > 0);
+    if (call->usage.known || !has_cost) {
         return;
     }
     uint64_t told = call->usage.prompt_tokens; /* by upstreams that say it first */
@@ -95,16 +96,21 @@ estimate_usage(struct provider_call *call)
     };
 }
 
-/* What was done to the request that its caller should know. */
-static void
-warn_of_params(const struct provider_call *call, struct env *end)
+void
+provider_call_warning(const struct provider_call *call, struct dyn_buf *text)
 {
     const struct provider_target *target = call->provider->options.target;
     bool is_dropped = target->on_unsupported == PROVIDER_UNSUPPORTED_DROP;
+    dyn_buf_addf(text, "%s does not support ", target->row->id);
+    provider_params_names(text, call->unsupported);
+    dyn_buf_add_str(text, is_dropped ? ": left out" : ": sent all the same");
+}
+
+static void
+warn_of_params(const struct provider_call *call, struct env *end)
+{
     struct dyn_buf text = DYN_BUF_INIT;
-    dyn_buf_addf(&text, "%s does not support ", target->row->id);
-    provider_params_names(&text, call->unsupported);
-    dyn_buf_add_str(&text, is_dropped ? ": left out" : ": sent all the same");
+    provider_call_warning(call, &text);
     end->warnings = env_copy(end, dyn_buf_slice(&text));
     dyn_buf_fini(&text);
 }

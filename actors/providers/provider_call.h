@@ -168,6 +168,8 @@ void provider_call_cut_off(struct provider_call *call, enum err_code code);
 /* What must not be shown of the target, into room for PROVIDER_SECRETS_MAX; returns how many. */
 size_t provider_call_secrets(const struct provider_call *call, struct dyn_slice *secrets);
 enum { PROVIDER_SECRETS_MAX = PROVIDER_KEYS_MAX + PROVIDER_HEADERS_MAX };
+/* What was done to a request with parameters that the provider does not take, as its caller is told. */
+void provider_call_warning(const struct provider_call *call, struct dyn_buf *text);
 /* One line for the operator; limited by the log. */
 void provider_call_log(const struct provider_call *call, enum err_code code, const char *detail);
 

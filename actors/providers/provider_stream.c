@@ -74,7 +74,9 @@ static void
 note_usage(struct provider_call *call, const struct env_usage *said)
 {
     struct env_usage before = call->usage;
-    if (!said->known && said->prompt_tokens == 0) {
+    if (!said->known && said->prompt_tokens == 0) { /* how it is sold may come before how much it is */
+        call->usage.service = said->service != 0 ? said->service : before.service;
+        call->usage.searches = said->searches != 0 ? said->searches : before.searches;
         return;
     }
     call->usage = *said;
@@ -121,6 +123,9 @@ take_event(struct provider_call *call, const struct sse_event *event)
         return -1;
     }
     note_usage(call, &seen.usage);
+    if (seen.content && call->content_events == 0 && call->usage.service == 0) {
+        dialect_read_tier(event->data, &call->usage);
+    }
     if (seen.error) {
         error_event(call, event);
         return -1;

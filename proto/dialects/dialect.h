@@ -103,4 +103,7 @@ extern const struct dialect_ops dialect_openai_chat;
 extern const struct dialect_ops dialect_anthropic_messages;
 /* The language of a client's request on that surface, in OpenAI's API; NULL: it has no body. */
 const struct dialect_ops *dialect_of_surface(enum env_surface surface);
+/* How the answer is sold, where an event of its stream says it: an event with text, in which read_event looks
+ * for nothing else. Once per stream. */
+void dialect_read_tier(struct dyn_slice data, struct env_usage *usage);
 extern const struct dialect_ops dialect_openai_embeddings;

@@ -347,6 +347,19 @@ read_thoroughly(struct dyn_slice data, bool is_error_event, struct dialect_event
     return 0;
 }
 
+void
+dialect_read_tier(struct dyn_slice data, struct env_usage *usage)
+{
+    static const char name[] = "\"service_tier\"";
+    struct json_value object;
+    struct json_value tier;
+    bool may_say = memmem(data.data, data.len, name, sizeof name - 1) != NULL;
+    if (may_say && json_scan(trim(data), JSON_DEPTH_DEFAULT, &object, NULL) == 0 &&
+        object.type == JSON_OBJECT && json_find(object, "service_tier", &tier)) {
+        openai_service_take(tier, usage);
+    }
+}
+
 int
 openai_chat_read_event(const struct sse_event *event, struct dialect_event *seen)
 {

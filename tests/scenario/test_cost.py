@@ -35,6 +35,31 @@ def test_a_plain_answer_says_what_it_cost(start_gateway, mock):
     assert len(total) == 1 and abs(float(total[0].split()[-1]) - float(shown(answer))) < 1e-12
 
 
+def long_answer(length):
+    answer = completion("x" * length)
+    answer["usage"] = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
+    return answer
+
+
+@pytest.mark.parametrize("length", [30_000, 60_000, 900_000])
+def test_a_long_plain_answer_says_it_too(start_gateway, upstream, length):
+    """It comes in pieces, and is held until it is whole."""
+    upstream.reset_to(lambda request, exchange: exchange.json(long_answer(length)))
+    gateway = start_gateway([target(upstream.url, models=["gpt-4o-mini"])])
+    assert shown(chat_once(gateway.port, CHAT)) == Decimal("0.00021")
+
+
+def test_embeddings_say_it(start_gateway, upstream):
+    vectors = {"object": "list", "model": "text-embedding-3-small",
+               "data": [{"object": "embedding", "index": i, "embedding": [0.0123456789] * 1536} for i in range(3)],
+               "usage": {"prompt_tokens": 1000, "total_tokens": 1000}}
+    upstream.reset_to(lambda request, exchange: exchange.json(vectors))
+    gateway = start_gateway([target(upstream.url, models=["text-embedding-3-small"])])
+    answer = request_once(gateway.port, "POST", "/v1/embeddings", json.dumps(
+        {"model": "text-embedding-3-small", "input": ["a", "b", "c"]}).encode())
+    assert shown(answer) == Decimal("0.00002")
+
+
 def test_a_stream_has_no_such_header(start_gateway, mock):
     gateway = start_gateway([target(f"http://127.0.0.1:{mock.port}", models=["gpt-4o-mini"])])
     assert shown(chat_once(gateway.port, {**CHAT, "stream": True})) is None

@@ -16,6 +16,7 @@ from harness.fleet import until
 from harness.gateway import target
 from harness.http import Connection, chat_once, request_once
 from harness.process import BINARY, FLAT_MEMORY, clean_environment, memory_bound
+from harness.upstream import chunk_event
 
 SECONDS = 30  # against hanging
 CHAT = {"model": "test-model", "messages": [{"role": "user", "content": "Hello"}]}
@@ -148,6 +149,48 @@ def test_events_again_need_a_key_where_requests_do(start_gateway, upstream, tail
     here = tail("--bus", gateway.bus, "--since", "0", "gateway.request.", MASTER_KEY="the-master-key")
     assert here.wait_for(1)[0]["key_id"] == "master"
     assert here.stop() == ""
+
+
+def test_who_leaves_a_stream_has_its_cost_told(start_gateway, upstream, tail):
+    def goes_on(request, exchange):
+        exchange.start_stream()
+        for word in ("one", "two", "three"):
+            exchange.chunk(chunk_event(word))
+        exchange.wait_for_close()
+
+    upstream.reset_to(goes_on)
+    base = free_base()
+    config = {"bus": {"listen": f"tcp://127.0.0.1:{base}"}}
+    gateway = start_gateway([target(upstream.url, models=["gpt-4o-mini"])], config=config)
+    with Connection(gateway.port) as connection:
+        answer = connection.start_chat(json.dumps({**CHAT, "model": "gpt-4o-mini", "stream": True}).encode())
+        seen = b""
+        for piece in connection.pieces(answer):
+            seen += piece
+            if b"three" in seen:
+                break
+    (event,) = tail("--bus", f"tcp://127.0.0.1:{base}", "--since", "0", "gateway.request.").wait_for(1)
+    assert event["topic"] == "gateway.request.failed" and event["estimated"] is True
+    assert event["tokens_out"] == 3 and event["tokens_in"] > 0 and event["cost_usd"] > 0
+    assert event["attempt_list"][0]["cost_usd"] == event["cost_usd"]
+    paid = metrics(gateway)["gateway_request_cost_usd_total"]
+    assert list(paid.values()) == [pytest.approx(event["cost_usd"])]
+
+
+def test_a_bridged_request_tells_what_was_lost(start_gateway, upstream, tail):
+    message = {"id": "m", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5", "stop_reason": "end_turn",
+               "content": [{"type": "text", "text": "hi"}], "usage": {"input_tokens": 10, "output_tokens": 5}}
+    upstream.reset_to(lambda request, exchange: exchange.json(message))
+    base = free_base()
+    config = {"bus": {"listen": f"tcp://127.0.0.1:{base}"}}
+    claude = target(upstream.url, "claude", provider="anthropic", models=["claude-sonnet-4-5"])
+    gateway = start_gateway([claude], config=config)
+    answer = chat_once(gateway.port, {**CHAT, "model": "claude-sonnet-4-5", "seed": 7})
+    assert answer.status == 200 and answer.header("x-dynabus-degraded") == "seed"
+    (event,) = tail("--bus", f"tcp://127.0.0.1:{base}", "--since", "0", "gateway.request.").wait_for(1)
+    assert event["degraded"] == "seed" and event["estimated"] is False and "warnings" not in event
+    parts = sum(value for name, value in event.items() if name.startswith("cost_") and name.endswith("_usd"))
+    assert event["cost_usd"] > 0 and parts - event["cost_usd"] == pytest.approx(event["cost_usd"])
 
 
 def test_a_subscriber_who_never_reads_costs_requests_and_memory_nothing(start_gateway, upstream):

@@ -145,7 +145,8 @@ attempts_come_back(void **state)
          .redelivery = true,
          .estimated = true,
          .tokens_in = UINT64_MAX,
-         .tokens_out = 3},
+         .tokens_out = 3,
+         .cost_usd = 0.5},
         {.target = DYN_SLICE("b")},
     };
     struct event_attempt again[4];
@@ -163,6 +164,7 @@ attempts_come_back(void **state)
     assert_true(again[0].hedge && again[0].lost_race && again[0].redelivery && again[0].estimated);
     assert_int_equal(again[0].status + again[0].started_us + again[0].ttft_us + again[0].total_us, 527);
     assert_true(again[0].tokens_in == UINT64_MAX && again[0].tokens_out == 3);
+    assert_true(again[0].cost_usd > 0.499 && again[0].cost_usd < 0.501);
     assert_true(dyn_slice_is(again[1].target, "b") && again[1].error.data == NULL && !again[1].hedge);
     assert_int_equal(event_attempts_decode(read.attempt_list, again, 1), 1);
     assert_int_equal(event_attempts_decode(DYN_SLICE("\x93\x07\x81\x01\x02\x81\xa6target\xa1q"), again, 4),

@@ -183,6 +183,13 @@ unsupported_parameters_are_told_of(void **state)
     scene = play_unsupported(PROVIDER_UNSUPPORTED_DROP);
     assert_string_equal(sent_body(scene), CHAT);
     assert_string_equal(scene->end->warnings.data, "mistral does not support user: left out");
+    bool is_in_head = false;
+    for (size_t i = 0; i < scene->end->n_headers; i++) {
+        const struct env_header *header = &scene->end->headers[i];
+        is_in_head = is_in_head || (dyn_slice_is(header->name, "x-dynabus-warnings") &&
+                                    dyn_slice_is(header->value, "mistral does not support user: left out"));
+    }
+    assert_true(is_in_head);
     scene_free(scene);
 }
 

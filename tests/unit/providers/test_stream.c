@@ -83,6 +83,39 @@ usage_goes_to_who_asked_for_it(void **state)
     scene_free(scene);
 }
 
+#define TIER_DELTA(role, text)                                                                               \
+    "data: {\"service_tier\":\"flex\",\"choices\":[{\"index\":0,\"delta\":{" role "\"content\":\"" text      \
+    "\"}}]}\n\n"
+
+static void
+says_its_tier_first(struct upstream *upstream, int fd)
+{
+    const char *first = ((struct scene *)upstream->user)->user;
+    if (upstream_request(upstream, fd)) {
+        upstream_say(upstream, fd, SSE_HEAD);
+        upstream_chunk(upstream, fd, first);
+        upstream_chunk(upstream, fd, DELTA("two") FINISH USAGE DONE);
+        upstream_chunk(upstream, fd, "");
+    }
+}
+
+/* The first chunk says how it is sold, the last one how much it is. */
+static void
+an_early_service_tier_is_kept(void **state)
+{
+    (void)state;
+    static char firsts[][128] = {TIER_DELTA("\"role\":\"assistant\",", ""), TIER_DELTA("", "one")};
+    for (size_t i = 0; i < DYN_ARRAY_LEN(firsts); i++) {
+        struct scene *scene = scene_new(says_its_tier_first);
+        scene->user = firsts[i];
+        (void)scene_request(scene, CHAT_STREAM);
+        scene_play(scene);
+        assert_int_equal(scene->end->usage.total_tokens, 5);
+        assert_int_equal(scene->end->usage.service, ENV_SERVICE_FLEX);
+        scene_free(scene);
+    }
+}
+
 static void
 lingers_after_done(struct upstream *upstream, int fd)
 {
@@ -644,6 +677,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_stream_is_the_same_at_every_split),
         cmocka_unit_test(usage_goes_to_who_asked_for_it),
+        cmocka_unit_test(an_early_service_tier_is_kept),
         cmocka_unit_test(the_end_is_told_by_the_marker),
         cmocka_unit_test(a_stream_lets_go_of_its_request),
         cmocka_unit_test(a_long_answer_comes_in_chunks),
