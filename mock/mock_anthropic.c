@@ -13,6 +13,8 @@ first_block(const struct mock_answer *answer)
     return answer->think > 0 ? 1 : 0;
 }
 
+static void addf(dyn_block_t **out, const char *format, ...) DYN_PRINTF(2, 3);
+
 static void
 addf(dyn_block_t **out, const char *format, ...)
 {

@@ -157,7 +157,7 @@ int
 image_compare_fold(struct dyn_slice a, struct dyn_slice b)
 {
     size_t shorter = a.len < b.len ? a.len : b.len;
-    for (size_t i = 0; i < shorter; i++) {
+    for (size_t i = 0; i < shorter && a.data != NULL && b.data != NULL; i++) {
         int order = fold(a.data[i]) - fold(b.data[i]);
         if (order != 0) {
             return order;
