@@ -204,14 +204,21 @@ dyn_log_write(enum dyn_log_level level, const char *event, const char *message,
 }
 
 void
-dyn_log_access(const struct dyn_log_field *fields, size_t n_fields)
+dyn_log_each(enum dyn_log_level level, const char *event, const char *message,
+             const struct dyn_log_field *fields, size_t n_fields)
 {
-    if (!dyn_log_enabled(DYN_LOG_INFO)) {
+    if (!dyn_log_enabled(level)) {
         return;
     }
     uint64_t wall_us = now_us();
     say_left_out(wall_us);
-    emit(wall_us, DYN_LOG_INFO, "access", NULL, fields, n_fields);
+    emit(wall_us, level, event, message, fields, n_fields);
+}
+
+void
+dyn_log_access(const struct dyn_log_field *fields, size_t n_fields)
+{
+    dyn_log_each(DYN_LOG_INFO, "access", NULL, fields, n_fields);
 }
 
 void

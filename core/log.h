@@ -73,6 +73,10 @@ void dyn_log_write(enum dyn_log_level level, const char *event, const char *mess
     const struct dyn_log_field dyn_log_fields_[] = {__VA_ARGS__};                                            \
     dyn_log_write((level), (event), (message), dyn_log_fields_, DYN_ARRAY_LEN(dyn_log_fields_) - 1)
 
+/* As dyn_log_write, but never rate-limited: for what the operator wants to see of each request. */
+void dyn_log_each(enum dyn_log_level level, const char *event, const char *message,
+                  const struct dyn_log_field *fields, size_t n_fields);
+
 /* The access log: same line format, level info, event "access", never rate-limited. */
 void dyn_log_access(const struct dyn_log_field *fields, size_t n_fields);
 /* Says now what was left out in seconds that are over. Any line does so too; a timer of a second

@@ -14,6 +14,7 @@
 #include "gateway/keyring.h"
 #include "gateway/measures.h"
 #include "gateway/reloader.h"
+#include "gateway/storage.h"
 #include "gateway/upstreams.h"
 #include "gateway/variables.h"
 #include "gateway/version.h"
@@ -163,6 +164,9 @@ build(dynabus_t *gateway, config_t **config_p, char **source_p, struct dyn_err *
     gateway->orphans.time_ms = (uint32_t)config->bus.workers.orphan_time_ms;
     gateway->orphans.bytes_max = (size_t)config->bus.workers.orphan_memory;
     add_common(gateway, config);
+    if (gateway_add_ledger(gateway, err) != 0) {
+        return -1;
+    }
     gateway->cells = dyn_zalloc(gateway->n_cells * sizeof(struct gateway_cell));
     if (gateway_open_edges(gateway, err) != 0) {
         return -1;
@@ -383,7 +387,8 @@ dynabus_is_ready(const dynabus_t *gateway)
 {
     const struct gateway_network *network = &gateway->network;
     bool has_links = gateway_is_edge(gateway) || gateway_has(gateway->roles, GATEWAY_ROLE_PROVIDER) ||
-                     gateway_has(gateway->roles, GATEWAY_ROLE_PLUGIN);
+                     gateway_has(gateway->roles, GATEWAY_ROLE_PLUGIN) ||
+                     gateway_has(gateway->roles, GATEWAY_ROLE_LEDGER);
     return network->n_routers == 0 || !has_links || bus_process_peers(&network->process) > 0;
 }
 

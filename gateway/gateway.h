@@ -52,6 +52,7 @@ struct gateway_common {
     bus_addr_t metrics;
     bus_addr_t reloader;
     bus_addr_t keys;
+    bus_addr_t ledger; /* who takes questions for it: the journal */
 };
 
 struct dynabus {

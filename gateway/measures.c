@@ -156,7 +156,7 @@ read_roles(const struct bus_process *process, uint64_t *values)
         [BUS_ROLE_CLIENT] = NODE_peers_client,         [BUS_ROLE_EDGE] = NODE_peers_edge,
         [BUS_ROLE_WORKER] = NODE_peers_worker,         [BUS_ROLE_PLUGIN] = NODE_peers_plugin,
         [BUS_ROLE_SUBSCRIBER] = NODE_peers_subscriber, [BUS_ROLE_ADMIN] = NODE_peers_admin,
-        [BUS_ROLE_ROUTER] = NODE_peers_router,
+        [BUS_ROLE_ROUTER] = NODE_peers_router,         [BUS_ROLE_LEDGER] = NODE_peers_ledger,
     };
     for (size_t role = BUS_ROLE_NONE + 1; role < BUS_ROLE_COUNT; role++) {
         values[by_role[role]] += get(&process->peers[role]);

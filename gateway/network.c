@@ -85,7 +85,8 @@ static bool
 joins_others(gateway_roles_t roles)
 {
     bool has_work = gateway_has(roles, GATEWAY_ROLE_EDGE) || gateway_has(roles, GATEWAY_ROLE_PROVIDER) ||
-                    gateway_has(roles, GATEWAY_ROLE_METRICS) || gateway_has(roles, GATEWAY_ROLE_PLUGIN);
+                    gateway_has(roles, GATEWAY_ROLE_METRICS) || gateway_has(roles, GATEWAY_ROLE_LEDGER) ||
+                    gateway_has(roles, GATEWAY_ROLE_PLUGIN);
     return !gateway_has(roles, GATEWAY_ROLE_ROUTER) && has_work;
 }
 

@@ -1,5 +1,6 @@
 #include "gateway/reload.h"
 
+#include "actors/ledger/ledger_config.h"
 #include "actors/plugins/plugin_config.h"
 #include "actors/providers/provider_config.h"
 #include "core/config_same.h"
@@ -39,7 +40,7 @@ gateway_mark_of(const char *path)
 /* Secrets of targets are for the processes that call them. */
 static const struct config_part *const parts_without_upstreams[] = {
     &gateway_config_part, &edge_config_part,   &router_config_part,
-    &keys_config_part,    &models_config_part, &plugin_config_part,
+    &keys_config_part,    &models_config_part, &plugin_config_part, &ledger_config_part,
 };
 
 /* NULL: it cannot be read; the loader says why. */
@@ -211,6 +212,7 @@ gateway_edition_now(struct dynabus *gateway)
 static const char *const live_gateway_keys[] = {"apiVersion", "drain_timeout", "reload", NULL};
 static const char *const live_keys_keys[] = {NULL};
 static const char *const live_edge_keys[] = {NULL};
+static const char *const live_ledger_keys[] = {NULL}; /* a store is not changed under those who write */
 
 struct difference {
     const config_t *now;
@@ -240,10 +242,11 @@ compare(const config_t *before, const config_t *now, bool warns)
     struct difference difference = {.now = now, .warns = warns};
     for (size_t i = 0; i < gateway_n_parts; i++) {
         const struct config_part *part = gateway_parts[i];
-        difference.live = part == &gateway_config_part ? live_gateway_keys
-                          : part == &edge_config_part  ? live_edge_keys
-                          : part == &keys_config_part  ? live_keys_keys
-                                                       : NULL;
+        difference.live = part == &gateway_config_part  ? live_gateway_keys
+                          : part == &edge_config_part   ? live_edge_keys
+                          : part == &keys_config_part   ? live_keys_keys
+                          : part == &ledger_config_part ? live_ledger_keys
+                                                        : NULL;
         config_part_differences(part, before, now, note_difference, &difference);
     }
     return difference.n;

@@ -46,6 +46,19 @@ static const struct ledger_column message_fields[] = {
 #undef LEDGER_FIELD
 };
 
+const char *
+ledger_state_name(enum ledger_state state)
+{
+    static const char *const names[] = {
+        [LEDGER_NONE] = "none",
+        [LEDGER_OK] = "ok",
+        [LEDGER_BEHIND] = "behind",
+        [LEDGER_UNREACHABLE] = "unreachable",
+        [LEDGER_LOSING] = "losing",
+    };
+    return (size_t)state < DYN_ARRAY_LEN(names) ? names[state] : "unknown";
+}
+
 /* ---- writing ---- */
 
 static const void *

@@ -11,6 +11,8 @@
 #include "core/err.h"
 #include "proto/mp.h"
 
+#include <stdatomic.h>
+
 enum ledger_table { LEDGER_REQUEST_LOG, LEDGER_AUDIT, LEDGER_API_KEYS, LEDGER_SPEND, LEDGER_TABLES };
 
 /* Bytes of a question's and of an answer's body. */
@@ -75,6 +77,26 @@ void ledger_row_encode(const struct ledger_row *row, struct dyn_buf *out);
 /* The next row of ledger_message.rows: texts point into it. One of a table that is not known here has
  * LEDGER_TABLES. false: there is none, or what comes is no map. */
 bool ledger_row_next(struct mp_cursor *rows, struct ledger_row *row);
+
+/* ---- what a process says of its rows: readiness and counters ---- */
+
+enum ledger_state {
+    LEDGER_NONE,        /* this process has no store */
+    LEDGER_OK,
+    LEDGER_BEHIND,      /* rows wait longer than they should */
+    LEDGER_UNREACHABLE, /* nobody is there who takes them */
+    LEDGER_LOSING,      /* more waited than may: the oldest were lost, not long ago */
+};
+const char *ledger_state_name(enum ledger_state state); /* "ok" */
+
+/* Written by the journal, read by anybody. */
+struct ledger_gauges {
+    atomic_uint          state; /* enum ledger_state */
+    atomic_uint_fast64_t pending_bytes;
+    atomic_uint_fast64_t pending_rows;
+    atomic_uint_fast64_t taken_rows; /* since the start */
+    atomic_uint_fast64_t dropped_rows;
+};
 
 /* ---- questions and answers ---- */
 

@@ -58,7 +58,8 @@ static enum err_code
 judge_scope(const struct route_request *rq)
 {
     const struct env *request = rq->request;
-    if (request->surface == ENV_SURFACE_ADMIN && dyn_slice_is(rq->key_id, "anonymous")) {
+    bool is_admin = request->surface == ENV_SURFACE_ADMIN || request->surface == ENV_SURFACE_LEDGER;
+    if (is_admin && dyn_slice_is(rq->key_id, "anonymous")) {
         return request->credential.len > 0 ? ERR_INVALID_API_KEY : ERR_MISSING_API_KEY;
     }
     return (rq->scopes & scope_of(request)) != 0 ? ERR_NONE : ERR_INSUFFICIENT_SCOPE;
@@ -74,6 +75,8 @@ step_of_surface(struct route_request *rq)
         return ROUTE_STEP_EXPLAIN;
     case ENV_SURFACE_ADMIN:
         return ROUTE_STEP_ADMIN;
+    case ENV_SURFACE_LEDGER:
+        return ROUTE_STEP_LEDGER;
     case ENV_SURFACE_MODELS:
     case ENV_SURFACE_MODEL:
         rq->model = rq->request->model;

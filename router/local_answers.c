@@ -84,6 +84,22 @@ write_health(const struct router *router, struct dyn_buf *out)
     dyn_buf_add_str(out, "]}");
 }
 
+/* Rows that wait are no reason to send requests elsewhere: it is told, not judged. */
+static void
+write_ledger(const struct router_shared *shared, struct dyn_buf *out)
+{
+    const struct ledger_gauges *gauges = &shared->ledger;
+    enum ledger_state state = (enum ledger_state)atomic_load(&gauges->state);
+    if (state != LEDGER_NONE) {
+        dyn_buf_addf(out,
+                     ",\"ledger\":{\"status\":\"%s\",\"pending_rows\":%llu,\"pending_bytes\":%llu,\"dropped_"
+                     "rows\":%llu}",
+                     ledger_state_name(state), (unsigned long long)atomic_load(&gauges->pending_rows),
+                     (unsigned long long)atomic_load(&gauges->pending_bytes),
+                     (unsigned long long)atomic_load(&gauges->dropped_rows));
+    }
+}
+
 /* Different ones among the workers; 0: none said. */
 static size_t
 count_configs(const struct route_members *members)
@@ -125,6 +141,9 @@ write_ready(const struct router *router, struct dyn_buf *out)
     uint64_t digest = shared != NULL ? atomic_load(&shared->config_digest) : 0;
     if (digest != 0) {
         dyn_buf_addf(out, ",\"config\":\"%016llx\"", (unsigned long long)digest);
+    }
+    if (shared != NULL) {
+        write_ledger(shared, out);
     }
     size_t n_configs = count_configs(members);
     if (n_configs > 1) { /* allowed, but nobody should have them without knowing */

@@ -64,7 +64,7 @@ on_sending(void *self, struct bus_peer *peer, struct env *env)
         env->attempt = number_of_router(ports, env->from);
         return;
     }
-    if (env->kind != ENV_REQUEST) {
+    if (env->kind != ENV_REQUEST || peer->role == BUS_ROLE_LEDGER) {
         return;
     }
     struct ports_call *call = find_call(ports, &env->id);
@@ -167,6 +167,35 @@ on_plugin(struct ports *ports, struct bus_peer *peer, struct env **env_p)
     }
 }
 
+/* The journal asks it, and is answered. */
+static void
+on_ledger(struct ports *ports, struct bus_peer *peer, struct env **env_p)
+{
+    enum env_kind kind = (*env_p)->kind;
+    if (kind == ENV_ACK) {
+        ports_take_ack(ports, env_p);
+        return;
+    }
+    if (kind == ENV_EVENT) {
+        ports_publish(ports, peer->addr, env_p);
+        return;
+    }
+    if (kind == ENV_READY) {
+        ports_node_joined(ports, peer);
+    } else if (kind == ENV_GOODBYE && !dyn_slice_is((*env_p)->reason, "drain")) {
+        ports_node_left(ports, peer->addr);
+    } else if (kind == ENV_HEARTBEAT) {
+        return;
+    } else if (kind != ENV_END && kind != ENV_GOODBYE) {
+        bus_peer_cut(ports->me, peer->addr, "role");
+        return;
+    }
+    bus_addr_t journal = ports->options.journal;
+    if (journal == 0 || bus_send_as(ports->me, peer->addr, journal, env_p, NULL) != 0) {
+        env_free(env_p);
+    }
+}
+
 static void
 on_worker(void *self, struct bus_peer *peer, struct env **env_p)
 {
@@ -174,6 +203,10 @@ on_worker(void *self, struct bus_peer *peer, struct env **env_p)
     enum env_kind kind = (*env_p)->kind;
     if (peer->role == BUS_ROLE_PLUGIN) {
         on_plugin(ports, peer, env_p);
+        return;
+    }
+    if (peer->role == BUS_ROLE_LEDGER) {
+        on_ledger(ports, peer, env_p);
         return;
     }
     if (kind == ENV_VOTE) {

@@ -177,7 +177,7 @@ open_workers(struct ports *ports, struct dyn_err *err)
     struct bus_remote_options options = {
         .process = ports->options.process,
         .endpoint = endpoint,
-        .roles = ROLE_BIT(WORKER) | ROLE_BIT(PLUGIN),
+        .roles = ROLE_BIT(WORKER) | ROLE_BIT(PLUGIN) | ROLE_BIT(LEDGER),
         .kinds = KIND(ENV_VOTE) | KIND(ENV_DISPATCHED) | KIND(ENV_CHUNK) | KIND(ENV_END) | KIND(ENV_EVENT) |
                  KIND(ENV_HEARTBEAT) | KIND(ENV_ACK),
         .ops = &ports_worker_ops,

@@ -24,6 +24,7 @@ struct ports_options {
     const bus_addr_t *routers; /* one a cell; copied */
     size_t n_routers;
     bus_addr_t publisher;      /* takes EVENTs and REQUESTs of the surface `events`; 0: nobody does */
+    bus_addr_t journal;        /* is told of ledgers that join; 0: nobody */
     bus_addr_t reloader;       /* takes CONFIGs of administrators, and answers them; 0: nobody does */
     const struct admission *admission; /* for events asked for without a subscriber's key; NULL: open */
     size_t request_body_max;   /* bytes; 0: ENV_BODY_MAX */

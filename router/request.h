@@ -49,6 +49,7 @@ struct router {
     uint64_t failure_told_us; /* when a plugin's failure was last logged */
     uint64_t limit_told_us; /* when a rule was last logged whose search was given up */
     struct route_voters voters;
+    struct route_member ledger;  /* who answers the surface `ledger`, likewise */
     struct route_member metrics; /* who answers the surface `metrics`, in the form of a member */
     struct route_member keys_admin; /* ... and `admin`, what is about keys */
     struct key_cell keys;
@@ -268,6 +269,8 @@ void route_walk_goes_on_with(struct route_request *rq, struct route_attempt *att
 /* Goes to the next target of the order, if there is one and the budget allows it. */
 bool route_next_target(struct route_request *rq);
 void route_timer_fired(struct bus_timer *timer);
+/* `surface: ledger`: hands it to who keeps, when it is one that may be asked from outside. */
+enum route_step route_ask_ledger(struct route_request *rq);
 /* `surface: metrics`: hands it to who counts. */
 enum route_step route_ask_metrics(struct route_request *rq);
 

@@ -316,6 +316,7 @@ router_new(const struct router_options *options)
     router->metrics.addr = options->metrics;
     router->keys_admin.addr = options->keys;
     key_cell_init(&router->keys, options->shared != NULL ? options->shared->admission.keys : NULL);
+    router->ledger.addr = options->ledger;
     router->grace_ms = ROUTE_CANCEL_GRACE_MS;
     router->drain.fire = cut_drain;
     router->memo = route_memo_new();

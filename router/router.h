@@ -8,6 +8,7 @@
 #pragma once
 
 #include "bus/bus.h"
+#include "proto/ledger.h"
 #include "proto/request_metrics.h"
 #include "router/admission.h"
 #include "router/plan.h"
@@ -21,6 +22,7 @@ struct router_shared {
     atomic_bool wants_events; /* somebody listens: otherwise no event is even built */
     atomic_uint_fast64_t events_sent;
     atomic_uint_fast64_t events_dropped;
+    struct ledger_gauges ledger; /* written by the journal of this process */
     atomic_uint_fast64_t late_answers; /* CHUNK or END of a request that is over or not ours */
 };
 
@@ -39,6 +41,7 @@ struct router_options {
     bus_addr_t events;                /* who takes EVENTs; 0: nobody */
     struct request_cell *counts;      /* what ended requests are counted into, this cell's; NULL: nowhere */
     bus_addr_t plugins; /* who hosts plugins of this cell; 0: nobody */
+    bus_addr_t ledger;  /* who takes REQUESTs of the surface `ledger` here; 0: nobody */
     bus_addr_t metrics; /* who answers REQUESTs of the surface `metrics` once they are admitted; 0: nobody */
     bus_addr_t keys;    /* who answers what the surface `admin` asks of keys; 0: nobody */
     uint64_t seed;      /* of the random source; 0: from the kernel */

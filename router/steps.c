@@ -175,6 +175,13 @@ route_step_admin(struct route_request *rq)
     return route_ask_admin(rq);
 }
 
+enum route_step
+route_step_ledger(struct route_request *rq)
+{
+    arm_deadline(rq);
+    return route_ask_ledger(rq);
+}
+
 void
 route_name_answerer(const struct route_request *rq, struct env *env)
 {

@@ -238,6 +238,43 @@ route_ask_metrics(struct route_request *rq)
     return ROUTE_STEP_WAIT;
 }
 
+/* Rows, keys and spend are the gateway's own: they are asked for by its actors, not over a router. */
+static bool
+may_be_asked(const struct ledger_message *ask)
+{
+    static const char *const words[] = {"logs", "audit", "purge", "status"};
+    for (size_t i = 0; i < DYN_ARRAY_LEN(words); i++) {
+        if (dyn_slice_is(ask->op, words[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+enum route_step
+route_ask_ledger(struct route_request *rq)
+{
+    struct ledger_message ask;
+    struct dyn_err err;
+    rq->attempt = 1;
+    if (rq->router->ledger.addr == 0) {
+        return route_fail(rq, ERR_NOT_FOUND, "this gateway has no store", NULL);
+    }
+    if (ledger_message_decode(dyn_block_slice(rq->request->body), &ask, &err) != 0) {
+        return route_fail(rq, ERR_INVALID_REQUEST, err.text, NULL);
+    }
+    if (!may_be_asked(&ask)) {
+        return route_fail(rq, ERR_INVALID_REQUEST, "the ledger is not asked that from outside", "op");
+    }
+    if (dyn_slice_is(ask.op, "purge") && (rq->scopes & KEY_SCOPE_ADMIN) == 0) {
+        return route_fail(rq, ERR_INSUFFICIENT_SCOPE, NULL, NULL);
+    }
+    if (route_dispatch(rq, &rq->router->ledger, NULL) != 0) {
+        return route_fail(rq, ERR_SATURATED, NULL, NULL);
+    }
+    return ROUTE_STEP_WAIT;
+}
+
 /* ---- what failed ---- */
 
 static bool

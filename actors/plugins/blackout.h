@@ -1,0 +1,14 @@
+/* Blacks out what looks like a secret in a text before it is kept: keys of providers and of this gateway,
+ * tokens, passwords in addresses, private keys, addresses of mail. Knows forms, not values. */
+#pragma once
+
+#include "core/buf.h"
+#include "core/err.h"
+
+typedef struct blackout blackout_t;
+
+blackout_t *blackout_new(struct dyn_err *err);
+void blackout_free(blackout_t **blackout_p); /* NULL is accepted */
+/* Any thread. Appends the text with "[REDACTED]" in place of each secret; a text that cannot be searched
+ * within its limits, or is not UTF-8, is left out whole, and "[NOT INSPECTED]" stands there. */
+void blackout_write(const blackout_t *blackout, struct dyn_slice text, struct dyn_buf *out);
