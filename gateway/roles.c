@@ -3,11 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct {
-    const char *word;
-    bool served;
-} rows[GATEWAY_ROLE_COUNT] = {
-#define ROLE(name, word, served, about) [GATEWAY_ROLE_##name] = {word, served},
+static const char *const words[GATEWAY_ROLE_COUNT] = {
+#define ROLE(name, word, about) [GATEWAY_ROLE_##name] = word,
 #include "gateway/roles.def"
 #undef ROLE
 };
@@ -29,7 +26,7 @@ static int
 add_role(struct dyn_slice word, gateway_roles_t *roles, struct dyn_err *err)
 {
     for (size_t i = 0; i < GATEWAY_ROLE_COUNT; i++) {
-        if (dyn_slice_is(word, rows[i].word)) {
+        if (dyn_slice_is(word, words[i])) {
             *roles |= 1u << i;
             return 0;
         }
@@ -56,15 +53,7 @@ gateway_roles_parse(const char *text, gateway_roles_t *roles, struct dyn_err *er
         }
         at = comma != NULL ? comma + 1 : NULL;
     }
-    for (size_t i = 0; i < GATEWAY_ROLE_COUNT; i++) {
-        if (gateway_has(*roles, (enum gateway_role)i) && rows[i].served) {
-            return 0;
-        }
-    }
-    char names[64];
-    gateway_roles_text(*roles, names, sizeof names);
-    return dyn_err_set(err, DYN_E_CONFIG,
-                       "--roles: this version has nothing to do for a process that is only %s", names);
+    return 0;
 }
 
 void
@@ -74,7 +63,7 @@ gateway_roles_text(gateway_roles_t roles, char *out, size_t size)
     out[0] = '\0';
     for (size_t i = 0; i < GATEWAY_ROLE_COUNT && len + 1 < size; i++) {
         if (gateway_has(roles, (enum gateway_role)i)) {
-            int written = snprintf(out + len, size - len, "%s%s", len > 0 ? ", " : "", rows[i].word);
+            int written = snprintf(out + len, size - len, "%s%s", len > 0 ? ", " : "", words[i]);
             len += written > 0 ? (size_t)written : 0;
         }
     }

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 
 enum gateway_role {
-#define ROLE(name, word, served, about) GATEWAY_ROLE_##name,
+#define ROLE(name, word, about) GATEWAY_ROLE_##name,
 #include "gateway/roles.def"
 #undef ROLE
     GATEWAY_ROLE_COUNT
@@ -23,8 +23,7 @@ gateway_has(gateway_roles_t roles, enum gateway_role role)
     return (roles >> role) & 1;
 }
 
-/* "edge,router"; NULL: all. -1 with a sentence: a word that is no role, none at all, or only such as this
- * version has nothing to do for. */
+/* "edge,router"; NULL: all. -1 with a sentence: a word that is no role, or none at all. */
 int gateway_roles_parse(const char *text, gateway_roles_t *roles, struct dyn_err *err);
 /* "edge, router" into out, cut where it does not fit. */
 void gateway_roles_text(gateway_roles_t roles, char *out, size_t size);
