@@ -115,7 +115,6 @@ add_common(dynabus_t *gateway, const struct gateway_config *config)
 {
     struct gateway_common *common = &gateway->common;
     gateway->hooks = hooks_new(&gateway->shared);
-    common->loop = bus_add_loop(gateway->bus, "rest");
     (void)bus_add_actor(gateway->bus, common->loop, &housekeeping_actor_ops, housekeeping_new());
     common->reloader = bus_add_actor(gateway->bus, common->loop, &reloader_actor_ops, reloader_new(gateway));
     gateway_add_keys(gateway);
@@ -152,8 +151,7 @@ build(dynabus_t *gateway, config_t **config_p, char **source_p, struct dyn_err *
     gateway->plugin_host = (struct plugin_host){.clock = &dyn_clock_system, .n_cells = gateway->n_cells,
                                                 .answers = &gateway->answers};
     if (plan_network(gateway, config, err) != 0 || settle(gateway, err) != 0 ||
-        descriptors_check(gateway->n_cells, err) != 0 ||
-        gateway_begin(gateway, config_p, source_p, err) != 0) {
+        descriptors_check(gateway->n_cells, err) != 0) {
         return -1;
     }
     struct bus_options bus = {.inproc = config->bus.local == GATEWAY_BUS_INPROC};
@@ -161,12 +159,14 @@ build(dynabus_t *gateway, config_t **config_p, char **source_p, struct dyn_err *
     if (gateway->bus == NULL) {
         return -1;
     }
+    gateway->common.loop = bus_add_loop(gateway->bus, "rest");
+    if (gateway_add_ledger(gateway, err) != 0 || gateway_begin(gateway, config_p, source_p, err) != 0) {
+        return -1;
+    }
     gateway->orphans.time_ms = (uint32_t)config->bus.workers.orphan_time_ms;
     gateway->orphans.bytes_max = (size_t)config->bus.workers.orphan_memory;
     add_common(gateway, config);
-    if (gateway_add_ledger(gateway, err) != 0) {
-        return -1;
-    }
+    gateway_link_ledger(gateway);
     gateway->cells = dyn_zalloc(gateway->n_cells * sizeof(struct gateway_cell));
     if (gateway_open_edges(gateway, err) != 0) {
         return -1;

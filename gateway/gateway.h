@@ -53,6 +53,7 @@ struct gateway_common {
     bus_addr_t reloader;
     bus_addr_t keys;
     bus_addr_t ledger; /* who takes questions for it: the journal */
+    bus_addr_t ledger_itself;
 };
 
 struct dynabus {

@@ -24,20 +24,6 @@ add_ledger(dynabus_t *gateway, const struct ledger_config *config, const struct 
     return bus_add_actor(gateway->bus, gateway->common.loop, &ledger_actor_ops, ledger_new(&options));
 }
 
-static void
-add_link(dynabus_t *gateway, bus_addr_t ledger)
-{
-    struct ledger_link_options options = {
-        .process = &gateway->network.process,
-        .resolver = gateway->network.resolver,
-        .routers = gateway->network.routers,
-        .n_routers = gateway->network.n_routers,
-        .ledger = ledger,
-        .reloader = gateway->common.reloader,
-    };
-    (void)bus_add_actor(gateway->bus, gateway->common.loop, &ledger_link_ops, ledger_link_new(&options));
-}
-
 /* Rows carry who sent them, also where there is no bus to join. */
 static const char *
 node_of(dynabus_t *gateway)
@@ -81,13 +67,28 @@ gateway_add_ledger(dynabus_t *gateway, struct dyn_err *err)
                       : 0;
     }
     if (has_role) {
-        ledger = add_ledger(gateway, config, &place);
-    }
-    if (has_role && gateway->network.n_routers > 0) {
-        add_link(gateway, ledger);
+        ledger = gateway->common.ledger_itself = add_ledger(gateway, config, &place);
     }
     if (gateway_has(gateway->roles, GATEWAY_ROLE_ROUTER)) {
         add_journal(gateway, config, ledger);
     }
     return 0;
+}
+
+void
+gateway_link_ledger(dynabus_t *gateway)
+{
+    bus_addr_t ledger = gateway->common.ledger_itself;
+    if (ledger == 0 || gateway->network.n_routers == 0) {
+        return;
+    }
+    struct ledger_link_options options = {
+        .process = &gateway->network.process,
+        .resolver = gateway->network.resolver,
+        .routers = gateway->network.routers,
+        .n_routers = gateway->network.n_routers,
+        .ledger = ledger,
+        .reloader = gateway->common.reloader,
+    };
+    (void)bus_add_actor(gateway->bus, gateway->common.loop, &ledger_link_ops, ledger_link_new(&options));
 }

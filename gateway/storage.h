@@ -4,5 +4,7 @@
 
 #include "gateway/gateway.h"
 
-/* When loops and common actors are there, before the cells. */
+/* When the loop for the rest is there, before the first edition, whose plugins look whether there is one. */
 int gateway_add_ledger(dynabus_t *gateway, struct dyn_err *err);
+/* Behind the common actors: the way to routers elsewhere, where there are such and a ledger. */
+void gateway_link_ledger(dynabus_t *gateway);

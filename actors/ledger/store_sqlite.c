@@ -6,6 +6,7 @@
 #include "actors/ledger/store.h"
 #include "core/clock.h"
 #include "core/log.h"
+#include "limits/money_window.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -692,6 +693,12 @@ forget_old(struct store_file *store)
                                 (long long)(now_us - KEYS_GONE_DAYS * DAY_US));
     (void)sqlite3_exec(store->db, sql, NULL, NULL, NULL);
     sqlite3_free(sql);
+    for (int w = 0; w < MONEY_TOTAL; w++) { /* windows that are over; the last one stays, for who looks */
+        uint32_t number = money_window_number((enum money_window)w, now_us);
+        sql = sqlite3_mprintf("DELETE FROM spend WHERE window=%d AND number<%lld", w, (long long)number - 1);
+        (void)sqlite3_exec(store->db, sql, NULL, NULL, NULL);
+        sqlite3_free(sql);
+    }
 }
 
 static void

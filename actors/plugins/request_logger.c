@@ -321,15 +321,6 @@ logger_vote(void *shared, void *own, plugin_cell_t *cell, const struct plugin_as
     return PLUGIN_VOTED;
 }
 
-static void
-logger_receive(void *shared, void *own, plugin_cell_t *cell, struct env **env_p)
-{
-    (void)shared;
-    (void)own;
-    (void)cell;
-    env_free(env_p); /* the journal says that it has them */
-}
-
 const struct plugin_ops plugin_request_logger = {
     .name = "request-logger",
     .type = PLUGIN_LOGGING,
@@ -346,5 +337,4 @@ const struct plugin_ops plugin_request_logger = {
     .cell_new = logger_cell_new,
     .cell_free = logger_cell_free,
     .vote = logger_vote,
-    .receive = logger_receive,
 };
