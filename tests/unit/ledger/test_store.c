@@ -1,0 +1,213 @@
+/* The store in SQLite: what is written once stays once, batches are whole, spend is granted within its limit,
+ * a file of a later version is left alone. */
+#include "actors/ledger/store.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char folder[64];
+static char path[96];
+
+static int
+make_folder(void **state)
+{
+    (void)state;
+    (void)snprintf(folder, sizeof folder, "/tmp/dynabus-store-XXXXXX");
+    assert_non_null(mkdtemp(folder));
+    (void)snprintf(path, sizeof path, "%s/kept.db", folder);
+    return 0;
+}
+
+static int
+remove_folder(void **state)
+{
+    static const char *const endings[] = {"", "-wal", "-shm"};
+    (void)state;
+    for (size_t i = 0; i < DYN_ARRAY_LEN(endings); i++) {
+        char name[128];
+        (void)snprintf(name, sizeof name, "%s%s", path, endings[i]);
+        (void)unlink(name);
+    }
+    return rmdir(folder);
+}
+
+static void *
+open_store(void)
+{
+    struct dyn_err err = {.text = ""};
+    void *store = store_sqlite.open(path, &err);
+    assert_string_equal(err.text, "");
+    return store;
+}
+
+/* Asks with one row; the answer lies in `job`. */
+static int
+ask(void *store, struct ledger_message question, const struct ledger_row *row, struct store_job *job)
+{
+    struct dyn_buf rows = DYN_BUF_INIT;
+    struct store_job *jobs[] = {job};
+    *job = (struct store_job){.ask = question};
+    if (row != NULL) {
+        ledger_row_encode(row, &rows);
+        job->ask.rows = dyn_buf_slice(&rows);
+        job->ask.n_rows = 1;
+    }
+    int rc = store_is_write(question.op) ? store_sqlite.write_batch(store, jobs, 1, true, 1, NULL)
+                                         : store_sqlite.read(store, job, NULL);
+    job->ask.rows = dyn_slice(NULL, 0);
+    dyn_buf_fini(&rows);
+    return rc;
+}
+
+static struct ledger_row
+log_row(const char *id, const char *model)
+{
+    struct ledger_row row = {.table = LEDGER_REQUEST_LOG};
+    row.of.request_log = (struct ledger_request_log){.request_id = dyn_slice_str(id),
+                                                     .stage = DYN_SLICE("after_request"),
+                                                     .model = dyn_slice_str(model),
+                                                     .created_us = 5,
+                                                     .duration_ms = 1.5,
+                                                     .ttft_ms = (double)NAN,
+                                                     .cost_usd = 0};
+    return row;
+}
+
+static struct ledger_message
+batch(const char *node, uint64_t sequence)
+{
+    return (struct ledger_message){
+        .op = DYN_SLICE("rows"), .node = dyn_slice_str(node), .sequence = sequence};
+}
+
+/* By its number, and by its key. */
+static void
+a_row_is_written_once(void **state)
+{
+    struct store_job job;
+    (void)state;
+    void *store = open_store();
+    struct ledger_row row = log_row("r1", "first");
+    assert_int_equal(ask(store, batch("a", 1), &row, &job), 0);
+    assert_int_equal(job.answer.changed, 1);
+    row = log_row("r2", "never");
+    assert_int_equal(ask(store, batch("a", 1), &row, &job), 0);
+    assert_int_equal(job.answer.changed, 0);
+    row = log_row("r1", "second");
+    assert_int_equal(ask(store, batch("b", 1), &row, &job), 0);
+    assert_int_equal(job.answer.changed, 0);
+    store_sqlite.close(store);
+    store = open_store();
+    assert_int_equal(ask(store, (struct ledger_message){.op = DYN_SLICE("logs")}, NULL, &job), 0);
+    assert_int_equal(job.answer.total, 1);
+    struct mp_cursor rows = mp_cursor(dyn_buf_slice(&job.rows));
+    assert_true(ledger_row_next(&rows, &row));
+    assert_true(dyn_slice_is(row.of.request_log.model, "first"));
+    assert_true(row.of.request_log.cost_usd == 0 && isnan(row.of.request_log.ttft_ms));
+    dyn_buf_fini(&job.rows);
+    store_sqlite.close(store);
+}
+
+static uint64_t
+put_key(void *store, const char *id, uint64_t if_version, uint16_t expected)
+{
+    struct store_job job;
+    struct ledger_row row = {.table = LEDGER_API_KEYS};
+    row.of.api_key = (struct ledger_api_key){.id = dyn_slice_str(id), .salt = DYN_SLICE("s")};
+    struct ledger_message put = {.op = DYN_SLICE("put"), .if_version = if_version};
+    assert_int_equal(ask(store, put, &row, &job), 0);
+    assert_int_equal(job.status, expected);
+    return job.answer.version;
+}
+
+/* Whoever asks with the version that he knows hears of every change since, and of nothing else. */
+static void
+keys_are_told_by_version(void **state)
+{
+    struct store_job job;
+    struct ledger_row row = {.table = LEDGER_API_KEYS};
+    (void)state;
+    void *store = open_store();
+    assert_int_equal(put_key(store, "k1", 0, 200), 1);
+    assert_int_equal(put_key(store, "k2", 1, 200), 2);
+    assert_int_equal(put_key(store, "k3", 1, 409), 2);
+    row.of.api_key = (struct ledger_api_key){.id = DYN_SLICE("k1"), .usage_count = 3, .last_used_us = 9};
+    assert_int_equal(ask(store, batch("a", 1), &row, &job), 0);
+    assert_int_equal(put_key(store, "k1", 0, 200), 3);
+    struct ledger_message keys = {.op = DYN_SLICE("keys"), .since = 2};
+    assert_int_equal(ask(store, keys, NULL, &job), 0);
+    assert_int_equal(job.n_rows, 1);
+    assert_int_equal(job.answer.version, 3);
+    struct mp_cursor rows = mp_cursor(dyn_buf_slice(&job.rows));
+    assert_true(ledger_row_next(&rows, &row));
+    assert_true(dyn_slice_is(row.of.api_key.id, "k1"));
+    assert_int_equal(row.of.api_key.usage_count, 3); /* a put leaves it */
+    dyn_buf_fini(&job.rows);
+    store_sqlite.close(store);
+}
+
+static struct ledger_spend
+save(void *store, const char *holder, uint64_t block, uint64_t limit)
+{
+    struct store_job job;
+    struct ledger_row row = {.table = LEDGER_SPEND};
+    row.of.spend = (struct ledger_spend){
+        .account = DYN_SLICE("k"), .holder = dyn_slice_str(holder), .block = block, .limit = limit};
+    assert_int_equal(ask(store, (struct ledger_message){.op = DYN_SLICE("spend_save")}, &row, &job), 0);
+    struct mp_cursor rows = mp_cursor(dyn_buf_slice(&job.rows));
+    assert_true(ledger_row_next(&rows, &row));
+    struct ledger_spend granted = {.block = row.of.spend.block, .others = row.of.spend.others};
+    dyn_buf_fini(&job.rows);
+    return granted;
+}
+
+/* Two processes never hold more than the limit together; what a dead one held counts. */
+static void
+spend_is_granted_within_the_limit(void **state)
+{
+    (void)state;
+    void *store = open_store();
+    assert_int_equal(save(store, "a", 60, 100).block, 60);
+    struct ledger_spend second = save(store, "b", 60, 100);
+    assert_int_equal(second.block, 40);
+    assert_int_equal(second.others, 60);
+    assert_int_equal(save(store, "a", 30, 100).block, 30);
+    assert_int_equal(save(store, "b", 90, 100).block, 70);
+    assert_int_equal(save(store, "b", 500, UINT64_MAX).block, 500);
+    store_sqlite.close(store);
+}
+
+static void
+a_file_of_a_later_version_is_left_alone(void **state)
+{
+    struct dyn_err err = {.text = ""};
+    sqlite3 *db = NULL;
+    (void)state;
+    store_sqlite.close(open_store());
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "PRAGMA user_version=99", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+    assert_null(store_sqlite.open(path, &err));
+    assert_non_null(strstr(err.text, "later version"));
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_row_is_written_once, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(keys_are_told_by_version, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(spend_is_granted_within_the_limit, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(a_file_of_a_later_version_is_left_alone, make_folder, remove_folder),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
