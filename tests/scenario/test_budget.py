@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from harness.gateway import run_to_end, target, write_config
+from harness.gateway import Gateway, run_to_end, target, write_config
 from harness.http import Connection, chat_once
 
 MASTER = "master-key-for-tests"
@@ -129,3 +129,54 @@ def test_a_wrong_budget_is_refused(tmp_path, upstream):
     code, said = run_to_end(["validate", path], tmp_path)
     assert code == 1
     assert "spend_limit_usd" in said
+
+
+@pytest.fixture
+def kept(tmp_path, mock):
+    """Gateways one after the other with one store."""
+    def start(limit, block):
+        config = {"plugins": plugins({"spend_limit_usd": limit, "block_usd": block}),
+                  "store": {"backend": "sqlite", "dsn": str(tmp_path / "kept.db")}}
+        gateway = Gateway(tmp_path, [target(f"http://127.0.0.1:{mock.port}", models=["gpt-4o-mini"])],
+                          arguments=["--cells", "2"], environment={"MASTER_KEY": MASTER}, config=config)
+        gateway.wait_ready()
+        return gateway
+    return start
+
+
+def costs_of(gateway, n):
+    answers = [chat_once(gateway.port, CHAT, BEARER) for _ in range(n)]
+    return sum(Decimal(answer.header(COST)) for answer in answers if answer.status == 200)
+
+
+def test_a_restart_forgets_nothing(kept):
+    limit = Decimal("0.0006")
+    gateway = kept(float(limit), 0.0001)
+    try:
+        before = costs_of(gateway, 40)
+        gateway.stop()
+        gateway = kept(float(limit), 0.0001)
+        after, refusal = spend(gateway)
+        gateway.stop()
+    finally:
+        gateway.kill()
+    assert before > 0 and after > 0 and refusal.status == 402
+    assert limit - Decimal("0.0001") <= before + after <= limit
+
+
+def test_killed_in_the_middle_no_spend_is_lost(kept):
+    """Each life may have had one block open: it counts as spent."""
+    limit, block, sum_usd = Decimal("0.0009"), Decimal("0.00005"), Decimal(0)
+    lives = 6
+    for _ in range(lives - 1):
+        gateway = kept(float(limit), float(block))
+        sum_usd += costs_of(gateway, 15)
+        gateway.kill()
+    gateway = kept(float(limit), float(block))
+    try:
+        more, refusal = spend(gateway)
+        gateway.stop()
+    finally:
+        gateway.kill()
+    assert refusal.status == 402
+    assert limit - lives * (block + Decimal("0.0001")) <= sum_usd + more <= limit
