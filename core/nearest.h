@@ -12,9 +12,9 @@ enum { DYN_NEAREST_CELLS_MAX = 1024 * 1024 };
 struct dyn_nearest {
     struct dyn_slice word;
     struct dyn_slice found; /* the nearest so far; data NULL: none is near enough */
-    size_t edits; /* of `found`: nothing as far as this is wanted any more */
-    size_t cells; /* computed */
-    bool is_over; /* whatever comes is not looked at */
+    size_t edits;           /* of `found`: nothing as far as this is wanted any more */
+    size_t cells;           /* computed */
+    bool is_over;           /* whatever comes is not looked at */
 };
 
 /* Nearest by edits (insert, delete, replace, swap of neighbours); at most a third of the word's length is

@@ -193,8 +193,7 @@ route_local_answer(const struct route_request *rq)
         end->outcome = ENV_OUTCOME_OK;
         end->status = status;
         end->content_type = DYN_SLICE("application/json");
-        end->body =
-            is_list ? body_of_models(rq) : dyn_block_copy(ENV_BODY_HEADROOM, dyn_buf_slice(&out));
+        end->body = is_list ? body_of_models(rq) : dyn_block_copy(ENV_BODY_HEADROOM, dyn_buf_slice(&out));
         end->body_bytes = end->body->len;
     }
     dyn_buf_fini(&out);

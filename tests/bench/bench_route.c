@@ -1,7 +1,9 @@
 /* What a decision costs: one request among 100 targets, for each strategy, and how often it allocates (never
  * but in its arena is the aim). Prints figures; nothing here passes or fails by time. */
 #include "core/clock.h"
+#include "router/candidates.h"
 #include "router/decide.h"
+#include "router/model_list.h"
 #include "router/pick.h"
 
 #include <stdio.h>
@@ -164,6 +166,50 @@ run_candidates(void)
     catalogue_unref(&catalogue);
 }
 
+/* Among many models: what a name costs that nobody serves, and what the report of each request asks. */
+static void
+run_many_models(void)
+{
+    enum { MODELS = 20000, NAME_SIZE = 64, NEAR_EACH = 20 };
+    static const struct dyn_slice far =
+        DYN_SLICE_INIT("a-model-whose-name-is-quite-long-but-which-nobody-serves-x.y");
+    char(*model_names)[NAME_SIZE] = malloc(MODELS * sizeof *model_names);
+    struct dyn_slice *models = malloc(MODELS * sizeof *models);
+    struct route_target target = {.name = DYN_SLICE("many"), .models = models, .n_models = MODELS};
+    struct route_members members;
+    struct dyn_err err;
+    char said[256];
+    for (unsigned i = 0; i < MODELS; i++) {
+        (void)snprintf(model_names[i], NAME_SIZE, "a-family-of-models/of-some-size-and-version-%u-it", i);
+        models[i] = dyn_slice_str(model_names[i]);
+    }
+    config.strategy.mode = ROUTE_MODE_SINGLE;
+    struct route_plan *plan = route_plan_new(&config, &target, 1, NULL, &err);
+    route_members_init(&members, &target, NULL, 1);
+    double near = 1e12, listed = 1e12;
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        double begin = now_ns();
+        for (unsigned i = 0; i < NEAR_EACH; i++) {
+            route_candidates_near(plan, &target, 1, far, said, sizeof said);
+            sink += (size_t)said[0];
+        }
+        double each = (now_ns() - begin) / NEAR_EACH;
+        near = each < near ? each : near;
+        begin = now_ns();
+        for (unsigned i = 0; i < EACH; i++) {
+            sink += route_model_owner(&members, models[i * 7 % MODELS]) != NULL;
+        }
+        each = (now_ns() - begin) / EACH;
+        listed = each < listed ? each : listed;
+    }
+    printf("%-16s %8.0f ns   among %d models\n", "near names (404)", near, MODELS);
+    printf("%-16s %8.0f ns   among %d models\n", "is it listed", listed, MODELS);
+    route_members_fini(&members);
+    route_plan_unref(&plan);
+    free(models);
+    free(model_names);
+}
+
 int
 main(void)
 {
@@ -173,5 +219,6 @@ main(void)
 #include "router/strategies/strategies.def"
 #undef ROUTE_STRATEGY
     run_candidates();
+    run_many_models();
     return 0;
 }

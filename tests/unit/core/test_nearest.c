@@ -158,10 +158,8 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(finds_what_was_meant),
-        cmocka_unit_test(names_nothing_that_is_far),
-        cmocka_unit_test(the_nearest_wins),
-        cmocka_unit_test(cutting_short_changes_nothing),
+        cmocka_unit_test(finds_what_was_meant), cmocka_unit_test(names_nothing_that_is_far),
+        cmocka_unit_test(the_nearest_wins),     cmocka_unit_test(cutting_short_changes_nothing),
         cmocka_unit_test(the_work_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
