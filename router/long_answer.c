@@ -23,6 +23,7 @@ next_chunk(struct route_request *rq, const struct env *end, size_t len)
     chunk->sequence = rq->now->next_sequence++;
     if (chunk->sequence == 0) {
         chunk->stream = end->stream;
+        rq->now->is_stream = chunk->stream = end->stream; /* a plugin's answer, told as a stream */
         chunk->status = end->status;
         chunk->content_type = env_copy(chunk, end->content_type);
         for (size_t i = 0; i < end->n_headers; i++) {

@@ -148,8 +148,10 @@ a_long_page_of_metrics_goes_in_pieces(void **state)
     page->body = dyn_block_new(0, ENV_HELD_ANSWER_MAX + 5);
     page->body->len = ENV_HELD_ANSWER_MAX + 5;
     memset(dyn_block_data(page->body), 'm', page->body->len);
-    page->content_type = DYN_SLICE("text/plain");
+    page->content_type = DYN_SLICE("text/event-stream");
+    page->stream = true; /* as what a plugin answers may be */
     say(world, METRICS, page);
+    assert_true(DYN_CONTAINER_OF(world->peers[OWNER].received.next, struct env, link)->stream);
     struct dyn_buf text = DYN_BUF_INIT;
     uint32_t sequence = 0;
     size_t got = hear_chunks(world, &sequence, &text);
