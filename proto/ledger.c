@@ -206,7 +206,7 @@ forget_reals(void *base, const struct ledger_column *columns, size_t n)
     for (size_t i = 0; i < n; i++) {
         if (columns[i].type == LEDGER_REAL) {
             void *at = (char *)base + columns[i].offset;
-            *(double *)at = NAN;
+            *(double *)at = (double)NAN;
         }
     }
 }

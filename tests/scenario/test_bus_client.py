@@ -322,7 +322,7 @@ def test_a_later_minor_version_is_understood(client):
     members = {"id": request, "surface": "telepathy", "cred": MASTER.encode(), "future": [1]}
     client.socket.send(msgpack.packb({"v": [1, 9], "kind": "request", **members}))
     head, _ = end_of(client, request)
-    assert (head["error"], head["v"]) == ("NOT_FOUND", [1, 2])
+    assert (head["error"], head["v"]) == ("NOT_FOUND", [1, 3])
 
 
 @pytest.mark.parametrize("kind, members", [

@@ -77,6 +77,7 @@ def test_who_finds_no_room_to_wait_is_told_at_once(start_gateway, upstream):
     gateway = limited(start_gateway, upstream, max_concurrency=1, queue_size=1)
     statuses, threads = ask_many(gateway, 2)
     until_waiting(gateway, 1)
+    upstream.wait_received(1)
     answer = chat_once(gateway.port, CHAT)
     assert (answer.status, answer.error["code"]) == (429, "provider_saturated")
     assert len(upstream.received()) == 1

@@ -180,16 +180,16 @@ def test_validate_a_good_config(tmp_path, upstream):
 
 def test_keys_not_served_yet(tmp_path, upstream):
     """A known key of a later version is named with its line; --ignore-unsupported goes on without it."""
-    config = write_config(tmp_path / "config.yaml", [target(upstream.url)], plugins=[])
+    config = write_config(tmp_path / "config.yaml", [target(upstream.url)], mcp_servers=[])
     code, log = serve(tmp_path, config, "--listen", f"127.0.0.1:{free_port()}")
     assert code == 1
-    one_sentence(log, "plugins", "not supported in this version")
+    one_sentence(log, "mcp_servers", "not supported in this version")
 
 
 def test_ignore_unsupported(start_gateway, upstream):
-    gateway = start_gateway([target(upstream.url)], config={"plugins": []}, arguments=["--ignore-unsupported"])
+    gateway = start_gateway([target(upstream.url)], config={"mcp_servers": []}, arguments=["--ignore-unsupported"])
     assert chat_once(gateway.port, GOOD).status == 200
-    assert "plugins" in gateway.log()
+    assert "mcp_servers" in gateway.log()
 
 
 @pytest.mark.parametrize("variable", ["DYNABUS_CONFIG", "GATEWAY_CONFIG"])

@@ -21,7 +21,7 @@ log_row(void)
         .model = DYN_SLICE("gpt\xff"),
         .status = 200,
         .duration_ms = 1.5,
-        .ttft_ms = NAN,
+        .ttft_ms = (double)NAN,
         .cost_usd = 0,
     };
     return row;
