@@ -113,6 +113,7 @@ route_voters_join(struct route_voters *voters, const struct env *ready, struct d
     const char *refusal = NULL;
     int n = plugin_ready_decode(dyn_block_slice(ready->body), said, why);
     route_voters_leave(voters, ready->from);
+    voters->n_said++;
     if (n < 0) {
         return "protocol";
     }

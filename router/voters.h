@@ -34,6 +34,7 @@ struct route_voter {
 struct route_voters {
     struct route_voter *items[ROUTE_VOTERS_MAX];
     size_t n;
+    uint64_t n_said; /* READYs: while it is the same, all say what they said */
 };
 
 void route_voters_fini(struct route_voters *voters);

@@ -125,6 +125,37 @@ is_asked_at(const struct route_traits *traits, enum vote_stage stage)
 }
 
 static void
+set_traits(struct route_votes *votes, size_t i, const struct route_traits *traits)
+{
+    uint32_t bit = 1u << i;
+    bool is_alone = traits->charges || traits->amends || traits->answers;
+    votes->ballots[i].traits = *traits;
+    votes->round.alone = is_alone ? votes->round.alone | bit : votes->round.alone & ~bit;
+    if ((traits->needs & ~votes->needs) != 0) {
+        votes->needs |= traits->needs;
+        vote_facts_unref(&votes->facts); /* they were counted for less */
+    }
+}
+
+/* Who has joined since the stage began says other things than who was there before, or than nobody. */
+static void
+take_traits_anew(struct route_request *rq)
+{
+    struct route_votes *votes = rq->votes;
+    votes->n_said = rq->router->voters.n_said;
+    for (size_t i = 0; i < votes->round.n; i++) {
+        if (votes->round.ballots[i] != VOTE_BALLOT_OPEN) {
+            continue;
+        }
+        struct route_traits traits = route_traits_of(rq->router, votes->ballots[i].plugin);
+        set_traits(votes, i, &traits);
+        if (!is_asked_at(&traits, votes->stage)) {
+            votes->round.ballots[i] = VOTE_BALLOT_PASSED;
+        }
+    }
+}
+
+static void
 begin_stage(struct route_request *rq, enum vote_stage stage)
 {
     const struct route_plan *plan = route_voting_plan(rq);
@@ -133,6 +164,7 @@ begin_stage(struct route_request *rq, enum vote_stage stage)
     votes->stage = stage;
     votes->round = (struct vote_round){.n = 0};
     votes->needs = 0;
+    votes->n_said = rq->router->voters.n_said;
     votes->ballots = arena_alloc(&rq->request->arena, (plan->n_plugins + 1) * sizeof *votes->ballots);
     for (size_t i = 0; i < plan->n_plugins; i++) {
         const struct route_plugin *plugin = &plan->plugins[i];
@@ -141,11 +173,8 @@ begin_stage(struct route_request *rq, enum vote_stage stage)
             continue;
         }
         size_t n = votes->round.n++;
-        votes->ballots[n] = (struct route_ballot){.plugin = plugin, .traits = traits};
-        votes->needs |= traits.needs;
-        if (traits.charges || traits.amends || traits.answers) {
-            votes->round.alone |= 1u << n;
-        }
+        votes->ballots[n] = (struct route_ballot){.plugin = plugin};
+        set_traits(votes, n, &traits);
     }
 }
 
@@ -399,6 +428,8 @@ route_votes_run(struct route_request *rq, enum vote_stage stage, enum route_step
 {
     if (rq->votes == NULL || rq->votes->stage != stage) {
         begin_stage(rq, stage);
+    } else if (rq->votes->n_said != rq->router->voters.n_said) {
+        take_traits_anew(rq);
     }
     for (;;) {
         struct vote_decision decision = vote_round_next(&rq->votes->round);
@@ -619,6 +650,7 @@ ask_again(struct route_request *rq, const void *arg)
         if (ballot->waits && voter_of(rq, ballot->plugin)->n_peers > 0) {
             ballot->waits = false;
             votes->round.ballots[i] = VOTE_BALLOT_OPEN;
+            vote_breaker_abandoned(&voter_of(rq, ballot->plugin)->breaker);
         }
     }
     if (vote_round_next(&votes->round).move != VOTE_MOVE_WAIT) {

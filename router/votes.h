@@ -11,7 +11,7 @@ enum { ROUTE_VOTE_NOTES_MAX = EVENT_PLUGINS_MAX };
 /* One plugin at the stage of the moment. */
 struct route_ballot {
     const struct route_plugin *plugin;
-    struct route_traits traits; /* as it said */
+    struct route_traits traits; /* as it said by then; once it is asked they stay */
     bool waits;         /* nobody is there to be asked: until somebody joins, or its time is over */
     unsigned times;     /* it was asked; more than once when who was asked is gone */
     bus_addr_t asked;   /* who has the ASK; 0: nobody (any more) */
@@ -41,6 +41,7 @@ struct route_votes {
     uint64_t until_us;         /* when the first of those asked is too late; 0: nobody is */
     uint32_t charged;          /* bit of each of the plan's plugins that took something */
     uint32_t needs;            /* of all who are asked at the stage */
+    uint64_t n_said;           /* of the voters, when the traits were taken */
     struct route_facts counted; /* what the walk over the body found */
     bool is_counted;
     struct vote_facts *facts;  /* of the stage */

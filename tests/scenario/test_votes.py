@@ -299,9 +299,22 @@ def test_one_that_is_just_starting_is_waited_for(scene):
     asking.start()
     time.sleep(0.2)
     assert done == []
-    judge = scene.join(gateway, lambda ask, body: dict(CLEAR))
+    judge = scene.join(gateway, lambda ask, body: dict(CLEAR), needs=["body", "counts"])
     asking.join(20)
     assert done == [200] and len(judge.asks) == 1
+    told, body = judge.asks[0]
+    assert json.loads(body) == BODY and told["facts"]["messages"] == 1
+
+
+def test_one_that_is_just_starting_and_votes_elsewhere_has_passed(scene):
+    gateway = scene(entry(timeout="20s"))
+    done = []
+    asking = threading.Thread(target=lambda: done.append(chat_once(gateway.port, BODY).status))
+    asking.start()
+    time.sleep(0.2)
+    judge = scene.join(gateway, lambda ask, body: dict(CLEAR), stages=["after_request"], needs=["body"])
+    asking.join(20)
+    assert done == [200] and [ask["stage"] for ask, _ in judge.asks] == ["after_request"]
 
 
 @pytest.mark.parametrize("policy, status", [("closed", 500), ("open", 200)])

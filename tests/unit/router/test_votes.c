@@ -1,0 +1,150 @@
+/* Plugins of other processes, seen from the owner, the provider and the plugins: who is asked what when they
+ * come late, leave, or are gone before the router hears of it. */
+#include "proto/plugin_ready.h"
+#include "tests/unit/router/router_hear.h"
+
+enum { TIME_LIMIT_MS = 500 };
+
+#define JUDGE B /* plugins are played by these */
+#define OTHER_JUDGE C
+
+static const struct route_plugin judge = {
+    .name = {"judge", 5}, .timeout_ms = TIME_LIMIT_MS, .required = true, .denies = ERR_REQUEST_REJECTED};
+
+static struct world *
+begin(const struct route_plugin *plugins, size_t n)
+{
+    struct world *world = world_new();
+    world_start(world);
+    route_plan_set_plugins(world->impl->options.plan, plugins, n, NULL, NULL);
+    join_target(world, A, "one");
+    return world;
+}
+
+static void
+join_all(struct world *world, enum who who, const struct plugin_said *said, size_t n)
+{
+    struct env *ready = env_new(ENV_READY);
+    struct dyn_buf body = DYN_BUF_INIT;
+    plugin_ready_encode(said, n, &body);
+    ready->role = DYN_SLICE("plugin");
+    ready->worker = DYN_SLICE("judge-process");
+    ready->body = dyn_block_copy(0, dyn_buf_slice(&body));
+    dyn_buf_fini(&body);
+    say(world, who, ready);
+}
+
+static void
+join(struct world *world, enum who who, enum vote_stage stage, uint32_t needs)
+{
+    struct plugin_said said = {
+        .name = DYN_SLICE("judge"), .stages = VOTE_STAGE_BIT(stage), .needs = needs};
+    join_all(world, who, &said, 1);
+}
+
+static void
+pass(struct world *world, enum who who, struct env **question_p)
+{
+    struct env *env = env_about(ENV_VOTE, *question_p);
+    env->stage = (*question_p)->stage;
+    env->plugin = env_copy(env, (*question_p)->plugin);
+    env->verdict = VOTE_PASS;
+    env_free(question_p);
+    say(world, who, env);
+}
+
+/* It is asked with that body, and lets pass. */
+static void
+is_asked(struct world *world, enum who who, const char *body)
+{
+    struct env *question = hear(world, who, ENV_ASK);
+    assert_non_null(question->body);
+    assert_true(dyn_slice_is(dyn_block_slice(question->body), body));
+    pass(world, who, &question);
+}
+
+/* The request goes on to its provider, and is answered. */
+static void
+goes_on(struct world *world)
+{
+    struct env *request = hear(world, A, ENV_REQUEST);
+    say(world, A, end_of(request, "{}"));
+    hear_answer(world, OWNER, "{}");
+    env_free(&request);
+    assert_int_equal(world->impl->requests.n, 0);
+    world_free(world);
+}
+
+/* ---- who joins while it is waited for ---- */
+
+static void
+who_joins_late_gets_what_it_needs(void **state)
+{
+    (void)state;
+    struct world *world = begin(&judge, 1);
+    ask(world, OWNER, CHAT);
+    hear_nothing(world, A);
+    join(world, JUDGE, VOTE_BEFORE_REQUEST, VOTE_NEEDS_BODY | VOTE_NEEDS_COUNTS);
+    is_asked(world, JUDGE, CHAT);
+    goes_on(world);
+}
+
+static void
+who_joins_late_and_votes_elsewhere_has_passed(void **state)
+{
+    (void)state;
+    struct world *world = begin(&judge, 1);
+    ask(world, OWNER, CHAT);
+    hear_nothing(world, A);
+    join(world, JUDGE, VOTE_DURING_STREAM, 0);
+    hear_nothing(world, JUDGE);
+    goes_on(world);
+}
+
+/* It has not been waited for itself: its turn had not come. */
+static void
+who_is_behind_one_that_joins_late_gets_what_it_needs(void **state)
+{
+    (void)state;
+    struct route_plugin both[] = {judge, judge};
+    struct plugin_said said[] = {
+        {.name = DYN_SLICE("judge"), .stages = VOTE_STAGE_BIT(VOTE_BEFORE_REQUEST)},
+        {.name = DYN_SLICE("jury"), .stages = VOTE_STAGE_BIT(VOTE_BEFORE_REQUEST), .needs = VOTE_NEEDS_BODY}};
+    both[1].name = said[1].name;
+    struct world *world = begin(both, 2);
+    ask(world, OWNER, CHAT);
+    join_all(world, JUDGE, said, 2);
+    struct env *first = hear(world, JUDGE, ENV_ASK);
+    is_asked(world, JUDGE, CHAT); /* at the same time: neither changes anything */
+    assert_null(first->body);
+    pass(world, JUDGE, &first);
+    goes_on(world);
+}
+
+static void
+a_successor_gets_what_it_needs(void **state)
+{
+    (void)state;
+    struct world *world = begin(&judge, 1);
+    join(world, JUDGE, VOTE_BEFORE_REQUEST, 0);
+    ask(world, OWNER, CHAT);
+    struct env *question = hear(world, JUDGE, ENV_ASK);
+    assert_null(question->body);
+    env_free(&question);
+    join(world, OTHER_JUDGE, VOTE_BEFORE_REQUEST, VOTE_NEEDS_BODY);
+    goodbye(world, JUDGE, "stopped");
+    is_asked(world, OTHER_JUDGE, CHAT);
+    goes_on(world);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(who_joins_late_gets_what_it_needs),
+        cmocka_unit_test(who_joins_late_and_votes_elsewhere_has_passed),
+        cmocka_unit_test(who_is_behind_one_that_joins_late_gets_what_it_needs),
+        cmocka_unit_test(a_successor_gets_what_it_needs),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
