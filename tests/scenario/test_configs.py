@@ -245,6 +245,7 @@ def test_17_limits(start):
                 break
             threading.Event().wait(0.05)
         assert answers == [429]
+        world.upstreams["openai"].wait_received(1)
         assert world.calls("openai") == 1
     finally:
         world.gate.set()
