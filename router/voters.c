@@ -98,8 +98,8 @@ add(struct route_voters *voters, const struct plugin_said *said, const struct en
                                         .amends = said->amends,
                                         .answers = said->answers,
                                         .watches = said->watches};
-    if (voter->n_peers == 0) {
-        vote_breaker_succeeded(&voter->breaker); /* the one that failed is gone */
+    if (!route_voter_is_there(voter)) {
+        vote_breaker_succeeded(&voter->breaker); /* the one that failed is gone, or goes */
     }
     voter->peers[voter->n_peers++] =
         (struct route_voter_peer){.addr = ready->from, .requests_max = ready->requests};
@@ -177,6 +177,16 @@ is_better(const struct route_voter_peer *peer, const struct route_voter_peer *be
         return best == NULL || best->is_late;
     }
     return peer->in_flight < best->in_flight;
+}
+
+bool
+route_voter_is_there(const struct route_voter *voter)
+{
+    size_t i = 0;
+    while (i < voter->n_peers && voter->peers[i].is_draining) {
+        i++;
+    }
+    return i < voter->n_peers;
 }
 
 bus_addr_t

@@ -50,6 +50,8 @@ void route_voters_leave(struct route_voters *voters, bus_addr_t addr);
 void route_voters_drain(struct route_voters *voters, bus_addr_t addr);
 void route_voters_late(struct route_voters *voters, bus_addr_t addr, bool is_late);
 
+/* Whether there is one that takes something new: one that drains is as good as gone for that. */
+bool route_voter_is_there(const struct route_voter *voter);
 /* Who has least to do. 0: nobody is there, or all are at their limit. */
 bus_addr_t route_voter_pick(struct route_voter *voter);
 /* One more in flight there, or one less. */

@@ -283,7 +283,7 @@ ask(struct route_request *rq, size_t i)
     const struct route_plugin *plugin = ballot->plugin;
     struct route_voter *voter = voter_of(rq, plugin);
     bus_addr_t addr = plugin->is_local ? router->options.plugins : route_voter_pick(voter);
-    bool is_absent = !plugin->is_local && voter->n_peers == 0;
+    bool is_absent = !plugin->is_local && !route_voter_is_there(voter);
     if (is_absent && !plugin->required) {
         rq->votes->round.ballots[i] = VOTE_BALLOT_PASSED;
         return;
@@ -647,7 +647,7 @@ ask_again(struct route_request *rq, const void *arg)
     (void)arg;
     for (size_t i = 0; i < votes->round.n; i++) {
         struct route_ballot *ballot = &votes->ballots[i];
-        if (ballot->waits && voter_of(rq, ballot->plugin)->n_peers > 0) {
+        if (ballot->waits && route_voter_is_there(voter_of(rq, ballot->plugin))) {
             ballot->waits = false;
             votes->round.ballots[i] = VOTE_BALLOT_OPEN;
             vote_breaker_abandoned(&voter_of(rq, ballot->plugin)->breaker);

@@ -81,7 +81,7 @@ add_plugin(struct route_request *rq, const struct route_plugin *plugin, struct s
 {
     struct route_gated *gated = rq->gated;
     struct route_voter *voter = route_voters_find(&rq->router->voters, plugin->name);
-    bool is_absent = !plugin->is_local && voter->n_peers == 0;
+    bool is_absent = !plugin->is_local && !route_voter_is_there(voter);
     if (is_absent && !plugin->required) {
         return;
     }

@@ -255,6 +255,41 @@ def test_a_stopped_stream_plugin_ends_what_it_began(scene, upstream):
     assert plugin.child.wait(SECONDS) == 0
 
 
+@pytest.mark.parametrize("required", [False, True])
+def test_while_it_ends_what_it_began_it_is_not_there(scene, upstream, required):
+    """Others pass, or wait for its successor."""
+    gateway = scene("stream", required=required, timeout="20s")
+    plugin = gateway.join("sesame")
+    began, goes_on = threading.Event(), threading.Event()
+
+    def stream(request, exchange):
+        is_first = not began.is_set()
+        exchange.start_stream()
+        exchange.chunk(chunk_event("hello ses"))
+        if is_first:
+            began.set()
+            assert goes_on.wait(SECONDS)
+        exchange.chunk(chunk_event("ame", finish="stop"))
+        exchange.chunk(DONE)
+        exchange.end_stream()
+
+    upstream.reset_to(stream)
+    answers = []
+    asking = threading.Thread(target=lambda: answers.append(chat_once(gateway.port, STREAM)))
+    asking.start()
+    assert began.wait(SECONDS)
+    time.sleep(0.3)  # the plugin has been asked
+    plugin.child.send_signal(signal.SIGTERM)
+    time.sleep(0.3)  # the router has heard that it is to go
+    if required:
+        gateway.join("sesame")
+    assert streamed(chat_once(gateway.port, STREAM)) == ("hello ***" if required else "hello sesame")
+    goes_on.set()
+    asking.join(SECONDS)
+    assert streamed(answers[0]) == "hello ***"
+    assert plugin.child.wait(SECONDS) == 0
+
+
 # ---- away, and back ----
 
 

@@ -306,6 +306,25 @@ def test_one_that_is_just_starting_is_waited_for(scene):
     assert json.loads(body) == BODY and told["facts"]["messages"] == 1
 
 
+@pytest.mark.parametrize("required", [False, True])
+def test_one_that_drains_is_not_there(scene, required):
+    """It passes, or its successor is waited for."""
+    gateway = scene(entry(timeout="20s", required=required, stage="before_request"))
+    judge = scene.join(gateway, lambda ask, body: judge.send("goodbye", reason="drain") or dict(CLEAR))
+    assert chat_once(gateway.port, BODY).status == 200
+    done = []
+    asking = threading.Thread(target=lambda: done.append(chat_once(gateway.port, BODY).status))
+    asking.start()
+    successor = None
+    if required:
+        time.sleep(0.2)
+        assert done == []
+        successor = scene.join(gateway, lambda ask, body: dict(CLEAR))
+    asking.join(20)
+    assert done == [200] and len(judge.asks) == 1
+    assert successor is None or len(successor.asks) == 1
+
+
 def test_one_that_is_just_starting_and_votes_elsewhere_has_passed(scene):
     gateway = scene(entry(timeout="20s"))
     done = []

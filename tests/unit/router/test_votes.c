@@ -137,6 +137,103 @@ a_successor_gets_what_it_needs(void **state)
     goes_on(world);
 }
 
+/* ---- who drains ---- */
+
+static void
+for_one_that_drains_a_successor_is_waited_for(void **state)
+{
+    (void)state;
+    struct world *world = begin(&judge, 1);
+    join(world, JUDGE, VOTE_BEFORE_REQUEST, 0);
+    goodbye(world, JUDGE, "drain");
+    ask(world, OWNER, CHAT);
+    hear_nothing(world, OWNER);
+    hear_nothing(world, JUDGE);
+    join(world, OTHER_JUDGE, VOTE_BEFORE_REQUEST, VOTE_NEEDS_BODY);
+    is_asked(world, OTHER_JUDGE, CHAT);
+    goes_on(world);
+}
+
+static void
+one_that_drains_is_missed_when_nobody_comes(void **state)
+{
+    (void)state;
+    struct world *world = begin(&judge, 1);
+    join(world, JUDGE, VOTE_BEFORE_REQUEST, 0);
+    goodbye(world, JUDGE, "drain");
+    ask(world, OWNER, CHAT);
+    hear_nothing(world, OWNER);
+    pass_ms(world, TIME_LIMIT_MS);
+    fails_with(world, OWNER, ERR_PLUGIN_ERROR);
+    world_free(world);
+}
+
+static void
+one_that_drains_and_need_not_be_there_has_passed(void **state)
+{
+    (void)state;
+    struct route_plugin optional = judge;
+    optional.required = false;
+    struct world *world = begin(&optional, 1);
+    join(world, JUDGE, VOTE_BEFORE_REQUEST, 0);
+    goodbye(world, JUDGE, "drain");
+    ask(world, OWNER, CHAT);
+    hear_nothing(world, JUDGE);
+    goes_on(world);
+}
+
+/* ---- streams ---- */
+
+#define TEXT "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hello\"}}]}\n\n"
+
+/* Its provider sends a text. */
+static struct env *
+stream(struct world *world)
+{
+    ask(world, OWNER, CHAT_STREAM);
+    struct env *request = hear(world, A, ENV_REQUEST);
+    hear_and_drop(world, OWNER, ENV_DISPATCHED);
+    return request;
+}
+
+static void
+sends(struct world *world, const struct env *request, uint32_t sequence, const char *bytes)
+{
+    struct env *chunk = chunk_of(request, sequence, dyn_slice_str(bytes));
+    chunk->stream = true;
+    say(world, A, chunk);
+}
+
+/* The owner has got that of it, and the stream is given up. */
+static void
+has_left(struct world *world, struct env **request_p, const char *bytes)
+{
+    struct env *chunk = hear(world, OWNER, ENV_CHUNK);
+    assert_true(dyn_slice_is(dyn_block_slice(chunk->body), bytes));
+    env_free(&chunk);
+    about(world, OWNER, ENV_CANCEL, (*request_p)->id, 0);
+    hear_and_drop(world, A, ENV_CANCEL);
+    say(world, A, error_of(*request_p, ERR_CLIENT_CLOSED, 1));
+    fails_with(world, OWNER, ERR_CLIENT_CLOSED);
+    env_free(request_p);
+    world_free(world);
+}
+
+static void
+a_stream_passes_one_that_drains_and_need_not_be_there(void **state)
+{
+    (void)state;
+    struct route_plugin optional = judge;
+    optional.required = false;
+    struct world *world = begin(&optional, 1);
+    join(world, JUDGE, VOTE_DURING_STREAM, 0);
+    goodbye(world, JUDGE, "drain");
+    struct env *request = stream(world);
+    sends(world, request, 0, TEXT);
+    hear_nothing(world, JUDGE);
+    has_left(world, &request, TEXT);
+}
+
 int
 main(void)
 {
@@ -145,6 +242,10 @@ main(void)
         cmocka_unit_test(who_joins_late_and_votes_elsewhere_has_passed),
         cmocka_unit_test(who_is_behind_one_that_joins_late_gets_what_it_needs),
         cmocka_unit_test(a_successor_gets_what_it_needs),
+        cmocka_unit_test(for_one_that_drains_a_successor_is_waited_for),
+        cmocka_unit_test(one_that_drains_is_missed_when_nobody_comes),
+        cmocka_unit_test(one_that_drains_and_need_not_be_there_has_passed),
+        cmocka_unit_test(a_stream_passes_one_that_drains_and_need_not_be_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
