@@ -338,14 +338,20 @@ condense(struct stream_gate *gate)
 /* ---- voters that fail ---- */
 
 static void
+leave_out(struct stream_gate *gate, size_t voter)
+{
+    gate->live &= ~(1u << voter);
+    flush(gate);
+}
+
+static void
 fail(struct stream_gate *gate, size_t voter, const char *why)
 {
     if (!gate->voters[voter].row.fails_open) {
         end(gate, STREAM_GATE_FAILED, voter, why);
         return;
     }
-    gate->live &= ~(1u << voter);
-    flush(gate);
+    leave_out(gate, voter);
 }
 
 /* Text that the voter was asked about and has not cleared. */
@@ -543,6 +549,14 @@ stream_gate_fail(stream_gate_t *gate, size_t voter)
 {
     if (stream_gate_is_asked(gate, voter)) {
         fail(gate, voter, "it did not vote");
+    }
+}
+
+void
+stream_gate_leave_out(stream_gate_t *gate, size_t voter)
+{
+    if (stream_gate_is_asked(gate, voter)) {
+        leave_out(gate, voter);
     }
 }
 

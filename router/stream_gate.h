@@ -65,6 +65,8 @@ DYN_MUST_CHECK int stream_gate_vote(stream_gate_t *gate, size_t voter, const str
                                     size_t n_marks, bool cuts, uint64_t now_us, struct dyn_err *err);
 /* It is gone, silent, or says what makes no sense. */
 void stream_gate_fail(stream_gate_t *gate, size_t voter);
+/* It is gone and need not be there: it is asked no more. */
+void stream_gate_leave_out(stream_gate_t *gate, size_t voter);
 /* When the first of the voters that owe a vote will have failed; 0: none does. */
 uint64_t stream_gate_due_us(const stream_gate_t *gate);
 /* A voter that is due by now; STREAM_GATE_VOTERS_MAX: none. */

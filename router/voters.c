@@ -180,6 +180,16 @@ is_better(const struct route_voter_peer *peer, const struct route_voter_peer *be
 }
 
 bool
+route_voter_takes(const struct route_voter *voter, bus_addr_t addr)
+{
+    size_t i = 0;
+    while (i < voter->n_peers && voter->peers[i].addr != addr) {
+        i++;
+    }
+    return i < voter->n_peers && !voter->peers[i].is_draining;
+}
+
+bool
 route_voter_is_there(const struct route_voter *voter)
 {
     size_t i = 0;

@@ -52,6 +52,7 @@ void route_voters_late(struct route_voters *voters, bus_addr_t addr, bool is_lat
 
 /* Whether there is one that takes something new: one that drains is as good as gone for that. */
 bool route_voter_is_there(const struct route_voter *voter);
+bool route_voter_takes(const struct route_voter *voter, bus_addr_t addr); /* whether that one does */
 /* Who has least to do. 0: nobody is there, or all are at their limit. */
 bus_addr_t route_voter_pick(struct route_voter *voter);
 /* One more in flight there, or one less. */

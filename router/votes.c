@@ -258,18 +258,32 @@ wait_for_one(struct route_request *rq, size_t i)
     rq->votes->round.ballots[i] = VOTE_BALLOT_ASKED;
 }
 
+/* The bus knows before it is said here (route_voter_is_gone follows). The ballot stays open: another one is
+ * asked, or it is as if nobody were there. */
+static void
+is_gone(struct route_request *rq, struct route_voter *voter, bus_addr_t addr)
+{
+    route_voters_drain(&rq->router->voters, addr);
+    vote_breaker_abandoned(&voter->breaker);
+}
+
 static void
 send_ask(struct route_request *rq, size_t i, struct route_voter *voter, bus_addr_t addr)
 {
     struct route_ballot *ballot = &rq->votes->ballots[i];
     struct env *env = ask_envelope(rq, ballot);
+    struct dyn_err err;
     ballot->epoch = env->epoch;
-    ballot->times++;
-    if (bus_send(rq->router->me, addr, &env, NULL) != 0) {
+    if (bus_send(rq->router->me, addr, &env, &err) != 0) {
         env_free(&env);
-        fail_and_count(rq, i, "it takes no more", dyn_slice(NULL, 0));
+        if (err.code == DYN_E_GONE && !ballot->plugin->is_local) {
+            is_gone(rq, voter, addr);
+        } else {
+            fail_and_count(rq, i, "it takes no more", dyn_slice(NULL, 0));
+        }
         return;
     }
+    ballot->times++;
     ballot->asked = addr;
     route_voter_count(voter, addr, +1);
     rq->votes->round.ballots[i] = VOTE_BALLOT_ASKED;

@@ -181,6 +181,61 @@ fail_plugin(struct route_request *rq, size_t i, const char *why)
 
 /* ---- questions ---- */
 
+/* One that has seen nothing of the stream is as good as any other of its name. false: there is none. */
+static bool
+find_another(struct route_request *rq, size_t i)
+{
+    struct gate_plugin *one = &rq->gated->plugins[i];
+    if (one->plugin->is_local || one->asked > 0 || !stream_gate_is_asked(rq->gated->gate, i)) {
+        return false;
+    }
+    route_voter_count(route_voters_find(&rq->router->voters, one->plugin->name), one->addr, -1);
+    one->addr = pick(rq, one->plugin);
+    return one->addr != 0;
+}
+
+/* Nobody is a failure only where somebody has to be there, or has seen what came until now. */
+static void
+give_up(struct route_request *rq, size_t i, const char *why)
+{
+    struct gate_plugin *one = &rq->gated->plugins[i];
+    struct route_voter *voter = route_voters_find(&rq->router->voters, one->plugin->name);
+    bool is_absent = !one->plugin->is_local && !route_voter_is_there(voter);
+    if (!is_absent || one->plugin->required || one->asked > 0) {
+        fail_plugin(rq, i, why);
+        return;
+    }
+    if (one->is_admitted) {
+        one->is_admitted = false;
+        vote_breaker_abandoned(&voter->breaker);
+    }
+    stream_gate_leave_out(rq->gated->gate, i);
+}
+
+/* NULL, or why nobody has got it. Who is gone may be known to the bus before it is said here. */
+static const char *
+send_ask(struct route_request *rq, size_t i, struct env **ask_p)
+{
+    struct gate_plugin *one = &rq->gated->plugins[i];
+    struct route_voters *voters = &rq->router->voters;
+    struct dyn_err err;
+    bool is_begun = one->asked > 0 || one->plugin->is_local;
+    if (!is_begun && !route_voter_takes(route_voters_find(voters, one->plugin->name), one->addr) &&
+        !find_another(rq, i)) {
+        return "it is not there, or takes no more";
+    }
+    while (bus_send(rq->router->me, one->addr, ask_p, &err) != 0) {
+        if (err.code != DYN_E_GONE || one->plugin->is_local) {
+            return "it takes no more";
+        }
+        route_voters_drain(voters, one->addr);
+        if (!find_another(rq, i)) {
+            return "its process is gone";
+        }
+    }
+    return NULL;
+}
+
 static void
 ask_one(struct route_request *rq, size_t i, uint32_t epoch, dyn_block_t *body)
 {
@@ -195,12 +250,12 @@ ask_one(struct route_request *rq, size_t i, uint32_t epoch, dyn_block_t *body)
     ask->stage = VOTE_DURING_STREAM;
     ask->facts_asked = vote_facts_ref(gated->facts);
     ask->body = dyn_block_ref(body);
-    if (one->asked++ == one->answered) {
-        one->since_us = dyn_mono_us(bus_loop_clock(router->loop));
-    }
-    if (bus_send(router->me, one->addr, &ask, NULL) != 0) {
+    const char *why = send_ask(rq, i, &ask);
+    if (why != NULL) {
         env_free(&ask);
-        fail_plugin(rq, i, "it takes no more");
+        give_up(rq, i, why);
+    } else if (one->asked++ == one->answered) {
+        one->since_us = dyn_mono_us(bus_loop_clock(router->loop));
     }
 }
 
@@ -590,8 +645,10 @@ lose_plugin(struct route_request *rq, const void *addr)
     for (size_t i = 0; i < rq->gated->n_plugins; i++) {
         struct gate_plugin *one = &rq->gated->plugins[i];
         if (one->addr == *(const bus_addr_t *)addr) {
-            one->addr = 0;
-            fail_plugin(rq, i, "its process is gone");
+            if (!find_another(rq, i)) {
+                one->addr = 0;
+                give_up(rq, i, "its process is gone");
+            }
         }
     }
     resume(rq, nothing, nothing);

@@ -312,12 +312,10 @@ class Load:
         """(would pass, status): how many that were asked from then on."""
         return Counter((good, status) for good, status, at in list(self.answers) if at >= since)
 
-    def check(self, deaths, *rows):
-        """Nothing but these; and who was just being asked when a plugin went may have been refused."""
+    def check(self, *rows):
+        """Nothing but these: who was just being asked when a plugin went is not refused either."""
         counts = self.end()
-        refused = counts.pop((True, 500), 0) + counts.pop((False, 500), 0)
-        assert refused <= deaths * len(self.threads), refused
-        assert set(counts) == set(rows)
+        assert set(counts) == set(rows), counts
 
     def end(self):
         self.over = True
@@ -372,7 +370,7 @@ def test_a_restart_within_the_time_limit_refuses_nobody(scene, load):
                            "both are asked")
         plugin.kill()
         plugin = gateway.join("swordfish")
-    asking.check(3, (True, 200), (False, 400))
+    asking.check((True, 200), (False, 400))
 
 
 def test_not_required_passes_while_it_is_away(scene, load):
@@ -392,7 +390,7 @@ def test_not_required_passes_while_it_is_away(scene, load):
         back = time.monotonic()
         gateway.wait_until(lambda: asking.count(back)[(False, 400)] > 20, "asking it again")
         assert asking.count(back)[(False, 200)] == 0
-    asking.check(2, (True, 200), (False, 200), (False, 400))
+    asking.check((True, 200), (False, 200), (False, 400))
 
 
 def test_two_of_a_name_share_and_one_may_die(scene, load):
@@ -405,7 +403,7 @@ def test_two_of_a_name_share_and_one_may_die(scene, load):
         gateway.wait_until(lambda: min((asking.count() - before)[row] for row in ((True, 200), (False, 400))) > 10,
                            "both are asked")
         doomed.kill()
-    asking.check(3, (True, 200), (False, 400))
+    asking.check((True, 200), (False, 400))
 
 
 def test_stopped_it_leaves_nothing_unanswered(scene, load):
@@ -420,7 +418,7 @@ def test_stopped_it_leaves_nothing_unanswered(scene, load):
         gone = time.monotonic()
         gateway.wait_until(lambda: asking.count(gone)[(False, 200)] > 10, "letting it pass")
         plugin = gateway.join("swordfish")
-    asking.check(3, (True, 200), (False, 400), (False, 200))
+    asking.check((True, 200), (False, 400), (False, 200))
 
 
 @pytest.mark.parametrize("name, arguments", [("deny", ["swordfish"]), ("amend", ["--max-tokens", "5"]),
@@ -436,7 +434,7 @@ def test_its_successor_first_and_nobody_notices(scene, load, name, arguments):
         successor = gateway.join(*arguments)
         plugin.stop()
         plugin = successor
-    asking.check(3, (True, 200), (False, 200))
+    asking.check((True, 200), (False, 200))
 
 
 def test_one_that_hangs_is_missed_and_welcome_again(scene):

@@ -184,9 +184,10 @@ one_that_drains_and_need_not_be_there_has_passed(void **state)
 
 /* ---- streams ---- */
 
+#define ROLE "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\"}}]}\n\n"
 #define TEXT "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hello\"}}]}\n\n"
 
-/* Its provider sends a text. */
+/* Its provider has it. */
 static struct env *
 stream(struct world *world)
 {
@@ -234,6 +235,137 @@ a_stream_passes_one_that_drains_and_need_not_be_there(void **state)
     has_left(world, &request, TEXT);
 }
 
+/* ---- who is gone before the router has heard of it ---- */
+
+/* That peer can be gone. */
+static void
+lives_shortly(struct world *world, enum who who)
+{
+    struct peer *peer = &world->peers[who];
+    struct dyn_err err;
+    peer->addr = bus_start_live_actor(world->peers[A].me, &peer_ops, peer, &err);
+    assert_int_not_equal(peer->addr, 0);
+}
+
+static void
+is_gone(struct world *world, enum who who)
+{
+    bus_remove_actor(world->peers[A].me, world->peers[who].addr);
+}
+
+static void
+is_heard_to_be_gone(struct world *world, enum who who)
+{
+    struct env *env = env_new(ENV_GOODBYE);
+    env->reason = DYN_SLICE("left");
+    assert_int_equal(bus_send_as(world->peers[A].me, world->peers[who].addr, world->router, &env, NULL), 0);
+    turn(world);
+}
+
+static struct world *
+begin_gone(bool is_required, enum vote_stage stage)
+{
+    struct route_plugin plugin = judge;
+    plugin.required = is_required;
+    struct world *world = begin(&plugin, 1);
+    lives_shortly(world, JUDGE);
+    join(world, JUDGE, stage, VOTE_NEEDS_BODY);
+    return world;
+}
+
+static void
+for_one_that_is_gone_another_is_asked(void **state)
+{
+    (void)state;
+    struct world *world = begin_gone(true, VOTE_BEFORE_REQUEST);
+    join(world, OTHER_JUDGE, VOTE_BEFORE_REQUEST, VOTE_NEEDS_BODY);
+    is_gone(world, JUDGE);
+    ask(world, OWNER, CHAT);
+    is_asked(world, OTHER_JUDGE, CHAT);
+    is_heard_to_be_gone(world, JUDGE);
+    goes_on(world);
+}
+
+static void
+for_one_that_is_gone_a_successor_is_waited_for(void **state)
+{
+    (void)state;
+    struct world *world = begin_gone(true, VOTE_BEFORE_REQUEST);
+    ask(world, OWNER, CHAT); /* it dies with this one unanswered */
+    hear_and_drop(world, JUDGE, ENV_ASK);
+    is_gone(world, JUDGE);
+    ask(world, OTHER, CHAT);
+    hear_nothing(world, OTHER);
+    is_heard_to_be_gone(world, JUDGE);
+    hear_nothing(world, OWNER);
+    join(world, OTHER_JUDGE, VOTE_BEFORE_REQUEST, VOTE_NEEDS_BODY);
+    struct env *question = hear(world, OTHER_JUDGE, ENV_ASK);
+    is_asked(world, OTHER_JUDGE, CHAT);
+    pass(world, OTHER_JUDGE, &question);
+    for (unsigned i = 0; i < 2; i++) {
+        struct env *request = hear(world, A, ENV_REQUEST);
+        say(world, A, end_of(request, "{}"));
+        env_free(&request);
+    }
+    hear_answer(world, OWNER, "{}");
+    hear_answer(world, OTHER, "{}");
+    world_free(world);
+}
+
+static void
+one_that_is_gone_and_need_not_be_there_has_passed(void **state)
+{
+    (void)state;
+    struct world *world = begin_gone(false, VOTE_BEFORE_REQUEST);
+    is_gone(world, JUDGE);
+    ask(world, OWNER, CHAT);
+    goes_on(world);
+}
+
+static void
+a_stream_passes_one_that_is_gone_and_need_not_be_there(void **state)
+{
+    (void)state;
+    struct world *world = begin_gone(false, VOTE_DURING_STREAM);
+    struct env *request = stream(world);
+    is_gone(world, JUDGE);
+    sends(world, request, 0, TEXT);
+    has_left(world, &request, TEXT);
+}
+
+/* It was there when the stream began, and has not been asked yet. */
+static void
+of_a_stream_another_is_asked(void **state)
+{
+    (void)state;
+    struct world *world = begin_gone(true, VOTE_DURING_STREAM);
+    join(world, OTHER_JUDGE, VOTE_DURING_STREAM, 0);
+    struct env *request = stream(world);
+    sends(world, request, 0, ROLE);
+    is_gone(world, JUDGE);
+    is_heard_to_be_gone(world, JUDGE);
+    sends(world, request, 1, TEXT);
+    struct env *question = hear(world, OTHER_JUDGE, ENV_ASK);
+    assert_int_equal(question->stage, VOTE_DURING_STREAM);
+    env_free(&question);
+    has_left(world, &request, ROLE);
+}
+
+static void
+a_stream_that_needs_one_that_is_gone_fails(void **state)
+{
+    (void)state;
+    struct world *world = begin_gone(true, VOTE_DURING_STREAM);
+    struct env *request = stream(world);
+    is_gone(world, JUDGE);
+    sends(world, request, 0, TEXT);
+    hear_and_drop(world, A, ENV_CANCEL);
+    say(world, A, error_of(request, ERR_CLIENT_CLOSED, 1));
+    fails_with(world, OWNER, ERR_PLUGIN_ERROR);
+    env_free(&request);
+    world_free(world);
+}
+
 int
 main(void)
 {
@@ -246,6 +378,12 @@ main(void)
         cmocka_unit_test(one_that_drains_is_missed_when_nobody_comes),
         cmocka_unit_test(one_that_drains_and_need_not_be_there_has_passed),
         cmocka_unit_test(a_stream_passes_one_that_drains_and_need_not_be_there),
+        cmocka_unit_test(for_one_that_is_gone_another_is_asked),
+        cmocka_unit_test(for_one_that_is_gone_a_successor_is_waited_for),
+        cmocka_unit_test(one_that_is_gone_and_need_not_be_there_has_passed),
+        cmocka_unit_test(a_stream_passes_one_that_is_gone_and_need_not_be_there),
+        cmocka_unit_test(of_a_stream_another_is_asked),
+        cmocka_unit_test(a_stream_that_needs_one_that_is_gone_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
