@@ -32,6 +32,8 @@ static const char *const migrations[] = {
     "NULL);"
     "CREATE TABLE state (name TEXT NOT NULL PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
     "INSERT INTO state VALUES ('keys_version', 0);",
+
+    "ALTER TABLE api_keys ADD COLUMN tail TEXT; ALTER TABLE api_keys ADD COLUMN owner_group TEXT;",
 };
 
 static int
