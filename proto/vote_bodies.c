@@ -142,6 +142,22 @@ list_of(struct members *members, uint64_t max)
     return value.number;
 }
 
+/* NULL, or what is wrong with the item. */
+typedef const char *(*read_item_fn)(struct mp_cursor *cursor, struct arena *arena, void *item);
+
+/* The items of a list that comes next, each of `size` bytes in memory; *n of them are good. */
+static void *
+items_of(struct members *members, uint64_t max, size_t size, read_item_fn read, struct arena *arena,
+         size_t *n)
+{
+    uint64_t count = list_of(members, max);
+    char *items = arena_alloc(arena, ((size_t)count + 1) * size);
+    for (*n = 0; *n < count && members->wrong == NULL; (*n)++) {
+        members->wrong = read(members->cursor, arena, items + *n * size);
+    }
+    return items;
+}
+
 static int
 checked(struct dyn_slice body, struct mp_cursor *cursor, struct dyn_err *err)
 {
@@ -301,9 +317,11 @@ op_of(struct members *members)
 }
 
 static const char *
-read_edit(struct mp_cursor *cursor, struct vote_edit *edit)
+read_edit(struct mp_cursor *cursor, struct arena *arena, void *item)
 {
+    struct vote_edit *edit = item;
     struct dyn_slice key;
+    (void)arena;
     bool has_op = false;
     *edit = (struct vote_edit){.op = VOTE_EDIT_REPLACE};
     struct members members = members_of(cursor);
@@ -346,11 +364,7 @@ vote_edits_decode(struct dyn_slice body, struct arena *arena, struct vote_edit *
             mp_skip(&cursor);
             continue;
         }
-        uint64_t count = list_of(&members, VOTE_EDITS_MAX);
-        *edits = arena_alloc(arena, ((size_t)count + 1) * sizeof **edits);
-        for (; *n < count && members.wrong == NULL; (*n)++) {
-            members.wrong = read_edit(&cursor, &(*edits)[*n]);
-        }
+        *edits = items_of(&members, VOTE_EDITS_MAX, sizeof **edits, read_edit, arena, n);
     }
     if (members.wrong == NULL && *edits == NULL) {
         members.wrong = "there are none";
@@ -403,9 +417,11 @@ vote_deltas_encode(const struct vote_delta *deltas, size_t n, bool is_last, stru
 }
 
 static const char *
-read_delta(struct mp_cursor *cursor, struct vote_delta *delta)
+read_delta(struct mp_cursor *cursor, struct arena *arena, void *item)
 {
+    struct vote_delta *delta = item;
     struct dyn_slice key;
+    (void)arena;
     *delta = (struct vote_delta){.from = 0};
     struct members members = members_of(cursor);
     while (next_member(&members, &key)) {
@@ -437,11 +453,7 @@ vote_deltas_decode(struct dyn_slice body, struct arena *arena, struct vote_delta
         if (dyn_slice_is(key, "last")) {
             *is_last = flag_of(&members);
         } else if (dyn_slice_is(key, "deltas") && *deltas == NULL) {
-            uint64_t count = list_of(&members, VALUES_MAX);
-            *deltas = arena_alloc(arena, ((size_t)count + 1) * sizeof **deltas);
-            for (; *n < count && members.wrong == NULL; (*n)++) {
-                members.wrong = read_delta(&cursor, &(*deltas)[*n]);
-            }
+            *deltas = items_of(&members, VALUES_MAX, sizeof **deltas, read_delta, arena, n);
         } else {
             mp_skip(&cursor);
         }
@@ -515,8 +527,9 @@ read_masks(struct members *members, struct arena *arena, struct vote_mark *mark)
 }
 
 static const char *
-read_mark(struct mp_cursor *cursor, struct arena *arena, struct vote_mark *mark)
+read_mark(struct mp_cursor *cursor, struct arena *arena, void *item)
 {
+    struct vote_mark *mark = item;
     struct dyn_slice key;
     *mark = (struct vote_mark){.clear = 0};
     struct members members = members_of(cursor);
@@ -552,11 +565,7 @@ vote_marks_decode(struct dyn_slice body, struct arena *arena, struct vote_mark *
             mp_skip(&cursor);
             continue;
         }
-        uint64_t count = list_of(&members, VALUES_MAX);
-        *marks = arena_alloc(arena, ((size_t)count + 1) * sizeof **marks);
-        for (; *n < count && members.wrong == NULL; (*n)++) {
-            members.wrong = read_mark(&cursor, arena, &(*marks)[*n]);
-        }
+        *marks = items_of(&members, VALUES_MAX, sizeof **marks, read_mark, arena, n);
     }
     return verdict_on(&members, "the marks", err);
 }

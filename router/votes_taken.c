@@ -1,0 +1,136 @@
+/* Takes the votes of a stage, or sees that none came in time. Those on streams are votes_stream_taken.c. */
+#include "router/votes_impl.h"
+
+#include "router/shared.h"
+
+#include "core/log.h"
+#include "router/votes_stream.h"
+
+static void
+keep_headers(struct route_request *rq, const struct env *vote)
+{
+    struct route_votes *votes = rq->votes;
+    if (vote->n_headers > 0 && votes->headers == NULL) {
+        votes->headers = arena_alloc(&rq->request->arena, ENV_HEADERS_MAX * sizeof *votes->headers);
+    }
+    for (size_t i = 0; i < vote->n_headers && votes->n_headers < ENV_HEADERS_MAX; i++) {
+        votes->headers[votes->n_headers++] = (struct env_header){
+            env_copy(rq->request, vote->headers[i].name), env_copy(rq->request, vote->headers[i].value)};
+    }
+}
+
+/* NULL, or why the vote is nonsense. */
+static const char *
+take_verdict(struct route_request *rq, size_t i, struct env **vote_p)
+{
+    struct route_votes *votes = rq->votes;
+    struct route_ballot *ballot = &votes->ballots[i];
+    uint8_t *state = &votes->round.ballots[i];
+    const struct env *vote = *vote_p;
+    bool is_before = votes->stage == VOTE_BEFORE_REQUEST;
+    switch ((enum vote_verdict)vote->verdict) {
+    case VOTE_PASS:
+        *state = VOTE_BALLOT_PASSED;
+        return NULL;
+    case VOTE_AMEND:
+        *state = VOTE_BALLOT_PASSED;
+        if (!ballot->traits.amends) {
+            return "it did not say that it amends";
+        }
+        return is_before ? route_amend_request(rq, vote) : route_amend_answer(rq, vote);
+    case VOTE_ANSWER:
+        if (!ballot->traits.answers || !is_before || vote->body == NULL ||
+            vote->body->len > ENV_HELD_ANSWER_MAX) {
+            return "its answer is of no use here";
+        }
+        *state = VOTE_BALLOT_ANSWERED;
+        break;
+    case VOTE_DENY:
+        *state = VOTE_BALLOT_DENIED;
+        break;
+    case VOTE_FAILED:
+        return "it said so";
+    case VOTE_NONE:
+    case VOTE_VERDICT_COUNT:
+        return "it gave no verdict";
+    }
+    ballot->vote = *vote_p;
+    *vote_p = NULL;
+    return NULL;
+}
+
+static void
+take(struct route_request *rq, size_t i, struct env **vote_p)
+{
+    struct route_votes *votes = rq->votes;
+    struct route_ballot *ballot = &votes->ballots[i];
+    const struct env *vote = *vote_p;
+    const char *verdict = vote_verdict_name((enum vote_verdict)vote->verdict);
+    struct dyn_slice told = vote->notes.len > 0 ? vote->notes : vote->error_text;
+    route_voter_count(route_ballot_voter(rq, ballot->plugin), ballot->asked, -1);
+    ballot->asked = 0;
+    keep_headers(rq, vote);
+    if (vote->charged) {
+        votes->charged |= 1u << (size_t)(ballot->plugin - votes->plan->plugins);
+        if (ballot->plugin->traits.shares && ballot->plugin->is_local) {
+            route_share(rq);
+        }
+    }
+    if (vote->verdict == VOTE_DENY && vote->reason.len > 0) {
+        dyn_log(DYN_LOG_INFO, "router.plugin.denied", "a plugin refused a request",
+                DYN_LOG_SLICE("plugin", ballot->plugin->name), DYN_LOG_SLICE("reason", vote->reason),
+                DYN_LOG_SLICE("trace_id", rq->request->trace_id));
+    }
+    const char *nonsense = take_verdict(rq, i, vote_p);
+    vote = ballot->vote != NULL ? ballot->vote : *vote_p;
+    if (nonsense != NULL) {
+        route_ballot_fail(rq, i, nonsense, vote->reason);
+        return;
+    }
+    vote_breaker_succeeded(&route_ballot_voter(rq, ballot->plugin)->breaker);
+    route_ballot_note(rq, ballot, verdict, told);
+}
+
+void
+route_take_vote(struct route_request *rq, struct env **env_p)
+{
+    struct route_votes *votes = rq->votes;
+    const struct env *vote = *env_p;
+    size_t i = 0;
+    if (route_gate_take_vote(rq, env_p)) {
+        return;
+    }
+    while (votes != NULL && i < votes->round.n &&
+           (votes->ballots[i].asked != vote->from || votes->ballots[i].epoch != vote->epoch)) {
+        i++;
+    }
+    if (votes == NULL || i == votes->round.n) {
+        route_late(rq->router);
+        return;
+    }
+    take(rq, i, env_p);
+    if (vote_round_next(&votes->round).move != VOTE_MOVE_WAIT) {
+        route_run(rq); /* it has waited in the step of the stage */
+    }
+}
+
+void
+route_votes_late(struct route_request *rq)
+{
+    struct route_votes *votes = rq->votes;
+    uint64_t now_us = bus_loop_now_us(rq->router->loop);
+    if (route_gate_is_late(rq)) {
+        return;
+    }
+    for (size_t i = 0; i < votes->round.n; i++) {
+        struct route_ballot *ballot = &votes->ballots[i];
+        if (ballot->asked != 0 && route_ballot_until_us(ballot) <= now_us) {
+            route_ballot_withdraw(rq, ballot);
+            route_ballot_fail(rq, i, "it did not vote in time", dyn_slice(NULL, 0));
+        } else if (ballot->waits && route_ballot_until_us(ballot) <= now_us) {
+            ballot->waits = false;
+            route_ballot_fail(rq, i, "it is not there", dyn_slice(NULL, 0));
+        }
+    }
+    route_run(rq);
+}

@@ -1,0 +1,106 @@
+/* What is told of votes: to the event of the request, and to plugins when it has ended. */
+#include "router/votes_impl.h"
+
+#include "router/shared.h"
+
+void
+route_vote_note(struct route_request *rq, const struct route_plugin *plugin, enum vote_stage stage,
+                uint64_t asked_us, const char *verdict, struct dyn_slice reason)
+{
+    struct route_votes *votes = rq->votes;
+    if (votes->n_notes == ROUTE_VOTE_NOTES_MAX) {
+        return;
+    }
+    struct route_vote_note *note = arena_alloc(&rq->request->arena, sizeof *note);
+    uint64_t now_us = dyn_mono_us(bus_loop_clock(rq->router->loop));
+    *note = (struct route_vote_note){
+        .before = votes->notes,
+        .name = plugin->name,
+        .stage = vote_stage_name(stage),
+        .verdict = verdict,
+        .reason = reason.len > 0 ? env_copy(rq->request, reason) : dyn_slice(NULL, 0),
+        .us = asked_us != 0 && now_us > asked_us ? now_us - asked_us : 0,
+    };
+    votes->notes = note;
+    votes->n_notes++;
+}
+
+void
+route_ballot_note(struct route_request *rq, const struct route_ballot *ballot, const char *verdict,
+                  struct dyn_slice reason)
+{
+    route_vote_note(rq, ballot->plugin, rq->votes->stage, ballot->asked_us, verdict, reason);
+}
+
+size_t
+route_votes_tell(const struct route_request *rq, struct event_plugin plugins[ROUTE_VOTE_NOTES_MAX])
+{
+    size_t n = rq->votes != NULL ? rq->votes->n_notes : 0;
+    const struct route_vote_note *note = n > 0 ? rq->votes->notes : NULL;
+    for (size_t i = n; note != NULL; note = note->before) {
+        plugins[--i] = (struct event_plugin){.name = note->name,
+                                             .stage = dyn_slice_str(note->stage),
+                                             .verdict = dyn_slice_str(note->verdict),
+                                             .reason = note->reason,
+                                             .us = note->us};
+    }
+    return n;
+}
+
+/* ---- the end ---- */
+
+static bool
+is_told_at(const struct route_request *rq, size_t i, const struct env *end)
+{
+    const struct route_votes *votes = rq->votes;
+    struct route_traits traits = route_traits_of(rq->router, &route_voting_plan(rq)->plugins[i]);
+    bool failed = end->outcome != ENV_OUTCOME_OK;
+    bool is_after = (traits.stages & VOTE_STAGE_BIT(VOTE_AFTER_REQUEST)) != 0;
+    bool has_charged = votes != NULL && ((votes->charged >> i) & 1);
+    if (has_charged || traits.shares) {
+        return has_charged;
+    }
+    return failed ? (traits.stages & VOTE_STAGE_BIT(VOTE_ON_ERROR)) != 0
+                  : is_after && (traits.watches || end->stream);
+}
+
+static void
+tell(struct route_request *rq, size_t i, struct vote_facts *facts, enum vote_stage stage)
+{
+    const struct route_plugin *plugin = &route_voting_plan(rq)->plugins[i];
+    struct route_voter *voter = route_ballot_voter(rq, plugin);
+    bus_addr_t addr = plugin->is_local ? rq->router->options.plugins : route_voter_pick(voter);
+    struct env *ask = env_new(ENV_ASK);
+    ask->id = rq->node.id;
+    ask->epoch = ++rq->votes->epoch;
+    ask->plugin = env_copy(ask, plugin->name);
+    ask->instance = plugin->serial;
+    ask->stage = (uint8_t)stage;
+    ask->tell = true;
+    ask->charged = (rq->votes->charged >> i) & 1;
+    ask->facts_asked = vote_facts_ref(facts);
+    dyn_block_t *answer = plugin->traits.shares && ask->charged ? route_shared_answer(rq) : NULL;
+    ask->body = answer != NULL ? dyn_block_ref(answer) : NULL;
+    if (addr == 0 || bus_send(rq->router->me, addr, &ask, NULL) != 0) {
+        env_free(&ask);
+    }
+}
+
+void
+route_votes_end(struct route_request *rq, const struct env *end)
+{
+    struct vote_facts *facts = NULL;
+    enum vote_stage stage = end->outcome == ENV_OUTCOME_OK ? VOTE_AFTER_REQUEST : VOTE_ON_ERROR;
+    route_votes_abandon(rq);
+    for (size_t i = 0; i < route_voting_plan(rq)->n_plugins; i++) {
+        if (!is_told_at(rq, i, end)) {
+            continue;
+        }
+        if (facts == NULL) {
+            (void)route_votes_of(rq);
+            facts = route_vote_facts(rq, end, VOTE_NEEDS_COUNTS);
+        }
+        tell(rq, i, facts, stage);
+    }
+    vote_facts_unref(&facts);
+}
