@@ -1,0 +1,61 @@
+/* An open SQLite file of the ledger, and how its statements are used. Private to the files of this folder
+ * that speak SQL (store_sqlite.c opens it); one thread. */
+#pragma once
+
+#include "actors/ledger/store.h"
+
+#include <sqlite3.h>
+
+/* Statements that are there from the beginning. */
+enum sql {
+    SQL_BEGIN,
+    SQL_COMMIT,
+    SQL_ROLLBACK,
+    SQL_FULL,
+    SQL_NORMAL,
+    SQL_SENDER_GET,
+    SQL_SENDER_SET,
+    SQL_KEYS_VERSION,
+    SQL_KEYS_VERSION_NEXT,
+    SQL_KEY_USED,
+    SQL_SPEND_GET,
+    SQL_SPEND_OTHERS,
+    SQL_SPEND_SET,
+    SQL_FIXED
+};
+
+struct store_file {
+    sqlite3 *db;
+    sqlite3_stmt *fixed[SQL_FIXED];
+    sqlite3_stmt *insert[LEDGER_TABLES]; /* NULL: none for that table */
+    sqlite3_stmt *put_key;
+    sqlite3_stmt *keys;
+    bool is_full; /* what `synchronous` is */
+};
+
+/* ---- statements (sqlite_file.c) ---- */
+
+/* -1 with what SQLite says. */
+int sqlite_fail(struct store_file *store, struct dyn_err *err);
+/* Runs what returns no row; ready to be used again afterwards. */
+int sqlite_run(struct store_file *store, sqlite3_stmt *statement, struct dyn_err *err);
+/* Runs what returns one number; *out stays as it is when there is no row. */
+int sqlite_number(struct store_file *store, sqlite3_stmt *statement, uint64_t *out, struct dyn_err *err);
+void sqlite_put_text(sqlite3_stmt *statement, int at, struct dyn_slice text);
+void sqlite_put_number(sqlite3_stmt *statement, int at, uint64_t number);
+void sqlite_put_column(sqlite3_stmt *statement, int at, const void *base, const struct ledger_column *column);
+/* The statement's columns are those of the table, in its order. Good until its next step. */
+void sqlite_get_row(sqlite3_stmt *statement, enum ledger_table table, struct ledger_row *row);
+/* "id, occurred_us, .." */
+void sqlite_columns_of(enum ledger_table table, struct dyn_buf *out);
+
+/* ---- what is asked, each inside a transaction or beside one ---- */
+
+int sqlite_write_rows(struct store_file *store, struct store_job *job, uint64_t wall_us, struct dyn_err *err);
+int sqlite_put(struct store_file *store, struct store_job *job, struct dyn_err *err);
+/* `saves`: blocks are granted and kept; else they are only looked up. */
+int sqlite_spend(struct store_file *store, struct store_job *job, bool saves, struct dyn_err *err);
+int sqlite_list_keys(struct store_file *store, struct store_job *job, struct dyn_err *err);
+int sqlite_list(struct store_file *store, struct store_job *job, enum ledger_table table, const char *order,
+                struct dyn_err *err);
+int sqlite_purge(struct store_file *store, struct store_job *job, struct dyn_err *err);
