@@ -420,13 +420,24 @@ class Load:
         return self.answered
 
 
+TO_BESIDE = [{"key": "header.x-load", "value": "none", "target_key": "beside"}]
+STRATEGIES = (
+    {"strategy": {"mode": "loadbalance"}},
+    {"strategy": {"mode": "conditional", "conditions": TO_BESIDE}, "aliases": {"quick": "mock"}},
+    {"strategy": {"mode": "cost-optimized"},
+     "models": {"prices": [{"provider": "stays", "model": "mock", "input_per_m_tokens": 1, "output_per_m_tokens": 2}]}},
+    {"strategy": {"mode": "least-busy"}},
+)
+
+
 def variant(url, number):
-    """Each differs from the one before: a target is added, renamed, changed or taken away."""
+    """Each differs from the one before: a target is added, renamed, changed or taken away, or the way to choose."""
     stays = target(url, name="stays", models=["mock"])
     kinds = (
         ([target(url, name=f"name-{number}", models=["mock"]), stays], {}),
         ([stays, target(url, name="changes", models=["mock"], headers={"x-number": str(number)})], {}),
         ([stays], {"max_attempts": 1 + number % 4}),
+        ([stays, target(url, name="beside", models=["mock"], weight=1)], STRATEGIES[number // 5 % len(STRATEGIES)]),
         ([target(url, name="changes", models=["mock"], headers={"x-number": str(number)})], {}),
     )
     targets, keys = kinds[number % len(kinds)]
