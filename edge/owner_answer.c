@@ -104,6 +104,12 @@ start_over(const struct owner_request *rq, const struct env *end)
     for (size_t i = 0; i < end->n_headers; i++) {
         env_add_header(first, end->headers[i].name, end->headers[i].value);
     }
+    first->trace_id = env_copy(first, end->trace_id);
+    first->provider = env_copy(first, end->provider);
+    first->target = env_copy(first, end->target);
+    first->attempts = end->attempts;
+    first->redelivered = end->redelivered;
+    name_sendings(rq, first);
     if (bus_send(rq->owner->me, rq->asker, &first, NULL) != 0) {
         env_free(&first);
     }

@@ -390,9 +390,17 @@ an_empty_answer_is_not_what_came_before(void **state)
     assert_int_equal(env_body_len(extra_take(&hub->edge, ENV_CHUNK)), 100);
     router_says_goodbye(hub, 0, "lost");
     struct env *again = extra_take(&hub->routers[1], ENV_REQUEST);
-    router_says(hub, 1, end_of(again, ERR_NONE));
+    struct env *end = end_of(again, ERR_NONE);
+    end->provider = DYN_SLICE("mock");
+    end->target = DYN_SLICE("second");
+    end->attempts = 2;
+    router_says(hub, 1, end);
     struct env *first = extra_take(&hub->edge, ENV_CHUNK); /* forget what came */
     assert_int_equal(first->sequence, 0);
+    assert_slice_is(first->provider, "mock"); /* the head of the answer is made of it */
+    assert_slice_is(first->target, "second");
+    assert_int_equal(first->attempts, 2);
+    assert_int_equal(first->redelivered, 1);
     assert_int_equal(env_body_len(first), 0);
     assert_int_equal(extra_take(&hub->edge, ENV_END)->outcome, ENV_OUTCOME_OK);
     hub_free(hub);
