@@ -154,11 +154,18 @@ take_pieces(struct stream_gate *gate, struct gate_entry *entry, const struct dia
     return 0;
 }
 
+/* Of a language that has no streams nobody can look into one, whoever sent it. */
+static bool
+knows_streams(const struct stream_gate *gate)
+{
+    return gate->texts != NULL && gate->texts->event != NULL;
+}
+
 static void
 take_event(struct stream_gate *gate, const struct sse_event *event)
 {
     struct dialect_event_texts seen;
-    bool is_read = gate->texts->event(&gate->reading, event, &seen) == 0;
+    bool is_read = knows_streams(gate) && gate->texts->event(&gate->reading, event, &seen) == 0;
     if (is_read && seen.is_silent) {
         return; /* readers are kept awake by the edge */
     }
@@ -654,12 +661,16 @@ stream_gate_take(stream_gate_t *gate, size_t bytes_max)
 }
 
 /* The reader has seen choices of which something came; an answer of which nothing came has one. */
-void
+bool
 stream_gate_close(stream_gate_t *gate, struct dyn_slice text)
 {
     uint32_t ids[STREAM_GATE_CHANNELS_MAX] = {0};
+    if (!knows_streams(gate)) {
+        return false;
+    }
     for (size_t i = 0; i < gate->n_choices; i++) {
         ids[i] = gate->choices[i]->id;
     }
     gate->texts->close(&gate->reading, ids, gate->n_choices > 0 ? gate->n_choices : 1, text, &gate->out);
+    return true;
 }

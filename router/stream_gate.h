@@ -31,7 +31,7 @@ struct stream_gate_voter {
 };
 
 struct stream_gate_options {
-    const struct dialect_texts *texts;
+    const struct dialect_texts *texts; /* NULL, or without `event`: no event can be read */
     const struct stream_gate_voter *voters; /* in the order of the configuration */
     size_t n_voters;
     size_t held_max; /* bytes of the stream; a voter that lets more wait has failed */
@@ -84,5 +84,6 @@ size_t stream_gate_held(const stream_gate_t *gate);    /* bytes of whole events 
 size_t stream_gate_partial(const stream_gate_t *gate); /* bytes of an event that has not ended */
 /* Nothing is in it any more, and nothing comes. */
 bool stream_gate_is_drained(const stream_gate_t *gate);
-/* Puts the end of a stream that was cut behind what may leave: `text` to the reader, and why it ended. */
-void stream_gate_close(stream_gate_t *gate, struct dyn_slice text);
+/* Puts the end of a stream that was cut behind what may leave: `text` to the reader, and why it ended. false:
+ * its language has no streams, so nothing was put there. */
+bool stream_gate_close(stream_gate_t *gate, struct dyn_slice text);

@@ -102,10 +102,7 @@ end_stream(struct route_request *rq, struct dyn_slice reason, struct dyn_slice c
     gated->is_ended = true;
     say_why(rq, &reason);
     error = gated->error = rq->error;
-    if (closing.data != NULL) {
-        gated->is_closing = true;
-        stream_gate_close(gated->gate, closing);
-    }
+    gated->is_closing = closing.data != NULL && stream_gate_close(gated->gate, closing);
     (void)route_gated_pass(rq, &err);
     rq->vote_until_us = 0;
     if (rq->now->member == NULL) { /* it has ended already */

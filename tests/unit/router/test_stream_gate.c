@@ -61,7 +61,7 @@ a_cut_lets_nothing_more_leave(void **state)
     assert_string_equal(left(&scene), TEXT_EVENT(0, "a "));
     assert_int_equal(stream_gate_state(scene.gate), STREAM_GATE_CUT);
     assert_int_equal(stream_gate_who(scene.gate), 0);
-    stream_gate_close(scene.gate, DYN_SLICE("Sorry."));
+    assert_true(stream_gate_close(scene.gate, DYN_SLICE("Sorry.")));
     collect(&scene);
     assert_string_equal(left(&scene), "data: "
                                       "{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Sorry.\"},"
@@ -321,6 +321,30 @@ an_event_that_cannot_be_read_ends_the_stream(void **state)
     scene_end(&scene);
 }
 
+/* Of a language without streams: who has to look is not passed by, who need not look is not in the way. */
+static void
+a_stream_in_a_language_without_streams_cannot_be_read(void **state)
+{
+    const struct dialect_texts *languages[] = {NULL, dialect_anthropic_messages.texts,
+                                               dialect_openai_embeddings.texts};
+    (void)state;
+    for (size_t i = 0; i < 2 * DYN_ARRAY_LEN(languages); i++) {
+        bool is_left_out = i % 2 == 1;
+        struct stream_gate_voter row = {MINUTE_US, false};
+        struct stream_gate_options options = {
+            .texts = languages[i / 2], .voters = &row, .n_voters = 1, .held_max = 2000};
+        stream_gate_t *gate = stream_gate_new(&options);
+        if (is_left_out) {
+            stream_gate_leave_out(gate, 0);
+        }
+        stream_gate_feed(gate, DYN_SLICE(TEXT_EVENT(0, "ab")));
+        assert_int_equal(stream_gate_state(gate), is_left_out ? STREAM_GATE_OPEN : STREAM_GATE_UNREADABLE);
+        assert_int_equal(stream_gate_ready(gate), is_left_out ? strlen(TEXT_EVENT(0, "ab")) : 0);
+        assert_false(stream_gate_close(gate, DYN_SLICE("Sorry.")));
+        stream_gate_free(&gate);
+    }
+}
+
 static void
 a_stream_without_its_end_marker_ends(void **state)
 {
@@ -355,6 +379,7 @@ main(void)
         cmocka_unit_test(what_is_not_cleared_at_the_end_counts_as_clear),
         cmocka_unit_test(masks_of_two_that_overlap_become_one),
         cmocka_unit_test(an_event_that_cannot_be_read_ends_the_stream),
+        cmocka_unit_test(a_stream_in_a_language_without_streams_cannot_be_read),
         cmocka_unit_test(a_stream_without_its_end_marker_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

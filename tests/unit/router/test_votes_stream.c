@@ -27,17 +27,28 @@ struct stream {
 };
 
 static struct stream
-begin(const struct route_plugin *plugins, size_t n)
+begin_with(const struct route_plugin *plugins, size_t n, struct env *request)
 {
     struct stream s = {.world = world_new()};
+    s.world->targets[0].surfaces = 1u << ENV_SURFACE_CHAT | 1u << ENV_SURFACE_EMBEDDINGS;
     world_start(s.world);
     s.world->impl->options.plugins = s.world->peers[PLUGINS].addr;
     route_plan_set_plugins(s.world->impl->options.plan, plugins, n, NULL, NULL);
     join_target(s.world, A, "one");
-    s.id = ask(s.world, OWNER, CHAT_STREAM);
+    bool is_tracked = request->surface == ENV_SURFACE_CHAT;
+    s.id = request->id;
+    say(s.world, OWNER, request);
     s.request = hear(s.world, A, ENV_REQUEST);
-    hear_and_drop(s.world, OWNER, ENV_DISPATCHED);
+    if (is_tracked) {
+        hear_and_drop(s.world, OWNER, ENV_DISPATCHED);
+    }
     return s;
+}
+
+static struct stream
+begin(const struct route_plugin *plugins, size_t n)
+{
+    return begin_with(plugins, n, request_of(CHAT_STREAM));
 }
 
 static void
@@ -405,6 +416,36 @@ without_plugins_at_that_stage_nothing_is_different(void **state)
     finish(&s);
 }
 
+static struct env *
+request_in(const char *dialect)
+{
+    bool is_embeddings = strcmp(dialect, "openai_embeddings") == 0;
+    struct env *request =
+        request_of(is_embeddings ? "{\"model\":\"m\",\"input\":\"hi\"}"
+                                 : "{\"model\":\"m\",\"stream\":true,\"max_tokens\":5,"
+                                   "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}");
+    request->dialect = dyn_slice_str(dialect);
+    request->surface = is_embeddings ? ENV_SURFACE_EMBEDDINGS : ENV_SURFACE_CHAT;
+    return request;
+}
+
+/* A worker may send whatever it likes, also where nobody has asked for a stream. */
+static void
+a_stream_that_nobody_can_look_into_does_not_leave(void **state)
+{
+    static const char *const dialects[] = {"anthropic_messages", "openai_embeddings"};
+    (void)state;
+    for (size_t i = 0; i < DYN_ARRAY_LEN(dialects); i++) {
+        struct stream s = begin_with(&guard, 1, request_in(dialects[i]));
+        sends(&s, TEXT("hello"));
+        hear_and_drop(s.world, A, ENV_CANCEL);
+        say(s.world, A, error_of(s.request, ERR_CLIENT_CLOSED, 1));
+        fails_with(s.world, OWNER, ERR_RESPONSE_REJECTED);
+        assert_int_equal(s.world->impl->requests.n, 0);
+        finish(&s);
+    }
+}
+
 int
 main(void)
 {
@@ -419,6 +460,7 @@ main(void)
         cmocka_unit_test(both_windows_hold),
         cmocka_unit_test(an_event_longer_than_a_window_comes_through),
         cmocka_unit_test(without_plugins_at_that_stage_nothing_is_different),
+        cmocka_unit_test(a_stream_that_nobody_can_look_into_does_not_leave),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
