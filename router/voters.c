@@ -213,6 +213,20 @@ route_voter_pick(struct route_voter *voter)
     return best != NULL ? best->addr : 0;
 }
 
+bus_addr_t
+route_voter_listener(const struct route_voter *voter)
+{
+    const struct route_voter_peer *best = NULL;
+    for (size_t i = 0; i < voter->n_peers; i++) {
+        const struct route_voter_peer *peer = &voter->peers[i];
+        bool is_equal = best != NULL && peer->is_draining == best->is_draining;
+        if (best == NULL || (is_equal ? is_better(peer, best) : best->is_draining)) {
+            best = peer;
+        }
+    }
+    return best != NULL ? best->addr : 0;
+}
+
 void
 route_voter_count(struct route_voter *voter, bus_addr_t addr, int change)
 {

@@ -55,5 +55,8 @@ bool route_voter_is_there(const struct route_voter *voter);
 bool route_voter_takes(const struct route_voter *voter, bus_addr_t addr); /* whether that one does */
 /* Who has least to do. 0: nobody is there, or all are at their limit. */
 bus_addr_t route_voter_pick(struct route_voter *voter);
+/* Who is told something: also one at its limit, which is of questions, and, where nobody else is left, one
+ * that drains. 0: nobody is there. */
+bus_addr_t route_voter_listener(const struct route_voter *voter);
 /* One more in flight there, or one less. */
 void route_voter_count(struct route_voter *voter, bus_addr_t addr, int change);

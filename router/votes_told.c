@@ -69,7 +69,7 @@ tell(struct route_request *rq, size_t i, struct vote_facts *facts, enum vote_sta
 {
     const struct route_plugin *plugin = &route_voting_plan(rq)->plugins[i];
     struct route_voter *voter = route_ballot_voter(rq, plugin);
-    bus_addr_t addr = plugin->is_local ? rq->router->options.plugins : route_voter_pick(voter);
+    bus_addr_t addr = plugin->is_local ? rq->router->options.plugins : route_voter_listener(voter);
     struct env *ask = env_new(ENV_ASK);
     ask->id = rq->node.id;
     ask->epoch = ++rq->votes->epoch;

@@ -59,7 +59,7 @@ class Fleet:
         """One certificate a role; a router lets in what lies in `allowed`."""
         allowed = self.directory / "keys" / "allowed"
         allowed.mkdir(parents=True)
-        for role in ("router", "edge", "worker"):
+        for role in ("router", "edge", "worker", "plugin"):
             path = self.directory / "keys" / role
             process = Process(["keys", "new", "--role", role, path], self.directory / f"keys-{role}.log")
             assert process.wait_exit() == 0, process.log()
@@ -92,6 +92,19 @@ class Fleet:
 
     def provider(self):
         return self.add(Process(self.words("provider"), self.log_path("provider"), environment=self.variables("provider")))
+
+    def plugin(self):
+        """Hosts what is configured with `place: plugin`."""
+        return self.add(Process(self.words("plugin"), self.log_path("plugin"), environment=self.variables("plugin")))
+
+    def workers_endpoint(self, index=0):
+        """Where plugins and workers of other makers connect to a router."""
+        host, port = self.endpoints[index].rsplit(":", 1)
+        return f"{host}:{int(port) + 1}"
+
+    def curve_of(self, role):
+        """Paths of the certificates that a peer of that role needs; None: the bus asks for none."""
+        return (self.keys / role, self.keys / "router") if self.keys is not None else None
 
     def edge(self, *arguments, roles="edge"):
         port = free_port()

@@ -257,6 +257,32 @@ def test_who_charged_is_told_of_a_later_refusal(scene):
     assert money.told[1][0]["stage"] == "after_request" and money.told[1][0]["facts"]["usage"]["total"] > 0
 
 
+def test_who_charged_is_told_however_much_it_is_asked(scene, upstream):
+    gateway = scene(entry("money", timeout="20s"))
+    goes_on = threading.Event()
+
+    def slowly(request, exchange):
+        goes_on.wait(20)
+        answer_normally(request, exchange)
+
+    upstream.reset_to(slowly)
+    money = scene.join(gateway, lambda ask, body: {"verdict": "pass", "charged": True} if len(money.asks) == 1 else None,
+                       name="money", effects="charges", requests=1)
+    first = threading.Thread(target=chat_once, args=(gateway.port, BODY))
+    first.start()
+    upstream.wait_received(1)
+    second = threading.Thread(target=chat_once, args=(gateway.port, BODY), daemon=True)
+    second.start()
+    gateway.wait_until(lambda: len(money.asks) == 2, "it has as many questions as it wants")
+    goes_on.set()
+    first.join(20)
+    gateway.wait_until(lambda: len(money.told) == 1, "it is told all the same")
+    assert money.told[0][0]["id"] == money.asks[0][0]["id"]
+    echo = {key: money.asks[1][0][key] for key in ("id", "attempt", "epoch", "plugin", "stage")}
+    money.say("vote", **echo, verdict="pass")
+    second.join(20)
+
+
 def test_who_charges_is_asked_when_all_before_it_have_passed(scene):
     gateway = scene(entry("judge"), entry("money"))
     money = scene.join(gateway, lambda ask, body: {"verdict": "pass", "charged": True}, name="money", effects="charges")
