@@ -2,6 +2,7 @@
 
 #include "bus/credit.h"
 #include "core/rand.h"
+#include "gateway/caller_request.h"
 #include "proto/dialects/dialect.h"
 #include "proto/env_map.h"
 
@@ -14,7 +15,6 @@
 #define CALLER_WAITING_MAX ((size_t)BUS_MAILBOX_DEFAULT)
 /* Of the drain time: what is ended by then is still settled by router and provider. */
 #define GIVE_UP_PERCENT 90u
-#define TRACE_ID_DIGITS 32u
 
 struct caller {
     bus_actor_t *me;
@@ -39,7 +39,8 @@ struct call {
     bool cancelled;
     const char *broken; /* why no answer can be handed over, whatever the END says; or NULL */
     bool is_stream;     /* as the first CHUNK or END says */
-    char trace_id[TRACE_ID_DIGITS + 1];
+    struct caller_headers headers;
+    char trace_id[CALLER_TRACE_ID_DIGITS + 1];
 };
 
 static void
@@ -47,6 +48,7 @@ call_free(struct call *call)
 {
     env_free(&call->request);
     dyn_block_unref(&call->held);
+    caller_headers_fini(&call->headers);
     free(call);
 }
 
@@ -71,6 +73,26 @@ write_error(const struct env *end, struct dyn_buf *out)
     dialect_openai_chat.write_error(out, end->error, end->error_text, end->error_param, end->upstream_code);
 }
 
+/* As a client of the edge sees it: a plugin may have refused with a status of its own. */
+static int
+status_of(const struct env *end)
+{
+    if (end->outcome == ENV_OUTCOME_OK) {
+        return end->status != 0 ? end->status : 200;
+    }
+    return end->status >= 400 ? end->status : err_row(end->error)->http;
+}
+
+static void
+add_headers(struct dynabus_answer *told, const struct caller_headers *headers)
+{
+    const char *cost = caller_headers_find(headers, "x-dynabus-cost-usd");
+    const char *degraded = caller_headers_find(headers, "x-dynabus-degraded");
+    told->cost_known = cost != NULL;
+    told->cost_usd = cost != NULL ? strtod(cost, NULL) : 0;
+    told->degraded = degraded != NULL ? degraded : "";
+}
+
 static void
 answer(struct call *call, const struct env *end)
 {
@@ -85,7 +107,7 @@ answer(struct call *call, const struct env *end)
         body = dyn_buf_slice(&error_body);
     }
     struct dynabus_answer told = {
-        .status = ok ? (end->status != 0 ? end->status : 200) : row->http,
+        .status = status_of(end),
         .body = body.len > 0 ? body.data : "",
         .body_len = body.len,
         .error_code = ok ? NULL : row->code,
@@ -97,7 +119,14 @@ answer(struct call *call, const struct env *end)
         .usage_known = end->usage.known,
         .prompt_tokens = end->usage.prompt_tokens,
         .completion_tokens = end->usage.completion_tokens,
+        .headers = call->headers.items,
+        .n_headers = call->headers.n,
+        .redelivered = end->redelivered,
+        .upstream_calls = end->upstream_calls,
+        .retry_after_s = end->retry_after_s,
+        .usage_estimated = end->usage.estimated,
     };
+    add_headers(&told, &call->headers);
     call->answered(call->user, &told);
     dyn_buf_fini(&error_body);
     arena_fini(&arena);
@@ -186,6 +215,10 @@ take_chunk(struct call *call, const struct env *chunk)
         return;
     }
     call->is_stream = call->is_stream || chunk->stream;
+    if (chunk->sequence == 0) { /* of an attempt; what another one said does not hold */
+        caller_headers_clear(&call->headers);
+    }
+    caller_headers_take(&call->headers, chunk);
     if (chunk->sequence == 0 && !call->is_stream) {
         dyn_block_unref(&call->held); /* 01-ENVELOPE: a plain answer starts over */
     }
@@ -219,6 +252,7 @@ caller_receive(void *self, struct env **env_p)
             take_chunk(call, env);
         } else if (env->kind == ENV_END) {
             call->is_stream = call->is_stream || env->stream;
+            caller_headers_take(&call->headers, env);
             if (!call->is_stream && is_whole(env)) {
                 dyn_block_unref(&call->held);
             }
@@ -226,6 +260,7 @@ caller_receive(void *self, struct env **env_p)
             if (call->broken != NULL) {
                 env->outcome = ENV_OUTCOME_ERROR;
                 env->error = ERR_INTERNAL;
+                env->status = 0; /* that of the error */
                 env->error_text = dyn_slice_str(call->broken);
             }
             finish(call, env);
@@ -257,23 +292,6 @@ submit_on_loop(void *arg)
     }
 }
 
-static struct env *
-request_envelope(const struct caller *caller, const struct dynabus_request *asked, enum env_surface surface)
-{
-    struct env *request = env_new(ENV_REQUEST);
-    request->id = env_id_random();
-    request->surface = surface;
-    request->dialect =
-        surface == ENV_SURFACE_EMBEDDINGS ? DYN_SLICE("openai_embeddings") : DYN_SLICE("openai_chat");
-    request->credit = ENV_WINDOW_FIRST;
-    request->deadline_ms = asked->timeout_ms;
-    request->peer = DYN_SLICE("library");
-    struct dyn_slice credential = asked->credential ? dyn_slice_str(asked->credential) : caller->credential;
-    request->credential = env_copy(request, credential);
-    request->body = dyn_block_copy(0, dyn_slice(asked->body, asked->body_len));
-    return request;
-}
-
 static int
 submit(caller_t *caller, const struct dynabus_request *request, enum env_surface surface,
        dynabus_chunk_fn chunk, dynabus_answer_fn answered, void *user)
@@ -290,9 +308,8 @@ submit(caller_t *caller, const struct dynabus_request *request, enum env_surface
     call->answered = answered;
     call->user = user;
     credit_receiver_init(&call->credit, ENV_WINDOW_FIRST);
-    call->request = request_envelope(caller, request, surface);
-    dyn_hex_encode(call->trace_id, call->request->id.bytes, sizeof call->request->id.bytes);
-    call->request->trace_id = env_copy(call->request, dyn_slice(call->trace_id, TRACE_ID_DIGITS));
+    caller_headers_init(&call->headers);
+    call->request = caller_request_new(request, surface, caller->credential, call->trace_id);
     bus_loop_post(caller->loop, submit_on_loop, call);
     return 0;
 }

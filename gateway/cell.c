@@ -219,8 +219,8 @@ gateway_headers_init(struct gateway_headers *headers, const struct gateway_editi
     for (size_t i = 0; i < headers->n; i++) {
         headers->names[i] = names[i];
     }
-    headers->n += gateway_plugin_headers(headers->names, headers->n, headers->names + headers->n,
-                                         ENV_HEADERS_MAX - headers->n);
+    headers->n += gateway_plugin_headers(edition->plugins, headers->names, headers->n,
+                                         headers->names + headers->n, ENV_HEADERS_MAX - headers->n);
 }
 
 void

@@ -39,8 +39,8 @@ gateway_mark_of(const char *path)
 
 /* Secrets of targets are for the processes that call them. */
 static const struct config_part *const parts_without_upstreams[] = {
-    &gateway_config_part, &edge_config_part,   &router_config_part,
-    &keys_config_part,    &models_config_part, &plugin_config_part, &ledger_config_part,
+    &gateway_config_part, &edge_config_part,   &router_config_part, &keys_config_part,
+    &models_config_part,  &plugin_config_part, &ledger_config_part,
 };
 
 /* NULL: it cannot be read; the loader says why. */
@@ -112,8 +112,11 @@ gateway_read_config(const struct dynabus *gateway, const char *path, const char 
 static int
 add_plugins(struct dynabus *gateway, struct gateway_edition *edition, struct dyn_err *err)
 {
+    struct registered_ops registered;
+    registered_plugin_list(gateway->reload.plugins, gateway->reload.n_plugins, &registered);
     struct plugin_set_options options = {
         .host = &gateway->plugin_host,
+        .registered = registered.items,
         .hosts_router = gateway_has(gateway->roles, GATEWAY_ROLE_ROUTER),
         .hosts_plugin = gateway_has(gateway->roles, GATEWAY_ROLE_PLUGIN),
         .former = gateway->reload.now != NULL ? gateway->reload.now->plugins : NULL,
@@ -579,6 +582,60 @@ gateway_register(struct dynabus *gateway, struct registered **registered_p, stru
     return rc;
 }
 
+static size_t
+place_of_plugin(const struct gateway_reload *reload, const char *name)
+{
+    size_t at = 0;
+    while (at < reload->n_plugins && strcmp(reload->plugins[at]->ops.name, name) != 0) {
+        at++;
+    }
+    return at;
+}
+
+int
+gateway_register_plugin(struct dynabus *gateway, struct registered_plugin **registered_p, struct dyn_err *err)
+{
+    struct gateway_reload *reload = &gateway->reload;
+    if (!gateway_has(gateway->roles, GATEWAY_ROLE_ROUTER) &&
+        !gateway_has(gateway->roles, GATEWAY_ROLE_PLUGIN)) {
+        return dyn_err_set(err, DYN_E_INVALID, "this process has neither the role router nor plugin");
+    }
+    if (!begin(reload)) {
+        return dyn_err_set(err, DYN_E_GONE, "the gateway is closing");
+    }
+    size_t n = reload->n_plugins;
+    size_t at = place_of_plugin(reload, (*registered_p)->ops.name);
+    if (at == REGISTERED_PLUGINS_MAX) {
+        end(reload);
+        return dyn_err_set(err, DYN_E_LIMIT, "%d plugins are registered already", REGISTERED_PLUGINS_MAX);
+    }
+    struct registered_plugin *former = at < n ? reload->plugins[at] : NULL;
+    reload->plugins[at] = *registered_p;
+    reload->n_plugins = at == n ? n + 1 : n;
+    int rc = with_registered(gateway, reload->registered, reload->n_registered, err);
+    if (rc == 0) {
+        *registered_p = NULL;
+        registered_plugin_unref(&former);
+    } else {
+        reload->plugins[at] = former;
+        reload->n_plugins = n;
+    }
+    end(reload);
+    return rc;
+}
+
+int
+gateway_make_again(struct dynabus *gateway, struct dyn_err *err)
+{
+    struct gateway_reload *reload = &gateway->reload;
+    if (!begin(reload)) {
+        return dyn_err_set(err, DYN_E_GONE, "the gateway is closing");
+    }
+    int rc = with_registered(gateway, reload->registered, reload->n_registered, err);
+    end(reload);
+    return rc;
+}
+
 int
 gateway_take_catalogue(struct dynabus *gateway, catalogue_t **catalogue_p, struct dyn_err *err)
 {
@@ -656,6 +713,9 @@ gateway_reload_fini(struct dynabus *gateway)
         registered_unref(&reload->registered[i]);
     }
     free(reload->registered);
+    for (size_t i = 0; i < reload->n_plugins; i++) {
+        registered_plugin_unref(&reload->plugins[i]);
+    }
     catalogue_unref(&reload->catalogue);
     discovery_free(&reload->discovery);
     mock_stop(&reload->mock);

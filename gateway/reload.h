@@ -4,6 +4,7 @@
 
 #include "core/buf.h"
 #include "gateway/edition.h"
+#include "gateway/registered_plugin.h"
 #include "mock/mock.h"
 
 #include <pthread.h>
@@ -34,6 +35,8 @@ struct gateway_reload {
     catalogue_t *catalogue; /* of models; NULL: the built-in one */
     struct registered **registered;
     size_t n_registered;
+    struct registered_plugin *plugins[REGISTERED_PLUGINS_MAX]; /* of the program */
+    size_t n_plugins;
 
     char *path;   /* of the file; NULL: there is none */
     struct gateway_mark mark; /* of it, before it was read for the first time */
@@ -72,6 +75,12 @@ enum gateway_reload_result gateway_take_up(struct dynabus *gateway, const char *
                                            struct dyn_buf *why);
 /* Takes the provider; the configuration stays. -1 with a sentence, and it is not taken. */
 int gateway_register(struct dynabus *gateway, struct registered **registered_p, struct dyn_err *err);
+
+/* Takes the plugin; the same. */
+int gateway_register_plugin(struct dynabus *gateway, struct registered_plugin **registered_p,
+                            struct dyn_err *err);
+/* Makes the edition in force once more. -1 with a sentence, and all stays as it is. */
+int gateway_make_again(struct dynabus *gateway, struct dyn_err *err);
 
 /* Takes the catalogue; the configuration stays. -1 with a sentence, and it is not taken. Any thread but a
  * loop's. */

@@ -67,18 +67,36 @@ is_known(const struct dyn_slice *names, size_t n, struct dyn_slice name)
     return false;
 }
 
-size_t
-gateway_plugin_headers(const struct dyn_slice *known, size_t n_known, struct dyn_slice *out, size_t max)
+struct wanted_headers {
+    const struct dyn_slice *known;
+    size_t n_known;
+    struct dyn_slice *out;
+    size_t n;
+    size_t max;
+};
+
+static void
+add_headers(struct wanted_headers *wanted, const struct plugin_ops *ops)
 {
-    size_t n = 0;
-    const struct plugin_ops *ops;
-    for (size_t i = 0; (ops = plugin_builtin_at(i)) != NULL; i++) {
-        for (size_t k = 0; ops->headers != NULL && ops->headers[k] != NULL && n < max; k++) {
-            struct dyn_slice name = dyn_slice_str(ops->headers[k]);
-            if (!is_known(known, n_known, name) && !is_known(out, n, name)) {
-                out[n++] = name;
-            }
+    for (size_t k = 0; ops->headers != NULL && ops->headers[k] != NULL && wanted->n < wanted->max; k++) {
+        struct dyn_slice name = dyn_slice_str(ops->headers[k]);
+        if (!is_known(wanted->known, wanted->n_known, name) && !is_known(wanted->out, wanted->n, name)) {
+            wanted->out[wanted->n++] = name;
         }
     }
-    return n;
+}
+
+size_t
+gateway_plugin_headers(const plugin_set_t *set, const struct dyn_slice *known, size_t n_known,
+                       struct dyn_slice *out, size_t max)
+{
+    struct wanted_headers wanted = {known, n_known, out, 0, max};
+    const struct plugin_ops *ops;
+    for (size_t i = 0; (ops = plugin_builtin_at(i)) != NULL; i++) {
+        add_headers(&wanted, ops);
+    }
+    for (size_t i = 0; i < plugin_set_count(set); i++) {
+        add_headers(&wanted, plugin_set_at(set, i)->ops);
+    }
+    return wanted.n;
 }

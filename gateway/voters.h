@@ -10,6 +10,7 @@
 void gateway_set_voters(struct route_plan *plan, const struct plugin_config *config,
                         const struct plugin_ops *const *registered, plugin_set_t *set);
 
-/* The headers of clients that built-in plugins look at, for who passes requests on: in lower case, static. */
-size_t gateway_plugin_headers(const struct dyn_slice *known, size_t n_known, struct dyn_slice *out,
-                              size_t max);
+/* The headers of clients that plugins look at, for who passes requests on: the built-in ones, and those in
+ * `set` (may be NULL), in lower case. They stay as long as the set does. */
+size_t gateway_plugin_headers(const plugin_set_t *set, const struct dyn_slice *known, size_t n_known,
+                              struct dyn_slice *out, size_t max);

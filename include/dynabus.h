@@ -98,6 +98,11 @@ DYNABUS_API int dynabus_reload_config(dynabus_t *gateway, const dynabus_config_t
  * when this has been called. Returns how many parts had to be cut off. */
 DYNABUS_API unsigned dynabus_close(dynabus_t **gateway_p, uint32_t drain_ms);
 
+struct dynabus_header {
+    const char *name;
+    const char *value;
+};
+
 /* One request, as a client would send it. */
 struct dynabus_request {
     size_t      size;       /* sizeof(struct dynabus_request) */
@@ -105,8 +110,13 @@ struct dynabus_request {
     size_t      body_len;
     const char *credential; /* NULL: the caller is this process and is trusted */
     uint32_t    timeout_ms; /* 0: request_timeout of the configuration */
+    /* What a client would say in HTTP headers and strategies, plugins and the gateway look at, such as
+     * `x-dynabus-target`, `x-dynabus-redeliver`, `idempotency-key`, `traceparent`, `cache-control`. At most
+     * 32. The credential stands above. Copied. */
+    const struct dynabus_header *headers;
+    size_t      n_headers;
 };
-#define DYNABUS_REQUEST_INIT {sizeof(struct dynabus_request), NULL, 0, NULL, 0}
+#define DYNABUS_REQUEST_INIT {sizeof(struct dynabus_request), NULL, 0, NULL, 0, NULL, 0}
 
 struct dynabus_answer {
     int         status;     /* HTTP status: 200, or that of the error */
@@ -122,6 +132,17 @@ struct dynabus_answer {
     bool        usage_known;
     uint64_t    prompt_tokens;
     uint64_t    completion_tokens;
+    bool        cost_known;  /* false: the model has no known price, or it was a stream: its event has it */
+    double      cost_usd;    /* of all attempts */
+    const char *degraded;    /* what was lost between two dialects, a list with commas; "" */
+    uint32_t    redelivered; /* how often it was sent again after a process was lost */
+    uint32_t    upstream_calls;
+    uint32_t    retry_after_s; /* 0: unknown */
+    bool        usage_estimated;
+    /* What a client would read in HTTP headers beside these: `x-ratelimit-..`, `x-dynabus-cache`, what the
+     * provider wants to be passed on. Names in lower case. */
+    const struct dynabus_header *headers;
+    size_t      n_headers;
 };
 
 /* Called once per request, on a thread of the gateway. Must not block. */
@@ -137,6 +158,10 @@ DYNABUS_API int dynabus_route(dynabus_t *gateway, const struct dynabus_request *
 /* The same with the answer in pieces when the request says "stream": true. */
 DYNABUS_API int dynabus_route_stream(dynabus_t *gateway, const struct dynabus_request *request,
                                      dynabus_chunk_fn chunk, dynabus_answer_fn answered, void *user);
+
+/* An embeddings request: `body` is one of OpenAI's POST /v1/embeddings. Otherwise as dynabus_route(). */
+DYNABUS_API int dynabus_embed(dynabus_t *gateway, const struct dynabus_request *request,
+                              dynabus_answer_fn answered, void *user);
 
 /* ---- providers of the program's own ---- */
 
@@ -199,9 +224,206 @@ struct dynabus_result {
 /* Ends the call; the handle is not valid any more. `result` NULL: it went well. */
 DYNABUS_API void dynabus_call_end(dynabus_call_t *call, const struct dynabus_result *result);
 
-/* An embeddings request: `body` is one of OpenAI's POST /v1/embeddings. Otherwise as dynabus_route(). */
-DYNABUS_API int dynabus_embed(dynabus_t *gateway, const struct dynabus_request *request,
-                              dynabus_answer_fn answered, void *user);
+/* ---- plugins of the program's own ---- */
+
+/* Where a plugin votes. Added up. */
+#define DYNABUS_BEFORE_REQUEST (1u << 1)
+#define DYNABUS_DURING_STREAM  (1u << 2)
+#define DYNABUS_AFTER_REQUEST  (1u << 3)
+#define DYNABUS_ON_ERROR       (1u << 4) /* it is told, not asked */
+
+/* What it has to know of a request; facts without work come always. Added up; TEXTS or BODY, not both. */
+#define DYNABUS_NEEDS_COUNTS (1u << 0) /* user, estimated tokens, messages, length: one walk over the body */
+#define DYNABUS_NEEDS_PRICE  (1u << 1) /* what it may cost */
+#define DYNABUS_NEEDS_TEXTS  (1u << 3)
+#define DYNABUS_NEEDS_BODY   (1u << 4)
+
+/* One question to such a plugin. */
+typedef struct dynabus_ask dynabus_ask_t;
+
+struct dynabus_plugin {
+    size_t             size;   /* sizeof(struct dynabus_plugin) */
+    const char        *name;   /* letters, digits and -_. ; no built-in's; copied */
+    const char        *type;   /* "guardrail", "auth", "ratelimit", "transform", "logging", "metrics": what
+                                  its failure stands for and the status of its refusals; NULL: the first */
+    unsigned           stages; /* at least one */
+    unsigned           needs;
+    bool               charges; /* a vote of it may take something that has to be given back */
+    bool               amends;
+    bool               answers;
+    bool               watches; /* it only looks: after_request it is told, so that no answer waits for it */
+    const char *const *headers; /* of clients that dynabus_ask_header() is to find; copied */
+    size_t             n_headers;
+    /* The `config:` of its entry as JSON, "{}" where there is none, before it comes into force. 0: sound;
+     * anything else refuses it, with a sentence in `why`. May be NULL. On the thread that configures. */
+    int (*check)(void *user, const char *config, char *why, size_t why_size);
+    /* Is asked, or told. On a thread of the gateway, of several at the same time; must not block. Ends, now
+     * or later and from any thread, with dynabus_ask_vote(), exactly once, also where nobody waits for the
+     * vote. */
+    void (*ask)(void *user, dynabus_ask_t *ask);
+    /* Nobody waits for that vote any more: its time is over, or the request is. As `cancelled` of a provider:
+     * dynabus_ask_vote() is called all the same; it may come while another thread is inside it. May be
+     * NULL. */
+    void (*cancelled)(void *user, dynabus_ask_t *ask);
+    /* The last call after all others: `user` is not used any more. On any thread. May be NULL. */
+    void (*freed)(void *user);
+    void *user;
+};
+#define DYNABUS_PLUGIN_INIT                                                                          \
+    {sizeof(struct dynabus_plugin), NULL, NULL, 0, 0, false, false, false, false, NULL, 0, NULL, NULL, \
+     NULL, NULL, NULL}
+
+/* From now on it votes on the requests that come, or takes the place of the one that was registered under the
+ * name before, whose questions go on. An entry of that name in `plugins:` of the configuration says in which
+ * place, at which of its stages and with which `config`, `timeout`, `on_failure` and `required`; one that is
+ * not enabled keeps it from voting. Without an entry it votes behind all others, at all its stages, with the
+ * defaults. Time limit and breaker are those of any plugin. 0, or -1 with a sentence in `why` (`freed` is not
+ * called then). Not from a callback. */
+DYNABUS_API int dynabus_register_plugin(dynabus_t *gateway, const struct dynabus_plugin *plugin, char *why,
+                                        size_t why_size);
+/* Makes the plugins of the configuration in force anew, the built-in and the registered ones; those whose
+ * configuration is as it was go on with what they have counted and kept. dynabus_new(), a reload and
+ * dynabus_register_plugin() do so as well: what this says beyond is how many names nobody serves here, a line
+ * in `why` for each; these wait for a process that joins over the bus. -1 with a sentence: it failed, and all
+ * is as it was. Not from a callback. */
+DYNABUS_API int dynabus_load_plugins(dynabus_t *gateway, char *why, size_t why_size);
+
+/* Of an ask, until dynabus_ask_vote(): from any thread, from one at a time. What they give is borrowed until
+ * then. */
+
+/* One of DYNABUS_BEFORE_REQUEST, .. */
+DYNABUS_API unsigned dynabus_ask_stage(const dynabus_ask_t *ask);
+/* It is told: nobody waits, and what it votes is dropped. On errors, after an answer when it watches, and how
+ * a request ended that it charged. */
+DYNABUS_API bool dynabus_ask_is_told(const dynabus_ask_t *ask);
+/* A vote of it for this request said `charged`; only where it is told. */
+DYNABUS_API bool dynabus_ask_has_charged(const dynabus_ask_t *ask);
+/* The `config:` under which it is asked, as `check` had it. */
+DYNABUS_API const char *dynabus_ask_config(const dynabus_ask_t *ask);
+
+/* Fields that a stage does not have are "", 0 and false. */
+struct dynabus_facts {
+    const char *trace_id; /* the same at all stages of a request */
+    const char *surface;  /* "chat", "embeddings" */
+    const char *dialect;  /* of the bodies: "openai_chat" */
+    const char *model;    /* an alias is replaced */
+    const char *asked_model;
+    const char *key_id;
+    const char *group; /* of the key */
+    const char *peer;  /* the client's address */
+    bool        stream;
+    uint64_t    max_output; /* tokens asked for; 0: none */
+    /* with DYNABUS_NEEDS_COUNTS */
+    const char *end_user; /* `user` of the body */
+    uint64_t    prompt_tokens; /* estimated; after an answer what was used */
+    uint64_t    n_messages;
+    uint64_t    input_bytes;
+    bool        has_images;
+    bool        has_tools;
+    /* with DYNABUS_NEEDS_PRICE */
+    bool        estimate_known;
+    double      estimate_usd; /* the most that it can cost */
+    /* after an answer, and on errors */
+    const char *target;
+    const char *provider;
+    const char *answered_by; /* the plugin whose answer it is; "": a provider's */
+    int         status;
+    const char *error_code;
+    const char *error;
+    const char *refused_by; /* the plugin that refused; "": none did */
+    uint64_t    completion_tokens;
+    bool        cost_known;
+    double      cost_usd;
+    uint32_t    attempts;
+    uint64_t    total_us;
+    uint64_t    ttft_us;
+};
+DYNABUS_API const struct dynabus_facts *dynabus_ask_facts(dynabus_ask_t *ask);
+/* Of the client's headers that the plugin wants, by its name in lower case; NULL: it is not there. */
+DYNABUS_API const char *dynabus_ask_header(dynabus_ask_t *ask, const char *name);
+/* The client's body, after_request the answer's; "" without DYNABUS_NEEDS_BODY. */
+DYNABUS_API const char *dynabus_ask_body(const dynabus_ask_t *ask, size_t *len);
+
+/* A text of the body, or the next piece of a stream. */
+struct dynabus_text {
+    const char *text; /* UTF-8, escapes decoded; a zero byte behind it */
+    size_t      len;
+    const char *kind;   /* "text", "name", "tool_arguments", "tool_result", "reasoning", "refusal",
+                           "image_url" */
+    const char *role;   /* "user"; of an answer "assistant" */
+    const char *at;     /* JSON pointer of the string in the body, for edits; "" of a stream */
+    uint32_t    choice; /* of an answer */
+    uint32_t    tool;   /* of a stream: number of the tool call */
+    uint64_t    from;   /* of a stream: bytes of this choice, kind and tool before it */
+};
+/* With DYNABUS_NEEDS_TEXTS the texts of the body, during a stream those that came since the last question.
+ * How many there are. */
+DYNABUS_API size_t dynabus_ask_texts(dynabus_ask_t *ask, const struct dynabus_text **texts);
+/* Of the body: parts of it hold no text to look at, such as images. */
+DYNABUS_API bool dynabus_ask_is_uninspectable(dynabus_ask_t *ask);
+/* Of a stream: no text comes behind these. */
+DYNABUS_API bool dynabus_ask_is_last(dynabus_ask_t *ask);
+/* The user's own, for whoever votes later. At any time. */
+DYNABUS_API void dynabus_ask_set_data(dynabus_ask_t *ask, void *data);
+DYNABUS_API void *dynabus_ask_data(const dynabus_ask_t *ask);
+
+enum dynabus_verdict {
+    DYNABUS_PASS,   /* go on */
+    DYNABUS_DENY,   /* refuse; during a stream: cut it behind what is clear */
+    DYNABUS_AMEND,  /* go on with these edits of the body; a plugin that `amends` */
+    DYNABUS_ANSWER, /* this is the answer and no provider is asked; before_request, one that `answers` */
+    DYNABUS_FAILED, /* it could not decide: its `on_failure` does */
+};
+/* A change of the body: all that a vote has are made, or none and the plugin has failed. */
+struct dynabus_edit {
+    const char *op;    /* "replace", "remove", "add" */
+    const char *at;    /* JSON pointer into the body as it was asked about */
+    const char *value; /* JSON text; NULL to remove */
+};
+/* Of a stream: text from `from` up to `to` is replaced by `text`. */
+struct dynabus_mask {
+    uint64_t    from;
+    uint64_t    to;
+    const char *text;
+};
+/* Of a stream: what of one choice, kind and tool may go to the client. What has no mark waits. */
+struct dynabus_mark {
+    uint32_t    choice;
+    const char *kind;
+    uint32_t    tool;
+    uint64_t    clear; /* bytes from its beginning */
+    const struct dynabus_mask *masks; /* ascending, not overlapping, none beyond `clear` */
+    size_t      n_masks;
+};
+
+struct dynabus_vote {
+    size_t      size; /* sizeof(struct dynabus_vote) */
+    enum dynabus_verdict verdict;
+    int         status;     /* DENY: 4xx or 5xx; 0: by stage and type */
+    const char *error_code; /* DENY: one of docs/errors.md; NULL: by stage and type */
+    const char *reason;     /* DENY, FAILED: one sentence for the caller */
+    const char *log;        /* for the log alone */
+    const char *notes;      /* shown in the event */
+    uint32_t    retry_after_s;
+    bool        charged; /* it took something, so it is told how the request ends; a plugin that `charges` */
+    const struct dynabus_header *headers; /* for the answer, also a refusal */
+    size_t      n_headers;
+    const struct dynabus_edit *edits; /* AMEND */
+    size_t      n_edits;
+    const char *answer; /* ANSWER: a plain one in the request's dialect, also where a stream is wanted */
+    size_t      answer_len;
+    uint64_t    prompt_tokens; /* ANSWER: what it is to have used; both 0: nothing is said */
+    uint64_t    completion_tokens;
+    const struct dynabus_mark *marks; /* during a stream */
+    size_t      n_marks;
+    const char *closing; /* DENY during a stream: its last words, in place of an error; NULL: none */
+};
+#define DYNABUS_VOTE_INIT                                                                                \
+    {sizeof(struct dynabus_vote), DYNABUS_PASS, 0, NULL, NULL, NULL, NULL, 0, false, NULL, 0, NULL, 0, \
+     NULL, 0, 0, 0, NULL, 0, NULL}
+/* Votes, and ends the ask: the handle is not valid any more. All is copied. `vote` NULL: pass; during a
+ * stream all text of this ask may go. */
+DYNABUS_API void dynabus_ask_vote(dynabus_ask_t *ask, const struct dynabus_vote *vote);
 
 /* ---- what there is ---- */
 

@@ -4,8 +4,9 @@
 #include "core/nearest.h"
 
 /* A plugin that has not voted in that time does not know. */
-#define TIMEOUT_DEFAULT "500ms"
-#define TIMEOUT_MAX_MS  (60.0 * 1000)
+#define TIMEOUT_DEFAULT    "500ms"
+#define TIMEOUT_DEFAULT_MS 500
+#define TIMEOUT_MAX_MS     (60.0 * 1000)
 
 static const char *const on_failure_names[] = {"by type", "closed", "open", NULL};
 static const char *const place_names[] = {"router", "plugin", NULL};
@@ -172,6 +173,39 @@ find(struct plugin_wanted *wanted, size_t n, struct dyn_slice name)
     return NULL;
 }
 
+/* Also one that is not enabled: that says that the plugin is not to vote. */
+static bool
+has_entry(const struct plugin_config *config, struct dyn_slice name)
+{
+    const struct plugin_entry_config *entries = config->plugins.items;
+    for (size_t i = 0; i < config->plugins.n; i++) {
+        if (dyn_slice_eq(entries[i].name, name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Of a registered plugin that the file does not name. */
+static const struct plugin_entry_config no_entry = {.enabled = true, .timeout_ms = TIMEOUT_DEFAULT_MS};
+
+static size_t
+add_unnamed(const struct plugin_config *config, const struct plugin_ops *const *registered,
+            struct plugin_wanted *wanted, size_t n)
+{
+    for (; registered != NULL && *registered != NULL && n < PLUGINS_MAX; registered++) {
+        struct dyn_slice name = dyn_slice_str((*registered)->name);
+        if (!has_entry(config, name)) {
+            wanted[n] = wanted_of(&no_entry, *registered);
+            wanted[n].name = name;
+            wanted[n].is_unnamed = true;
+            wanted[n].stages = wanted[n].traits.stages;
+            n++;
+        }
+    }
+    return n;
+}
+
 size_t
 plugin_config_wanted(const struct plugin_config *config, const struct plugin_ops *const *registered,
                      struct plugin_wanted wanted[PLUGINS_MAX])
@@ -192,7 +226,7 @@ plugin_config_wanted(const struct plugin_config *config, const struct plugin_ops
             one->stages |= stages != 0 ? stages : one->traits.stages;
         }
     }
-    return n;
+    return add_unnamed(config, registered, wanted, n);
 }
 
 /* ---- checks ---- */
@@ -302,6 +336,20 @@ is_first(const struct plugin_config *config, size_t index)
         }
     }
     return true;
+}
+
+size_t
+plugin_config_names(const struct plugin_config *config, const struct plugin_ops *const *registered)
+{
+    const struct plugin_entry_config *entries = config->plugins.items;
+    size_t n = 0;
+    for (size_t i = 0; i < config->plugins.n; i++) {
+        n += entries[i].enabled && is_first(config, i);
+    }
+    for (; registered != NULL && *registered != NULL; registered++) {
+        n += !has_entry(config, dyn_slice_str((*registered)->name));
+    }
+    return n;
 }
 
 static void

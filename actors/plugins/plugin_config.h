@@ -43,8 +43,12 @@ struct plugin_wanted {
     uint32_t                 timeout_ms;
     enum plugin_place        place;
     const struct plugin_entry_config *entry; /* the first of its entries */
+    bool                     is_unnamed; /* registered, and no entry names it: hosted there */
 };
 /* Those enabled, in the order of the file, each name once; at most PLUGINS_MAX. `registered` (may be NULL)
- * are tables of the program's own, ends with NULL. */
+ * are tables of the program's own, ends with NULL: those that no entry names stand behind the others, with
+ * the defaults of an entry. */
 size_t plugin_config_wanted(const struct plugin_config *config, const struct plugin_ops *const *registered,
                             struct plugin_wanted wanted[PLUGINS_MAX]);
+/* How many different names there would be, without that bound. */
+size_t plugin_config_names(const struct plugin_config *config, const struct plugin_ops *const *registered);

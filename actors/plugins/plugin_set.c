@@ -106,14 +106,20 @@ static bool
 is_hosted(const struct plugin_wanted *wanted, const struct plugin_set_options *options)
 {
     bool is_here = wanted->place == PLUGIN_PLACE_PLUGIN ? options->hosts_plugin : options->hosts_router;
-    return wanted->ops != NULL && is_here;
+    return wanted->ops != NULL && (is_here || wanted->is_unnamed);
 }
 
 plugin_set_t *
 plugin_set_new(const struct plugin_set_options *options, struct dyn_err *err)
 {
     struct plugin_wanted wanted[PLUGINS_MAX];
+    size_t names = plugin_config_names(options->config, options->registered);
     size_t n = plugin_config_wanted(options->config, options->registered, wanted);
+    if (names > PLUGINS_MAX) { /* one that is left out would be a guardrail that is not there */
+        (void)dyn_err_set(err, DYN_E_LIMIT, "%zu plugins are more than the %d that a gateway can have", names,
+                          PLUGINS_MAX);
+        return NULL;
+    }
     plugin_set_t *set = dyn_zalloc(sizeof *set);
     atomic_init(&set->refs, 1);
     atomic_init(&set->holds, 0);
