@@ -323,11 +323,17 @@ def ask_for_reload(fleet, directory, *arguments):
     return run_to_end(["reload", "--bus", fleet.endpoints[0], *arguments], directory)
 
 
+def members(edge):
+    """Until a router has come nobody can say."""
+    targets = request_once(edge.port, "GET", "/readyz").json().get("targets")
+    return targets[0]["members"] if targets else 0
+
+
 def test_a_fleet_reloads_over_the_bus(fleet, tmp_path, upstream):
     edge = fleet.start()
     second = fleet.provider()
     master = {"Authorization": f"Bearer {MASTER_KEY}"}
-    until(lambda: request_once(edge.port, "GET", "/readyz").json()["targets"][0]["members"] == 4, "two workers of two cells")
+    until(lambda: members(edge) == 4, "two workers of two cells")
 
     def asked():
         return request_once(edge.port, "POST", CHAT, GOOD, master)
