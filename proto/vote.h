@@ -76,7 +76,8 @@ struct vote_facts {
     uint64_t         key_day, key_week, key_month; /* what it may spend, 10^-12 USD; 0: anything */
     struct dyn_slice peer;        /* the client's address */
     bool             stream;
-    uint64_t         max_output;  /* tokens asked for: max_completion_tokens, else max_tokens; 0: none */
+    uint64_t         n_choices;   /* asked for; 0: one */
+    uint64_t         max_output;  /* tokens of all choices, by the larger of the limits given; 0: none */
     uint64_t         time_us;     /* since 1970-01-01 UTC, when the request came */
 
     /* VOTE_NEEDS_COUNTS */

@@ -24,6 +24,15 @@ tell_key(const struct key_record *key, struct vote_facts *facts)
     facts->key_month = key->budget.month;
 }
 
+/* Each choice may be as long as one. */
+static uint64_t
+of_all_choices(const struct vote_facts *facts, uint64_t tokens)
+{
+    uint64_t n = facts->n_choices > 1 ? facts->n_choices : 1;
+    uint64_t all;
+    return __builtin_mul_overflow(tokens, n, &all) || all > INT64_MAX ? (uint64_t)INT64_MAX : all;
+}
+
 static void
 tell_who(const struct route_request *rq, struct vote_facts *facts)
 {
@@ -41,7 +50,8 @@ tell_who(const struct route_request *rq, struct vote_facts *facts)
     }
     facts->peer = copy(facts, request->peer);
     facts->stream = rq->facts.stream;
-    facts->max_output = rq->facts.max_output_tokens;
+    facts->n_choices = rq->facts.n_choices > 1 ? rq->facts.n_choices : 0;
+    facts->max_output = of_all_choices(facts, rq->facts.max_output_tokens);
     facts->time_us = dyn_wall_us(clock) - since_us;
 }
 
@@ -83,7 +93,7 @@ tell_counts(struct route_request *rq, struct vote_facts *facts)
 static uint64_t
 price_at(const struct vote_facts *facts, const struct route_target_view *seen)
 {
-    uint64_t out = facts->max_output != 0 ? facts->max_output : seen->output_max;
+    uint64_t out = facts->max_output != 0 ? facts->max_output : of_all_choices(facts, seen->output_max);
     uint64_t in_cost;
     uint64_t out_cost;
     uint64_t sum;

@@ -35,7 +35,8 @@ struct dialect_request {
     struct json_value stream_options; /* in place; raw.data NULL when absent */
     size_t            object_start;   /* offset behind the outer '{': where a member can be put first */
     bool              is_empty_object;
-    uint64_t          max_output_tokens; /* 0: not given */
+    uint64_t          max_output_tokens; /* of one choice, the larger of all limits given; 0: not given */
+    uint64_t          n_choices;         /* 0: not given, one */
     uint32_t          params;            /* DIALECT_PARAM_*: given, and not null */
 };
 

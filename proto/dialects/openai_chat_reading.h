@@ -10,7 +10,6 @@ struct reading {
     struct arena           *arena;
     struct dialect_request *request;
     struct dialect_problem *problem;
-    bool                    has_completion_limit;
 
     /* Where the scan stands inside `messages` and `tools`: indexes, and bits of the members seen in the
      * object at hand. */

@@ -134,19 +134,30 @@ check_scalar(struct reading *r, const struct rule *rule, struct json_value value
                : reading_refuse(r, "must be a string", "%s", rule->key.data);
 }
 
+static uint64_t
+count_of(struct json_value value)
+{
+    double real = 0;
+    (void)json_double(value, &real);
+    return real < (double)INT64_MAX ? (uint64_t)real : (uint64_t)INT64_MAX;
+}
+
+/* Of two the larger: some providers know only the older name, and money is set aside by this. */
 static int
 check_token_limit(struct reading *r, const struct rule *rule, struct json_value value)
 {
-    int failed = check_integer(r, rule, value);
-    bool is_completion_limit = rule->key.len == sizeof "max_completion_tokens" - 1;
-    if (failed || (r->has_completion_limit && !is_completion_limit)) {
-        return failed;
+    uint64_t limit = count_of(value);
+    if (limit > r->request->max_output_tokens) {
+        r->request->max_output_tokens = limit;
     }
-    double real = 0;
-    (void)json_double(value, &real);
-    r->request->max_output_tokens = real < (double)INT64_MAX ? (uint64_t)real : (uint64_t)INT64_MAX;
-    r->has_completion_limit = is_completion_limit;
-    return GO_ON;
+    return check_integer(r, rule, value);
+}
+
+static int
+check_choices(struct reading *r, const struct rule *rule, struct json_value value)
+{
+    r->request->n_choices = count_of(value);
+    return check_integer(r, rule, value);
 }
 
 static int
@@ -258,7 +269,7 @@ static const struct rule rules[] = {
     {DYN_SLICE_INIT("parallel_tool_calls"), check_bool, 0, 0, false, DIALECT_PARAM_PARALLEL_TOOL_CALLS},
     {DYN_SLICE_INIT("response_format"), check_object, 0, 0, false, DIALECT_PARAM_RESPONSE_FORMAT},
     {DYN_SLICE_INIT("stop"), check_string_or_strings, 0, 0, false, DIALECT_PARAM_STOP},
-    {DYN_SLICE_INIT("n"), check_integer, 1, 0, false, DIALECT_PARAM_N},
+    {DYN_SLICE_INIT("n"), check_choices, 1, 0, false, DIALECT_PARAM_N},
     {DYN_SLICE_INIT("seed"), check_integer, -HUGE_VAL, 0, false, DIALECT_PARAM_SEED},
     {DYN_SLICE_INIT("presence_penalty"), check_number, -2, 2, false, DIALECT_PARAM_PRESENCE_PENALTY},
     {DYN_SLICE_INIT("frequency_penalty"), check_number, -2, 2, false, DIALECT_PARAM_FREQUENCY_PENALTY},

@@ -8,6 +8,7 @@ import pytest
 
 from harness.gateway import Gateway, run_to_end, target, write_config
 from harness.http import Connection, chat_once
+from harness.upstream import completion
 
 MASTER = "master-key-for-tests"
 BEARER = {"Authorization": f"Bearer {MASTER}"}
@@ -180,3 +181,23 @@ def test_killed_in_the_middle_no_spend_is_lost(kept):
         gateway.kill()
     assert refusal.status == 402
     assert limit - lives * (block + Decimal("0.0001")) <= sum_usd + more <= limit
+
+
+def test_one_request_never_gets_more_than_is_set_aside_for_all_its_choices(start_gateway, upstream):
+    """A provider bills what it was asked for: each of `n` choices, as long as the larger limit allows."""
+    def bill(request, exchange):
+        asked = request.json()
+        tokens = asked.get("n", 1) * max(asked.get("max_tokens", 0), asked.get("max_completion_tokens", 0))
+        exchange.json(completion(usage={"prompt_tokens": 3, "completion_tokens": tokens, "total_tokens": 3 + tokens}))
+
+    upstream.reset_to(bill)
+    body = {"model": "test-model", "messages": [{"role": "user", "content": "Hello"}]}
+    config = {"spend_limit_usd": 1, "input_per_m_tokens": 1, "output_per_m_tokens": 10000}
+    gateway = start_gateway([target(upstream.url)], environment={"MASTER_KEY": MASTER},
+                            config={"plugins": plugins(config)})
+    for greedy in ({"max_tokens": 90, "n": 128}, {"max_tokens": 10_000_000, "max_completion_tokens": 1},
+                   {"max_tokens": 1, "max_completion_tokens": 10_000_000}):
+        assert chat_once(gateway.port, {**body, **greedy}, BEARER).status == 402, greedy
+    assert upstream.received() == []
+    assert chat_once(gateway.port, {**body, "max_tokens": 9, "n": 10}, BEARER).status == 200
+    assert chat_once(gateway.port, {**body, "max_tokens": 9, "n": 2}, BEARER).status == 402, "$0.90 are spent"

@@ -532,7 +532,7 @@ what_the_gateway_needs_is_found(void **state)
     read_done(&read);
 }
 
-/* max_completion_tokens is the newer name and wins, in either order. */
+/* Of two the larger, in either order: which of them a provider looks at is not known. */
 static void
 the_token_limit_is_found(void **state)
 {
@@ -545,6 +545,8 @@ the_token_limit_is_found(void **state)
         {MEMBER("\"max_completion_tokens\":9"), 9},
         {MEMBER("\"max_tokens\":7,\"max_completion_tokens\":9"), 9},
         {MEMBER("\"max_completion_tokens\":9,\"max_tokens\":7"), 9},
+        {MEMBER("\"max_completion_tokens\":1,\"max_tokens\":700"), 700},
+        {MEMBER("\"max_tokens\":700,\"max_completion_tokens\":1"), 700},
         {MEMBER("\"max_completion_tokens\":null,\"max_tokens\":7"), 7},
         {MEMBER("\"max_tokens\":1e3"), 1000},
         {MEMBER("\"max_tokens\":99999999999999999999999"), (uint64_t)INT64_MAX},
@@ -553,6 +555,28 @@ the_token_limit_is_found(void **state)
         struct read read;
         assert_int_equal(read_body(&read, dyn_slice_str(limits[i].body)), 0);
         assert_int_equal(read.request.max_output_tokens, limits[i].limit);
+        read_done(&read);
+    }
+}
+
+static void
+the_number_of_choices_is_found(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *body;
+        uint64_t n;
+    } choices[] = {
+        {MEMBER("\"seed\":1"), 0},
+        {MEMBER("\"n\":null"), 0},
+        {MEMBER("\"n\":1"), 1},
+        {MEMBER("\"n\":128"), 128},
+        {MEMBER("\"n\":99999999999999999999999"), (uint64_t)INT64_MAX},
+    };
+    for (size_t i = 0; i < DYN_ARRAY_LEN(choices); i++) {
+        struct read read;
+        assert_int_equal(read_body(&read, dyn_slice_str(choices[i].body)), 0);
+        assert_int_equal(read.request.n_choices, choices[i].n);
         read_done(&read);
     }
 }
@@ -581,6 +605,7 @@ main(void)
         cmocka_unit_test(good_bodies_are_read),
         cmocka_unit_test(what_the_gateway_needs_is_found),
         cmocka_unit_test(the_token_limit_is_found),
+        cmocka_unit_test(the_number_of_choices_is_found),
         cmocka_unit_test(an_escaped_model_is_decoded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
