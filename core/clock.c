@@ -1,6 +1,7 @@
 /* The system's clocks, and timestamps without the C library's time zone lock. */
 #include "core/clock.h"
 
+#include <string.h>
 #include <time.h>
 
 #define US_PER_S 1000000u
@@ -77,6 +78,101 @@ dyn_timestamp(uint64_t wall_us, char out[DYN_TIMESTAMP_SIZE])
     at = put_digits(at, (unsigned)(us % US_PER_S / 1000), 3);
     *at++ = 'Z';
     *at = '\0';
+}
+
+/* ---- reading ---- */
+
+/* civil_date() the other way round. */
+static uint64_t
+days_since_1970(unsigned year, unsigned month, unsigned day)
+{
+    enum { DAYS_TO_1970 = 719468, DAYS_IN_400_YEARS = 146097 };
+    unsigned years = month <= 2 ? year - 1 : year;
+    unsigned era = years / 400;
+    unsigned in_era_years = years % 400;
+    unsigned from_march = month > 2 ? month - 3 : month + 9;
+    unsigned in_year = (153 * from_march + 2) / 5 + day - 1;
+    unsigned in_era = in_era_years * 365 + in_era_years / 4 - in_era_years / 100 + in_year;
+    return (uint64_t)era * DAYS_IN_400_YEARS + in_era - DAYS_TO_1970;
+}
+
+static bool
+get_digits(struct dyn_slice text, size_t at, size_t n, unsigned least, unsigned most, unsigned *out)
+{
+    *out = 0;
+    for (size_t i = at; i < at + n; i++) {
+        if (i >= text.len || text.data[i] < '0' || text.data[i] > '9') {
+            return false;
+        }
+        *out = *out * 10 + (unsigned)(text.data[i] - '0');
+    }
+    return *out >= least && *out <= most;
+}
+
+static bool
+is_at(struct dyn_slice text, size_t at, const char *any)
+{
+    return at < text.len && text.data[at] != '\0' && strchr(any, text.data[at]) != NULL;
+}
+
+/* "Z", or "+02:00": seconds east of Greenwich. */
+static bool
+get_offset(struct dyn_slice text, int *seconds)
+{
+    unsigned hours, minutes;
+    *seconds = 0;
+    if (text.len == 1) {
+        return is_at(text, 0, "Zz");
+    }
+    if (text.len != 6 || !is_at(text, 0, "+-") || !is_at(text, 3, ":") ||
+        !get_digits(text, 1, 2, 0, 23, &hours) || !get_digits(text, 4, 2, 0, 59, &minutes)) {
+        return false;
+    }
+    *seconds = (int)(hours * 60 + minutes) * (text.data[0] == '-' ? -60 : 60);
+    return true;
+}
+
+/* Digits beyond microseconds are left out. */
+static size_t
+get_fraction(struct dyn_slice text, size_t at, unsigned *us)
+{
+    unsigned unit = US_PER_S / 10;
+    *us = 0;
+    for (; at < text.len && text.data[at] >= '0' && text.data[at] <= '9'; at++, unit /= 10) {
+        *us += unit * (unsigned)(text.data[at] - '0');
+    }
+    return at;
+}
+
+bool
+dyn_timestamp_read(struct dyn_slice text, uint64_t *wall_us)
+{
+    static const unsigned char days_of[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    size_t at = 19; /* behind the seconds */
+    unsigned year, month, day, hour, minute, second, us = 0;
+    int offset;
+    if (!get_digits(text, 0, 4, 1970, 9999, &year) || !is_at(text, 4, "-") ||
+        !get_digits(text, 5, 2, 1, 12, &month) || !is_at(text, 7, "-") ||
+        !get_digits(text, 8, 2, 1, days_of[month - 1], &day) || !is_at(text, 10, "Tt ") ||
+        !get_digits(text, 11, 2, 0, 23, &hour) || !is_at(text, 13, ":") ||
+        !get_digits(text, 14, 2, 0, 59, &minute) || !is_at(text, 16, ":") ||
+        !get_digits(text, 17, 2, 0, 60, &second)) {
+        return false;
+    }
+    bool is_leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+    if (month == 2 && day == 29 && !is_leap) {
+        return false;
+    }
+    if (is_at(text, at, ".")) {
+        at = get_fraction(text, at + 1, &us);
+    }
+    if (!get_offset(dyn_slice(text.data + at, text.len - at), &offset)) {
+        return false;
+    }
+    int64_t seconds = (int64_t)(days_since_1970(year, month, day) * 86400) +
+                      (int64_t)((hour * 60 + minute) * 60 + second) - offset;
+    *wall_us = seconds < 0 ? 0 : (uint64_t)seconds * US_PER_S + us;
+    return seconds >= 0;
 }
 
 const struct dyn_clock dyn_clock_system = {

@@ -27,3 +27,6 @@ dyn_wall_us(const struct dyn_clock *clock)
 /* "2026-11-22T16:34:05.123Z" into out. */
 enum { DYN_TIMESTAMP_SIZE = 25 };
 void dyn_timestamp(uint64_t wall_us, char out[DYN_TIMESTAMP_SIZE]);
+/* RFC 3339, section 5.6: "2026-11-22T16:34:05Z", with a fraction and an offset or without. false: it is none,
+ * or before 1970. */
+bool dyn_timestamp_read(struct dyn_slice text, uint64_t *wall_us);

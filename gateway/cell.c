@@ -96,6 +96,7 @@ add_router(dynabus_t *gateway, struct gateway_cell *cell, unsigned number)
         .ledger = common->ledger,
         .metrics = common->metrics,
         .keys = common->keys,
+        .logs = common->desk,
         .only_admits = !gateway_has(gateway->roles, GATEWAY_ROLE_ROUTER),
         .accepts_workers = gateway->network.listens,
         .accepts_new_targets = config->bus.workers.accept || gateway->options.dev,

@@ -54,6 +54,7 @@ struct gateway_common {
     bus_addr_t keys;
     bus_addr_t ledger; /* who takes questions for it: the journal */
     bus_addr_t ledger_itself;
+    bus_addr_t desk; /* who answers operators from it */
 };
 
 struct dynabus {

@@ -1,5 +1,6 @@
 #include "gateway/storage.h"
 
+#include "actors/ledger/desk.h"
 #include "actors/ledger/journal.h"
 #include "actors/ledger/ledger.h"
 #include "actors/ledger/ledger_config.h"
@@ -47,6 +48,8 @@ add_journal(dynabus_t *gateway, const struct ledger_config *config, bus_addr_t l
     gateway->common.ledger =
         bus_add_actor(gateway->bus, gateway->common.loop, &journal_actor_ops, journal_new(&options));
     gateway->plugin_host.ledger = gateway->common.ledger;
+    gateway->common.desk =
+        bus_add_actor(gateway->bus, gateway->common.loop, &desk_actor_ops, desk_new(gateway->common.ledger));
 }
 
 int

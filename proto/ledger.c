@@ -28,6 +28,10 @@ static const struct ledger_column spend_columns[] = {
 #define SPEND(type, name, key, help) COLUMN(spend, type, name, key),
 #include "proto/ledger_rows.def"
 };
+static const struct ledger_column log_stats_columns[] = {
+#define LOG_STATS(type, name, key, help) COLUMN(log_stats, type, name, key),
+#include "proto/ledger_rows.def"
+};
 #undef KEY
 #undef NO
 #undef COLUMN
@@ -37,6 +41,7 @@ const struct ledger_schema ledger_schemas[LEDGER_TABLES] = {
     [LEDGER_AUDIT] = {"audit", audit_columns, DYN_ARRAY_LEN(audit_columns)},
     [LEDGER_API_KEYS] = {"api_keys", api_key_columns, DYN_ARRAY_LEN(api_key_columns)},
     [LEDGER_SPEND] = {"spend", spend_columns, DYN_ARRAY_LEN(spend_columns)},
+    [LEDGER_LOG_STATS] = {"log_stats", log_stats_columns, DYN_ARRAY_LEN(log_stats_columns)},
 };
 
 static const struct ledger_column message_fields[] = {
@@ -50,10 +55,8 @@ const char *
 ledger_state_name(enum ledger_state state)
 {
     static const char *const names[] = {
-        [LEDGER_NONE] = "none",
-        [LEDGER_OK] = "ok",
-        [LEDGER_BEHIND] = "behind",
-        [LEDGER_UNREACHABLE] = "unreachable",
+        [LEDGER_NONE] = "none",     [LEDGER_OK] = "ok",
+        [LEDGER_BEHIND] = "behind", [LEDGER_UNREACHABLE] = "unreachable",
         [LEDGER_LOSING] = "losing",
     };
     return (size_t)state < DYN_ARRAY_LEN(names) ? names[state] : "unknown";

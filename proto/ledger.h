@@ -13,7 +13,8 @@
 
 #include <stdatomic.h>
 
-enum ledger_table { LEDGER_REQUEST_LOG, LEDGER_AUDIT, LEDGER_API_KEYS, LEDGER_SPEND, LEDGER_TABLES };
+enum ledger_table { LEDGER_REQUEST_LOG, LEDGER_AUDIT, LEDGER_API_KEYS, LEDGER_SPEND,
+                    LEDGER_LOG_STATS, LEDGER_TABLES };
 
 /* Bytes of a question's and of an answer's body. */
 enum { LEDGER_BODY_MAX = 1024 * 1024, LEDGER_VALUES_MAX = 128 * 1024, LEDGER_COLUMNS_MAX = 32 };
@@ -41,6 +42,10 @@ struct ledger_spend {
 #define SPEND(type, name, key, help) LEDGER_TYPE_##type name;
 #include "proto/ledger_rows.def"
 };
+struct ledger_log_stats {
+#define LOG_STATS(type, name, key, help) LEDGER_TYPE_##type name;
+#include "proto/ledger_rows.def"
+};
 
 /* Texts and blobs are borrowed. */
 struct ledger_row {
@@ -50,6 +55,7 @@ struct ledger_row {
         struct ledger_audit       audit;
         struct ledger_api_key     api_key;
         struct ledger_spend       spend;
+        struct ledger_log_stats   log_stats;
     } of;
 };
 

@@ -35,6 +35,13 @@ is_change(struct dyn_slice question)
     return question.len < get.len || memcmp(question.data, get.data, get.len) != 0;
 }
 
+/* Bodies hold what clients said: who may only look at figures may not read them. */
+static bool
+shows_bodies(struct dyn_slice question)
+{
+    return question.len > 0 && memmem(question.data, question.len, "bodies=", sizeof "bodies=" - 1) != NULL;
+}
+
 static uint32_t
 scope_of(const struct env *request)
 {
@@ -47,7 +54,7 @@ scope_of(const struct env *request)
     case ENV_SURFACE_LEDGER:
         return KEY_SCOPE_READ;
     case ENV_SURFACE_ADMIN:
-        return is_change(request->model) ? KEY_SCOPE_ADMIN : KEY_SCOPE_READ;
+        return is_change(request->model) || shows_bodies(request->model) ? KEY_SCOPE_ADMIN : KEY_SCOPE_READ;
     default:
         return KEY_SCOPE_INFERENCE;
     }
@@ -152,15 +159,15 @@ route_facts_refusal(const struct dyn_err *err)
 /* ---- operators ---- */
 
 static bool
-is_about_keys(struct dyn_slice question)
+is_about(struct dyn_slice question, const char *word)
 {
-    static const struct dyn_slice word = DYN_SLICE_INIT("keys");
+    size_t len = strlen(word);
     const char *blank = question.len > 0 ? memchr(question.data, ' ', question.len) : NULL;
     size_t at = blank != NULL ? (size_t)(blank - question.data) + 1 : question.len;
-    if (question.len < at + word.len || memcmp(question.data + at, word.data, word.len) != 0) {
+    if (question.len < at + len || memcmp(question.data + at, word, len) != 0) {
         return false;
     }
-    size_t end = at + word.len;
+    size_t end = at + len;
     return end == question.len || question.data[end] == '/' || question.data[end] == '?';
 }
 
@@ -169,17 +176,25 @@ enum route_step
 route_ask_admin(struct route_request *rq)
 {
     struct router *router = rq->router;
+    struct dyn_slice question = rq->request->model;
+    struct route_member *who = NULL;
+    const char *otherwise = NULL;
     rq->attempt = 1;
-    if (!is_about_keys(rq->request->model)) {
+    if (is_about(question, "keys")) {
+        who = &router->keys_admin;
+        otherwise = "this gateway keeps no keys; name a file for them in the configuration, "
+                    "`keys: {file: PATH}`";
+    } else if (is_about(question, "logs") || is_about(question, "audit")) {
+        who = &router->logs_admin;
+        otherwise = "this gateway keeps no logs; say where in the configuration, "
+                    "`store: {backend: sqlite, dsn: PATH}`";
+    } else {
         return route_fail(rq, ERR_NOT_FOUND, NULL, NULL);
     }
-    if (router->keys_admin.addr == 0) {
-        return route_fail(rq, ERR_NOT_IMPLEMENTED,
-                          "this gateway keeps no keys; name a file for them in the configuration, "
-                          "`keys: {file: PATH}`",
-                          NULL);
+    if (who->addr == 0) {
+        return route_fail(rq, ERR_NOT_IMPLEMENTED, otherwise, NULL);
     }
-    if (route_dispatch(rq, &router->keys_admin, NULL) != 0) {
+    if (route_dispatch(rq, who, NULL) != 0) {
         return route_fail(rq, ERR_SATURATED, NULL, NULL);
     }
     return ROUTE_STEP_WAIT;

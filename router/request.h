@@ -52,6 +52,7 @@ struct router {
     struct route_member ledger;  /* who answers the surface `ledger`, likewise */
     struct route_member metrics; /* who answers the surface `metrics`, in the form of a member */
     struct route_member keys_admin; /* ... and `admin`, what is about keys */
+    struct route_member logs_admin; /* ... and what is about logs */
     struct key_cell keys;
     uint64_t started_us;
     bool has_warned_of_configs;

@@ -315,6 +315,7 @@ router_new(const struct router_options *options)
     route_members_init(&router->members, options->plan->targets, options->addrs, options->plan->n_targets);
     router->metrics.addr = options->metrics;
     router->keys_admin.addr = options->keys;
+    router->logs_admin.addr = options->logs;
     key_cell_init(&router->keys, options->shared != NULL ? options->shared->admission.keys : NULL);
     router->ledger.addr = options->ledger;
     router->grace_ms = ROUTE_CANCEL_GRACE_MS;

@@ -44,6 +44,7 @@ struct router_options {
     bus_addr_t ledger;  /* who takes REQUESTs of the surface `ledger` here; 0: nobody */
     bus_addr_t metrics; /* who answers REQUESTs of the surface `metrics` once they are admitted; 0: nobody */
     bus_addr_t keys;    /* who answers what the surface `admin` asks of keys; 0: nobody */
+    bus_addr_t logs;    /* ... and of logs and the audit log; 0: nobody */
     uint64_t seed;      /* of the random source; 0: from the kernel */
 
     bool only_admits;         /* nothing is ever routed here (a process that only tells metrics) */

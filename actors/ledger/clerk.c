@@ -101,10 +101,12 @@ answer(struct clerk *clerk, struct clerk_job *job)
         rc = clerk->options.ops->write_batch(clerk->store, &one, 1, true, dyn_wall_us(&dyn_clock_system),
                                              &err);
     } else {
-        rc = clerk->options.ops->read(clerk->store, one, &err);
+        rc = clerk->options.ops->read(clerk->store, one, dyn_wall_us(&dyn_clock_system), &err);
     }
     if (rc != 0) {
         note_failure(clerk, &err);
+    } else if (store_is_write(one->ask.op)) {
+        note_success(clerk);
     }
     give_back(clerk, job, rc != 0);
 }
@@ -187,30 +189,29 @@ wait_for_work(struct clerk *clerk)
     }
 }
 
+/* One question and one batch of rows in turn: neither keeps the other waiting. */
 static void *
 work(void *arg)
 {
     struct clerk *clerk = arg;
     bool is_closing = false;
     while (!is_closing) {
-        struct dyn_list asks;
-        struct dyn_list *link;
-        dyn_list_init(&asks);
         (void)pthread_mutex_lock(&clerk->lock);
         wait_for_work(clerk);
         is_closing = clerk->is_closing;
         bool has_rows = rows_are_due(clerk) || (is_closing && !dyn_list_is_empty(&clerk->rows));
-        dyn_list_splice(&asks, &clerk->asks);
+        struct dyn_list *link = dyn_list_pop(&clerk->asks);
         (void)pthread_mutex_unlock(&clerk->lock);
-        while ((link = dyn_list_pop(&asks)) != NULL) {
+        if (link != NULL) {
             answer(clerk, DYN_CONTAINER_OF(link, struct clerk_job, link));
         }
         if (has_rows) {
             write_rows(clerk);
-            (void)pthread_mutex_lock(&clerk->lock); /* at the end: all, as long as the store takes them */
-            is_closing = is_closing && (clerk->retry_at_us != 0 || dyn_list_is_empty(&clerk->rows));
-            (void)pthread_mutex_unlock(&clerk->lock);
         }
+        (void)pthread_mutex_lock(&clerk->lock); /* at the end: all, as long as the store takes them */
+        bool has_more = clerk->retry_at_us == 0 && !dyn_list_is_empty(&clerk->rows);
+        is_closing = is_closing && !has_more && dyn_list_is_empty(&clerk->asks);
+        (void)pthread_mutex_unlock(&clerk->lock);
     }
     clerk->options.ops->close(clerk->store);
     return NULL;

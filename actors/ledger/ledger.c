@@ -55,6 +55,9 @@ done(void *self, struct clerk_job *job)
     struct store_job *result = &job->job;
     if (job->has_failed) {
         refuse(ledger, job->request, ERR_LEDGER_UNAVAILABLE, NULL);
+    } else if (result->status == 413) {
+        refuse(ledger, job->request, ERR_LEDGER_UNAVAILABLE,
+               "that is too much to look through; ask for less of the time, with since and before");
     } else if (result->status == 400) {
         refuse(ledger, job->request, ERR_INVALID_REQUEST, "the question lacks what it needs");
     } else {

@@ -31,6 +31,7 @@ struct store_file {
     sqlite3_stmt *put_key;
     sqlite3_stmt *keys;
     bool is_full; /* what `synchronous` is */
+    uint64_t read_until_us; /* monotonic: what is asked now has no longer; 0: as long as it takes */
 };
 
 /* ---- statements (sqlite_file.c) ---- */
@@ -49,6 +50,24 @@ void sqlite_get_row(sqlite3_stmt *statement, enum ledger_table table, struct led
 /* "id, occurred_us, .." */
 void sqlite_columns_of(enum ledger_table table, struct dyn_buf *out);
 
+/* ---- questions that are made as they are asked (sqlite_question.c) ---- */
+
+/* Conditions and what is bound to them, in order; begins as {.sql = DYN_BUF_INIT}, and its owner frees
+ * `sql`. */
+struct sqlite_question {
+    struct dyn_buf sql;
+    struct dyn_slice texts[8];
+    uint64_t numbers[8];
+    size_t n;
+};
+/* Nothing when the text is empty, or the time 0. */
+void sqlite_where_text(struct sqlite_question *question, const char *condition, struct dyn_slice text);
+void sqlite_where_time(struct sqlite_question *question, const char *condition, uint64_t time_us);
+void sqlite_where_log(struct sqlite_question *question, const struct ledger_message *ask);
+/* "head WHERE 1 AND .. tail", bound. NULL: it cannot be asked now. */
+sqlite3_stmt *sqlite_ask_for(struct store_file *store, const struct sqlite_question *question,
+                             const char *head, const char *tail, struct dyn_err *err);
+
 /* ---- what is asked, each inside a transaction or beside one ---- */
 
 int sqlite_write_rows(struct store_file *store, struct store_job *job, uint64_t wall_us, struct dyn_err *err);
@@ -58,4 +77,5 @@ int sqlite_spend(struct store_file *store, struct store_job *job, bool saves, st
 int sqlite_list_keys(struct store_file *store, struct store_job *job, struct dyn_err *err);
 int sqlite_list(struct store_file *store, struct store_job *job, enum ledger_table table, const char *order,
                 struct dyn_err *err);
+int sqlite_stats(struct store_file *store, struct store_job *job, uint64_t wall_us, struct dyn_err *err);
 int sqlite_purge(struct store_file *store, struct store_job *job, struct dyn_err *err);

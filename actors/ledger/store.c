@@ -22,6 +22,6 @@ store_is_write(struct dyn_slice op)
 bool
 store_is_read(struct dyn_slice op)
 {
-    static const char *const words[] = {"keys", "logs", "audit", "spend_load", NULL};
+    static const char *const words[] = {"keys", "logs", "stats", "audit", "spend_load", NULL};
     return is_one_of(op, words);
 }

@@ -10,13 +10,19 @@ struct store_job {
     struct ledger_message answer; /* numbers; its rows are those below */
     struct dyn_buf rows;
     size_t n_rows;
-    uint16_t status; /* 200; 409: not the version that it names; 400: no such question */
+    /* 200; 409: not the version that it names; 400: no such question; 413: it takes too long */
+    uint16_t status;
 };
 
 enum {
     STORE_ANSWER_MAX = LEDGER_BODY_MAX - 64 * 1024, /* bytes of rows in an answer */
     STORE_LIST_DEFAULT = 50,
     STORE_LIST_MAX = 200,
+    STORE_TOP_DEFAULT = 10,
+    STORE_TOP_MAX = 100,
+    STORE_POINTS_MAX = 240,
+    STORE_SCANNED_MAX = 20000, /* rows that times and points are made of */
+    STORE_READ_MS = 2000,      /* of one question: rows wait meanwhile */
 };
 
 struct store_ops {
@@ -28,8 +34,8 @@ struct store_ops {
      * `is_durable`: from that of the machine, too. */
     int (*write_batch)(void *store, struct store_job *const *jobs, size_t n, bool is_durable,
                        uint64_t wall_us, struct dyn_err *err);
-    /* `keys`, `logs`, `audit`, `spend_load`. */
-    int (*read)(void *store, struct store_job *job, struct dyn_err *err);
+    /* `keys`, `logs`, `stats`, `audit`, `spend_load`. */
+    int (*read)(void *store, struct store_job *job, uint64_t wall_us, struct dyn_err *err);
     void (*close)(void *store);
 };
 

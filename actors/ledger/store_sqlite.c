@@ -15,7 +15,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { BUSY_MS = 250, SENDERS_KEPT_DAYS = 30, KEYS_GONE_DAYS = 30, CACHE_KB = 2048 };
+enum {
+    BUSY_MS = 250,
+    SENDERS_KEPT_DAYS = 30,
+    KEYS_GONE_DAYS = 30,
+    CACHE_KB = 2048,
+    STEPS_BETWEEN_LOOKS = 10000
+};
 #define DAY_US UINT64_C(86400000000)
 
 static const char *const sql_texts[SQL_FIXED] = {
@@ -89,19 +95,43 @@ sqlite_write_batch(void *self, struct store_job *const *jobs, size_t n, bool is_
 }
 
 static int
-sqlite_read(void *self, struct store_job *job, struct dyn_err *err)
+read_one(struct store_file *store, struct store_job *job, uint64_t wall_us, struct dyn_err *err)
 {
-    struct store_file *store = self;
-    job->status = 200;
     if (dyn_slice_is(job->ask.op, "keys")) {
         return sqlite_list_keys(store, job, err);
     }
     if (dyn_slice_is(job->ask.op, "spend_load")) {
         return sqlite_spend(store, job, false, err);
     }
+    if (dyn_slice_is(job->ask.op, "stats")) {
+        return sqlite_stats(store, job, wall_us, err);
+    }
     bool is_audit = dyn_slice_is(job->ask.op, "audit");
     return sqlite_list(store, job, is_audit ? LEDGER_AUDIT : LEDGER_REQUEST_LOG,
                        is_audit ? "occurred_us" : "created_us", err);
+}
+
+static int
+sqlite_read(void *self, struct store_job *job, uint64_t wall_us, struct dyn_err *err)
+{
+    struct store_file *store = self;
+    job->status = 200;
+    store->read_until_us = dyn_mono_us(&dyn_clock_system) + STORE_READ_MS * UINT64_C(1000);
+    int rc = read_one(store, job, wall_us, err);
+    store->read_until_us = 0;
+    if (rc != 0 && sqlite3_errcode(store->db) == SQLITE_INTERRUPT) {
+        job->status = 413;
+        return 0;
+    }
+    return rc;
+}
+
+/* SQLite asks every now and then: not 0 ends the question. */
+static int
+is_too_long(void *self)
+{
+    const struct store_file *store = self;
+    return store->read_until_us != 0 && dyn_mono_us(&dyn_clock_system) > store->read_until_us;
 }
 
 /* ---- opening ---- */
@@ -185,6 +215,7 @@ configure(struct store_file *store, struct dyn_err *err)
         return -1;
     }
     (void)sqlite3_busy_timeout(store->db, BUSY_MS);
+    sqlite3_progress_handler(store->db, STEPS_BETWEEN_LOOKS, is_too_long, store);
     return prepare_all(store, err);
 }
 

@@ -51,6 +51,59 @@ timestamps_agree_with_the_calendar(void **state)
 }
 
 static void
+assert_reads(const char *text, uint64_t expected)
+{
+    uint64_t us = 0;
+    assert_true(dyn_timestamp_read(dyn_slice_str(text), &us));
+    assert_int_equal(us, expected);
+}
+
+static void
+timestamps_are_read(void **state)
+{
+    static const char *const wrong[] = {
+        "",
+        "2026",
+        "2026-01-01",
+        "2026-01-01T00:00:00",
+        "2026-02-29T00:00:00Z",
+        "2100-02-29T00:00:00Z",
+        "2026-04-31T00:00:00Z",
+        "2026-13-01T00:00:00Z",
+        "2026-00-01T00:00:00Z",
+        "2026-01-01T24:00:00Z",
+        "2026-01-01T00:00:00+2:00",
+        "2026-01-01T00:00:00Zx",
+        "1970-01-01T00:00:00+01:00",
+        "1969-12-31T23:59:59Z",
+    };
+    (void)state;
+    assert_reads("1970-01-01T00:00:00Z", 0);
+    assert_reads("2000-02-29T12:34:56.789012Z", 951827696789012);
+    assert_reads("2000-02-29 14:34:56.789012999+02:00", 951827696789012);
+    assert_reads("2000-02-29t10:04:56-02:30", 951827696000000);
+    for (size_t i = 0; i < DYN_ARRAY_LEN(wrong); i++) {
+        uint64_t us;
+        assert_false(dyn_timestamp_read(dyn_slice_str(wrong[i]), &us));
+    }
+}
+
+/* What is written is read as the same instant, up to the milliseconds that are shown. */
+static void
+timestamps_come_back(void **state)
+{
+    struct dyn_rng rng;
+    (void)state;
+    dyn_rng_seed(&rng, 815);
+    for (int i = 0; i < 20000; i++) {
+        uint64_t us = dyn_rng_below(&rng, 253402300800) * 1000000 + dyn_rng_below(&rng, 1000) * 1000;
+        char text[DYN_TIMESTAMP_SIZE];
+        dyn_timestamp(us, text);
+        assert_reads(text, us);
+    }
+}
+
+static void
 the_system_clocks_run(void **state)
 {
     (void)state;
@@ -185,6 +238,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(timestamps_of_known_instants),
         cmocka_unit_test(timestamps_agree_with_the_calendar),
+        cmocka_unit_test(timestamps_are_read),
+        cmocka_unit_test(timestamps_come_back),
         cmocka_unit_test(the_system_clocks_run),
         cmocka_unit_test(draws_are_those_of_the_published_generator),
         cmocka_unit_test(a_seed_repeats_its_draws),

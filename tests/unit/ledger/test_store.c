@@ -62,7 +62,7 @@ ask(void *store, struct ledger_message question, const struct ledger_row *row, s
         job->ask.n_rows = 1;
     }
     int rc = store_is_write(question.op) ? store_sqlite.write_batch(store, jobs, 1, true, 1, NULL)
-                                         : store_sqlite.read(store, job, NULL);
+                                         : store_sqlite.read(store, job, 1, NULL);
     job->ask.rows = dyn_slice(NULL, 0);
     dyn_buf_fini(&rows);
     return rc;
@@ -187,6 +187,75 @@ spend_is_granted_within_the_limit(void **state)
 }
 
 static void
+add_log(void *store, uint64_t number, bool has_failed)
+{
+    struct store_job job;
+    char id[16];
+    (void)snprintf(id, sizeof id, "r%u", (unsigned)number);
+    struct ledger_row row = log_row(id, has_failed ? "b" : "a");
+    struct ledger_request_log *log = &row.of.request_log;
+    log->created_us = number * 100;
+    log->duration_ms = (double)number;
+    log->cost_usd = has_failed ? (double)NAN : 0.5;
+    log->prompt_tokens = 2;
+    log->total_tokens = 3;
+    log->error_code = has_failed ? DYN_SLICE("upstream_error") : log->error_code;
+    log->error_message = has_failed ? DYN_SLICE("it broke") : log->error_message;
+    assert_int_equal(ask(store, batch("a", number), &row, &job), 0);
+}
+
+static size_t
+find_stats(const struct store_job *job, const char *dimension, const char *name, struct ledger_row *found)
+{
+    struct mp_cursor rows = mp_cursor(dyn_buf_slice(&job->rows));
+    struct ledger_row row;
+    size_t n = 0;
+    while (ledger_row_next(&rows, &row)) {
+        if (dyn_slice_is(row.of.log_stats.dimension, dimension) &&
+            (name == NULL || dyn_slice_is(row.of.log_stats.name, name))) {
+            *found = row;
+            n++;
+        }
+    }
+    return n;
+}
+
+/* Twenty rows from 100 to 2,000 us, each fifth one failed. */
+static void
+the_log_is_summed_up(void **state)
+{
+    struct store_job job;
+    struct ledger_row row;
+    (void)state;
+    void *store = open_store();
+    for (uint64_t i = 1; i <= 20; i++) {
+        add_log(store, i, i % 5 == 0);
+    }
+    struct ledger_message stats = {.op = DYN_SLICE("stats"), .buckets = 2, .before = 2100, .since = 100};
+    assert_int_equal(ask(store, stats, NULL, &job), 0);
+    assert_int_equal(find_stats(&job, "total", "", &row), 1);
+    assert_int_equal(row.of.log_stats.count, 20);
+    assert_int_equal(row.of.log_stats.errors, 4);
+    assert_int_equal(row.of.log_stats.total_tokens, 60);
+    assert_int_equal(row.of.log_stats.unpriced, 4);
+    assert_true(row.of.log_stats.cost_usd == 8.0);
+    assert_int_equal(find_stats(&job, "model", "b", &row), 1);
+    assert_int_equal(row.of.log_stats.count, 4);
+    assert_int_equal(find_stats(&job, "error", "it broke", &row), 1);
+    assert_true(dyn_slice_is(row.of.log_stats.code, "upstream_error"));
+    assert_int_equal(find_stats(&job, "ttft_ms", NULL, &row), 0);
+    assert_int_equal(find_stats(&job, "duration_ms", NULL, &row), 1);
+    assert_true(row.of.log_stats.p50 == 10 && row.of.log_stats.p95 == 19 && row.of.log_stats.p99 == 20);
+    assert_true(row.of.log_stats.max == 20 && row.of.log_stats.mean == 10.5);
+    assert_int_equal(find_stats(&job, "point", NULL, &row), 2);
+    assert_int_equal(row.of.log_stats.start_us, 1100);
+    assert_int_equal(row.of.log_stats.count, 10);
+    assert_int_equal(job.answer.truncated, 0);
+    dyn_buf_fini(&job.rows);
+    store_sqlite.close(store);
+}
+
+static void
 a_file_of_a_later_version_is_left_alone(void **state)
 {
     struct dyn_err err = {.text = ""};
@@ -207,6 +276,7 @@ main(void)
         cmocka_unit_test_setup_teardown(a_row_is_written_once, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(keys_are_told_by_version, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(spend_is_granted_within_the_limit, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(the_log_is_summed_up, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(a_file_of_a_later_version_is_left_alone, make_folder, remove_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
