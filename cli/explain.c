@@ -265,6 +265,33 @@ print_targets(struct json_value answer)
     }
 }
 
+static void
+print_plugins(struct json_value answer)
+{
+    static const struct {
+        const char *name;
+        const char *title;
+        int width;
+    } columns[] = {{"stage", "stage", 15}, {"group", "group", 6},        {"name", "plugin", 24},
+                   {"place", "place", 8},  {"on_failure", "failure", 8}, {"timeout_ms", "ms", 6}};
+    struct json_iter plugins = json_iter(member(answer, "plugins"));
+    bool has_head = false;
+    for (struct json_member item; json_iter_next(&plugins, &item);) {
+        if (!has_head) {
+            (void)printf("\n");
+            for (size_t i = 0; i < DYN_ARRAY_LEN(columns); i++) {
+                (void)printf("%-*s ", columns[i].width, columns[i].title);
+            }
+            (void)printf("required\n");
+            has_head = true;
+        }
+        for (size_t i = 0; i < DYN_ARRAY_LEN(columns); i++) {
+            print_column(item.value, columns[i].name, columns[i].width);
+        }
+        (void)printf("%s\n", member(item.value, "required").type == JSON_TRUE ? "yes" : "no");
+    }
+}
+
 static int
 print_answer(const struct question *question, const struct env *end)
 {
@@ -282,6 +309,7 @@ print_answer(const struct question *question, const struct env *end)
     }
     print_head(answer);
     print_targets(answer);
+    print_plugins(answer);
     return CLI_OK;
 }
 
@@ -310,6 +338,11 @@ compile(const char *path, struct upstream_tally *tally, struct dyn_err *err)
     catalogue_t *catalogue = catalogue_builtin();
     struct gateway_edition *edition = gateway_edition_new(1, &config, &options, true, catalogue, err);
     catalogue_unref(&catalogue);
+    static const struct plugin_host host = {.clock = &dyn_clock_system, .n_cells = 1};
+    struct plugin_set_options plugins = {.host = &host, .hosts_router = true, .hosts_plugin = true};
+    if (edition != NULL && gateway_edition_add_plugins(edition, &plugins, err) != 0) {
+        gateway_edition_unref(&edition);
+    }
     return edition;
 }
 

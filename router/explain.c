@@ -293,5 +293,7 @@ route_explain_write(const struct route_explain *explain, const struct route_fact
     dyn_buf_add_char(out, ']');
     add_facts(out, facts);
     add_targets(out, facts, view, decision);
+    dyn_buf_add_str(out, ",\"plugins\":");
+    dyn_buf_add_slice(out, explain->plugins.len > 0 ? explain->plugins : DYN_SLICE("[]"));
     dyn_buf_add_char(out, '}');
 }

@@ -14,6 +14,7 @@ struct route_explain {
     struct dyn_slice key_id; /* as if that key had asked; absent: who asks now */
     bool has_seed;           /* draws begin from here; else where the router's stand, which do not move */
     uint64_t seed;
+    struct dyn_slice plugins; /* who would be asked, as JSON (route_explain_plugins) */
 };
 
 /* {"request": {..}, "surface": "chat", "headers": {"NAME": "VALUE"}, "key": "ID", "seed": N}, all but
@@ -25,3 +26,9 @@ int route_explain_read(struct env *request, struct route_explain *explain, struc
 void route_explain_write(const struct route_explain *explain, const struct route_facts *facts,
                          const struct route_view *view, const struct route_decision *decision,
                          struct dyn_buf *out);
+
+/* A list of those that would be asked or told, stage by stage in their order, as JSON. `group` counts, within
+ * a stage, those that are asked at the same time. */
+struct router;
+void route_explain_plugins(struct router *router, const struct route_plan *plan, bool is_stream,
+                           struct dyn_buf *out);

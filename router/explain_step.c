@@ -74,8 +74,7 @@ answer(const struct route_request *rq, const struct dyn_buf *text)
 
 /* As route_step_pick(), but that nothing follows. -1 with err where a real one would be refused. */
 static int
-decide(struct route_request *rq, const struct route_explain *explain, struct dyn_buf *out,
-       struct dyn_err *err)
+decide(struct route_request *rq, struct route_explain *explain, struct dyn_buf *out, struct dyn_err *err)
 {
     struct route_candidacy found;
     struct route_facts facts;
@@ -92,7 +91,12 @@ decide(struct route_request *rq, const struct route_explain *explain, struct dyn
     route_look_around(rq, &found, &view);
     (void)route_decide(rq->plan, &facts, &view, &rng, &decision);
     see_all(rq, &facts, &view);
+    struct dyn_buf plugins = DYN_BUF_INIT;
+    route_explain_plugins(rq->router, rq->plan, facts.stream, &plugins);
+    explain->plugins = dyn_buf_slice(&plugins);
     route_explain_write(explain, &facts, &view, &decision, out);
+    explain->plugins = dyn_slice(NULL, 0);
+    dyn_buf_fini(&plugins);
     return 0;
 }
 

@@ -17,6 +17,20 @@ struct route_traits {
     bool shares;  /* requests wait for the answers of others (shared.h) */
 };
 
+/* It is told there, not asked. */
+static inline bool
+route_traits_is_told(const struct route_traits *traits, enum vote_stage stage)
+{
+    return stage == VOTE_ON_ERROR || (stage == VOTE_AFTER_REQUEST && traits->watches);
+}
+
+/* It is asked when all before it have passed, and nobody with it. */
+static inline bool
+route_traits_is_alone(const struct route_traits *traits)
+{
+    return traits->charges || traits->amends || traits->answers;
+}
+
 struct route_plugin {
     struct dyn_slice name;
     uint64_t serial;            /* of the instance in this process; 0: whoever joined under that name */

@@ -63,17 +63,15 @@ route_traits_of(struct router *router, const struct route_plugin *plugin)
 static bool
 is_asked_at(const struct route_traits *traits, enum vote_stage stage)
 {
-    bool is_told = stage == VOTE_ON_ERROR || (stage == VOTE_AFTER_REQUEST && traits->watches);
-    return (traits->stages & VOTE_STAGE_BIT(stage)) != 0 && !is_told;
+    return (traits->stages & VOTE_STAGE_BIT(stage)) != 0 && !route_traits_is_told(traits, stage);
 }
 
 static void
 set_traits(struct route_votes *votes, size_t i, const struct route_traits *traits)
 {
     uint32_t bit = 1u << i;
-    bool is_alone = traits->charges || traits->amends || traits->answers;
     votes->ballots[i].traits = *traits;
-    votes->round.alone = is_alone ? votes->round.alone | bit : votes->round.alone & ~bit;
+    votes->round.alone = route_traits_is_alone(traits) ? votes->round.alone | bit : votes->round.alone & ~bit;
     if ((traits->needs & ~votes->needs) != 0) {
         votes->needs |= traits->needs;
         vote_facts_unref(&votes->facts); /* they were counted for less */

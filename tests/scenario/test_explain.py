@@ -150,3 +150,74 @@ def test_it_needs_the_master_key(start, upstream):
     assert post(gateway.port, "/admin/explain", {"request": CHAT}, key="wrong").status == 401
     assert request_once(gateway.port, "GET", "/admin/explain").status == 405
     assert upstream.received() == []
+
+
+# ---- plugins ----
+
+PLUGINS = [
+    {"name": "request-logger", "type": "logging", "enabled": True},
+    {"name": "word-filter", "type": "guardrail", "enabled": True,
+     "stages": ["before_request", "during_stream", "after_request"], "config": {"blocked_words": ["swordfish"]}},
+    {"name": "max-token", "enabled": True, "timeout": "50ms", "config": {"max_tokens": 10}},
+    {"name": "rate-limit", "enabled": True, "config": {"key_rpm": 2}},
+    {"name": "budget", "enabled": True, "config": {"spend_limit_usd": 1, "input_per_m_tokens": 1}},
+    {"name": "response-cache", "enabled": True, "on_failure": "open"},
+    {"name": "elsewhere", "type": "guardrail", "enabled": True, "required": False, "stage": "before_request"},
+    {"name": "switched-off", "enabled": False},
+]
+
+
+def groups(said, stage):
+    """Names of those that are asked together, group by group; those that are told last."""
+    found = {}
+    for one in said["plugins"]:
+        if one["stage"] == stage:
+            found.setdefault(one["group"], []).append(one["name"])
+    return [found[group] for group in sorted(found, key=lambda group: group or 99)]
+
+
+def test_who_would_be_asked_in_which_order_and_together(start, upstream):
+    gateway = start(STRATEGIES["single"], plugins=PLUGINS)
+    said = explain(gateway.port)
+    before = groups(said, "before_request")
+    assert before == [["request-logger", "word-filter", "max-token"], ["rate-limit"], ["budget"], ["response-cache"],
+                      ["elsewhere"]]
+    assert groups(said, "during_stream") == []
+    assert ["word-filter"] in groups(said, "after_request")
+    rows = {(one["name"], one["stage"]): one for one in said["plugins"]}
+    assert rows["max-token", "before_request"]["timeout_ms"] == 50
+    assert rows["budget", "before_request"]["denies"] == {"status": 402, "code": "insufficient_quota"}
+    assert rows["rate-limit", "before_request"]["denies"] == {"status": 429, "code": "rate_limit_exceeded"}
+    assert rows["word-filter", "after_request"]["denies"] == {"status": 502, "code": "response_rejected"}
+    assert rows["rate-limit", "before_request"]["charges"] and not rows["max-token", "before_request"]["charges"]
+    assert rows["response-cache", "before_request"]["on_failure"] == "open"
+    assert rows["elsewhere", "before_request"]["place"] == "nobody"
+    assert rows["elsewhere", "before_request"]["required"] is False
+    assert rows["word-filter", "before_request"]["needs"] == ["text"]
+    assert rows["request-logger", "on_error"]["group"] is None
+    stream = explain(gateway.port, {**CHAT, "stream": True})
+    assert groups(stream, "during_stream") == [["word-filter"]]
+    assert all(one["group"] is None for one in stream["plugins"] if one["stage"] == "after_request")
+
+
+def test_nobody_is_asked_and_nothing_is_taken(start, upstream):
+    gateway = start(STRATEGIES["single"], plugins=PLUGINS)
+    for _ in range(20):
+        said = explain(gateway.port, {**CHAT, "messages": [{"role": "user", "content": "swordfish"}], "max_tokens": 99})
+        assert said["refused"] is None and said["plugins"]
+    metrics = request_once(gateway.port, "GET", "/metrics", headers={"Authorization": f"Bearer {MASTER}"}).body.decode()
+    assert not any(line.startswith("gateway_plugin_votes_total") and not line.endswith(" 0") for line in metrics.splitlines())
+    answers = [post(gateway.port, "/v1/chat/completions", {**CHAT, "user": str(n)}).status for n in range(3)]
+    assert answers == [200, 200, 429], answers
+
+
+def test_offline_says_the_same_of_plugins(start, upstream, tmp_path):
+    gateway = start(STRATEGIES["single"], plugins=PLUGINS)
+    path = tmp_path / "request.json"
+    path.write_text(json.dumps(CHAT))
+    code, text = run_to_end(["explain", "--config", gateway.config_path, "--json", path], tmp_path)
+    assert code == 0, text
+    assert json.loads(text.splitlines()[-1])["plugins"] == explain(gateway.port)["plugins"]
+    code, text = run_to_end(["explain", "--config", gateway.config_path, path], tmp_path)
+    lines = [line.split() for line in text.splitlines()]
+    assert code == 0 and ["before_request", "rate-limit", "here", "closed"] in [line[:1] + line[2:5] for line in lines]
