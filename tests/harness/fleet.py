@@ -103,8 +103,8 @@ class Fleet:
         return f"{host}:{int(port) + 1}"
 
     def curve_of(self, role):
-        """Paths of the certificates that a peer of that role needs; None: the bus asks for none."""
-        return (self.keys / role, self.keys / "router") if self.keys is not None else None
+        """Paths of the secret of a peer of that role and of what is public of the router; None: nobody asks for keys."""
+        return (self.keys / f"{role}_secret", self.keys / "router") if self.keys is not None else None
 
     def edge(self, *arguments, roles="edge"):
         port = free_port()
