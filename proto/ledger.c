@@ -32,6 +32,10 @@ static const struct ledger_column log_stats_columns[] = {
 #define LOG_STATS(type, name, key, help) COLUMN(log_stats, type, name, key),
 #include "proto/ledger_rows.def"
 };
+static const struct ledger_column lease_columns[] = {
+#define LEASE(type, name, key, help) COLUMN(lease, type, name, key),
+#include "proto/ledger_rows.def"
+};
 #undef KEY
 #undef NO
 #undef COLUMN
@@ -42,6 +46,7 @@ const struct ledger_schema ledger_schemas[LEDGER_TABLES] = {
     [LEDGER_API_KEYS] = {"api_keys", api_key_columns, DYN_ARRAY_LEN(api_key_columns)},
     [LEDGER_SPEND] = {"spend", spend_columns, DYN_ARRAY_LEN(spend_columns)},
     [LEDGER_LOG_STATS] = {"log_stats", log_stats_columns, DYN_ARRAY_LEN(log_stats_columns)},
+    [LEDGER_LEASE] = {"lease", lease_columns, DYN_ARRAY_LEN(lease_columns)},
 };
 
 static const struct ledger_column message_fields[] = {

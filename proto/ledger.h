@@ -14,7 +14,9 @@
 #include <stdatomic.h>
 
 enum ledger_table { LEDGER_REQUEST_LOG, LEDGER_AUDIT, LEDGER_API_KEYS, LEDGER_SPEND,
-                    LEDGER_LOG_STATS, LEDGER_TABLES };
+                    LEDGER_LOG_STATS, LEDGER_LEASE, LEDGER_TABLES };
+/* `window` of a row of `spend` that says how much of a limit may have been lent out. */
+enum { LEDGER_SPEND_LEASE = 4 };
 
 /* Bytes of a question's and of an answer's body. */
 enum { LEDGER_BODY_MAX = 1024 * 1024, LEDGER_VALUES_MAX = 128 * 1024, LEDGER_COLUMNS_MAX = 32 };
@@ -46,6 +48,10 @@ struct ledger_log_stats {
 #define LOG_STATS(type, name, key, help) LEDGER_TYPE_##type name;
 #include "proto/ledger_rows.def"
 };
+struct ledger_lease {
+#define LEASE(type, name, key, help) LEDGER_TYPE_##type name;
+#include "proto/ledger_rows.def"
+};
 
 /* Texts and blobs are borrowed. */
 struct ledger_row {
@@ -56,6 +62,7 @@ struct ledger_row {
         struct ledger_api_key     api_key;
         struct ledger_spend       spend;
         struct ledger_log_stats   log_stats;
+        struct ledger_lease       lease;
     } of;
 };
 

@@ -195,7 +195,7 @@ deliver(struct fleet *fleet, const struct message *message)
     if (message->is_ask) {
         struct message answer = {.router = router};
         if (fleet->owner_is_up &&
-            lease_owner_ask(&fleet->owner, &message->ask, fleet->now_us, &answer.grant)) {
+            lease_owner_ask(&fleet->owner, &message->ask, fleet->now_us, &answer.grant) == LEASE_ANSWERED) {
             deliver_later(fleet, &answer);
         }
     } else if (fleet->is_up[router] && !fleet->is_cut[router]) {
@@ -210,7 +210,7 @@ static void
 router_dies(struct fleet *fleet, unsigned router)
 {
     const struct lease_holder *holder = &fleet->holders[router];
-    for (size_t i = 0; i < LEASE_HOLDERS_MAX; i++) {
+    for (size_t i = 0; i < fleet->owner.n_holders; i++) {
         const struct lease_at *at = &fleet->owner.holders[i];
         if (at->holder == holder->id && fleet->owner.window == holder->window) {
             fleet->open_at_death = at->given - at->returned - fleet->used[router];
