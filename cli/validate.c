@@ -16,6 +16,11 @@ cli_validate(int argc, char **argv)
     config_print_problems(config, &text);
     (void)fputs(dyn_buf_cstr(&text), stderr);
     bool ok = config_ok(config);
+    struct dyn_err err;
+    if (ok && gateway_check_store(config, &err) != 0) {
+        (void)fprintf(stderr, "%s: error: %s\n", argv[1], err.text);
+        ok = false;
+    }
     if (ok) {
         (void)printf("%s: ok\n", argv[1]);
     }

@@ -149,7 +149,7 @@ build(dynabus_t *gateway, config_t **config_p, char **source_p, struct dyn_err *
     gateway_roles_text(gateway->roles, gateway->roles_text, sizeof gateway->roles_text);
     gateway->n_cells = count_cells(gateway, config);
     gateway->plugin_host = (struct plugin_host){.clock = &dyn_clock_system, .n_cells = gateway->n_cells,
-                                                .answers = &gateway->answers};
+                                                .answers = &gateway->answers, .leases = &gateway->leases};
     if (plan_network(gateway, config, err) != 0 || settle(gateway, err) != 0 ||
         descriptors_check(gateway->n_cells, err) != 0) {
         return -1;

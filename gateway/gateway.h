@@ -21,6 +21,7 @@
 #include "gateway/roles.h"
 #include "gateway/settings.h"
 #include "gateway/upstreams.h"
+#include "limits/lease.h"
 #include "proto/request_metrics.h"
 #include "router/key_admin.h"
 #include "router/ports.h"
@@ -76,6 +77,7 @@ struct dynabus {
     struct key_admin key_admin; /* until its actor has it */
     bool has_key_store;
     struct answer_counters answers;
+    struct lease_counters leases;
     struct plugin_host plugin_host;
     struct gateway_common common;
     struct ports_counters ports_counters;

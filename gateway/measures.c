@@ -134,6 +134,17 @@ read_answers(const struct answer_counters *answers, uint64_t *values)
 }
 
 static void
+read_leases(const struct lease_counters *leases, uint64_t *values)
+{
+    values[NODE_leases_open] += get(&leases->open);
+    values[NODE_leases_granted] += get(&leases->granted);
+    values[NODE_leases_renewed] += get(&leases->renewed);
+    values[NODE_leases_returned] += get(&leases->returned);
+    values[NODE_leases_owner_lost] += get(&leases->owner_lost);
+    values[NODE_leases_holder_lost] += get(&leases->holders_lost);
+}
+
+static void
 read_mailboxes(const bus_t *bus, uint64_t *values)
 {
     static const struct {
@@ -181,6 +192,7 @@ read_all(void *arg, struct node_values *out)
     read_refresh(&gateway->refresh, values);
     read_orphans(&gateway->orphans, values);
     read_answers(&gateway->answers, values);
+    read_leases(&gateway->leases, values);
     read_mailboxes(gateway->bus, values);
     read_roles(&gateway->network.process, values);
     values[NODE_events_dropped] += get(&gateway->shared.events_dropped);

@@ -5,7 +5,9 @@
 #include "actors/ledger/ledger.h"
 #include "actors/ledger/ledger_config.h"
 #include "actors/ledger/ledger_link.h"
+#include "actors/plugins/rate_rules.h"
 #include "core/log.h"
+#include "gateway/parts.h"
 
 #include <stdlib.h>
 
@@ -19,7 +21,11 @@ static bus_addr_t
 add_ledger(dynabus_t *gateway, const struct ledger_config *config, const struct ledger_place *place)
 {
     struct ledger_options options = {
-        .store = &store_sqlite, .dsn = place->dsn, .queue_max = (size_t)config->store.buffer};
+        .store = &store_sqlite,
+        .dsn = place->dsn,
+        .queue_max = (size_t)config->store.buffer,
+        .leases = &gateway->leases,
+    };
     dyn_log(DYN_LOG_INFO, "ledger.store", "what must survive is kept here", DYN_LOG_STR("file", place->dsn),
             DYN_LOG_STR("because_of", place->variable != NULL ? place->variable : "store"));
     return bus_add_actor(gateway->bus, gateway->common.loop, &ledger_actor_ops, ledger_new(&options));
@@ -74,6 +80,34 @@ gateway_add_ledger(dynabus_t *gateway, struct dyn_err *err)
     }
     if (gateway_has(gateway->roles, GATEWAY_ROLE_ROUTER)) {
         add_journal(gateway, config, ledger);
+    }
+    return 0;
+}
+
+int
+gateway_check_store(const config_t *config, struct dyn_err *err)
+{
+    struct plugin_wanted wanted[PLUGINS_MAX];
+    struct ledger_place place;
+    size_t n = plugin_config_wanted(config_values(config, &plugin_config_part), NULL, wanted);
+    if (ledger_place_find(config_values(config, &ledger_config_part), variable, &place, err) != 0) {
+        return -1;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const struct rate_config *limits = wanted[i].entry->config.values;
+        if (wanted[i].ops != &plugin_rate_limit || limits == NULL || limits->scope != RATE_FLEET) {
+            continue;
+        }
+        if (place.backend == LEDGER_BACKEND_NONE) {
+            return dyn_err_set(err, DYN_E_CONFIG,
+                               "rate-limit with 'scope: fleet' needs a ledger that lends the limits: say "
+                               "where it keeps them with `store: {backend: sqlite, dsn: PATH}`");
+        }
+        if (wanted[i].place == PLUGIN_PLACE_PLUGIN) {
+            return dyn_err_set(err, DYN_E_CONFIG,
+                               "rate-limit with 'scope: fleet' works in the process of a router only: not "
+                               "with 'place: plugin'");
+        }
     }
     return 0;
 }

@@ -59,8 +59,8 @@ struct lease_owner_options {
     uint64_t limit;
     uint64_t period_us;
     /* Says how much may have been given in the window, before it is. Returns 0 when that is safe; -1;
-     * LEASE_SAVE_LATER: lease_owner_saved() follows. NULL: an owner that starts anew counts the window that it
-     * starts in as spent. */
+     * LEASE_SAVE_LATER: lease_owner_saved() follows. NULL: an owner that starts anew counts the window that
+     * it starts in as spent. */
     int (*save)(void *self, uint64_t window, uint64_t given_up_to);
     void *self;
     /* What was saved last, for an owner with `save`: of that window. */

@@ -39,11 +39,13 @@ lease_holder_refused(struct lease_holder *holder, struct limit_take *take, struc
         return LEASE_REFUSED;
     }
     if (atomic_load_explicit(&holder->is_lost, memory_order_relaxed)) {
-        uint64_t holders = atomic_load_explicit(&holder->holders, memory_order_relaxed);
+        if (holder->fallback == LEASE_DENY) {
+            return LEASE_REFUSED;
+        }
         take->bucket = &holder->share;
         take->spec = &holder->share_spec;
-        take->n *= holders;
-        return holder->fallback == LEASE_DENY ? LEASE_REFUSED : LEASE_TAKEN;
+        take->n *= atomic_load_explicit(&holder->holders, memory_order_relaxed);
+        return LEASE_TAKEN;
     }
     bool is_now = now.mono_us < atomic_load_explicit(&holder->until_us, memory_order_acquire);
     uint64_t spent_from = atomic_load_explicit(&holder->spent_from, memory_order_relaxed);

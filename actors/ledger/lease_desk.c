@@ -28,7 +28,8 @@ struct lent {
     uint8_t name[NAME_BYTES];
     struct lease_owner owner;
     bool is_loaded;
-    uint64_t window, up_to; /* that are to be saved */
+    uint64_t window, up_to; /* that are to be saved; 0: nothing is */
+    uint64_t asked_window, asked_up_to; /* that the store has been asked for */
 };
 
 /* A question that the store has to be asked for first. */
@@ -234,8 +235,9 @@ flush(lease_desk_t *desk)
     for (struct dyn_list *link; n < ROWS_MAX && (link = dyn_list_pop(from)) != NULL; n++) {
         struct lent *lent = DYN_CONTAINER_OF(link, struct lent, store);
         dyn_list_append(&desk->asked, link);
-        add_row(lent, loads ? wall_us(desk) / lent->owner.options.period_us : lent->window,
-                loads ? 0 : lent->up_to, &rows);
+        lent->asked_window = loads ? wall_us(desk) / lent->owner.options.period_us : lent->window;
+        lent->asked_up_to = loads ? 0 : lent->up_to;
+        add_row(lent, lent->asked_window, lent->asked_up_to, &rows);
     }
     desk->loads = loads;
     desk->asks = ask_store(desk, loads ? DYN_SLICE("spend_load") : DYN_SLICE("spend_save"), &rows, n);
@@ -398,7 +400,7 @@ take_loaded(lease_desk_t *desk, const struct store_job *job)
         uint8_t name[NAME_BYTES];
         const struct dyn_slice account = row.of.spend.account;
         if (row.table != LEDGER_SPEND || account.len != ACCOUNT_SIZE ||
-            !dyn_hex_decode(name, account.data + 6, NAME_BYTES)) {
+            dyn_hex_decode(name, NAME_BYTES, dyn_slice(account.data + 6, account.len - 6)) != 0) {
             continue;
         }
         struct lent *lent = lent_find(desk, name);
@@ -422,7 +424,7 @@ take_stored(lease_desk_t *desk, const struct clerk_job *job, bool ok)
         if (!lent->is_loaded) {
             dyn_list_append(&desk->to_load, link);
         } else if (ok && !desk->loads) {
-            lease_owner_saved(&lent->owner, lent->window, lent->up_to);
+            lease_owner_saved(&lent->owner, lent->asked_window, lent->asked_up_to);
         }
     }
 }

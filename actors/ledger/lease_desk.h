@@ -29,6 +29,7 @@ lease_desk_t *lease_desk_new(const struct lease_desk_options *options) __attribu
 void lease_desk_ask(lease_desk_t *desk, struct env **request_p);
 /* True: the job was one of the desk's; it stays the caller's. */
 bool lease_desk_stored(lease_desk_t *desk, const struct clerk_job *job);
-/* In order: saves how much was lent, so that the next one may lend the rest. Its last question to the store. */
+/* In order: saves how much was lent, so that the next one may lend the rest. Its last question to the
+ * store. */
 void lease_desk_close(lease_desk_t *desk);
 void lease_desk_free(lease_desk_t **desk_p); /* NULL is accepted */

@@ -1,6 +1,7 @@
 #include "actors/ledger/ledger.h"
 
 #include "actors/ledger/clerk.h"
+#include "actors/ledger/lease_desk.h"
 #include "core/log.h"
 
 #include <stdlib.h>
@@ -13,6 +14,8 @@ struct ledger {
     struct ledger_options options;
     bus_actor_t *me;
     clerk_t *clerk;
+    lease_desk_t *desk;
+    struct lease_counters own_leases;
 };
 
 /* ---- answers ---- */
@@ -53,6 +56,10 @@ done(void *self, struct clerk_job *job)
 {
     struct ledger *ledger = self;
     struct store_job *result = &job->job;
+    if (lease_desk_stored(ledger->desk, job)) {
+        clerk_job_free(job);
+        return;
+    }
     if (job->has_failed) {
         refuse(ledger, job->request, ERR_LEDGER_UNAVAILABLE, NULL);
     } else if (result->status == 413) {
@@ -66,6 +73,33 @@ done(void *self, struct clerk_job *job)
         tell(ledger, job->request, result->status, &result->answer);
     }
     clerk_job_free(job);
+}
+
+/* ---- leases ---- */
+
+static bool
+store_lease(void *self, struct clerk_job *job)
+{
+    struct ledger *ledger = self;
+    return clerk_take(ledger->clerk, job);
+}
+
+static void
+tell_lease(void *self, const struct env *request, const struct ledger_message *answer)
+{
+    tell(self, request, 200, answer);
+}
+
+static void
+open_desk(struct ledger *ledger)
+{
+    struct lease_counters *counters = ledger->options.leases;
+    struct lease_desk_options options = {.clock = &dyn_clock_system,
+                                         .counters = counters != NULL ? counters : &ledger->own_leases,
+                                         .store = store_lease,
+                                         .answer = tell_lease,
+                                         .self = ledger};
+    ledger->desk = lease_desk_new(&options);
 }
 
 /* ---- questions ---- */
@@ -93,6 +127,8 @@ take(struct ledger *ledger, struct env **env_p)
         refuse(ledger, job->request, ERR_INVALID_REQUEST, err.text);
     } else if (dyn_slice_is(ask->op, "status")) {
         tell_state(ledger, job->request);
+    } else if (dyn_slice_is(ask->op, "lease")) {
+        lease_desk_ask(ledger->desk, &job->request);
     } else if (!store_is_write(ask->op) && !store_is_read(ask->op)) {
         refuse(ledger, job->request, ERR_INVALID_REQUEST, "the ledger does not know this question");
     } else if (clerk_take(ledger->clerk, job)) {
@@ -135,6 +171,7 @@ ledger_start(void *self, bus_actor_t *me, struct dyn_err *err)
                                     .done = done,
                                     .self = ledger};
     ledger->me = me;
+    open_desk(ledger);
     ledger->clerk = clerk_new(&options, err);
     return ledger->clerk != NULL ? 0 : -1;
 }
@@ -143,7 +180,11 @@ static void
 ledger_stop(void *self)
 {
     struct ledger *ledger = self;
+    if (ledger->clerk != NULL) {
+        lease_desk_close(ledger->desk);
+    }
     clerk_close(&ledger->clerk);
+    lease_desk_free(&ledger->desk);
     free((void *)(uintptr_t)ledger->options.dsn);
     free(ledger);
 }

@@ -6,11 +6,13 @@
 
 #include "actors/ledger/store.h"
 #include "bus/bus.h"
+#include "limits/lease.h"
 
 struct ledger_options {
     const struct store_ops *store;
     const char *dsn;  /* copied */
     size_t queue_max; /* bytes of questions that wait for the store */
+    struct lease_counters *leases; /* outlive it; NULL: nobody wants to know */
 };
 
 /* Copies the options. Give both to bus_add_actor(); start() opens the store, which fails the gateway's. */

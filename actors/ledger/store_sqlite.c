@@ -236,6 +236,10 @@ forget_old(struct store_file *store)
         (void)sqlite3_exec(store->db, sql, NULL, NULL, NULL);
         sqlite3_free(sql);
     }
+    sql = sqlite3_mprintf("DELETE FROM spend WHERE window=%d AND number<%lld", (int)LEDGER_SPEND_LEASE,
+                          (long long)(now_us / DAY_US) - 1);
+    (void)sqlite3_exec(store->db, sql, NULL, NULL, NULL);
+    sqlite3_free(sql);
 }
 
 static void

@@ -30,11 +30,13 @@ int plugin_type_by_name(struct dyn_slice name); /* -1: there is none */
 
 /* What the process lends to all plugins. Outlives them. */
 struct answer_counters;
+struct lease_counters;
 struct plugin_host {
     const struct dyn_clock *clock;
     unsigned n_cells;
     bus_addr_t ledger; /* who takes REQUESTs of the surface `ledger` in this process; 0: nobody */
     struct answer_counters *answers; /* where caches count; NULL: nobody wants to know */
+    struct lease_counters *leases;   /* where leases of limits count; NULL: nobody wants to know */
 };
 
 /* Whose question it is: kept by value while the answer is still to come. */
@@ -146,6 +148,9 @@ struct plugin_ops {
     void (*forget)(void *shared, void *own, plugin_cell_t *cell, const struct plugin_ticket *ticket);
     /* After plugin_wake(). May be NULL. */
     void (*wake)(void *shared, void *own, plugin_cell_t *cell);
+    /* The process ends, and no request of this cell is open any more: the last chance to send something. May
+     * be NULL. */
+    void (*drain)(void *shared, void *own, plugin_cell_t *cell);
     /* An envelope that is no ASK: an answer to what plugin_send() sent. Takes it when it asked for it, and
      * leaves it when it did not. May be NULL. */
     void (*receive)(void *shared, void *own, plugin_cell_t *cell, struct env **env_p);

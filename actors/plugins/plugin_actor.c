@@ -10,6 +10,7 @@ enum {
     CELLS_MAX = 4 * PLUGINS_MAX, /* those of former sets that are still asked counted */
     LEAVING_LOOK_MS = 1000,      /* how often to look whether nobody asks them any more */
     FORMER_MAX = 16,             /* sets; reloads that come faster than requests end */
+    DRAIN_GRACE_MS = 10,         /* how the last requests ended is still on its way from idle routers */
 };
 
 /* What a posted wake-up holds: it may come when the cell is gone. */
@@ -39,6 +40,7 @@ struct plugin_actor {
     size_t n_cells;
     plugin_set_t *first; /* from the options until the start */
     struct bus_timer leaving;
+    struct bus_timer drain;
 };
 
 /* ---- what plugins call ---- */
@@ -437,6 +439,27 @@ actor_receive(void *self, struct env **env_p)
     env_free(env_p);
 }
 
+static void
+drain_cells(struct bus_timer *timer)
+{
+    struct plugin_actor *actor = DYN_CONTAINER_OF(timer, struct plugin_actor, drain);
+    for (size_t i = 0; i < actor->n_cells; i++) {
+        plugin_cell_t *cell = actor->cells[i];
+        if (cell->instance->ops->drain != NULL) {
+            cell->instance->ops->drain(cell->instance->shared, cell->own, cell);
+        }
+    }
+    bus_actor_idle(actor->me);
+}
+
+static void
+actor_drain(void *self, uint64_t deadline_us)
+{
+    struct plugin_actor *actor = self;
+    (void)deadline_us;
+    bus_timer_arm(actor->loop, &actor->drain, DRAIN_GRACE_MS);
+}
+
 void *
 plugin_actor_new(const struct plugin_actor_options *options)
 {
@@ -444,6 +467,7 @@ plugin_actor_new(const struct plugin_actor_options *options)
     actor->options = *options;
     actor->options.set = NULL;
     actor->leaving.fire = look_at_leaving;
+    actor->drain.fire = drain_cells;
     actor->first = options->set != NULL ? plugin_set_ref(options->set) : NULL;
     return actor;
 }
@@ -467,6 +491,7 @@ actor_stop(void *self)
 {
     struct plugin_actor *actor = self;
     bus_timer_fini(&actor->leaving);
+    bus_timer_fini(&actor->drain);
     while (actor->n_sets > 0) {
         plugin_set_unref(&actor->sets[--actor->n_sets]);
     }
@@ -479,5 +504,6 @@ const struct bus_actor_ops plugin_actor_ops = {
     .kind = "plugins",
     .start = actor_start,
     .receive = actor_receive,
+    .drain = actor_drain,
     .stop = actor_stop,
 };

@@ -1,14 +1,15 @@
 /* rate-limit: how many requests and tokens may pass, for the whole gateway and for each key, user, model and
  * address. A request takes from all of its limits or from none. Tokens are estimated when it comes and
- * settled when it is over; what another plugin refuses afterwards is given back. One process counts for
- * itself; several that share a limit are limits/lease.h. */
-#include "actors/plugins/plugin.h"
+ * settled when it is over; what another plugin refuses afterwards is given back. A process counts for itself,
+ * or (`scope: fleet`) from pieces that the ledger lends it; who has to wait for one votes later. */
+#include "actors/plugins/rate_fleet.h"
 #include "actors/plugins/rate_headers.h"
 #include "actors/plugins/rate_rules.h"
 #include "core/log.h"
 #include "proto/env_map.h"
 
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 struct rate_limit {
@@ -24,14 +25,20 @@ enum { TAKES_MAX = RATE_RULES_MAX + 4 };
 /* What one request has taken, until it is told how the request ended. */
 struct charge {
     struct env_map_node node;
+    struct rate_waiter waiter; /* for a lease */
     struct charge *next_free;
     size_t n;
     struct limit_take takes[TAKES_MAX];
-    struct counter *counters[TAKES_MAX]; /* open; NULL: the gateway's own bucket */
+    uint64_t wants[TAKES_MAX];           /* what it asked of each */
+    struct counter *counters[TAKES_MAX]; /* open; NULL: the gateway's own bucket, or a lease */
+    struct rate_lease *leases[TAKES_MAX]; /* open; NULL: the process counts for itself */
     const struct rate_rule *rules[TAKES_MAX];
 };
 
 struct cell {
+    const struct rate_limit *shared;
+    plugin_cell_t *cell;
+    struct rate_fleet fleet; /* `leases` NULL: the process counts for itself */
     struct counters_cache cache;
     struct env_map charges;
     struct charge *free_charges;
@@ -45,7 +52,14 @@ rate_limit_make(const struct plugin_making *making, struct dyn_err *err)
     const struct dyn_clock *clock = making->host->clock;
     const struct rate_limit *former = making->former;
     struct limits_now now = {dyn_mono_us(clock), dyn_wall_us(clock)};
-    struct rate_rules *rules = rate_rules_new(config, former == NULL ? NULL : former->rules, now, err);
+    if (config->scope == RATE_FLEET && making->host->ledger == 0) {
+        (void)dyn_err_set(err, DYN_E_CONFIG,
+                          "'scope: fleet' needs a ledger that lends the limits, in a process with a router: "
+                          "say where it keeps them with `store: {backend: sqlite, dsn: PATH}`");
+        return NULL;
+    }
+    struct rate_rules *rules =
+        rate_rules_new(config, former == NULL ? NULL : former->rules, making->host->leases, now, err);
     if (rules == NULL) {
         return NULL;
     }
@@ -65,17 +79,6 @@ rate_limit_free(void *shared)
     free(self);
 }
 
-static void *
-rate_limit_cell_new(void *shared, plugin_cell_t *cell)
-{
-    const struct rate_limit *self = shared;
-    (void)cell;
-    struct cell *own = dyn_zalloc(sizeof *own);
-    counters_cache_init(&own->cache, self->rules->counters);
-    env_map_init(&own->charges);
-    return own;
-}
-
 static struct charge *
 charge_new(struct cell *own)
 {
@@ -93,31 +96,15 @@ static void
 charge_close(struct cell *own, struct charge *charge)
 {
     for (size_t i = 0; i < charge->n; i++) {
+        if (charge->leases[i] != NULL) {
+            rate_lease_close(own->fleet.leases, charge->leases[i]);
+        }
         if (charge->counters[i] != NULL) {
             counter_close(charge->counters[i]);
         }
     }
     charge->next_free = own->free_charges;
     own->free_charges = charge;
-}
-
-static void
-rate_limit_cell_free(void *shared, void *self)
-{
-    struct cell *own = self;
-    (void)shared;
-    for (struct env_map_node *node; (node = env_map_any(&own->charges)) != NULL;) {
-        env_map_remove(&own->charges, node);
-        charge_close(own, DYN_CONTAINER_OF(node, struct charge, node));
-    }
-    while (own->free_charges != NULL) {
-        struct charge *next = own->free_charges->next_free;
-        free(own->free_charges);
-        own->free_charges = next;
-    }
-    env_map_fini(&own->charges);
-    counters_cache_fini(&own->cache);
-    free(own);
 }
 
 /* ---- whose limits a request takes from ---- */
@@ -174,6 +161,21 @@ estimated_tokens(const struct rate_limit *self, const struct vote_facts *facts)
     return sum < output ? UINT64_MAX : sum;
 }
 
+static struct rate_lease *
+open_lease(struct cell *own, const struct rate_rule *rule, struct name_hash key, struct dyn_slice name,
+           struct limits_now now)
+{
+    char what[32];
+    int len = snprintf(what, sizeof what, "%s %s", rate_who_name(rule->who),
+                       rule->unit == RATE_TOKENS ? "tokens" : "requests");
+    struct rate_identity identity = {.key = key,
+                                     .what = dyn_slice(what, (size_t)len),
+                                     .name = name,
+                                     .amount = rule->spec.amount,
+                                     .period_us = rule->spec.period_us};
+    return rate_lease_open(own->fleet.leases, &identity, now);
+}
+
 /* False: the table of names is full of ones with requests in flight. */
 static bool
 charge_add(struct charge *charge, const struct rate_rule *rule, struct rate_rules *rules, struct cell *own,
@@ -181,12 +183,18 @@ charge_add(struct charge *charge, const struct rate_rule *rule, struct rate_rule
 {
     uint8_t network[8];
     struct counter *counter = NULL;
+    struct rate_lease *lease = NULL;
     struct bucket *bucket = &rules->all[rule->unit];
-    if (rule->who != RATE_ALL) {
-        struct dyn_slice name = name_for(rule->who, facts, network);
-        if (name.len == 0) {
-            return true;
+    struct dyn_slice name = rule->who != RATE_ALL ? name_for(rule->who, facts, network) : DYN_SLICE("all");
+    if (name.len == 0) {
+        return true;
+    }
+    if (rules->leases != NULL) {
+        lease = open_lease(own, rule, counters_name(rules->counters, rule->kind, name), name, now);
+        if (lease == NULL) {
+            return false;
         }
+    } else if (rule->who != RATE_ALL) {
         counter =
             counters_open(&own->cache, counters_name(rules->counters, rule->kind, name), &rule->spec, now);
         if (counter == NULL) {
@@ -195,7 +203,9 @@ charge_add(struct charge *charge, const struct rate_rule *rule, struct rate_rule
         bucket = &counter->bucket;
     }
     charge->takes[charge->n] = (struct limit_take){.bucket = bucket, .spec = &rule->spec, .n = 1};
+    charge->wants[charge->n] = 1;
     charge->counters[charge->n] = counter;
+    charge->leases[charge->n] = lease;
     charge->rules[charge->n++] = rule;
     return true;
 }
@@ -250,13 +260,29 @@ charge_fill(struct charge *charge, const struct rate_limit *self, struct cell *o
     }
     for (i = 0; i < charge->n; i++) {
         if (charge->rules[i]->unit == RATE_TOKENS) {
-            charge->takes[i].n = estimated_tokens(self, facts);
+            charge->wants[i] = charge->takes[i].n = estimated_tokens(self, facts);
         }
     }
     return fits;
 }
 
 /* ---- what the vote says ---- */
+
+/* What a process has a piece of has left what nobody has, too. */
+static struct bucket_level
+level_of(const struct charge *charge, size_t i, struct limits_now now)
+{
+    const struct limit_take *take = &charge->takes[i];
+    const struct rate_lease *lease = charge->leases[i];
+    struct bucket_level level = bucket_look(take->bucket, take->spec, 0, now);
+    if (lease != NULL && take->bucket == &lease->holder.piece) {
+        uint64_t sum = level.left + atomic_load_explicit(&lease->holder.left, memory_order_relaxed);
+        level.left = sum < level.limit ? sum : level.limit;
+    } else if (lease != NULL && charge->wants[i] != 0) {
+        level.left /= take->n / charge->wants[i]; /* of a share each counts for all */
+    }
+    return level;
+}
 
 /* Of requests, or of tokens, the limit with the least left; of the one that refused, that one. */
 static void
@@ -269,7 +295,7 @@ show(struct cell *own, const struct charge *charge, enum rate_unit unit, size_t 
         if (charge->rules[i]->unit != unit) {
             continue;
         }
-        struct bucket_level level = bucket_look(charge->takes[i].bucket, charge->takes[i].spec, 0, now);
+        struct bucket_level level = level_of(charge, i, now);
         if (!is_there || level.left < nearest.left || i == refuser) {
             nearest = level;
         }
@@ -317,36 +343,170 @@ refuse(struct cell *own, plugin_cell_t *cell, const struct charge *charge, size_
     vote->retry_after_s = seconds == 0 ? 1 : seconds < UINT32_MAX ? (uint32_t)seconds : UINT32_MAX;
 }
 
-static void
-before(const struct rate_limit *self, struct cell *own, plugin_cell_t *cell, const struct plugin_ask *ask,
-       struct plugin_vote *vote)
+/* From all of them, or from none. */
+static enum lease_verdict
+take_all(struct charge *charge, size_t *refuser, struct limits_now now)
 {
-    struct limits_now now = {ask->now_us, dyn_wall_us(self->clock)};
-    if (env_map_find(&own->charges, &ask->ticket.id) != NULL) {
-        return; /* asked again */
+    enum lease_verdict verdict = LEASE_TAKEN;
+    while ((*refuser = limit_take_all(charge->takes, charge->n, now)) < charge->n && verdict == LEASE_TAKEN) {
+        struct rate_lease *lease = charge->leases[*refuser];
+        verdict = lease == NULL
+                      ? LEASE_REFUSED
+                      : lease_holder_refused(&lease->holder, &charge->takes[*refuser], now);
+        if (verdict != LEASE_TAKEN) {
+            break;
+        }
     }
-    struct charge *charge = charge_new(own);
+    return verdict;
+}
+
+static void
+fill_takes(struct charge *charge)
+{
+    for (size_t i = 0; i < charge->n; i++) {
+        if (charge->leases[i] != NULL) {
+            lease_holder_fill(&charge->leases[i]->holder, &charge->takes[i], charge->wants[i]);
+        }
+    }
+}
+
+/* False: it has to wait for a lease. Else the charge is kept, or closed. */
+static bool
+decide(const struct rate_limit *self, struct cell *own, struct charge *charge, const struct env_id *id,
+       struct limits_now now, struct plugin_vote *vote)
+{
+    size_t refuser;
     own->headers.n = 0;
-    if (!charge_fill(charge, self, own, ask->facts, now)) {
-        vote->verdict = VOTE_DENY;
-        vote->reason = DYN_SLICE("too many different callers at once");
-        vote->retry_after_s = 1;
-        charge_close(own, charge);
-        return;
+    fill_takes(charge);
+    enum lease_verdict verdict = take_all(charge, &refuser, now);
+    if (verdict == LEASE_WAIT) {
+        rate_lease_want(own->fleet.leases, charge->leases[refuser], charge->wants[refuser]);
+        return false;
     }
-    size_t refuser = limit_take_all(charge->takes, charge->n, now);
-    if (refuser < charge->n) {
-        refuse(own, cell, charge, refuser, now, vote);
+    if (verdict == LEASE_REFUSED) {
+        refuse(own, own->cell, charge, refuser, now, vote);
         show_all(self, own, charge, refuser, now, vote);
         charge_close(own, charge);
-        return;
+        return true;
     }
     show_all(self, own, charge, SIZE_MAX, now, vote);
     vote->charged = charge->n != 0;
     if (charge->n == 0) {
         charge_close(own, charge);
     } else {
-        env_map_add(&own->charges, &charge->node, &ask->ticket.id);
+        env_map_add(&own->charges, &charge->node, id);
+    }
+    return true;
+}
+
+static enum plugin_when
+before(const struct rate_limit *self, struct cell *own, const struct plugin_ask *ask,
+       struct plugin_vote *vote)
+{
+    struct limits_now now = {ask->now_us, dyn_wall_us(self->clock)};
+    if (env_map_find(&own->charges, &ask->ticket.id) != NULL) {
+        return PLUGIN_VOTED; /* asked again */
+    }
+    struct charge *charge = charge_new(own);
+    if (!charge_fill(charge, self, own, ask->facts, now)) {
+        vote->verdict = VOTE_DENY;
+        vote->reason = DYN_SLICE("too many different callers at once");
+        vote->retry_after_s = 1;
+        charge_close(own, charge);
+        return PLUGIN_VOTED;
+    }
+    if (decide(self, own, charge, &ask->ticket.id, now, vote)) {
+        return PLUGIN_VOTED;
+    }
+    rate_fleet_wait(&own->fleet, &charge->waiter, &ask->ticket, ask->facts, now.mono_us);
+    rate_fleet_flush(&own->fleet);
+    return PLUGIN_LATER;
+}
+
+/* ---- waiting for a lease ---- */
+
+static void
+refuse_late(struct cell *own, struct charge *charge, struct plugin_vote *vote)
+{
+    vote->verdict = VOTE_DENY;
+    vote->reason = DYN_SLICE("what is left of a limit of this gateway could not be told in time");
+    vote->retry_after_s = 1;
+    charge_close(own, charge);
+}
+
+/* True: it is decided, and told. */
+static bool
+look_at(struct cell *own, struct charge *charge, struct limits_now now)
+{
+    struct plugin_vote vote = {.verdict = VOTE_PASS};
+    struct plugin_ticket ticket = charge->waiter.ticket;
+    if (!decide(own->shared, own, charge, &ticket.id, now, &vote)) {
+        if (now.mono_us < charge->waiter.until_us) {
+            return false;
+        }
+        rate_fleet_remove(&charge->waiter);
+        refuse_late(own, charge, &vote);
+    } else {
+        rate_fleet_remove(&charge->waiter);
+    }
+    plugin_vote_send(own->cell, &ticket, &vote);
+    return true;
+}
+
+/* In the order in which they came. */
+static void
+look(struct rate_fleet *fleet)
+{
+    struct cell *own = DYN_CONTAINER_OF(fleet, struct cell, fleet);
+    struct limits_now now = {dyn_mono_us(fleet->clock), dyn_wall_us(fleet->clock)};
+    struct dyn_list *next;
+    for (struct dyn_list *link = fleet->waiting.next; link != &fleet->waiting; link = next) {
+        struct rate_waiter *waiter = DYN_CONTAINER_OF(link, struct rate_waiter, link);
+        next = link->next;
+        (void)look_at(own, DYN_CONTAINER_OF(waiter, struct charge, waiter), now);
+    }
+}
+
+static void
+rate_limit_wake(void *shared, void *self, plugin_cell_t *cell)
+{
+    struct cell *own = self;
+    (void)shared, (void)cell;
+    if (own->fleet.leases != NULL && !dyn_list_is_empty(&own->fleet.waiting)) {
+        look(&own->fleet);
+        rate_fleet_flush(&own->fleet);
+    }
+}
+
+static void
+rate_limit_receive(void *shared, void *self, plugin_cell_t *cell, struct env **env_p)
+{
+    struct cell *own = self;
+    (void)shared, (void)cell;
+    if (own->fleet.leases != NULL) {
+        (void)rate_fleet_receive(&own->fleet, env_p);
+    }
+}
+
+static void
+rate_limit_forget(void *shared, void *self, plugin_cell_t *cell, const struct plugin_ticket *ticket)
+{
+    struct cell *own = self;
+    (void)shared, (void)cell;
+    struct rate_waiter *waiter = own->fleet.leases != NULL ? rate_fleet_find(&own->fleet, ticket) : NULL;
+    if (waiter != NULL) {
+        rate_fleet_remove(waiter);
+        charge_close(own, DYN_CONTAINER_OF(waiter, struct charge, waiter));
+    }
+}
+
+static void
+rate_limit_drain(void *shared, void *self, plugin_cell_t *cell)
+{
+    struct cell *own = self;
+    (void)shared, (void)cell;
+    if (own->fleet.leases != NULL) {
+        rate_fleet_goodbye(&own->fleet);
     }
 }
 
@@ -355,7 +515,21 @@ before(const struct rate_limit *self, struct cell *own, plugin_cell_t *cell, con
 /* What no provider was asked for did not happen; an answer of the cache used no tokens; a request whose usage
  * is not known keeps its estimate. */
 static void
-settle(const struct rate_limit *self, const struct charge *charge, const struct vote_facts *facts)
+settle_one(const struct rate_limit *self, struct cell *own, const struct charge *charge, size_t i,
+           uint64_t tokens)
+{
+    struct limit_take take = charge->takes[i];
+    struct rate_lease *lease = charge->leases[i];
+    uint64_t each = charge->wants[i] != 0 ? take.n / charge->wants[i] : 1; /* of a share: for all holders */
+    uint64_t owed = bucket_settle(&take, tokens * each, self->clock);
+    if (lease != NULL && tokens != charge->wants[i]) {
+        rate_lease_changed(own->fleet.leases, lease, take.bucket == &lease->holder.piece ? owed : 0);
+    }
+}
+
+static void
+settle(const struct rate_limit *self, struct cell *own, const struct charge *charge,
+       const struct vote_facts *facts)
 {
     bool is_undone = facts->refused && facts->upstream_calls == 0;
     bool used_none = facts->answered_by.len != 0 || (facts->upstream_calls == 0 && !facts->usage.known);
@@ -363,12 +537,17 @@ settle(const struct rate_limit *self, const struct charge *charge, const struct 
                           ? facts->usage.total_tokens
                           : facts->usage.prompt_tokens + facts->usage.completion_tokens;
     for (size_t i = 0; i < charge->n; i++) {
-        struct limit_take take = charge->takes[i];
         if (is_undone) {
-            bucket_give_back(&take, self->clock);
+            bucket_give_back(&charge->takes[i], self->clock);
+            if (charge->leases[i] != NULL) {
+                rate_lease_changed(own->fleet.leases, charge->leases[i], 0);
+            }
         } else if (charge->rules[i]->unit == RATE_TOKENS && (used_none || facts->usage.known)) {
-            (void)bucket_settle(&take, used_none ? 0 : tokens, self->clock);
+            settle_one(self, own, charge, i, used_none ? 0 : tokens);
         }
+    }
+    if (own->fleet.leases != NULL) {
+        rate_fleet_flush(&own->fleet);
     }
 }
 
@@ -379,7 +558,7 @@ finish(const struct rate_limit *self, struct cell *own, const struct plugin_ask 
     if (node != NULL) {
         struct charge *charge = DYN_CONTAINER_OF(node, struct charge, node);
         env_map_remove(&own->charges, node);
-        settle(self, charge, ask->facts);
+        settle(self, own, charge, ask->facts);
         charge_close(own, charge);
     }
 }
@@ -388,12 +567,59 @@ static enum plugin_when
 rate_limit_vote(void *shared, void *own, plugin_cell_t *cell, const struct plugin_ask *ask,
                 struct plugin_vote *vote)
 {
+    (void)cell;
     if (ask->is_told) {
         finish(shared, own, ask);
     } else if (ask->stage == VOTE_BEFORE_REQUEST) {
-        before(shared, own, cell, ask, vote);
+        return before(shared, own, ask, vote);
     }
     return PLUGIN_VOTED;
+}
+
+/* ---- cells ---- */
+
+static void *
+rate_limit_cell_new(void *shared, plugin_cell_t *cell)
+{
+    const struct rate_limit *self = shared;
+    struct cell *own = dyn_zalloc(sizeof *own);
+    own->shared = self;
+    own->cell = cell;
+    counters_cache_init(&own->cache, self->rules->counters);
+    env_map_init(&own->charges);
+    if (self->rules->leases != NULL) {
+        rate_fleet_init(&own->fleet, self->rules->leases, self->clock, cell, look);
+    }
+    return own;
+}
+
+static void
+rate_limit_cell_free(void *shared, void *self)
+{
+    struct cell *own = self;
+    (void)shared;
+    if (own->fleet.leases != NULL) {
+        for (struct dyn_list *link; (link = own->fleet.waiting.next) != &own->fleet.waiting;) {
+            struct rate_waiter *waiter = DYN_CONTAINER_OF(link, struct rate_waiter, link);
+            rate_fleet_remove(waiter);
+            charge_close(own, DYN_CONTAINER_OF(waiter, struct charge, waiter));
+        }
+    }
+    for (struct env_map_node *node; (node = env_map_any(&own->charges)) != NULL;) {
+        env_map_remove(&own->charges, node);
+        charge_close(own, DYN_CONTAINER_OF(node, struct charge, node));
+    }
+    while (own->free_charges != NULL) {
+        struct charge *next = own->free_charges->next_free;
+        free(own->free_charges);
+        own->free_charges = next;
+    }
+    if (own->fleet.leases != NULL) {
+        rate_fleet_fini(&own->fleet);
+    }
+    env_map_fini(&own->charges);
+    counters_cache_fini(&own->cache);
+    free(own);
 }
 
 /* Nothing is read of a body that no limit asks for. */
@@ -423,4 +649,8 @@ const struct plugin_ops plugin_rate_limit = {
     .cell_new = rate_limit_cell_new,
     .cell_free = rate_limit_cell_free,
     .vote = rate_limit_vote,
+    .forget = rate_limit_forget,
+    .wake = rate_limit_wake,
+    .drain = rate_limit_drain,
+    .receive = rate_limit_receive,
 };

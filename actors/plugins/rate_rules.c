@@ -1,6 +1,8 @@
 /* See rate_rules.h. */
 #include "actors/plugins/rate_rules.h"
 
+#include "actors/plugins/plugin.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +14,8 @@ enum { FRACTION = 1000 };
 #define RATE_MAX 1e9
 
 static const char *const algorithm_names[] = {"gcra", "fixed_window", NULL};
+static const char *const scope_names[] = {"process", "fleet", NULL};
+static const char *const loss_names[] = {"deny", "local_share", NULL};
 
 const char *
 rate_who_name(enum rate_who who)
@@ -56,9 +60,28 @@ static const struct config_key keys[] = {
      .offset = offsetof(struct rate_config, algorithm),
      .default_text = "gcra",
      .names = algorithm_names,
+     .set_offset = offsetof(struct rate_config, is_algorithm_set),
      .help =
          "How requests are counted. `gcra`: they come back evenly, as tokens into a bucket. `fixed_window`: "
          "exactly so many in each minute (second) of the clock. Tokens of models always go by minutes."},
+    {.name = "scope",
+     .type = CONFIG_ENUM,
+     .offset = offsetof(struct rate_config, scope),
+     .default_text = "process",
+     .names = scope_names,
+     .help =
+         "For whom the limits hold. `process`: each process with a router counts for itself. `fleet`: all of "
+         "them together pass exactly so many in each minute (second) of the clock; the ledger lends them out "
+         "in pieces, so a `store` is needed."},
+    {.name = "on_owner_loss",
+     .type = CONFIG_ENUM,
+     .offset = offsetof(struct rate_config, on_owner_loss),
+     .default_text = "deny",
+     .names = loss_names,
+     .help =
+         "`scope: fleet`: what happens to requests when the ledger has not answered for 2 s and what it lent "
+         "is used up. `deny`: they are refused. `local_share`: each process goes on by itself with its share "
+         "of the limit, so that more than the limit may pass, by less than the limit again."},
     {.name = "output_tokens",
      .type = CONFIG_INT,
      .offset = offsetof(struct rate_config, output_tokens),
@@ -75,7 +98,8 @@ static const struct config_key keys[] = {
      .min = 1,
      .max = 16777216,
      .help =
-         "Keys, users, models and addresses that are remembered, 64 bytes each. Beyond it the least recently "
+         "Keys, users, models and addresses that are remembered, 64 bytes each, with `scope: fleet` 400. "
+         "Beyond it the least recently "
          "used is forgotten that no request is open of."},
     {.name = "headers",
      .type = CONFIG_BOOL,
@@ -108,6 +132,14 @@ void
 rate_config_check(void *config, struct config_problems *problems)
 {
     const struct rate_config *self = config;
+    if (self->scope == RATE_FLEET && self->is_algorithm_set && self->algorithm == RATE_GCRA) {
+        config_problem_add(problems, config_mark_of(problems, &self->algorithm), false,
+                           "'scope: fleet' counts by windows: 'algorithm' is 'fixed_window' or absent");
+    }
+    if (self->scope == RATE_FLEET && self->is_burst_set) {
+        config_problem_add(problems, config_mark_of(problems, &self->burst), false,
+                           "'scope: fleet' counts by windows: there is no 'burst'");
+    }
     if (self->is_rps_set) {
         check_rate(problems, problems, &self->requests_per_second, "requests_per_second");
     }
@@ -169,7 +201,7 @@ static int
 add_rules(struct rate_rules *rules, struct dyn_err *err)
 {
     const struct rate_config *config = &rules->config;
-    bool is_fixed = config->algorithm == RATE_FIXED;
+    bool is_fixed = config->algorithm == RATE_FIXED || config->scope == RATE_FLEET;
     double rps = config->requests_per_second;
     if (has_rps(config)) {
         struct rate_rule *rule = next_rule(rules, RATE_ALL, RATE_REQUESTS, rps, "second");
@@ -203,7 +235,9 @@ add_rules(struct rate_rules *rules, struct dyn_err *err)
 static bool
 same_limits(const struct rate_config *a, const struct rate_config *b)
 {
-    bool same = a->algorithm == b->algorithm && a->max_keys == b->max_keys && has_rps(a) == has_rps(b) &&
+    bool same = a->algorithm == b->algorithm && a->scope == b->scope &&
+                a->on_owner_loss == b->on_owner_loss && a->max_keys == b->max_keys &&
+                has_rps(a) == has_rps(b) &&
                 a->is_burst_set == b->is_burst_set && a->requests_per_second == b->requests_per_second &&
                 a->burst == b->burst;
     for (size_t i = 0; i < RATE_RULES_MAX && same; i++) {
@@ -214,9 +248,25 @@ same_limits(const struct rate_config *a, const struct rate_config *b)
     return same;
 }
 
+static void
+wake_cell(void *cell)
+{
+    plugin_wake(cell);
+}
+
+static rate_leases_t *
+new_leases(const struct rate_config *config, struct lease_counters *counters)
+{
+    struct rate_leases_options options = {.entries_max = (size_t)config->max_keys,
+                                          .fallback = (enum lease_fallback)config->on_owner_loss,
+                                          .counters = counters,
+                                          .wake = wake_cell};
+    return rate_leases_new(&options);
+}
+
 struct rate_rules *
-rate_rules_new(const struct rate_config *config, struct rate_rules *former, struct limits_now now,
-               struct dyn_err *err)
+rate_rules_new(const struct rate_config *config, struct rate_rules *former, struct lease_counters *counters,
+               struct limits_now now, struct dyn_err *err)
 {
     if (former != NULL && same_limits(config, &former->config)) {
         (void)atomic_fetch_add(&former->refs, 1);
@@ -227,6 +277,7 @@ rate_rules_new(const struct rate_config *config, struct rate_rules *former, stru
     rules->config = *config;
     (void)pthread_mutex_init(&rules->lock, NULL);
     rules->counters = counters_new((size_t)config->max_keys);
+    rules->leases = config->scope == RATE_FLEET ? new_leases(config, counters) : NULL;
     if (add_rules(rules, err) < 0) {
         rate_rules_unref(rules);
         return NULL;
@@ -244,6 +295,7 @@ rate_rules_unref(struct rate_rules *rules)
 {
     if (rules != NULL && atomic_fetch_sub(&rules->refs, 1) == 1) {
         counters_free(&rules->counters);
+        rate_leases_free(&rules->leases);
         for (size_t i = 0; i < RATE_OWN_MAX; i++) {
             free(atomic_load(&rules->own[i]));
         }
@@ -261,7 +313,8 @@ static struct rate_rule *
 own_new(const struct rate_rules *rules, enum rate_unit unit, bool is_day, uint64_t amount, uint32_t kind)
 {
     struct rate_rule *rule = dyn_zalloc(sizeof *rule);
-    bool is_window = is_day || unit == RATE_TOKENS || rules->config.algorithm == RATE_FIXED;
+    bool is_window = is_day || unit == RATE_TOKENS || rules->config.algorithm == RATE_FIXED ||
+                     rules->leases != NULL;
     *rule = (struct rate_rule){.who = RATE_KEY, .unit = unit, .kind = kind};
     (void)snprintf(rule->words, sizeof rule->words, "%llu %s per %s", (unsigned long long)amount,
                    unit == RATE_REQUESTS ? "requests" : "tokens", is_day ? "day" : "minute");

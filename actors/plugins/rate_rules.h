@@ -2,6 +2,7 @@
  * counting is limits/; what a vote says is rate_limit.c. */
 #pragma once
 
+#include "actors/plugins/rate_leases.h"
 #include "core/config.h"
 #include "limits/counters.h"
 
@@ -15,6 +16,7 @@ enum { RATE_RULES_MAX = RATE_WHO_COUNT * RATE_UNIT_COUNT };
 enum { RATE_OWN_MAX = 4096 };
 
 enum rate_algorithm { RATE_GCRA, RATE_FIXED };
+enum rate_scope { RATE_PROCESS, RATE_FLEET };
 
 struct rate_config {
     double requests_per_second;
@@ -24,6 +26,9 @@ struct rate_config {
     double per_minute[RATE_WHO_COUNT][RATE_UNIT_COUNT]; /* [RATE_ALL][RATE_REQUESTS] is not used */
     bool is_set[RATE_WHO_COUNT][RATE_UNIT_COUNT];
     int algorithm;
+    bool is_algorithm_set;
+    int scope;         /* enum rate_scope */
+    int on_owner_loss; /* enum lease_fallback */
     int64_t output_tokens;
     int64_t max_keys;
     bool headers;
@@ -47,13 +52,16 @@ struct rate_rules {
     struct rate_rule rules[RATE_RULES_MAX];
     struct bucket all[RATE_UNIT_COUNT];
     counters_t *counters;
+    rate_leases_t *leases; /* scope fleet; else NULL */
     pthread_mutex_t lock; /* for adding to `own` */
     _Atomic(struct rate_rule *) own[RATE_OWN_MAX];
 };
 
-/* `former` (may be NULL) again when its limits are the same. NULL with a sentence. */
+/* `former` (may be NULL) again when its limits are the same. NULL with a sentence. With `scope: fleet` its
+ * leases count in `counters` (may be NULL), and wake the cells that join them. */
 struct rate_rules *rate_rules_new(const struct rate_config *config, struct rate_rules *former,
-                                  struct limits_now now, struct dyn_err *err);
+                                  struct lease_counters *counters, struct limits_now now,
+                                  struct dyn_err *err);
 void rate_rules_unref(struct rate_rules *rules);
 /* A limit that stands in a key: made when it is new, there as long as the rules are. NULL: there are too many
  * different ones, or it cannot be counted. Any thread; no lock but for a new one. */

@@ -59,7 +59,7 @@ class Fleet:
         """One certificate a role; a router lets in what lies in `allowed`."""
         allowed = self.directory / "keys" / "allowed"
         allowed.mkdir(parents=True)
-        for role in ("router", "edge", "worker", "plugin"):
+        for role in ("router", "edge", "worker", "plugin", "ledger"):
             path = self.directory / "keys" / role
             process = Process(["keys", "new", "--role", role, path], self.directory / f"keys-{role}.log")
             assert process.wait_exit() == 0, process.log()
@@ -105,6 +105,9 @@ class Fleet:
     def curve_of(self, role):
         """Paths of the secret of a peer of that role and of what is public of the router; None: nobody asks for keys."""
         return (self.keys / f"{role}_secret", self.keys / "router") if self.keys is not None else None
+
+    def ledger(self):
+        return self.add(Process(self.words("ledger"), self.log_path("ledger"), environment=self.variables("ledger")))
 
     def edge(self, *arguments, roles="edge"):
         port = free_port()

@@ -60,11 +60,11 @@ def test_configuration_of_the_quickstart(tmp_path):
 @pytest.mark.parametrize("page", ["rate-limit", "budget"])
 def test_configurations_of_pages_about_plugins(tmp_path, page):
     """Valid, and the page names every key that the binary knows."""
-    (config,) = blocks(f"docs/plugins/{page}.md", "yaml")
     path = tmp_path / "gateway.yaml"
-    path.write_text(config)
-    code, log = run_to_end(["validate", path], tmp_path, environment={"OPENAI_API_KEY": "sk-0123456789abcdef"})
-    assert code == 0, log
+    for config in blocks(f"docs/plugins/{page}.md", "yaml"):
+        path.write_text(config)
+        code, log = run_to_end(["validate", path], tmp_path, environment={"OPENAI_API_KEY": "sk-0123456789abcdef"})
+        assert code == 0, log
     source = {"rate-limit": "rate_rules.c", "budget": "budget_config.c"}[page]
     text = (ROOT / f"docs/plugins/{page}.md").read_text()
     keys = re.findall(r'(?:\.name = |_KEY\(|PER_MINUTE\()"(\w+)"', (ROOT / "actors/plugins" / source).read_text())

@@ -69,6 +69,13 @@ plugin_cell_host(const plugin_cell_t *cell)
     return cell->host;
 }
 
+bus_loop_t *
+plugin_cell_loop(const plugin_cell_t *cell)
+{
+    (void)cell;
+    return NULL; /* nothing here has a timer */
+}
+
 int
 plugin_send(plugin_cell_t *cell, bus_addr_t to, struct env **env_p, struct dyn_err *err)
 {
