@@ -156,7 +156,7 @@ nothing_is_lent_before_it_is_saved(void **state)
     bench_fini(&bench);
 }
 
-/* Rows that could not be saved are left out: who asks does so again, and at last counts the ledger as lost. */
+/* Rows that could not be saved are left out: who asks does so again; at last the ledger counts as lost. */
 static void
 a_store_that_fails_leaves_rows_out(void **state)
 {
