@@ -58,6 +58,7 @@ settle(dynabus_t *gateway, struct dyn_err *err)
     bool is_public = gateway_network_is_public(&gateway->network);
     gateway->env.has_keys = keys->keys.file.len > 0;
     gateway->env.has_usable_key = gateway_has_usable_key(gateway);
+    gateway->env.knows_keys = gateway->keys != NULL && key_ring_has_table(gateway->keys);
     if (gateway_choose_admission(&gateway->env, listen, is_public ? gateway->bus_text : NULL, admission,
                                  &gateway->auth, err) != 0) {
         return -1;

@@ -76,6 +76,7 @@ struct dynabus {
     guessing_t *guessing;
     struct key_admin key_admin; /* until its actor has it */
     bool has_key_store;
+    bool has_ledgers_keys; /* the store is the ledger's */
     struct answer_counters answers;
     struct lease_counters leases;
     struct plugin_host plugin_host;

@@ -1,7 +1,11 @@
 #include "gateway/keyring.h"
 
+#include "actors/ledger/ledger_config.h"
+#include "actors/ledger/store.h"
 #include "core/clock.h"
+#include "core/log.h"
 #include "gateway/cell.h"
+#include "gateway/storage.h"
 #include "router/keys_actor.h"
 #include "router/keys_config.h"
 
@@ -13,13 +17,71 @@ config_of(const dynabus_t *gateway)
     return config_values(gateway->config, &keys_config_part);
 }
 
+/* ---- keys that the ledger of this process keeps ---- */
+
+/* Until the bus runs the store is asked itself. */
+static int
+ask_store(void *self, const struct ledger_message *question, dyn_block_t **answer, uint16_t *status,
+          struct dyn_err *err)
+{
+    struct store_job job = {.ask = *question};
+    int rc = store_sqlite.read(self, &job, err);
+    if (rc == 0) {
+        job.answer.rows = dyn_buf_slice(&job.rows);
+        job.answer.n_rows = job.n_rows;
+        *answer = ledger_message_encode(&job.answer);
+        *status = job.status;
+    }
+    dyn_buf_fini(&job.rows);
+    return rc;
+}
+
+/* The first request finds them there already. */
+static int
+load_first(dynabus_t *gateway, const char *dsn, struct dyn_err *err)
+{
+    void *store = store_sqlite.open(dsn, err);
+    if (store == NULL) {
+        return -1;
+    }
+    struct key_courier courier = {.ask = ask_store, .self = store};
+    key_ledger_set_courier(&gateway->key_admin.store, &courier);
+    int rc = key_admin_load(&gateway->key_admin, err);
+    store_sqlite.close(store);
+    return rc;
+}
+
+/* Nobody but this process changes them when it has the ledger itself: then they never get old. */
+static int
+open_ledgers(dynabus_t *gateway, const struct ledger_place *place, struct dyn_err *err)
+{
+    bool is_here = gateway_has(gateway->roles, GATEWAY_ROLE_LEDGER);
+    gateway->keys = key_ring_new(is_here ? 0 : config_of(gateway)->keys.max_stale_ms * 1000);
+    gateway->key_admin =
+        (struct key_admin){.ring = gateway->keys, .store = key_ledger_new(gateway->keys)};
+    gateway->has_key_store = gateway->has_ledgers_keys = true;
+    return is_here ? load_first(gateway, place->dsn, err) : 0;
+}
+
+/* ---- all of them ---- */
+
 int
 gateway_open_keys(dynabus_t *gateway, struct dyn_err *err)
 {
     const struct admission_config *config = config_of(gateway);
+    struct ledger_place place;
     gateway->guessing =
         guessing_new((uint32_t)config->auth.max_failures, config->auth.failure_window_ms * 1000);
-    if (config->keys.file.len == 0 || !gateway_has_router(gateway)) {
+    if (gateway_find_store(gateway, &place, err) != 0) {
+        return -1;
+    }
+    bool has_file = config->keys.file.len > 0;
+    bool has_store = place.backend != LEDGER_BACKEND_NONE;
+    gateway->env.keys_in_store = has_store && !has_file;
+    if (gateway_has(gateway->roles, GATEWAY_ROLE_ROUTER) && has_store && !has_file) {
+        return open_ledgers(gateway, &place, err);
+    }
+    if (!has_file || !gateway_has_router(gateway)) {
         return 0;
     }
     gateway->keys = key_ring_new(0);
@@ -32,8 +94,8 @@ gateway_open_keys(dynabus_t *gateway, struct dyn_err *err)
 bool
 gateway_has_usable_key(const dynabus_t *gateway)
 {
-    if (gateway->keys == NULL) {
-        return config_of(gateway)->keys.file.len > 0;
+    if (gateway->keys == NULL || !key_ring_has_table(gateway->keys)) {
+        return config_of(gateway)->keys.file.len > 0 || gateway->env.keys_in_store;
     }
     uint64_t now_ms = dyn_wall_us(&dyn_clock_system) / 1000;
     key_table_t *table = key_ring_get(gateway->keys);
@@ -49,9 +111,12 @@ void
 gateway_add_keys(dynabus_t *gateway)
 {
     if (gateway->has_key_store) {
+        struct keys_actor_options options = {.admin = gateway->key_admin,
+                                             .journal = gateway->common.ledger,
+                                             .is_ledgers = gateway->has_ledgers_keys};
         gateway->has_key_store = false; /* the actor's */
-        gateway->common.keys = bus_add_actor(gateway->bus, gateway->common.loop, &keys_actor_ops,
-                                             keys_actor_new(&gateway->key_admin));
+        gateway->common.keys =
+            bus_add_actor(gateway->bus, gateway->common.loop, &keys_actor_ops, keys_actor_new(&options));
     }
 }
 

@@ -140,7 +140,8 @@ gateway_choose_admission(const struct gateway_env *env, const char *listen, cons
         return dyn_err_set(err, DYN_E_CONFIG, "MASTER_KEY is longer than %d bytes", ADMISSION_KEY_MAX);
     }
     bool has_master = admission->master_key.len > 0;
-    bool has_key = has_master || env->has_keys;
+    bool has_stored = env->keys_in_store && env->has_usable_key && env->knows_keys;
+    bool has_key = has_master || env->has_keys || has_stored;
     bool opened = env->allow_unauthenticated != NULL && strcasecmp(env->allow_unauthenticated, "true") == 0;
     if (opened && is_production(env)) {
         return dyn_err_set(
@@ -158,19 +159,23 @@ gateway_choose_admission(const struct gateway_env *env, const char *listen, cons
             "creates the first one by POST /admin/keys");
     }
     const char *public = local ? bus : listen;
-    if (!has_key && !opened && public != NULL) {
+    bool may_have_key = env->keys_in_store && !env->knows_keys;
+    if (!has_key && !opened && public != NULL && !may_have_key) {
         return dyn_err_set(
             err, DYN_E_CONFIG,
             "'%s' can be reached from the network and no client key is set; set MASTER_KEY, or "
             "ALLOW_UNAUTHENTICATED_PROXY=true to let everybody in, or listen on 127.0.0.1",
             public);
     }
-    admission->open = opened || !has_key;
-    *auth = opened                                   ? "none (ALLOW_UNAUTHENTICATED_PROXY)"
-            : has_master && has_key && env->has_keys ? "MASTER_KEY and keys"
-            : has_master                             ? "MASTER_KEY"
-            : has_key                                ? "keys"
-            : listen                                 ? "none (loopback only)"
-                                                     : "none (this process only)";
+    bool has_source = env->has_keys || env->keys_in_store;
+    admission->open = opened || (!has_key && !env->keys_in_store);
+    admission->open_without_keys = !has_key && env->keys_in_store && public == NULL;
+    *auth = opened                              ? "none (ALLOW_UNAUTHENTICATED_PROXY)"
+            : has_master && has_source          ? "MASTER_KEY and keys"
+            : has_master                        ? "MASTER_KEY"
+            : has_key                           ? "keys"
+            : public != NULL                    ? "keys"
+            : listen                            ? "none (loopback only)"
+                                                : "none (this process only)";
     return 0;
 }

@@ -13,8 +13,10 @@ struct gateway_env {
     const char *environment;           /* GATEWAY_ENV */
     const char *port;                  /* PORT */
     const char *cors_origins;          /* CORS_ORIGINS */
-    bool has_keys;                     /* clients' keys are configured; not of the environment */
-    bool has_usable_key;               /* ... and there is one that could be used */
+    bool has_keys;                     /* a file of clients' keys is configured; not of the environment */
+    bool keys_in_store;                /* the ledger keeps clients' keys, if there are any; the same */
+    bool knows_keys;                   /* this process could look which there are */
+    bool has_usable_key;               /* ... and there is one that could be used, or it can't tell */
 };
 struct gateway_env gateway_env_read(void);
 

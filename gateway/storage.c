@@ -59,12 +59,19 @@ add_journal(dynabus_t *gateway, const struct ledger_config *config, bus_addr_t l
 }
 
 int
+gateway_find_store(const dynabus_t *gateway, struct ledger_place *place, struct dyn_err *err)
+{
+    const struct ledger_config *config = config_values(gateway->config, &ledger_config_part);
+    return ledger_place_find(config, variable, place, err);
+}
+
+int
 gateway_add_ledger(dynabus_t *gateway, struct dyn_err *err)
 {
     const struct ledger_config *config = config_values(gateway->config, &ledger_config_part);
     struct ledger_place place;
     bus_addr_t ledger = 0;
-    if (ledger_place_find(config, variable, &place, err) != 0) {
+    if (gateway_find_store(gateway, &place, err) != 0) {
         return -1;
     }
     bool has_role = gateway_has(gateway->roles, GATEWAY_ROLE_LEDGER);

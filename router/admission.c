@@ -33,6 +33,28 @@ admit_key(const struct key_record *key, uint64_t wall_ms)
         .key_id = key->id, .scopes = is_admin ? (uint32_t)KEY_SCOPES_ALL : key->scopes, .key = key};
 }
 
+/* Nobody locks himself out of a gateway of his own by naming a store; the first key that is made closes it. */
+static bool
+is_open(const struct admission *admission, struct key_cell *cell)
+{
+    if (admission->open || !admission->open_without_keys) {
+        return admission->open;
+    }
+    const struct key_view *view = key_cell_look(cell);
+    return view != NULL && key_table_count(view->table) == 0;
+}
+
+/* What keys there are is not known, or not any more. */
+static bool
+is_unsure(const struct admission *admission, const struct admission_asker *asker, bool has_keys)
+{
+    if (admission->keys == NULL || (!has_keys && !admission->open_without_keys)) {
+        return false;
+    }
+    return has_keys ? !key_ring_is_fresh(admission->keys, asker->now_us)
+                    : !key_ring_has_table(admission->keys);
+}
+
 /* A key's secret can't be guessed, so its holder passes from an address that is slowed, too. All else waits:
  * what a person chose may be tried out. */
 struct admission_verdict
@@ -41,8 +63,8 @@ admission_judge(const struct admission *admission, struct key_cell *cell, const 
     struct dyn_slice credential = asker->credential;
     struct dyn_slice id;
     bool has_keys = admission->keys != NULL && key_text_read(credential, &id);
+    const struct key_record *key = has_keys ? key_cell_verify(cell, credential) : NULL;
     if (has_keys) {
-        const struct key_record *key = key_cell_verify(cell, credential);
         if (key != NULL && key_is_usable(key, asker->wall_ms) &&
             key_ring_is_fresh(admission->keys, asker->now_us)) {
             return admit_key(key, asker->wall_ms);
@@ -57,16 +79,18 @@ admission_judge(const struct admission *admission, struct key_cell *cell, const 
         same_secret(credential, admission->master_key)) {
         return (struct admission_verdict){.key_id = DYN_SLICE("master"), .scopes = KEY_SCOPES_ALL};
     }
-    if (admission->open) {
+    if (is_open(admission, cell)) {
         return (struct admission_verdict){.key_id = DYN_SLICE("anonymous"),
                                           .scopes = KEY_SCOPE_INFERENCE | KEY_SCOPE_READ};
+    }
+    if (is_unsure(admission, asker, has_keys)) {
+        return refuse(ERR_KEYS_UNAVAILABLE, ADMISSION_UNSURE_RETRY_S);
     }
     if (credential.len == 0) {
         return refuse(ERR_MISSING_API_KEY, 0);
     }
-    if (has_keys && !key_ring_is_fresh(admission->keys, asker->now_us)) {
-        return refuse(ERR_KEYS_UNAVAILABLE, 0);
+    if (key == NULL) { /* who still has a key that is over has not guessed it */
+        guessing_failed(admission->guessing, asker->peer, asker->now_us);
     }
-    guessing_failed(admission->guessing, asker->peer, asker->now_us);
     return refuse(ERR_INVALID_API_KEY, 0);
 }

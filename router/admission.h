@@ -8,11 +8,15 @@
 #include "router/guessing.h"
 #include "router/key_ring.h"
 
-enum { ADMISSION_KEY_MAX = 512 }; /* bytes of a credential that is looked at */
+enum {
+    ADMISSION_KEY_MAX = 512,      /* bytes of a credential that is looked at */
+    ADMISSION_UNSURE_RETRY_S = 1, /* the ledger may be back by then */
+};
 
 struct admission {
     struct dyn_slice master_key; /* trimmed; absent: none is set */
     bool open;                   /* ALLOW_UNAUTHENTICATED_PROXY, or loopback only without a key */
+    bool open_without_keys;      /* as `open`, as long as `keys` has not a single one */
     key_ring_t *keys;            /* NULL: there are none but the master key */
     guessing_t *guessing;        /* NULL: nobody is slowed */
 };
@@ -29,7 +33,7 @@ struct admission_verdict {
     struct dyn_slice key_id;      /* "master", "anonymous": static; a key's: as long as its table */
     uint32_t scopes;              /* what it may do */
     const struct key_record *key; /* as long as its table, see key_view_ref(); NULL: it is no key's */
-    uint32_t retry_s;             /* with RATE_LIMITED */
+    uint32_t retry_s;             /* with RATE_LIMITED and KEYS_UNAVAILABLE */
 };
 
 /* `cell` is the caller's own look at admission->keys. */

@@ -15,9 +15,25 @@ route_judge(struct router *router, const struct env *request)
     return admission_judge(&router->options.shared->admission, &router->keys, &asker);
 }
 
+/* A router that has just begun has yet to hear from the ledger which keys there are. */
+static bool
+may_still_hear(const struct route_request *rq, enum err_code refused)
+{
+    const struct router *router = rq->router;
+    uint64_t until_us = router->started_us + router->options.worker_wait_ms * UINT64_C(1000);
+    return refused == ERR_KEYS_UNAVAILABLE && !key_ring_has_table(router->keys.ring) &&
+           bus_loop_now_us(router->loop) < until_us;
+}
+
 static enum route_step
 refuse(struct route_request *rq, const struct admission_verdict *verdict)
 {
+    enum { HEAR_MS = 20 };
+    if (may_still_hear(rq, verdict->refused)) {
+        route_arm_deadline(rq);
+        return route_park(rq, bus_loop_now_us(rq->router->loop) + HEAR_MS * UINT64_C(1000));
+    }
+    route_audit_refusal(rq, verdict->refused);
     rq->soonest_ms = verdict->retry_s * 1000;
     return route_fail(rq, verdict->refused,
                       verdict->refused == ERR_RATE_LIMITED
@@ -101,6 +117,8 @@ route_step_admit(struct route_request *rq)
     if (rq->is_probe) {
         return ROUTE_STEP_LOCAL;
     }
+    route_unpark(rq);
+    rq->has_waited = false; /* for a member, which is another wait */
     struct admission_verdict verdict = route_judge(rq->router, request);
     rq->key_id = verdict.key_id;
     rq->scopes = verdict.scopes;
@@ -116,6 +134,9 @@ route_step_admit(struct route_request *rq)
         return route_fail(rq, request->refuse, text.data, NULL);
     }
     enum err_code refused = judge_scope(rq);
+    if (refused != ERR_NONE) {
+        route_audit_refusal(rq, refused);
+    }
     return refused == ERR_NONE ? step_of_surface(rq) : route_fail(rq, refused, NULL, NULL);
 }
 
@@ -154,48 +175,4 @@ route_facts_refusal(const struct dyn_err *err)
     return err->code == DYN_E_GONE    ? ERR_OVERRIDE_NOT_ALLOWED
            : err->code == DYN_E_LIMIT ? ERR_TARGET_NOT_ALLOWED
                                       : ERR_INVALID_REQUEST;
-}
-
-/* ---- operators ---- */
-
-static bool
-is_about(struct dyn_slice question, const char *word)
-{
-    size_t len = strlen(word);
-    const char *blank = question.len > 0 ? memchr(question.data, ' ', question.len) : NULL;
-    size_t at = blank != NULL ? (size_t)(blank - question.data) + 1 : question.len;
-    if (question.len < at + len || memcmp(question.data + at, word, len) != 0) {
-        return false;
-    }
-    size_t end = at + len;
-    return end == question.len || question.data[end] == '/' || question.data[end] == '?';
-}
-
-/* Who answers is told who asks: for its log, and so that nobody locks himself out. */
-enum route_step
-route_ask_admin(struct route_request *rq)
-{
-    struct router *router = rq->router;
-    struct dyn_slice question = rq->request->model;
-    struct route_member *who = NULL;
-    const char *otherwise = NULL;
-    rq->attempt = 1;
-    if (is_about(question, "keys")) {
-        who = &router->keys_admin;
-        otherwise = "this gateway keeps no keys; name a file for them in the configuration, "
-                    "`keys: {file: PATH}`";
-    } else if (is_about(question, "logs") || is_about(question, "audit")) {
-        who = &router->logs_admin;
-        otherwise = "this gateway keeps no logs; say where in the configuration, "
-                    "`store: {backend: sqlite, dsn: PATH}`";
-    } else {
-        return route_fail(rq, ERR_NOT_FOUND, NULL, NULL);
-    }
-    if (who->addr == 0) {
-        return route_fail(rq, ERR_NOT_IMPLEMENTED, otherwise, NULL);
-    }
-    if (route_dispatch(rq, who, NULL) != 0) {
-        return route_fail(rq, ERR_SATURATED, NULL, NULL);
-    }
-    return ROUTE_STEP_WAIT;
 }

@@ -88,7 +88,8 @@ begin_again(struct route_request *rq)
     rq->next_target = 0;
     rq->target = NULL;
     rq->is_at_target = false;
-    route_resume(rq, ROUTE_STEP_RESOLVE);
+    /* Who waits to be let in is not let in by another plan. */
+    route_resume(rq, rq->step == ROUTE_STEP_ADMIT ? ROUTE_STEP_ADMIT : ROUTE_STEP_RESOLVE);
 }
 
 /* Those that wait for a member: theirs may be gone, or be there now. */
@@ -101,7 +102,8 @@ wake_all(struct router *router)
     for (struct dyn_list *link; (link = dyn_list_pop(&waiting)) != NULL;) {
         struct route_request *rq = DYN_CONTAINER_OF(link, struct route_request, parked_link);
         /* What was tried is noted in names of the plan that it was tried under. */
-        if (rq->step == ROUTE_STEP_RESOLVE || (rq->last_note == NULL && rq->lost == 0)) {
+        if (rq->step == ROUTE_STEP_ADMIT || rq->step == ROUTE_STEP_RESOLVE ||
+            (rq->last_note == NULL && rq->lost == 0)) {
             begin_again(rq);
         } else {
             route_run(rq);

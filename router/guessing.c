@@ -63,8 +63,8 @@ hash(uint64_t seed, const void *bytes, size_t len)
     return (sum ^ sum >> 29) | 1;
 }
 
-static struct dyn_slice
-without_port(struct dyn_slice address)
+struct dyn_slice
+guessing_host(struct dyn_slice address)
 {
     if (address.len > 0 && address.data[0] == '[') {
         const char *end = memchr(address.data, ']', address.len);
@@ -81,7 +81,7 @@ number_of(const guessing_t *guessing, struct dyn_slice address)
     enum { NETWORK_BYTES = 8 };
     char text[INET6_ADDRSTRLEN];
     struct in6_addr v6;
-    struct dyn_slice host = without_port(address);
+    struct dyn_slice host = guessing_host(address);
     if (host.len > 0 && host.len < sizeof text && memchr(host.data, ':', host.len) != NULL) {
         memcpy(text, host.data, host.len);
         text[host.len] = '\0';

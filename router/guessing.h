@@ -15,6 +15,8 @@ enum { GUESSING_ADDRESSES = 4096 }; /* 64 KB */
 guessing_t *guessing_new(uint32_t failures, uint64_t window_us);
 void guessing_free(guessing_t **guessing_p);
 
+/* The address without its port, and without brackets. */
+struct dyn_slice guessing_host(struct dyn_slice address);
 /* `address`: "192.0.2.1:4711", "[2001:db8::1]:4711", or any name. A port does not count, and of IPv6 the
  * first 64 bits do. `guessing` may be NULL. */
 void guessing_failed(guessing_t *guessing, struct dyn_slice address, uint64_t now_us);

@@ -10,11 +10,14 @@
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
     FILE_MAX = 256 * 1024 * 1024, /* bytes: KEYS_MAX keys with room */
     MODE = 0600,
+    HOLD_WAIT_MS = 2000, /* for another process that writes; then the operator is told so */
+    HOLD_RETRY_MS = 5,
 };
 
 struct key_file {
@@ -118,8 +121,10 @@ warn_of_mode(struct key_file *file, const struct stat *now)
 }
 
 static int
-key_file_load(void *self, struct arena *arena, struct key_record **records, size_t *n, struct dyn_err *err)
+key_file_load(void *self, const key_table_t *former, struct arena *arena, struct key_record **records,
+              size_t *n, struct dyn_err *err)
 {
+    (void)former;
     struct key_file *file = self;
     struct stat now;
     *n = 0;
@@ -231,18 +236,40 @@ save(struct key_file *file, const key_table_t *all, struct dyn_err *err)
     return rc;
 }
 
-static int
-key_file_put(void *self, const struct key_record *record, const key_table_t *all, struct dyn_err *err)
+static enum key_stored
+key_file_put(void *self, const struct key_record *record, const key_table_t *all,
+             const struct ledger_audit *audit, struct dyn_err *err)
 {
     (void)record;
-    return save(self, all, err);
+    (void)audit;
+    return save(self, all, err) == 0 ? KEY_STORED : KEY_NOT_STORED;
 }
 
-static int
-key_file_remove(void *self, struct dyn_slice id, const key_table_t *all, struct dyn_err *err)
+static enum key_stored
+key_file_remove(void *self, struct dyn_slice id, const key_table_t *all, const struct ledger_audit *audit,
+                struct dyn_err *err)
 {
     (void)id;
-    return save(self, all, err);
+    (void)audit;
+    return save(self, all, err) == 0 ? KEY_STORED : KEY_NOT_STORED;
+}
+
+/* Another process may hold it for as long as it writes; one that was stopped meanwhile does not stop this one. */
+static int
+lock_soon(int fd)
+{
+    const struct timespec pause = {.tv_nsec = HOLD_RETRY_MS * 1000000L};
+    int rc = -1;
+    for (int tried_ms = 0; tried_ms <= HOLD_WAIT_MS && rc != 0; tried_ms += HOLD_RETRY_MS) {
+        rc = flock(fd, LOCK_EX | LOCK_NB);
+        if (rc != 0 && errno != EWOULDBLOCK && errno != EINTR) {
+            return -1;
+        }
+        if (rc != 0) {
+            (void)nanosleep(&pause, NULL);
+        }
+    }
+    return rc;
 }
 
 /* The lock is a file of its own: the other one is another one after each change. */
@@ -251,12 +278,12 @@ key_file_hold(void *self, struct dyn_err *err)
 {
     struct key_file *file = self;
     int fd = open(file->lock_path, O_RDWR | O_CREAT | O_CLOEXEC, MODE);
-    while (fd >= 0 && flock(fd, LOCK_EX) != 0) {
-        if (errno != EINTR) {
-            int why = errno;
-            (void)close(fd);
-            return dyn_err_set(err, DYN_E_IO, "%s: %s", file->lock_path, strerror(why));
-        }
+    if (fd >= 0 && lock_soon(fd) != 0) {
+        bool is_held = errno == EWOULDBLOCK || errno == EINTR;
+        (void)dyn_err_set(err, is_held ? DYN_E_FULL : DYN_E_IO, "%s: %s", file->lock_path,
+                          is_held ? "another process holds it" : strerror(errno));
+        (void)close(fd);
+        return -1;
     }
     if (fd < 0) {
         return dyn_err_set(err, DYN_E_IO, "%s: %s", file->lock_path, strerror(errno));
@@ -310,9 +337,11 @@ struct key_store
 key_file_new(const char *path)
 {
     struct key_file *file = dyn_zalloc(sizeof *file);
-    file->path = dyn_strdup(path);
-    file->lock_path = with_ending(path, ".lock");
-    file->new_path = with_ending(path, ".new");
+    char *real = realpath(path, NULL); /* what a link points to is replaced, not the link */
+    file->path = dyn_strdup(real != NULL ? real : path);
+    free(real);
+    file->lock_path = with_ending(file->path, ".lock");
+    file->new_path = with_ending(file->path, ".new");
     file->lock_fd = -1;
     return (struct key_store){&key_file_ops, file};
 }

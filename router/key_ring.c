@@ -63,10 +63,19 @@ key_ring_confirm(key_ring_t *ring, uint64_t now_us)
 }
 
 bool
+key_ring_has_table(const key_ring_t *ring)
+{
+    return atomic_load_explicit(&ring->changes, memory_order_relaxed) > 1;
+}
+
+bool
 key_ring_is_fresh(const key_ring_t *ring, uint64_t now_us)
 {
     uint64_t heard_us = atomic_load_explicit(&ring->heard_us, memory_order_relaxed);
-    return ring->max_stale_us == 0 || (heard_us != 0 && now_us < heard_us + ring->max_stale_us);
+    if (ring->max_stale_us == 0) {
+        return key_ring_has_table(ring);
+    }
+    return heard_us != 0 && now_us < heard_us + ring->max_stale_us;
 }
 
 /* ---- one cell ---- */

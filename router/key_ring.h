@@ -19,7 +19,9 @@ void key_ring_set(key_ring_t *ring, key_table_t **table_p);
 key_table_t *key_ring_get(key_ring_t *ring);
 /* The owner of the keys was heard of at that time (monotonic). Any thread. */
 void key_ring_confirm(key_ring_t *ring, uint64_t now_us);
-/* It may be told by it who is valid. */
+/* There was one. Any thread. */
+bool key_ring_has_table(const key_ring_t *ring);
+/* There is one, and it may be told by it who is valid. */
 bool key_ring_is_fresh(const key_ring_t *ring, uint64_t now_us);
 
 /* ---- one cell ---- */

@@ -180,6 +180,7 @@ uses_of(const key_table_t *former, const struct key_record *record)
         atomic_init(&uses->refs, 1);
         atomic_init(&uses->count, record->stored_uses);
         atomic_init(&uses->last_ms, record->stored_last_ms);
+        atomic_init(&uses->others, record->stored_uses);
         return uses;
     }
     (void)atomic_fetch_add_explicit(&old->uses->refs, 1, memory_order_relaxed);
@@ -278,6 +279,37 @@ const struct key_record *
 key_table_at(const key_table_t *table, size_t index)
 {
     return &table->records[index];
+}
+
+/* How much of what it was told the store had written when it was asked is not known: all of it is assumed, so
+ * that nothing counts twice. */
+void
+key_uses_hear(struct key_uses *uses, uint64_t stored, uint64_t last_ms)
+{
+    uint64_t told = atomic_load(&uses->told);
+    uint64_t others = stored > told ? stored - told : 0;
+    uint64_t former = atomic_load(&uses->others);
+    if (others > former) {
+        atomic_store(&uses->others, others);
+        (void)atomic_fetch_add(&uses->count, others - former);
+    }
+    uint_fast64_t known = atomic_load(&uses->last_ms);
+    while (known < last_ms && !atomic_compare_exchange_weak(&uses->last_ms, &known, last_ms)) {
+    }
+}
+
+uint64_t
+key_uses_tell(struct key_uses *uses)
+{
+    uint64_t count = atomic_load(&uses->count); /* first: it grows after `others` has */
+    uint64_t others = atomic_load(&uses->others);
+    uint64_t own = count > others ? count - others : 0;
+    uint64_t told = atomic_load(&uses->told);
+    if (own <= told) {
+        return 0;
+    }
+    atomic_store(&uses->told, own);
+    return own - told;
 }
 
 /* Nobody's: a digest of random bytes that no secret is known for would do as well; what counts is that the

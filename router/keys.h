@@ -59,8 +59,10 @@ struct key_list {
 /* Counted by whoever admits; goes from one table to the next with its key. */
 struct key_uses {
     atomic_uint refs;
-    atomic_uint_fast64_t count;
+    atomic_uint_fast64_t count;   /* of all processes, as far as this one knows */
     atomic_uint_fast64_t last_ms; /* wall clock; 0: never */
+    atomic_uint_fast64_t others;  /* what of `count` this process did not count itself since its start */
+    atomic_uint_fast64_t told;    /* what of its own it has told the store of */
 };
 
 /* One key. Texts lie in the table's arena. Times are milliseconds since 1970-01-01 UTC; 0: never. */
@@ -108,7 +110,7 @@ uint32_t key_scope_by_name(struct dyn_slice name); /* 0: there is none */
 /* Whether a credential has the form of a key; `id` gets its id. */
 bool key_text_read(struct dyn_slice credential, struct dyn_slice *id);
 
-/* ---- JSON (key_json.c) ---- */
+/* ---- JSON (key_json.c, key_read.c) ---- */
 
 /* One line of a store, with salt and digest, without the line's end. */
 void key_record_write(const struct key_record *record, struct dyn_buf *out);
@@ -152,5 +154,9 @@ const struct key_record *key_table_find(const key_table_t *table, struct dyn_sli
 /* The key that the credential is the text of, whatever its state; NULL: none. Takes the same time for a wrong
  * secret and for an id that there is not. `table` may be NULL. */
 const struct key_record *key_table_verify(const key_table_t *table, struct dyn_slice credential);
+/* The store has counted so many uses, those that it was told of among them. `count` never falls. One thread. */
+void key_uses_hear(struct key_uses *uses, uint64_t stored, uint64_t last_ms);
+/* Uses that the store was not told of. They count as told from now on. One thread. */
+uint64_t key_uses_tell(struct key_uses *uses);
 /* How many are usable and have the scope admin. */
 size_t key_table_admins(const key_table_t *table, uint64_t now_ms);

@@ -51,6 +51,7 @@ struct router {
     struct route_voters voters;
     struct route_member ledger;  /* who answers the surface `ledger`, likewise */
     struct route_member metrics; /* who answers the surface `metrics`, in the form of a member */
+    uint64_t refusals_paid_us;      /* of operators that were not let in: when the next one may be noted */
     struct route_member keys_admin; /* ... and `admin`, what is about keys */
     struct route_member logs_admin; /* ... and what is about logs */
     struct key_cell keys;
@@ -214,6 +215,8 @@ void route_bar_targets(struct route_request *rq, struct route_candidacy *found);
 bool route_may_use_target(const struct route_request *rq, const struct route_target *target);
 /* `surface: admin`: hands it to who knows. */
 enum route_step route_ask_admin(struct route_request *rq);
+/* Notes who was not let in that wanted to change keys; nothing for anybody else. */
+void route_audit_refusal(struct route_request *rq, enum err_code refused);
 /* The error that route_gather_facts() means. */
 enum err_code route_facts_refusal(const struct dyn_err *err);
 
@@ -311,6 +314,8 @@ struct route_attempt *route_loser(struct route_request *rq);
 
 /* (Re)arms the timer for what comes first. */
 void route_arm(struct route_request *rq);
+/* From now on it has as long as it may take, and its client wants to wait. */
+void route_arm_deadline(struct route_request *rq);
 /* Waits for a member until then; joining wakes it. */
 enum route_step route_park(struct route_request *rq, uint64_t until_us);
 void route_unpark(struct route_request *rq);

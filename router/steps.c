@@ -26,8 +26,8 @@ route_fail(struct route_request *rq, enum err_code error, const char *text, cons
     return ROUTE_STEP_FAIL;
 }
 
-static void
-arm_deadline(struct route_request *rq)
+void
+route_arm_deadline(struct route_request *rq)
 {
     struct router *router = rq->router;
     uint64_t limit_ms = rq->plan->request_timeout_ms;
@@ -78,7 +78,7 @@ route_step_read(struct route_request *rq)
                        rq->model.data);
         return route_fail(rq, ERR_MODEL_NOT_ALLOWED, text, "model");
     }
-    arm_deadline(rq);
+    route_arm_deadline(rq);
     if (rq->facts.stream && !request->track) { /* who tracks hears it with each dispatch */
         tell_owner_of_stream(rq);
     }
@@ -164,21 +164,21 @@ route_step_pick(struct route_request *rq)
 enum route_step
 route_step_metrics(struct route_request *rq)
 {
-    arm_deadline(rq);
+    route_arm_deadline(rq);
     return route_ask_metrics(rq);
 }
 
 enum route_step
 route_step_admin(struct route_request *rq)
 {
-    arm_deadline(rq);
+    route_arm_deadline(rq);
     return route_ask_admin(rq);
 }
 
 enum route_step
 route_step_ledger(struct route_request *rq)
 {
-    arm_deadline(rq);
+    route_arm_deadline(rq);
     return route_ask_ledger(rq);
 }
 
@@ -355,7 +355,9 @@ route_step_fail(struct route_request *rq)
         end->error_text = dyn_slice(NULL, 0); /* it speaks of the cancelled attempt, not of why */
     }
     bool is_short = rq->error == ERR_SATURATED || rq->error == ERR_PROVIDER_SATURATED;
-    if ((rq->error == ERR_UPSTREAM_UNAVAILABLE || rq->error == ERR_RATE_LIMITED) && rq->soonest_ms > 0) {
+    bool may_say_when = rq->error == ERR_UPSTREAM_UNAVAILABLE || rq->error == ERR_RATE_LIMITED ||
+                        rq->error == ERR_KEYS_UNAVAILABLE;
+    if (may_say_when && rq->soonest_ms > 0) {
         end->retry_after_s = (uint32_t)(((uint64_t)rq->soonest_ms + 999) / 1000);
     } else if (is_short && end->retry_after_s == 0) {
         end->retry_after_s = ROUTE_SATURATED_RETRY_S;

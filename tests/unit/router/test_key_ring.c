@@ -157,7 +157,7 @@ load(struct key_store *store, int expected)
     struct dyn_err err = {.text = ""};
     size_t n = 0;
     arena_init(&arena, NULL, 0);
-    assert_int_equal(store->ops->load(store->self, &arena, &records, &n, &err), expected);
+    assert_int_equal(store->ops->load(store->self, NULL, &arena, &records, &n, &err), expected);
     assert_int_equal(err.text[0] != '\0', expected != 0);
     arena_fini(&arena);
     return n;
@@ -180,7 +180,7 @@ a_file_keeps_what_was_put(void **state)
     assert_false(mine.ops->has_changed(mine.self));
     key_table_t *table = key_table_new(records, 2, 1, NULL, NULL);
     assert_int_equal(mine.ops->hold(mine.self, &err), 0);
-    assert_int_equal(mine.ops->put(mine.self, key_table_at(table, 1), table, &err), 0);
+    assert_int_equal(mine.ops->put(mine.self, key_table_at(table, 1), table, NULL, &err), 0);
     mine.ops->let_go(mine.self);
     key_table_unref(&table);
     assert_false(mine.ops->has_changed(mine.self));
