@@ -25,7 +25,7 @@ ask_store(void *self, const struct ledger_message *question, dyn_block_t **answe
           struct dyn_err *err)
 {
     struct store_job job = {.ask = *question};
-    int rc = store_sqlite.read(self, &job, err);
+    int rc = store_sqlite.read(self, &job, dyn_wall_us(&dyn_clock_system), err);
     if (rc == 0) {
         job.answer.rows = dyn_buf_slice(&job.rows);
         job.answer.n_rows = job.n_rows;
