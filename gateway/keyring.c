@@ -57,8 +57,7 @@ open_ledgers(dynabus_t *gateway, const struct ledger_place *place, struct dyn_er
 {
     bool is_here = gateway_has(gateway->roles, GATEWAY_ROLE_LEDGER);
     gateway->keys = key_ring_new(is_here ? 0 : config_of(gateway)->keys.max_stale_ms * 1000);
-    gateway->key_admin =
-        (struct key_admin){.ring = gateway->keys, .store = key_ledger_new(gateway->keys)};
+    gateway->key_admin = (struct key_admin){.ring = gateway->keys, .store = key_ledger_new(gateway->keys)};
     gateway->has_key_store = gateway->has_ledgers_keys = true;
     return is_here ? load_first(gateway, place->dsn, err) : 0;
 }

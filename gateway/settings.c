@@ -170,12 +170,12 @@ gateway_choose_admission(const struct gateway_env *env, const char *listen, cons
     bool has_source = env->has_keys || env->keys_in_store;
     admission->open = opened || (!has_key && !env->keys_in_store);
     admission->open_without_keys = !has_key && env->keys_in_store && public == NULL;
-    *auth = opened                              ? "none (ALLOW_UNAUTHENTICATED_PROXY)"
-            : has_master && has_source          ? "MASTER_KEY and keys"
-            : has_master                        ? "MASTER_KEY"
-            : has_key                           ? "keys"
-            : public != NULL                    ? "keys"
-            : listen                            ? "none (loopback only)"
-                                                : "none (this process only)";
+    *auth = opened                     ? "none (ALLOW_UNAUTHENTICATED_PROXY)"
+            : has_master && has_source ? "MASTER_KEY and keys"
+            : has_master               ? "MASTER_KEY"
+            : has_key                  ? "keys"
+            : public != NULL           ? "keys"
+            : listen                   ? "none (loopback only)"
+                                       : "none (this process only)";
     return 0;
 }

@@ -33,7 +33,8 @@ admit_key(const struct key_record *key, uint64_t wall_ms)
         .key_id = key->id, .scopes = is_admin ? (uint32_t)KEY_SCOPES_ALL : key->scopes, .key = key};
 }
 
-/* Nobody locks himself out of a gateway of his own by naming a store; the first key that is made closes it. */
+/* Nobody locks himself out of a gateway of his own by naming a store; the first key that
+ * is made closes it. */
 static bool
 is_open(const struct admission *admission, struct key_cell *cell)
 {

@@ -37,7 +37,8 @@ key_asking_answer(const struct asking *asking, uint16_t status, const struct dyn
 }
 
 struct env *
-key_asking_show(const struct asking *asking, uint16_t status, const struct key_record *record, const char *secret)
+key_asking_show(const struct asking *asking, uint16_t status, const struct key_record *record,
+                const char *secret)
 {
     struct dyn_buf body = DYN_BUF_INIT;
     key_record_show(record, secret, asking->now_ms, &body);
@@ -50,9 +51,9 @@ struct env *
 key_asking_too_long(const struct asking *asking)
 {
     return key_asking_fail(asking, ERR_INVALID_REQUEST,
-                "the list is longer than an answer may be; ask for "
-                "keys/usage, page by page",
-                NULL);
+                           "the list is longer than an answer may be; ask for "
+                           "keys/usage, page by page",
+                           NULL);
 }
 /* ---- questions ---- */
 

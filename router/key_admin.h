@@ -19,7 +19,8 @@ struct key_admin {
 int key_admin_load(struct key_admin *admin, struct dyn_err *err);
 /* Reads it again when somebody else has changed it. */
 void key_admin_look(struct key_admin *admin);
-/* `request`: its `model` is "METHOD keys/..", its header x-dynabus-key says who asks. The END for it. A row of
- * what was changed, or tried, goes to `audit`, for the journal; not when the store has written it already. */
+/* `request`: its `model` is "METHOD keys/..", its header x-dynabus-key says who asks. The END for it. A row
+ * of what was changed, or tried, goes to `audit`, for the journal; not when the store has written it
+ * already. */
 struct env *key_admin_answer(struct key_admin *admin, const struct env *request, uint64_t now_ms,
                              struct dyn_buf *audit);

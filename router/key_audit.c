@@ -35,15 +35,15 @@ detail(struct asking *asking, const char *why, const struct key_record *changed)
         key_record_show(changed, NULL, asking->now_ms, &text);
         dyn_buf_add_char(&text, '}');
     }
-    struct dyn_slice copy = text.len > 0 ? arena_copy(&asking->arena, dyn_buf_slice(&text))
-                                         : dyn_slice(NULL, 0);
+    struct dyn_slice copy =
+        text.len > 0 ? arena_copy(&asking->arena, dyn_buf_slice(&text)) : dyn_slice(NULL, 0);
     dyn_buf_fini(&text);
     return copy;
 }
 
 void
-key_audit_fill(struct asking *asking, const char *outcome, const char *why,
-               const struct key_record *changed, struct ledger_audit *audit)
+key_audit_fill(struct asking *asking, const char *outcome, const char *why, const struct key_record *changed,
+               struct ledger_audit *audit)
 {
     *audit = (struct ledger_audit){
         .id = new_id(&asking->arena),

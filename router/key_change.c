@@ -1,4 +1,5 @@
-/* Keys that are made, changed, rotated, revoked and deleted: each change is checked, stored, and then in force. */
+/* Keys that are made, changed, rotated, revoked and deleted: each change is checked, stored, and then in
+ * force. */
 #include "core/log.h"
 #include "router/key_asking.h"
 
@@ -37,9 +38,8 @@ store(struct asking *asking, const key_table_t *table, const struct key_record *
     const struct key_store *to = &asking->admin->store;
     struct ledger_audit audit;
     key_audit_fill(asking, "ok", NULL, changed, &audit);
-    return changed != NULL
-               ? to->ops->put(to->self, key_table_find(table, changed->id), table, &audit, err)
-               : to->ops->remove(to->self, without, table, &audit, err);
+    return changed != NULL ? to->ops->put(to->self, key_table_find(table, changed->id), table, &audit, err)
+                           : to->ops->remove(to->self, without, table, &audit, err);
 }
 
 static struct env *
@@ -106,7 +106,7 @@ static struct env *
 wrong(const struct asking *asking, const struct key_problem *problem)
 {
     return key_asking_fail(asking, problem->is_scope ? ERR_INVALID_SCOPE : ERR_INVALID_REQUEST, problem->text,
-                problem->param);
+                           problem->param);
 }
 
 struct env *
@@ -141,8 +141,8 @@ key_update(struct asking *asking, const struct key_record *former)
     }
     bool was_admin = (former->scopes & KEY_SCOPE_ADMIN) != 0;
     bool loses_scope = was_admin && (record.scopes & KEY_SCOPE_ADMIN) == 0;
-    bool ends_sooner = record.expires_ms != 0 &&
-                       (former->expires_ms == 0 || record.expires_ms < former->expires_ms);
+    bool ends_sooner =
+        record.expires_ms != 0 && (former->expires_ms == 0 || record.expires_ms < former->expires_ms);
     if (loses_scope || ends_sooner) {
         struct env *refusal = guard(asking, former);
         if (refusal != NULL) {
@@ -175,7 +175,8 @@ key_rotate(struct asking *asking, const struct key_record *former)
     char secret[KEY_TEXT_SIZE];
     struct key_record record = *former;
     if (former->revoked_ms != 0) {
-        return key_asking_fail(asking, ERR_INVALID_REQUEST, "a revoked key can't be rotated; create another one", NULL);
+        return key_asking_fail(asking, ERR_INVALID_REQUEST,
+                               "a revoked key can't be rotated; create another one", NULL);
     }
     key_secret_new(&record, secret);
     record.rotated_ms = asking->now_ms;

@@ -254,7 +254,8 @@ key_file_remove(void *self, struct dyn_slice id, const key_table_t *all, const s
     return save(self, all, err) == 0 ? KEY_STORED : KEY_NOT_STORED;
 }
 
-/* Another process may hold it for as long as it writes; one that was stopped meanwhile does not stop this one. */
+/* Another process may hold it for as long as it writes; one that was stopped meanwhile does not stop
+ * this one. */
 static int
 lock_soon(int fd)
 {

@@ -255,8 +255,8 @@ settle(struct merging *merging, struct key_record *records)
     }
     for (size_t i = 0; i < merging->n; i++) {
         const struct entry *entry = &merging->entries[i];
-        bool is_last = i + 1 == merging->n ||
-                       memcmp(entry[1].record.id.data, entry->record.id.data, KEY_ID_LEN) != 0;
+        bool is_last =
+            i + 1 == merging->n || memcmp(entry[1].record.id.data, entry->record.id.data, KEY_ID_LEN) != 0;
         if (is_last && !entry->is_gone) {
             records[n++] = entry->record;
         }
@@ -311,10 +311,8 @@ put_row(struct key_ledger *ledger, struct ledger_row *row, const struct ledger_a
     uint16_t status = 0;
     ledger_row_encode(row, &rows);
     ledger_row_encode(&note, &rows);
-    struct ledger_message question = {.op = DYN_SLICE("put"),
-                                      .if_version = ledger->version,
-                                      .rows = dyn_buf_slice(&rows),
-                                      .n_rows = 2};
+    struct ledger_message question = {
+        .op = DYN_SLICE("put"), .if_version = ledger->version, .rows = dyn_buf_slice(&rows), .n_rows = 2};
     int rc = ledger->courier.ask(ledger->courier.self, &question, &body, &status, err);
     dyn_buf_fini(&rows);
     if (rc != 0) {

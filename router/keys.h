@@ -154,7 +154,8 @@ const struct key_record *key_table_find(const key_table_t *table, struct dyn_sli
 /* The key that the credential is the text of, whatever its state; NULL: none. Takes the same time for a wrong
  * secret and for an id that there is not. `table` may be NULL. */
 const struct key_record *key_table_verify(const key_table_t *table, struct dyn_slice credential);
-/* The store has counted so many uses, those that it was told of among them. `count` never falls. One thread. */
+/* The store has counted so many uses, those that it was told of among them. `count` never falls. One
+ * thread. */
 void key_uses_hear(struct key_uses *uses, uint64_t stored, uint64_t last_ms);
 /* Uses that the store was not told of. They count as told from now on. One thread. */
 uint64_t key_uses_tell(struct key_uses *uses);

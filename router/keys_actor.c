@@ -331,8 +331,7 @@ ask_ledger(void *self, const struct ledger_message *question, dyn_block_t **answ
 static struct question *
 next_question(struct keys_actor *actor, bool *is_stopping)
 {
-    struct timespec at =
-        in_ms(key_ring_has_table(actor->admin.ring) ? KEYS_LOOK_MS : KEYS_FIRST_LOOK_MS);
+    struct timespec at = in_ms(key_ring_has_table(actor->admin.ring) ? KEYS_LOOK_MS : KEYS_FIRST_LOOK_MS);
     (void)pthread_mutex_lock(&actor->lock);
     while (dyn_list_is_empty(&actor->questions) && !actor->is_stopping &&
            pthread_cond_timedwait(&actor->wake, &actor->lock, &at) != ETIMEDOUT) {

@@ -93,7 +93,8 @@ action_of(struct dyn_slice question, struct dyn_slice *about)
     const char *slash = memchr(path.data, '/', path.len);
     size_t id_len = slash != NULL ? (size_t)(slash - path.data) : path.len;
     *about = dyn_slice(path.data, id_len < KEY_ID_LEN ? id_len : KEY_ID_LEN);
-    struct dyn_slice action = slash != NULL ? dyn_slice(slash + 1, path.len - id_len - 1) : dyn_slice(NULL, 0);
+    struct dyn_slice action =
+        slash != NULL ? dyn_slice(slash + 1, path.len - id_len - 1) : dyn_slice(NULL, 0);
     return dyn_slice_is(action, "revoke")   ? "key.revoke"
            : dyn_slice_is(action, "rotate") ? "key.rotate"
            : question.data[0] == 'D'        ? "key.delete"
