@@ -93,6 +93,15 @@ is_too_late(const struct hooks *hooks)
     return until_us != UINT64_MAX && dyn_mono_us(&dyn_clock_system) >= until_us;
 }
 
+static bool
+has_hooks(struct hooks *hooks)
+{
+    (void)pthread_mutex_lock(&hooks->lock);
+    bool has_one = hooks->n > 0;
+    (void)pthread_mutex_unlock(&hooks->lock);
+    return has_one;
+}
+
 static void
 hooks_receive(void *self, struct env **env_p)
 {
@@ -100,6 +109,10 @@ hooks_receive(void *self, struct env **env_p)
     struct event_record record;
     if ((*env_p)->kind == ENV_EVENT) {
         hooks->received++;
+        if (!has_hooks(hooks)) {
+            env_free(env_p); /* it is published on the bus, and heard by nobody here */
+            return;
+        }
         if (is_too_late(hooks)) {
             (void)atomic_fetch_add_explicit(&hooks->shared->events_dropped, 1, memory_order_relaxed);
         } else if (event_decode(dyn_block_slice((*env_p)->body), &record) == 0) {

@@ -96,7 +96,6 @@ record_of(const struct route_request *rq, const struct env *end, uint64_t now_us
     };
 }
 
-/* Publishing never waits: a full mailbox loses the event and counts it. */
 static void
 publish(const struct route_request *rq, struct event_record *record, const struct event_plugin *plugins,
         size_t n_plugins)
@@ -122,13 +121,7 @@ publish(const struct route_request *rq, struct event_record *record, const struc
     event->topic = record->failed ? DYN_SLICE(EVENT_REQUEST_FAILED) : DYN_SLICE(EVENT_REQUEST_COMPLETED);
     event->body = dyn_block_copy(0, dyn_buf_slice(&map));
     dyn_buf_fini(&map);
-    struct router_shared *shared = router->options.shared;
-    if (bus_send(router->me, router->options.events, &event, NULL) == 0) {
-        (void)atomic_fetch_add_explicit(&shared->events_sent, 1, memory_order_release);
-    } else {
-        (void)atomic_fetch_add_explicit(&shared->events_dropped, 1, memory_order_relaxed);
-        env_free(&event);
-    }
+    route_event_keep(router, event);
 }
 
 /* The provider's failure, though the client never saw it. */

@@ -25,6 +25,9 @@ enum route_step {
 
 /* After a CANCEL the provider answers within a turn; this is for one that does not. */
 enum { ROUTE_CANCEL_GRACE_MS = 1000 };
+/* Events of ended requests wait so long, or until there are so many (of about 1 KB each), for others to go
+ * with them. */
+enum { ROUTE_EVENTS_MS = 10, ROUTE_EVENTS_MAX = 64 };
 /* Attempts of one request in flight: the second one is a hedge. */
 enum { ROUTE_FLIGHTS_MAX = 2 };
 /* Dispatches that are told of one by one; of more only the number is. */
@@ -57,6 +60,9 @@ struct router {
     struct key_cell keys;
     uint64_t started_us;
     bool has_warned_of_configs;
+    struct dyn_list events; /* of ended requests, that go to who publishes them */
+    size_t n_events;
+    struct bus_timer events_due;
     bool is_draining;
     bool is_cut; /* the drain's time is nearly over: what still comes is refused */
     uint64_t drain_until_us;
@@ -235,6 +241,10 @@ int route_pass_to_owner(struct route_request *rq, struct env **env_p, struct dyn
 void route_name_answerer(const struct route_request *rq, struct env *env);
 /* Log line and event. */
 void route_report(const struct route_request *rq, const struct env *end);
+/* Events wait a moment for others to go with them; takes the event. */
+void route_event_keep(struct router *router, struct env *event);
+void route_events_flush(struct router *router);
+void route_events_due(struct bus_timer *timer);
 /* The END with the answer to a question that the router answers itself. */
 struct env *route_local_answer(const struct route_request *rq);
 /* GET /v1/models shows it. */

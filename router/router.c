@@ -297,6 +297,7 @@ router_drain(void *self, uint64_t deadline_us)
     uint64_t now_us = bus_loop_now_us(router->loop);
     uint64_t left_ms = deadline_us > now_us ? (deadline_us - now_us) / 1000 : 0;
     router->is_draining = true;
+    route_events_flush(router);
     router->drain_until_us = deadline_us;
     bus_timer_arm(router->loop, &router->drain, left_ms * ROUTE_DRAIN_PERCENT / 100);
     look_whether_idle(router);
@@ -320,6 +321,8 @@ router_new(const struct router_options *options)
     router->ledger.addr = options->ledger;
     router->grace_ms = ROUTE_CANCEL_GRACE_MS;
     router->drain.fire = cut_drain;
+    router->events_due.fire = route_events_due;
+    dyn_list_init(&router->events);
     router->memo = route_memo_new();
     env_map_init(&router->requests);
     dyn_list_init(&router->parked);
@@ -355,6 +358,11 @@ router_stop(void *self)
     for (struct dyn_list *link; (link = dyn_list_pop(&router->spare)) != NULL;) {
         request_fini(DYN_CONTAINER_OF(link, struct route_request, link));
     }
+    for (struct dyn_list *link; (link = dyn_list_pop(&router->events)) != NULL;) {
+        struct env *event = DYN_CONTAINER_OF(link, struct env, link);
+        env_free(&event);
+    }
+    bus_timer_fini(&router->events_due);
     bus_timer_fini(&router->drain);
     env_map_fini(&router->requests);
     route_members_fini(&router->members);

@@ -229,6 +229,7 @@ enum route_step
 route_ask_metrics(struct route_request *rq)
 {
     rq->attempt = 1;
+    route_events_flush(rq->router); /* who reads the page has heard the answers that they are about */
     if (rq->router->metrics.addr == 0) {
         return route_fail(rq, ERR_NOT_FOUND, NULL, NULL);
     }

@@ -2,7 +2,10 @@
 """Measures the gateway beside nginx as a bare reverse proxy and beside the direct path, in one run.
 
     bench.py quick     four rounds, two minutes
-    bench.py full      more rounds and rows: 64 KiB bodies, 1,000 and 2,000 streams, memory per stream
+    bench.py full      more rounds and rows: 64 KiB bodies, 1,000 and 2,000 streams, memory per stream, access log
+
+"Everything on" is the gateway once more with what a team would run: a limit on requests, two guardrails, rows of
+every request in SQLite, events with somebody who reads them. Keys and metrics are on in both.
 
 Everything is on loopback: one load client (stream_load), one mock upstream, and between them nothing,
 nginx (one worker, keep-alive to the upstream, no access log, no buffering of streams), or the gateway
@@ -17,6 +20,8 @@ Exits 1 when an answer failed, or a token was lost, repeated or out of order; ti
 import argparse
 import json
 import os
+import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -24,7 +29,7 @@ import threading
 import time
 
 import bench_table
-from bench_proc import Server, cpu_us, free_port, rss_kib
+from bench_proc import Reader, Server, cpu_us, free_port, rss_kib
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -69,11 +74,41 @@ targets:
     api_key: ${{BENCH_UPSTREAM_KEY}}
 """
 
+EVERYTHING_CONF = """
+bus:
+  listen: tcp://127.0.0.1:{bus_port}
+store:
+  backend: sqlite
+  dsn: {dir}/ledger.db
+plugins:
+  - name: rate-limit
+    type: ratelimit
+    stage: before_request
+    enabled: true
+    config: {{requests_per_second: 1000000, key_rpm: 100000000, model_tpm: 1000000000}}
+  - name: word-filter
+    type: guardrail
+    enabled: true
+    stages: [before_request, after_request, during_stream]
+    config: {{blocked_words: [{words}], whole_words: true}}
+  - name: max-token
+    type: guardrail
+    stage: before_request
+    enabled: true
+    config: {{max_tokens: 100000, max_messages: 1000}}
+  - name: request-logger
+    type: logging
+    stage: after_request
+    enabled: true
+    config: {{persist: true, level: debug}}
+"""
+WORDS = ", ".join(f"forbidden{number}" for number in range(100))
+
 
 class Row:
     """One kind of load."""
 
-    def __init__(self, name, streams, connections, seconds, tokens=8, pace_ms=0, body_bytes=1024, logged=False):
+    def __init__(self, name, streams, connections, seconds, tokens=8, pace_ms=0, body_bytes=1024, others=()):
         self.name = name
         self.streams = streams
         self.connections = connections
@@ -81,7 +116,7 @@ class Row:
         self.tokens = tokens
         self.pace_ms = pace_ms
         self.body_bytes = body_bytes
-        self.logged = logged  # the gateway once more, with its access log on
+        self.others = others  # the gateway once more, otherwise configured
 
     def command(self, load, server):
         model = f"mock-tokens-{self.tokens}" + (f"-pace-{self.pace_ms}" if self.pace_ms else "")
@@ -103,11 +138,12 @@ class Row:
 
 def rows_of(kind):
     seconds = 1 if kind == "quick" else 3
+    logged = ("dynabus-log",) if kind == "full" else ()
     rows = [
         Row("requests-1", False, 1, seconds),
         Row("requests-8", False, 8, seconds),
-        Row("requests-64", False, 64, seconds, logged=kind == "full"),
-        Row("streams-100", True, 100, seconds, tokens=50, pace_ms=20),
+        Row("requests-64", False, 64, seconds, others=("dynabus-all", *logged)),
+        Row("streams-100", True, 100, seconds, tokens=50, pace_ms=20, others=("dynabus-all",)),
         Row("streams-500", True, 500, seconds, tokens=50, pace_ms=20),
     ]
     if kind == "full":
@@ -184,7 +220,30 @@ def start_nginx(name, out_dir, upstream, buffering, cpus):
     return Server(name, command, port, os.path.join(home, "output.log"), cpus=cpus)
 
 
-def start_gateway(name, options, out_dir, upstream, cpus, log_level="warn"):
+def two_free_ports_after(port):
+    """A bus takes three in a row."""
+    for at in (port, port + 1, port + 2):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", at))
+            except OSError:
+                return False
+    return True
+
+
+def everything_on(out_dir):
+    """What is added to the configuration, and where the events are."""
+    bus_port = free_port()
+    while not two_free_ports_after(bus_port):
+        bus_port = free_port()
+    home = os.path.join(out_dir, "everything")
+    shutil.rmtree(home, ignore_errors=True)
+    os.makedirs(home)
+    return EVERYTHING_CONF.format(bus_port=bus_port, dir=home, words=WORDS), f"tcp://127.0.0.1:{bus_port}"
+
+
+def start_gateway(name, options, out_dir, upstream, cpus, log_level="warn", more=""):
     port = free_port()
     log = os.path.join(out_dir, f"{name}.log")
     if options.gateway_command:
@@ -192,7 +251,7 @@ def start_gateway(name, options, out_dir, upstream, cpus, log_level="warn"):
         return Server(name, command, port, log, cpus=cpus)
     conf = os.path.join(out_dir, f"{name}.yaml")
     with open(conf, "w", encoding="ascii") as file:
-        file.write(GATEWAY_CONF.format(upstream=upstream))
+        file.write(GATEWAY_CONF.format(upstream=upstream) + more)
     command = [options.gateway, "serve", "--config", conf, "--listen", f"127.0.0.1:{port}", "--cells", "1"]
     variables = {"MASTER_KEY": KEY, "BENCH_UPSTREAM_KEY": "sk-bench", "LOG_LEVEL": log_level, "LOG_FORMAT": "json"}
     return Server(name, command, port, log, env=variables, cpus=cpus)
@@ -215,27 +274,31 @@ def start_all(options, out_dir, servers):
     servers["nginx"] = start_nginx("nginx", out_dir, upstream, "on", ours)
     servers["nginx-stream"] = start_nginx("nginx-stream", out_dir, upstream, "off", ours)
     servers["dynabus"] = start_gateway("dynabus", options, out_dir, upstream, ours)
+    if options.gateway_command is None:
+        more, bus = everything_on(out_dir)
+        servers["dynabus-all"] = start_gateway("dynabus-all", options, out_dir, upstream, ours, more=more)
+        servers["reader"] = Reader([options.gateway, "tail", "--bus", bus], os.path.join(out_dir, "reader.log"))
     if options.kind == "full":
         servers["dynabus-log"] = start_gateway("dynabus-log", options, out_dir, upstream, ours, log_level="info")
     return theirs
 
 
-def paths_of(row):
+def paths_of(row, servers):
     """What a row measures, and the server that each is measured on."""
     paths = {"direct": "direct", "nginx": "nginx-stream" if row.streams else "nginx", "dynabus": "dynabus"}
-    return {**paths, "dynabus-log": "dynabus-log"} if row.logged else paths
+    return {**paths, **{name: name for name in row.others if name in servers}}
 
 
 def run_rounds(options, servers, load, cpus):
     rows = [row for row in rows_of(options.kind) if options.only is None or options.only in row.name]
-    results = {row.name: {path: [] for path in paths_of(row)} for row in rows}
+    results = {row.name: {path: [] for path in paths_of(row, servers)} for row in rows}
     after_requests = {}
     rounds = options.rounds or (4 if options.kind == "quick" else 5)
     for number in range(rounds):
         for row in rows:
             if row.streams and not after_requests:
                 after_requests = {name: rss_kib(server.pid) for name, server in servers.items()}
-            paths = list(paths_of(row).items())
+            paths = list(paths_of(row, servers).items())
             for path, server in paths if number % 2 == 0 else reversed(paths):
                 print(f"\r  round {number + 1} of {rounds}: {row.name} {path:<10}", end="", file=sys.stderr, flush=True)
                 results[row.name][path].append(measure(row, load, servers[server], cpus))

@@ -125,3 +125,20 @@ class Server:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+
+
+class Reader:
+    """A program beside the load, of which nothing is measured."""
+
+    def __init__(self, command, log_path):
+        self.log = open(log_path, "wb")  # pylint: disable=consider-using-with
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT)
+        self.pid = self.process.pid
+
+    def ask(self, *_):
+        """It answers nothing."""
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+        self.log.close()

@@ -7,6 +7,7 @@ ROWS = [
     ("CPU per request, 1 connection", "requests-1", "cpu_us", "us", 1.8, 1.35),
     ("CPU per request, 8 connections", "requests-8", "cpu_us", "us", None, None),
     ("CPU per request, 64 connections", "requests-64", "cpu_us", "us", 2.5, 2.0),
+    ("  with everything on", "requests-64", "cpu_us@dynabus-all", "us", 3.0, 2.0),
     ("  with the access log on", "requests-64", "cpu_us@dynabus-log", "us", 3.0, 2.0),
     ("CPU per request, 64 KiB, 8 conn.", "requests-8-64k", "cpu_us", "us", 2.0, 1.5),
     ("requests/s, 1 connection", "requests-1", "answers_per_s", "/s", None, None),
@@ -16,6 +17,7 @@ ROWS = [
     ("added first token p50, 100 streams", "streams-100", "+first_token.p50_us", "us", 2.0, 1.2),
     ("added first token p50, 500 streams", "streams-500", "+first_token.p50_us", "us", None, None),
     ("CPU per chunk, 100 streams", "streams-100", "cpu_us", "us", 2.0, 1.0),
+    ("  with everything on", "streams-100", "cpu_us@dynabus-all", "us", None, None),
     ("CPU per chunk, 500 streams", "streams-500", "cpu_us", "us", None, None),
     ("CPU per chunk, 1,000 streams", "streams-1000", "cpu_us", "us", 1.5, 1.0),
     ("added delay of a chunk p50, 100 streams", "streams-100", "+delay.p50_us", "us", None, None),
@@ -99,6 +101,17 @@ def show_per_stream(summary, memory):
                           f"{ours / max(nginx, 0.1):.2f} x", limit(ours, 24, 12, "KiB")))  # fmt: skip
 
 
+def show_everything_on(summary):
+    """Of the same gateway: what it costs with everything on, over what it costs with none of it."""
+    for title, row, must in (("everything on over none, 64 connections", "requests-64", 1.25),
+                             ("everything on over none, a chunk of 100 streams", "streams-100", None)):  # fmt: skip
+        if "dynabus-all" not in summary.get(row, {}):
+            continue
+        ratio = summary[row]["dynabus-all"]["cpu_us"] / summary[row]["dynabus"]["cpu_us"]
+        verdict_on = "" if must is None else f"<= {must} x: {'holds' if ratio <= must else 'MISSED'}"
+        print(LINE.format(title, "", "", "", f"{ratio:.2f} x", verdict_on))
+
+
 def show_promises(summary):
     for row, paths in summary.items():
         for path, figures in paths.items():
@@ -115,6 +128,7 @@ def show_promises(summary):
 def show(summary, memory, seconds, pinned):
     print()
     show_rows(summary)
+    show_everything_on(summary)
     show_resident(memory)
     show_per_stream(summary, memory)
     show_promises(summary)

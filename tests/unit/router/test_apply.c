@@ -166,6 +166,7 @@ who_was_refused_before_ends_under_its_plan(void **state)
     struct env *end = hear(world, OWNER, ENV_END);
     assert_int_equal(end->outcome, ENV_OUTCOME_OK);
     env_free(&end);
+    pass_ms(world, ROUTE_EVENTS_MS);
     struct env *event = hear(world, METRICS, ENV_EVENT);
     struct event_record record;
     assert_int_equal(event_decode(dyn_block_slice(event->body), &record), 0);
@@ -201,6 +202,7 @@ a_variant_that_was_not_asked_is_not_told_of(void **state)
     hear_nothing(world, OWNER); /* somebody may still bring a target that serves it */
     about(world, OWNER, ENV_CANCEL, id, 0);
     struct env *end = hear_error(world, OWNER, ERR_CLIENT_CLOSED);
+    pass_ms(world, ROUTE_EVENTS_MS);
     struct env *event = hear(world, METRICS, ENV_EVENT);
     struct event_record record;
     assert_int_equal(event_decode(dyn_block_slice(event->body), &record), 0);

@@ -62,6 +62,7 @@ answer(struct world *world, const char *body, const struct env_usage *usage)
 static struct event_record
 event_of(struct world *world, struct env **event_p)
 {
+    pass_ms(world, ROUTE_EVENTS_MS);
     *event_p = hear(world, METRICS, ENV_EVENT);
     struct event_record record;
     assert_int_equal(event_decode(dyn_block_slice((*event_p)->body), &record), 0);

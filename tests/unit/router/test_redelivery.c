@@ -305,6 +305,7 @@ the_event_tells_of_calls_redeliveries_and_the_worker(void **state)
     goodbye(world, A, "lost");
     struct env *second = hear(world, B, ENV_REQUEST);
     say(world, B, end_of(second, "hello"));
+    pass_ms(world, ROUTE_EVENTS_MS);
     struct env *event = hear(world, METRICS, ENV_EVENT);
     struct event_record record;
     assert_int_equal(event_decode(dyn_block_slice(event->body), &record), 0);
