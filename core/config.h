@@ -184,3 +184,5 @@ void *config_values(const config_t *config, const struct config_part *part);
 void config_print_problems(const config_t *config, struct dyn_buf *out);
 /* The reference page in Markdown, from the tables. */
 void config_write_reference(const struct config_part *const *parts, size_t n_parts, struct dyn_buf *out);
+/* The table of one section, as it stands there. */
+void config_write_keys(const struct config_section *section, struct dyn_buf *out);

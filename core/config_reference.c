@@ -211,15 +211,23 @@ static const char introduction[] =
     "* **secret**: a text that belongs in a reference; one that is written out is accepted with a warning.\n"
     "* A key without a value (`key:` or `key: null`) counts as not written.\n";
 
+static const char columns[] = "| Key | Type | Default | Values | Meaning |\n|---|---|---|---|---|\n";
+
+void
+config_write_keys(const struct config_section *section, struct dyn_buf *out)
+{
+    dyn_buf_add_str(out, columns);
+    add_rows(out, section, NULL);
+}
+
 void
 config_write_reference(const struct config_part *const *parts, size_t n_parts, struct dyn_buf *out)
 {
     dyn_buf_add_str(out, introduction);
     size_t unsupported = 0;
     for (size_t i = 0; i < n_parts; i++) {
-        dyn_buf_addf(out, "\n## %s\n\n| Key | Type | Default | Values | Meaning |\n|---|---|---|---|---|\n",
-                     parts[i]->folder);
-        add_rows(out, &parts[i]->section, NULL);
+        dyn_buf_addf(out, "\n## %s\n\n", parts[i]->folder);
+        config_write_keys(&parts[i]->section, out);
         unsupported += add_unsupported(NULL, &parts[i]->section, NULL);
     }
     if (unsupported == 0) {

@@ -1,15 +1,5 @@
 #include "gateway/voters.h"
 
-/* behaviour: a budget's refusal is about money, a rate limit's about time. */
-static enum err_code
-denial_of(const struct plugin_wanted *wanted)
-{
-    if (dyn_slice_is(wanted->name, "budget")) {
-        return ERR_INSUFFICIENT_QUOTA;
-    }
-    return wanted->type == PLUGIN_RATELIMIT ? ERR_RATE_LIMITED : ERR_REQUEST_REJECTED;
-}
-
 static struct route_plugin
 voter_of(const struct plugin_wanted *wanted, const plugin_set_t *set)
 {
@@ -29,7 +19,7 @@ voter_of(const struct plugin_wanted *wanted, const plugin_set_t *set)
         .required = wanted->required,
         .fails_open = wanted->fails_open,
         .timeout_ms = wanted->timeout_ms,
-        .denies = denial_of(wanted),
+        .denies = plugin_denial(wanted->name, wanted->type),
     };
 }
 

@@ -436,6 +436,7 @@ const struct plugin_ops plugin_budget = {
                          VOTE_STAGE_BIT(VOTE_ON_ERROR),
                .needs = VOTE_NEEDS_COUNTS | VOTE_NEEDS_PRICE,
                .charges = true},
+    .denies = VOTE_STAGE_BIT(VOTE_BEFORE_REQUEST),
     .config = &budget_config_section,
     .check = budget_config_check,
     .adapt = budget_adapt,

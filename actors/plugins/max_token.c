@@ -119,8 +119,8 @@ max_token_vote(void *shared, void *own, plugin_cell_t *cell, const struct plugin
     const struct max_token *self = shared;
     const struct vote_facts *facts = ask->facts;
     (void)own;
-    uint64_t asked = facts->max_tokens > facts->max_completion_tokens ? facts->max_tokens
-                                                                      : facts->max_completion_tokens;
+    uint64_t asked =
+        facts->max_tokens > facts->max_completion_tokens ? facts->max_tokens : facts->max_completion_tokens;
     bool is_chat = facts->surface == ENV_SURFACE_CHAT; /* other surfaces have no messages */
     if (is_chat && is_above(facts->n_messages, self->max_messages)) {
         refuse(cell, vote, "message count", facts->n_messages, self->max_messages);
@@ -139,6 +139,7 @@ const struct plugin_ops plugin_max_token = {
     .type = PLUGIN_GUARDRAIL,
     .summary = "Bounds the tokens, messages and input length that a request may ask for.",
     .traits = {.stages = VOTE_STAGE_BIT(VOTE_BEFORE_REQUEST), .needs = VOTE_NEEDS_COUNTS, .amends = true},
+    .denies = VOTE_STAGE_BIT(VOTE_BEFORE_REQUEST),
     .config = &section,
     .adapt = max_token_adapt,
     .make = max_token_make,

@@ -28,6 +28,9 @@ enum plugin_type {
 const char *plugin_type_name(enum plugin_type type);
 int plugin_type_by_name(struct dyn_slice name); /* -1: there is none */
 
+/* What a refusal before_request is, unless the vote says: money, time, or the request itself. */
+enum err_code plugin_denial(struct dyn_slice name, enum plugin_type type);
+
 /* What the process lends to all plugins. Outlives them. */
 struct answer_counters;
 struct lease_counters;
@@ -122,6 +125,7 @@ struct plugin_ops {
     enum plugin_type type;
     const char      *summary; /* one sentence for the docs page */
     struct plugin_traits traits;
+    uint32_t denies; /* VOTE_STAGE_BIT of each stage where it may refuse; for the docs page */
     const char *const *headers; /* of the client's that it wants, in lower case; ends with NULL; NULL: none */
 
     /* The keys of `config:`; makes the schema, and the docs page. Its struct's defaults are the tables'.

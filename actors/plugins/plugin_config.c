@@ -23,7 +23,7 @@ static const struct config_key entry_keys[] = {
      .type = CONFIG_STRING,
      .offset = offsetof(struct plugin_entry_config, name),
      .required = true,
-     .help = "A built-in plugin (docs/plugins.md), or the name under which one joins over the bus. Entries "
+     .help = "A built-in plugin (docs/plugins/), or the name under which one joins over the bus. Entries "
              "of the same name are one plugin at several stages."},
     {.name = "type",
      .type = CONFIG_STRING,
@@ -75,7 +75,7 @@ static const struct config_key entry_keys[] = {
      .offset = offsetof(struct plugin_entry_config, config),
      .variant_key = "name",
      .variant = section_of,
-     .help = "The plugin's own keys (docs/plugins.md)."},
+     .help = "The plugin's own keys (docs/plugins/)."},
     {.name = NULL},
 };
 static const struct config_section entry_section = {

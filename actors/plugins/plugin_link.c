@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 enum {
-    REQUESTS_MAX = 65536,   /* ASKs of one router that have no VOTE yet: each costs about a kilobyte */
+    REQUESTS_MAX = 65536, /* ASKs of one router that have no VOTE yet: each costs about a kilobyte */
     NAME_SIZE = 48,
     DRAIN_LOOK_MS = 20,
 };

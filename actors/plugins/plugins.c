@@ -30,6 +30,16 @@ plugin_type_by_name(struct dyn_slice name)
     return -1;
 }
 
+/* behaviour: a budget's refusal is about money, a rate limit's about time. */
+enum err_code
+plugin_denial(struct dyn_slice name, enum plugin_type type)
+{
+    if (dyn_slice_is(name, "budget")) {
+        return ERR_INSUFFICIENT_QUOTA;
+    }
+    return type == PLUGIN_RATELIMIT ? ERR_RATE_LIMITED : ERR_REQUEST_REJECTED;
+}
+
 const struct plugin_ops *
 plugin_builtin(struct dyn_slice name)
 {

@@ -641,6 +641,7 @@ const struct plugin_ops plugin_rate_limit = {
     .type = PLUGIN_RATELIMIT,
     .summary = "Limits requests and tokens of the gateway and of each key, user, model and address.",
     .traits = {.stages = VOTE_STAGE_BIT(VOTE_BEFORE_REQUEST), .needs = VOTE_NEEDS_COUNTS, .charges = true},
+    .denies = VOTE_STAGE_BIT(VOTE_BEFORE_REQUEST),
     .config = &rate_config_section,
     .check = rate_config_check,
     .adapt = rate_limit_adapt,

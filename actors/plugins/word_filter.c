@@ -412,8 +412,7 @@ static void
 forget_idle(struct word_filter_cell *own, uint64_t now_us)
 {
     while (!dyn_list_is_empty(&own->by_use)) {
-        struct watched_stream *oldest =
-            DYN_CONTAINER_OF(own->by_use.next, struct watched_stream, link);
+        struct watched_stream *oldest = DYN_CONTAINER_OF(own->by_use.next, struct watched_stream, link);
         if (now_us - oldest->used_us < STREAM_IDLE_US) {
             return;
         }
@@ -616,6 +615,8 @@ const struct plugin_ops plugin_word_filter = {
                          VOTE_STAGE_BIT(VOTE_DURING_STREAM),
                .needs = VOTE_NEEDS_TEXT,
                .amends = true},
+    .denies = VOTE_STAGE_BIT(VOTE_BEFORE_REQUEST) | VOTE_STAGE_BIT(VOTE_AFTER_REQUEST) |
+              VOTE_STAGE_BIT(VOTE_DURING_STREAM),
     .config = &section,
     .check = word_filter_check,
     .adapt = word_filter_adapt,

@@ -57,20 +57,6 @@ def test_configuration_of_the_quickstart(tmp_path):
     assert code == 0, log
 
 
-@pytest.mark.parametrize("page", ["rate-limit", "budget"])
-def test_configurations_of_pages_about_plugins(tmp_path, page):
-    """Valid, and the page names every key that the binary knows."""
-    path = tmp_path / "gateway.yaml"
-    for config in blocks(f"docs/plugins/{page}.md", "yaml"):
-        path.write_text(config)
-        code, log = run_to_end(["validate", path], tmp_path, environment={"OPENAI_API_KEY": "sk-0123456789abcdef"})
-        assert code == 0, log
-    source = {"rate-limit": "rate_rules.c", "budget": "budget_config.c"}[page]
-    text = (ROOT / f"docs/plugins/{page}.md").read_text()
-    keys = re.findall(r'(?:\.name = |_KEY\(|PER_MINUTE\()"(\w+)"', (ROOT / "actors/plugins" / source).read_text())
-    assert len(keys) > 10 and [key for key in keys if f"`{key}`" not in text] == []
-
-
 def test_configurations_of_the_page_about_routing(tmp_path):
     """Each mode has a section with an example that is valid and of that mode."""
     text = (ROOT / "docs/routing.md").read_text()
