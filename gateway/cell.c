@@ -280,7 +280,8 @@ static void
 add_teller(dynabus_t *gateway)
 {
     struct gateway_common *common = &gateway->common;
-    bus_addr_t to = common->publisher != 0 ? common->publisher : gateway->cells[0].uplink;
+    bus_addr_t uplink = gateway->cells[0].uplink;
+    bus_addr_t to = common->publisher != 0 ? common->publisher : uplink != 0 ? uplink : common->ledger_link;
     if (to == 0) {
         return;
     }

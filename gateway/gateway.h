@@ -55,6 +55,7 @@ struct gateway_common {
     bus_addr_t keys;
     bus_addr_t ledger; /* who takes questions for it: the journal */
     bus_addr_t ledger_itself;
+    bus_addr_t ledger_link; /* the way from it to routers elsewhere */
     bus_addr_t desk; /* who answers operators from it */
 };
 
@@ -80,6 +81,7 @@ struct dynabus {
     struct answer_counters answers;
     struct lease_counters leases;
     struct plugin_host plugin_host;
+    struct ledger_store_gauges store_gauges; /* of the ledger of this process */
     struct gateway_common common;
     struct ports_counters ports_counters;
     struct publisher_counts publisher_counts;

@@ -145,6 +145,30 @@ read_leases(const struct lease_counters *leases, uint64_t *values)
 }
 
 static void
+read_journal(const struct ledger_gauges *gauges, uint64_t *values)
+{
+    enum ledger_state state = (enum ledger_state)atomic_load(&gauges->state);
+    values[NODE_ledger_taken] += get(&gauges->taken_rows);
+    values[NODE_ledger_dropped] += get(&gauges->dropped_rows);
+    values[NODE_ledger_rows_waiting] += get(&gauges->pending_rows);
+    values[NODE_ledger_journal_bytes] += get(&gauges->pending_bytes);
+    values[NODE_ledger_behind] += state == LEDGER_BEHIND;
+    values[NODE_ledger_unreachable] += state == LEDGER_UNREACHABLE;
+    values[NODE_ledger_losing] += state == LEDGER_LOSING;
+}
+
+static void
+read_store(const struct ledger_store_gauges *gauges, uint64_t *values)
+{
+    values[NODE_ledger_written] += get(&gauges->written_rows);
+    values[NODE_ledger_store_bytes] += get(&gauges->pending_bytes);
+    values[NODE_ledger_failures] += get(&gauges->failures);
+    values[NODE_ledger_batches] += get(&gauges->batches);
+    values[NODE_ledger_batch_us] += get(&gauges->batch_us);
+    values[NODE_ledger_failing] += atomic_load(&gauges->is_failing);
+}
+
+static void
 read_mailboxes(const bus_t *bus, uint64_t *values)
 {
     static const struct {
@@ -193,6 +217,8 @@ read_all(void *arg, struct node_values *out)
     read_orphans(&gateway->orphans, values);
     read_answers(&gateway->answers, values);
     read_leases(&gateway->leases, values);
+    read_journal(&gateway->shared.ledger, values);
+    read_store(&gateway->store_gauges, values);
     read_mailboxes(gateway->bus, values);
     read_roles(&gateway->network.process, values);
     values[NODE_events_dropped] += get(&gateway->shared.events_dropped);

@@ -24,6 +24,7 @@ add_ledger(dynabus_t *gateway, const struct ledger_config *config, const struct 
         .store = &store_sqlite,
         .dsn = place->dsn,
         .queue_max = (size_t)config->store.buffer,
+        .gauges = &gateway->store_gauges,
         .leases = &gateway->leases,
     };
     dyn_log(DYN_LOG_INFO, "ledger.store", "what must survive is kept here", DYN_LOG_STR("file", place->dsn),
@@ -134,5 +135,6 @@ gateway_link_ledger(dynabus_t *gateway)
         .ledger = ledger,
         .reloader = gateway->common.reloader,
     };
-    (void)bus_add_actor(gateway->bus, gateway->common.loop, &ledger_link_ops, ledger_link_new(&options));
+    gateway->common.ledger_link =
+        bus_add_actor(gateway->bus, gateway->common.loop, &ledger_link_ops, ledger_link_new(&options));
 }

@@ -111,6 +111,16 @@ struct ledger_gauges {
     atomic_uint_fast64_t dropped_rows;
 };
 
+/* Written by the ledger, read by anybody. */
+struct ledger_store_gauges {
+    atomic_uint          is_failing; /* 1: the store takes nothing now */
+    atomic_uint_fast64_t pending_bytes;
+    atomic_uint_fast64_t written_rows; /* since the start, as all below */
+    atomic_uint_fast64_t failures;
+    atomic_uint_fast64_t batches; /* of rows, that were written */
+    atomic_uint_fast64_t batch_us; /* how long these took together */
+};
+
 /* ---- questions and answers ---- */
 
 struct ledger_message {

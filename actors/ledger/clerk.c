@@ -26,9 +26,7 @@ struct clerk {
     size_t bytes;
     uint64_t retry_at_us;
     uint64_t retry_ms;
-    uint64_t written;
-    uint64_t failures;
-    char trouble[160];
+    char trouble[CLERK_TROUBLE_SIZE];
     bool is_closing;
 };
 
@@ -51,6 +49,14 @@ clerk_job_free(struct clerk_job *job)
     free(job);
 }
 
+/* Under the lock. */
+static void
+set_bytes(struct clerk *clerk, size_t bytes)
+{
+    clerk->bytes = bytes;
+    atomic_store_explicit(&clerk->options.gauges->pending_bytes, bytes, memory_order_relaxed);
+}
+
 /* ---- the thread ---- */
 
 static void
@@ -60,9 +66,11 @@ give_back(struct clerk *clerk, struct clerk_job *job, bool has_failed)
     job->has_failed = has_failed;
     (void)pthread_mutex_lock(&clerk->lock);
     dyn_list_append(&clerk->done, &job->link);
-    clerk->bytes -= job->bytes;
-    clerk->written += has_failed ? 0 : job->job.answer.changed * dyn_slice_is(job->job.ask.op, "rows");
+    set_bytes(clerk, clerk->bytes - job->bytes);
     (void)pthread_mutex_unlock(&clerk->lock);
+    if (!has_failed && dyn_slice_is(job->job.ask.op, "rows")) {
+        (void)atomic_fetch_add(&clerk->options.gauges->written_rows, job->job.answer.changed);
+    }
     ssize_t written = write(clerk->fd, &one, sizeof one);
     (void)written; /* full means that it is readable */
 }
@@ -70,8 +78,9 @@ give_back(struct clerk *clerk, struct clerk_job *job, bool has_failed)
 static void
 note_failure(struct clerk *clerk, const struct dyn_err *err)
 {
+    (void)atomic_fetch_add(&clerk->options.gauges->failures, 1);
+    atomic_store(&clerk->options.gauges->is_failing, 1);
     (void)pthread_mutex_lock(&clerk->lock);
-    clerk->failures++;
     (void)snprintf(clerk->trouble, sizeof clerk->trouble, "%.150s", err->text);
     (void)pthread_mutex_unlock(&clerk->lock);
     dyn_log(DYN_LOG_WARN, "ledger.store_failed", "the store does not take what it is given",
@@ -86,6 +95,7 @@ note_success(struct clerk *clerk)
     clerk->trouble[0] = '\0';
     (void)pthread_mutex_unlock(&clerk->lock);
     if (was_broken) {
+        atomic_store(&clerk->options.gauges->is_failing, 0);
         dyn_log(DYN_LOG_INFO, "ledger.store_works", "the store takes what it is given again");
     }
 }
@@ -152,6 +162,7 @@ write_rows(struct clerk *clerk)
     for (size_t i = 0; i < n; i++) {
         batch[i] = &jobs[i]->job;
     }
+    uint64_t begin_us = dyn_mono_us(&dyn_clock_system);
     int rc =
         clerk->options.ops->write_batch(clerk->store, batch, n, false, dyn_wall_us(&dyn_clock_system), &err);
     set_retry(clerk, rc != 0);
@@ -159,6 +170,8 @@ write_rows(struct clerk *clerk)
         note_failure(clerk, &err);
         return;
     }
+    (void)atomic_fetch_add(&clerk->options.gauges->batches, 1);
+    (void)atomic_fetch_add(&clerk->options.gauges->batch_us, dyn_mono_us(&dyn_clock_system) - begin_us);
     note_success(clerk);
     for (size_t i = 0; i < n; i++) {
         (void)pthread_mutex_lock(&clerk->lock);
@@ -251,7 +264,7 @@ clerk_take(clerk_t *clerk, struct clerk_job *job)
     (void)pthread_mutex_lock(&clerk->lock);
     bool has_room = clerk->bytes == 0 || clerk->bytes + job->bytes <= clerk->options.bytes_max;
     if (has_room) {
-        clerk->bytes += job->bytes;
+        set_bytes(clerk, clerk->bytes + job->bytes);
         dyn_list_append(is_rows ? &clerk->rows : &clerk->asks, &job->link);
         (void)pthread_cond_signal(&clerk->wake);
     }
@@ -260,13 +273,10 @@ clerk_take(clerk_t *clerk, struct clerk_job *job)
 }
 
 void
-clerk_look(clerk_t *clerk, struct clerk_state *state)
+clerk_trouble(clerk_t *clerk, char trouble[CLERK_TROUBLE_SIZE])
 {
     (void)pthread_mutex_lock(&clerk->lock);
-    state->pending_bytes = clerk->bytes;
-    state->written = clerk->written;
-    state->failures = clerk->failures;
-    memcpy(state->trouble, clerk->trouble, sizeof state->trouble);
+    memcpy(trouble, clerk->trouble, CLERK_TROUBLE_SIZE);
     (void)pthread_mutex_unlock(&clerk->lock);
 }
 

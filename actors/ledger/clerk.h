@@ -28,23 +28,19 @@ struct clerk_options {
     const char *dsn; /* borrowed until clerk_new() returns */
     bus_loop_t *loop;
     size_t bytes_max; /* of questions that wait */
+    struct ledger_store_gauges *gauges; /* outlive it */
     /* On the loop; takes the job. */
     void (*done)(void *self, struct clerk_job *job);
     void *self;
-};
-
-struct clerk_state {
-    uint64_t pending_bytes;
-    uint64_t written; /* rows that were new */
-    uint64_t failures;
-    char trouble[160]; /* "": none */
 };
 
 /* Opens the store. NULL with a sentence. */
 clerk_t *clerk_new(const struct clerk_options *options, struct dyn_err *err);
 /* Takes the job, whose `job.ask` was decoded and is a question of store.h. false: there is no room. */
 bool clerk_take(clerk_t *clerk, struct clerk_job *job);
-void clerk_look(clerk_t *clerk, struct clerk_state *state);
+enum { CLERK_TROUBLE_SIZE = 160 };
+/* Why the store takes nothing now; "": it does. */
+void clerk_trouble(clerk_t *clerk, char trouble[CLERK_TROUBLE_SIZE]);
 /* Finishes what waits, tries rows once more, and closes the store. What is not done is given back as failed,
  * from inside this call. */
 void clerk_close(clerk_t **clerk_p);

@@ -107,12 +107,14 @@ open_desk(struct ledger *ledger)
 static void
 tell_state(struct ledger *ledger, const struct env *request)
 {
-    struct clerk_state state;
-    clerk_look(ledger->clerk, &state);
-    struct ledger_message answer = {
-        .pending = state.pending_bytes, .written = state.written, .failures = state.failures};
-    if (state.trouble[0] != '\0') {
-        answer.trouble = dyn_slice_str(state.trouble);
+    const struct ledger_store_gauges *gauges = ledger->options.gauges;
+    char trouble[CLERK_TROUBLE_SIZE];
+    struct ledger_message answer = {.pending = atomic_load(&gauges->pending_bytes),
+                                    .written = atomic_load(&gauges->written_rows),
+                                    .failures = atomic_load(&gauges->failures)};
+    clerk_trouble(ledger->clerk, trouble);
+    if (trouble[0] != '\0') {
+        answer.trouble = dyn_slice_str(trouble);
     }
     tell(ledger, request, 200, &answer);
 }
@@ -168,6 +170,7 @@ ledger_start(void *self, bus_actor_t *me, struct dyn_err *err)
                                     .dsn = ledger->options.dsn,
                                     .loop = bus_actor_loop(me),
                                     .bytes_max = ledger->options.queue_max,
+                                    .gauges = ledger->options.gauges,
                                     .done = done,
                                     .self = ledger};
     ledger->me = me;

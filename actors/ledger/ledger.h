@@ -13,6 +13,7 @@ struct ledger_options {
     const char *dsn;  /* copied */
     size_t queue_max; /* bytes of questions that wait for the store */
     struct lease_counters *leases; /* outlive it; NULL: nobody wants to know */
+    struct ledger_store_gauges *gauges; /* outlive it */
 };
 
 /* Copies the options. Give both to bus_add_actor(); start() opens the store, which fails the gateway's. */

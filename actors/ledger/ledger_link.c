@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { NAME_SIZE = 48, REQUESTS_MAX = 4096, DRAIN_GRACE_MS = 1000 };
+enum { NAME_SIZE = 48, REQUESTS_MAX = 4096, DRAIN_GRACE_MS = 1000, ROUTERS_MAX = 64 };
 
 struct ledger_link {
     struct ledger_link_options options;
@@ -13,7 +13,24 @@ struct ledger_link {
     bus_actor_t *me;
     bus_links_t *links;
     struct bus_timer drain;
+    bus_addr_t routers[ROUTERS_MAX]; /* that have said READY: the first one is told this process's numbers */
+    size_t n_routers;
 };
+
+static void
+note_router(struct ledger_link *link, bus_addr_t router, bool is_there)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < link->n_routers; i++) {
+        if (link->routers[i] != router) {
+            link->routers[kept++] = link->routers[i];
+        }
+    }
+    link->n_routers = kept;
+    if (is_there && kept < ROUTERS_MAX) {
+        link->routers[link->n_routers++] = router;
+    }
+}
 
 static void
 on_envelope(void *self, struct bus_peer *peer, struct env **env_p)
@@ -26,6 +43,7 @@ on_envelope(void *self, struct bus_peer *peer, struct env **env_p)
             env_free(env_p); /* it takes no more: the journal gives the question up, and sends rows again */
         }
     } else if (kind == ENV_READY || kind == ENV_GOODBYE) {
+        note_router(link, peer->addr, kind == ENV_READY);
         dyn_log(DYN_LOG_INFO, kind == ENV_READY ? "ledger.router" : "ledger.router_gone",
                 kind == ENV_READY ? "joined a router" : "a router is gone, or drains",
                 DYN_LOG_SLICE("node", peer->node), DYN_LOG_SLICE("reason", (*env_p)->reason));
@@ -65,8 +83,11 @@ link_start(void *self, bus_actor_t *me, struct dyn_err *err)
 static void
 link_receive(void *self, struct env **env_p)
 {
-    (void)self;
-    env_free(env_p); /* work comes over the links */
+    const struct ledger_link *link = self;
+    bool is_event = (*env_p)->kind == ENV_EVENT && link->n_routers > 0; /* work comes over the links */
+    if (!is_event || bus_send(link->me, link->routers[0], env_p, NULL) != 0) {
+        env_free(env_p);
+    }
 }
 
 static void

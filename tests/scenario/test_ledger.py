@@ -125,6 +125,33 @@ def test_a_locked_store_stops_nothing_and_loses_nothing(start_gateway, upstream,
     other.close()
 
 
+def figures(port, auth):
+    """{name{labels}: value} of the ledger's figures."""
+    page = request_once(port, "GET", "/metrics", headers=auth)
+    assert page.status == 200, page.body
+    lines = [line for line in page.body.decode().splitlines() if line.startswith("gateway_ledger_")]
+    return {line.split(" ")[0].removeprefix("gateway_ledger_"): int(line.split(" ")[1]) for line in lines}
+
+
+def test_the_metrics_tell_what_waits_and_what_was_written(start_gateway, upstream, store):
+    gateway = start(start_gateway, upstream, store)
+    assert chat(gateway).status == 200
+    now = until(lambda: figures(gateway.port, AUTH), lambda now: now['rows_total{step="written"}'] == 2)
+    assert now['rows_total{step="taken"}'] == 2 and now['rows_total{step="dropped"}'] == 0
+    assert now["store_batches_total"] >= 1 and now["store_batch_microseconds_total"] > 0
+    assert now["store_failures_total"] == 0 and now['trouble{kind="failing"}'] == 0
+    other = sqlite3.connect(store, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    assert chat(gateway).status == 200
+    now = until(lambda: figures(gateway.port, AUTH),
+                lambda now: now['trouble{kind="failing"}'] == 1 and now['trouble{kind="behind"}'] == 1)
+    assert now["rows_waiting"] == 2 and now['pending_bytes{where="store"}'] > 0 < now["store_failures_total"]
+    other.execute("ROLLBACK")
+    now = until(lambda: figures(gateway.port, AUTH), lambda now: now['rows_total{step="written"}'] == 4)
+    assert until(lambda: figures(gateway.port, AUTH), lambda now: now["rows_waiting"] == 0)["pending_bytes{where=\"journal\"}"] == 0
+    other.close()
+
+
 def test_another_programs_database_is_left_alone(start_gateway, upstream, store, tmp_path):
     with sqlite3.connect(store) as db:
         db.execute("CREATE TABLE api_keys (id TEXT)")
@@ -174,6 +201,9 @@ def test_a_stopped_ledger_process_stops_nobody_and_nothing_is_lost(tmp_path, ups
         auth = {"Authorization": f"Bearer {MASTER_KEY}"}
         assert chat(edge, headers=auth).status == 200
         until(lambda: rows(store), lambda rows: len(rows) == 2)
+        counter = fleet.edge(roles="metrics").wait_ready()
+        told = until(lambda: figures(counter.port, auth), lambda told: told.get('rows_total{step="written"}') == 2)
+        assert told['rows_total{step="taken"}'] == 2  # one page for the router's figures and the ledger's
         ledger.child.send_signal(signal.SIGSTOP)
         for _ in range(40):
             assert chat(edge, headers=auth).status == 200
