@@ -55,6 +55,7 @@ add_journal(dynabus_t *gateway, const struct ledger_config *config, bus_addr_t l
     gateway->common.ledger =
         bus_add_actor(gateway->bus, gateway->common.loop, &journal_actor_ops, journal_new(&options));
     gateway->plugin_host.ledger = gateway->common.ledger;
+    gateway->plugin_host.ledger_dropped = &gateway->shared.ledger.dropped_rows;
     gateway->common.desk =
         bus_add_actor(gateway->bus, gateway->common.loop, &desk_actor_ops, desk_new(gateway->common.ledger));
 }

@@ -38,6 +38,7 @@ struct plugin_host {
     const struct dyn_clock *clock;
     unsigned n_cells;
     bus_addr_t ledger; /* who takes REQUESTs of the surface `ledger` in this process; 0: nobody */
+    atomic_uint_fast64_t *ledger_dropped; /* rows that it did not take are counted here; NULL: nowhere */
     struct answer_counters *answers; /* where caches count; NULL: nobody wants to know */
     struct lease_counters *leases;   /* where leases of limits count; NULL: nobody wants to know */
 };

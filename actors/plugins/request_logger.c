@@ -15,6 +15,7 @@ enum {
     GATHER_BYTES = 32 * 1024,       /* more leave at once */
     WAITING_BYTES_MAX = 256 * 1024, /* of a cell, while the journal takes nothing */
     ID_HEX = 32,
+    ERROR_BYTES = 2048, /* of a row's sentence */
 };
 
 static const char *const level_names[] = {"debug", "info", "warn", "error", NULL}; /* as enum dyn_log_level */
@@ -26,7 +27,7 @@ struct request_logger {
     uint64_t body_bytes;
     struct dyn_slice dsn;
     struct dyn_slice backend;
-    blackout_t *blackout; /* NULL: no bodies */
+    blackout_t *blackout; /* of bodies, and of what providers say when they refuse */
 };
 
 /* What a cell gathers. */
@@ -109,13 +110,10 @@ logger_make(const struct plugin_making *making, struct dyn_err *err)
     struct request_logger *self = dyn_alloc(sizeof *self);
     *self = *(const struct request_logger *)making->config;
     self->dsn = self->backend = dyn_slice(NULL, 0);
-    self->blackout = NULL;
-    if (self->bodies && self->persist) {
-        self->blackout = blackout_new(err);
-        if (self->blackout == NULL) {
-            free(self);
-            return NULL;
-        }
+    self->blackout = blackout_new(err);
+    if (self->blackout == NULL) {
+        free(self);
+        return NULL;
     }
     return self;
 }
@@ -164,6 +162,10 @@ static void
 gather(struct gathered *gathered, const struct ledger_row *row)
 {
     if (gathered->rows.len >= WAITING_BYTES_MAX) {
+        atomic_uint_fast64_t *dropped = plugin_cell_host(gathered->cell)->ledger_dropped;
+        if (dropped != NULL) {
+            (void)atomic_fetch_add(dropped, 1);
+        }
         dyn_log(DYN_LOG_WARN, "request_logger.lost", "a row is lost: the journal takes none",
                 DYN_LOG_UINT("rows", ++gathered->lost));
         return;
@@ -277,15 +279,20 @@ write_line(const struct request_logger *self, const struct ledger_request_log *r
                  is_before ? 4 : DYN_ARRAY_LEN(fields));
 }
 
-/* Cut between characters. */
-static struct dyn_slice
-beginning(struct dyn_slice body, uint64_t most)
+/* With its body, where that is wanted. */
+static void
+keep(const struct request_logger *self, struct gathered *gathered, const struct plugin_ask *ask,
+     struct ledger_row *row)
 {
-    size_t len = body.len < most ? body.len : (size_t)most;
-    while (len > 0 && len < body.len && ((unsigned char)body.data[len] & 0xc0) == 0x80) {
-        len--;
+    struct dyn_buf text = DYN_BUF_INIT;
+    if (self->bodies && ask->body.len > 0) {
+        blackout_write(self->blackout, ask->body, self->body_bytes, &text);
+        bool is_request = ask->stage == VOTE_BEFORE_REQUEST;
+        *(is_request ? &row->of.request_log.request_body : &row->of.request_log.response_body) =
+            dyn_buf_slice(&text);
     }
-    return dyn_slice(body.data, len);
+    gather(gathered, row);
+    dyn_buf_fini(&text);
 }
 
 static enum plugin_when
@@ -296,7 +303,7 @@ logger_vote(void *shared, void *own, plugin_cell_t *cell, const struct plugin_as
     const struct request_logger *self = shared;
     struct gathered *gathered = own;
     struct ledger_row row = {.table = LEDGER_REQUEST_LOG};
-    struct dyn_buf text = DYN_BUF_INIT;
+    struct dyn_buf error = DYN_BUF_INIT;
     char id[ID_HEX];
     (void)vote;
     for (size_t i = 0; i < sizeof ask->ticket.id.bytes; i++) {
@@ -304,20 +311,17 @@ logger_vote(void *shared, void *own, plugin_cell_t *cell, const struct plugin_as
         id[2 * i + 1] = digits[ask->ticket.id.bytes[i] & 15];
     }
     fill(ask, dyn_wall_us(plugin_cell_host(cell)->clock), id, &row.of.request_log);
+    if (row.of.request_log.error_message.len > 0) {
+        blackout_write(self->blackout, row.of.request_log.error_message, ERROR_BYTES, &error);
+        row.of.request_log.error_message = dyn_buf_slice(&error);
+    }
     if (dyn_log_enabled((enum dyn_log_level)self->level)) {
         write_line(self, &row.of.request_log);
     }
-    if (!self->persist || plugin_cell_host(cell)->ledger == 0) {
-        return PLUGIN_VOTED;
+    if (self->persist && plugin_cell_host(cell)->ledger != 0) {
+        keep(self, gathered, ask, &row);
     }
-    if (self->blackout != NULL && ask->body.len > 0) {
-        blackout_write(self->blackout, beginning(ask->body, self->body_bytes), &text);
-        bool is_request = ask->stage == VOTE_BEFORE_REQUEST;
-        *(is_request ? &row.of.request_log.request_body : &row.of.request_log.response_body) =
-            dyn_buf_slice(&text);
-    }
-    gather(gathered, &row);
-    dyn_buf_fini(&text);
+    dyn_buf_fini(&error);
     return PLUGIN_VOTED;
 }
 

@@ -329,3 +329,15 @@ def test_without_a_store_operators_are_told_so(start_gateway, upstream):
         answer = admin(gateway, method, path)
         assert (answer.status, answer.json()["error"]["code"]) == (501, "not_implemented")
         assert "store: {backend: sqlite" in answer.json()["error"]["message"]
+
+
+def test_what_a_provider_says_of_a_key_is_not_kept(start_gateway, upstream, store):
+    """Providers repeat the key that they refuse; neither the row nor the log has it."""
+    gateway = start(start_gateway, upstream, store)
+    secret = "sk-proj-AbCdEfGhIjKlMnOpQrStUvWx"
+    error = {"error": {"message": f"Incorrect API key provided: {secret}.", "type": "x", "code": None}}
+    upstream.reset_to(lambda request, exchange: exchange.json(error, status=400))
+    assert chat(gateway).status == 400
+    row = until(lambda: rows(store, "SELECT * FROM request_log WHERE stage='on_error'"), lambda rows: rows)[0]
+    assert "[REDACTED]" in row["error_message"] and "AbCdEfGh" not in row["error_message"]
+    assert "AbCdEfGh" not in gateway.log()
