@@ -201,7 +201,7 @@ struct env {
     bool             tell;        /* ASK: nobody waits for a VOTE */
     bool             charged;     /* VOTE: something is to be settled or given back; ASK: it had said so */
     struct dyn_slice notes;       /* VOTE: a few words for the event */
-    uint64_t         instance;    /* ASK: which one, in this process; 0: whoever has the name. Not encoded */
+    uint64_t         instance;    /* ASK, VOTE: which one, in the process; 0: who has the name. Not encoded */
     struct vote_facts *facts_asked; /* ASK: a counted reference */
 
     /* EVENT */

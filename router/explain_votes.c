@@ -46,7 +46,7 @@ add_plugin(struct telling *telling, struct router *router, const struct route_pl
     struct dyn_buf *out = telling->out;
     struct route_traits traits = route_traits_of(router, plugin);
     const struct route_voter *voter = route_voters_find(&router->voters, plugin->name);
-    bool is_there = plugin->is_local || route_voter_is_there(voter);
+    bool is_there = plugin->is_local || route_voter_is_there(voter, telling->stage);
     dyn_buf_add_str(out, telling->has_any ? ",{\"name\":" : "{\"name\":");
     dyn_buf_add_json_string(out, plugin->name);
     dyn_buf_addf(out, ",\"stage\":\"%s\"", vote_stage_name(telling->stage));

@@ -117,6 +117,27 @@ namesake_of(const struct router *router, const struct env *ready)
 
 /* ---- plugins ---- */
 
+/* It votes, and not where it is wanted: there it is as if it had not come. */
+static void
+tell_of_missing_stages(struct router *router, bus_addr_t addr)
+{
+    const struct route_plan *plan = router->options.plan;
+    for (size_t i = 0; i < plan->n_plugins; i++) {
+        const struct route_plugin *plugin = &plan->plugins[i];
+        const struct route_voter *voter = route_voters_find(&router->voters, plugin->name);
+        const struct route_traits *said = route_voter_traits(voter, addr);
+        uint32_t missing = said != NULL ? plugin->traits.stages & ~said->stages : 0;
+        for (enum vote_stage stage = VOTE_BEFORE_REQUEST; stage < VOTE_STAGE_COUNT && missing != 0; stage++) {
+            if ((missing & VOTE_STAGE_BIT(stage)) != 0) {
+                dyn_log(DYN_LOG_WARN, "router.plugin.stage",
+                        "a plugin joined without a stage that is configured",
+                        DYN_LOG_SLICE("plugin", plugin->name), DYN_LOG_STR("stage", vote_stage_name(stage)),
+                        DYN_LOG_STR("required", plugin->required ? "true" : "false"));
+            }
+        }
+    }
+}
+
 static void
 plugin_ready(struct router *router, const struct env *ready)
 {
@@ -131,6 +152,7 @@ plugin_ready(struct router *router, const struct env *ready)
     }
     dyn_log(DYN_LOG_INFO, "router.plugin.joined", "a plugin joined", DYN_LOG_SLICE("plugin", ready->worker),
             DYN_LOG_SLICE("node", ready->node));
+    tell_of_missing_stages(router, ready->from);
     route_voter_has_come(router);
 }
 
@@ -145,8 +167,7 @@ plugin_goodbye(struct router *router, const struct env *goodbye)
         route_voters_drain(&router->voters, goodbye->from);
         return true;
     }
-    dyn_log(DYN_LOG_INFO, "router.plugin.left", "a plugin is gone",
-            DYN_LOG_SLICE("reason", goodbye->reason));
+    dyn_log(DYN_LOG_INFO, "router.plugin.left", "a plugin is gone", DYN_LOG_SLICE("reason", goodbye->reason));
     route_voter_is_gone(router, goodbye->from);
     return true;
 }

@@ -248,6 +248,9 @@ router_receive(void *self, struct env **env_p)
             take_about(DYN_CONTAINER_OF(node, struct route_request, node), env_p);
         } else {
             route_late(router);
+            if (env->kind == ENV_VOTE && env->charged) {
+                route_votes_give_back(router, env);
+            }
         }
         if (DYN_UNLIKELY(router->n_orphans > 0)) {
             route_orphans_grant(router, &id);

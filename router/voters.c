@@ -18,7 +18,8 @@ route_voters_fini(struct route_voters *voters)
     voters->n = 0;
 }
 
-/* One that nobody votes for goes, when configurations with ever new names have come and gone. */
+/* One that nobody votes for goes, when configurations with ever new names have come and gone. There is one:
+ * those who join unasked do not fill the table (add). */
 static void
 make_room(struct route_voters *voters)
 {
@@ -26,10 +27,9 @@ make_room(struct route_voters *voters)
     if (voters->n < ROUTE_VOTERS_MAX) {
         return;
     }
-    while (gone < voters->n && voters->items[gone]->n_peers > 0) {
+    while (gone + 1 < voters->n && voters->items[gone]->n_peers > 0) {
         gone++;
     }
-    gone = gone < voters->n ? gone : 0;
     voter_free(voters->items[gone]);
     voters->n--;
     memmove(voters->items + gone, voters->items + gone + 1, (voters->n - gone) * sizeof voters->items[0]);
@@ -72,13 +72,55 @@ peer_of(struct route_voter *voter, bus_addr_t addr)
     return NULL;
 }
 
+/* What any of them can do; a stage is asked of those that know it. */
+static void
+sum_up(struct route_voter *voter)
+{
+    struct route_traits all = {.watches = true};
+    for (size_t i = 0; i < voter->n_peers; i++) {
+        const struct route_traits *said = &voter->peers[i].said;
+        all.stages |= said->stages;
+        all.needs |= said->needs;
+        all.charges |= said->charges;
+        all.amends |= said->amends;
+        all.answers |= said->answers;
+        all.watches &= said->watches;
+    }
+    if (voter->n_peers > 0) {
+        voter->said = all;
+    }
+}
+
 static void
 leave(struct route_voter *voter, bus_addr_t addr)
 {
     struct route_voter_peer *peer = peer_of(voter, addr);
     if (peer != NULL) {
         *peer = voter->peers[--voter->n_peers];
+        sum_up(voter);
     }
+}
+
+static bool
+is_any_there(const struct route_voter *voter)
+{
+    size_t i = 0;
+    while (i < voter->n_peers && voter->peers[i].is_draining) {
+        i++;
+    }
+    return i < voter->n_peers;
+}
+
+/* Names that somebody votes under and nobody has asked for leave room for all that are configured. */
+static bool
+has_room(const struct route_voters *voters, const struct route_voter *voter)
+{
+    size_t taken = 0;
+    for (size_t i = 0; i < voters->n; i++) {
+        taken += voters->items[i]->n_peers > 0;
+    }
+    return voter != NULL ? voter->n_peers < ROUTE_VOTER_PEERS_MAX
+                         : taken < ROUTE_VOTERS_MAX - ROUTE_PLUGINS_MAX;
 }
 
 /* What is new is said by who comes: a fleet is changed process by process. */
@@ -86,23 +128,25 @@ static const char *
 add(struct route_voters *voters, const struct plugin_said *said, const struct env *ready)
 {
     struct route_voter *voter = find(voters, said->name);
-    if ((voter == NULL && voters->n == ROUTE_VOTERS_MAX) ||
-        (voter != NULL && voter->n_peers == ROUTE_VOTER_PEERS_MAX)) {
+    if (!has_room(voters, voter)) {
         return "limit";
     }
     voter = route_voters_find(voters, said->name);
     voter->has_said = true;
-    voter->said = (struct route_traits){.stages = said->stages,
-                                        .needs = said->needs,
-                                        .charges = said->charges,
-                                        .amends = said->amends,
-                                        .answers = said->answers,
-                                        .watches = said->watches};
-    if (!route_voter_is_there(voter)) {
+    if (!is_any_there(voter)) {
         vote_breaker_succeeded(&voter->breaker); /* the one that failed is gone, or goes */
     }
-    voter->peers[voter->n_peers++] =
-        (struct route_voter_peer){.addr = ready->from, .requests_max = ready->requests};
+    voter->peers[voter->n_peers++] = (struct route_voter_peer){
+        .addr = ready->from,
+        .requests_max = ready->requests,
+        .said = {.stages = said->stages,
+                 .needs = said->needs,
+                 .charges = said->charges,
+                 .amends = said->amends,
+                 .answers = said->answers,
+                 .watches = said->watches},
+    };
+    sum_up(voter);
     return NULL;
 }
 
@@ -189,24 +233,31 @@ route_voter_takes(const struct route_voter *voter, bus_addr_t addr)
     return i < voter->n_peers && !voter->peers[i].is_draining;
 }
 
-bool
-route_voter_is_there(const struct route_voter *voter)
+static bool
+votes_at(const struct route_voter_peer *peer, enum vote_stage stage)
 {
-    size_t i = 0;
-    while (i < voter->n_peers && voter->peers[i].is_draining) {
-        i++;
+    return (peer->said.stages & VOTE_STAGE_BIT(stage)) != 0;
+}
+
+bool
+route_voter_is_there(const struct route_voter *voter, enum vote_stage stage)
+{
+    for (size_t i = 0; i < voter->n_peers; i++) {
+        if (!voter->peers[i].is_draining && votes_at(&voter->peers[i], stage)) {
+            return true;
+        }
     }
-    return i < voter->n_peers;
+    return false;
 }
 
 bus_addr_t
-route_voter_pick(struct route_voter *voter)
+route_voter_pick(const struct route_voter *voter, enum vote_stage stage)
 {
     const struct route_voter_peer *best = NULL;
     for (size_t i = 0; i < voter->n_peers; i++) {
         const struct route_voter_peer *peer = &voter->peers[i];
         bool has_room = peer->requests_max == 0 || peer->in_flight < peer->requests_max;
-        if (!peer->is_draining && has_room && is_better(peer, best)) {
+        if (!peer->is_draining && has_room && votes_at(peer, stage) && is_better(peer, best)) {
             best = peer;
         }
     }
@@ -214,17 +265,32 @@ route_voter_pick(struct route_voter *voter)
 }
 
 bus_addr_t
-route_voter_listener(const struct route_voter *voter)
+route_voter_listener(const struct route_voter *voter, enum vote_stage stage, bus_addr_t first)
 {
     const struct route_voter_peer *best = NULL;
     for (size_t i = 0; i < voter->n_peers; i++) {
         const struct route_voter_peer *peer = &voter->peers[i];
         bool is_equal = best != NULL && peer->is_draining == best->is_draining;
-        if (best == NULL || (is_equal ? is_better(peer, best) : best->is_draining)) {
+        if (peer->addr == first) {
+            return first;
+        }
+        if (votes_at(peer, stage) &&
+            (best == NULL || (is_equal ? is_better(peer, best) : best->is_draining))) {
             best = peer;
         }
     }
     return best != NULL ? best->addr : 0;
+}
+
+const struct route_traits *
+route_voter_traits(const struct route_voter *voter, bus_addr_t addr)
+{
+    for (size_t i = 0; i < voter->n_peers; i++) {
+        if (voter->peers[i].addr == addr) {
+            return &voter->peers[i].said;
+        }
+    }
+    return NULL;
 }
 
 void

@@ -16,6 +16,7 @@ enum {
 /* A process that votes under that name. */
 struct route_voter_peer {
     bus_addr_t addr;
+    struct route_traits said;
     uint32_t in_flight;
     uint32_t requests_max; /* 0: any number */
     bool is_draining;
@@ -25,7 +26,7 @@ struct route_voter_peer {
 struct route_voter {
     struct dyn_slice name;
     struct vote_breaker breaker;
-    struct route_traits said; /* by who joined last; stays when all are gone */
+    struct route_traits said; /* what any of those that are there can; stays when all are gone */
     bool has_said;
     struct route_voter_peer peers[ROUTE_VOTER_PEERS_MAX];
     size_t n_peers;
@@ -50,13 +51,17 @@ void route_voters_leave(struct route_voters *voters, bus_addr_t addr);
 void route_voters_drain(struct route_voters *voters, bus_addr_t addr);
 void route_voters_late(struct route_voters *voters, bus_addr_t addr, bool is_late);
 
-/* Whether there is one that takes something new: one that drains is as good as gone for that. */
-bool route_voter_is_there(const struct route_voter *voter);
-bool route_voter_takes(const struct route_voter *voter, bus_addr_t addr); /* whether that one does */
-/* Who has least to do. 0: nobody is there, or all are at their limit. */
-bus_addr_t route_voter_pick(struct route_voter *voter);
-/* Who is told something: also one at its limit, which is of questions, and, where nobody else is left, one
- * that drains. 0: nobody is there. */
-bus_addr_t route_voter_listener(const struct route_voter *voter);
+/* Whether there is one that votes at that stage and takes something new: one that drains is as good as gone
+ * for that. */
+bool route_voter_is_there(const struct route_voter *voter, enum vote_stage stage);
+/* Whether that one takes something new. */
+bool route_voter_takes(const struct route_voter *voter, bus_addr_t addr);
+/* Who votes at that stage and has least to do. 0: nobody is there, or all are at their limit. */
+bus_addr_t route_voter_pick(const struct route_voter *voter, enum vote_stage stage);
+/* Who is told how a request ended: `first` while it is there, also at its limit, which is of questions, or
+ * when it drains; else who is at that stage. 0: nobody is there. */
+bus_addr_t route_voter_listener(const struct route_voter *voter, enum vote_stage stage, bus_addr_t first);
+/* What that process said of itself. NULL: it is not there. */
+const struct route_traits *route_voter_traits(const struct route_voter *voter, bus_addr_t addr);
 /* One more in flight there, or one less. */
 void route_voter_count(struct route_voter *voter, bus_addr_t addr, int change);

@@ -55,7 +55,8 @@ route_traits_of(struct router *router, const struct route_plugin *plugin)
     const struct route_voter *voter = route_voters_find(&router->voters, plugin->name);
     struct route_traits traits = voter->has_said ? voter->said : unknown;
     if (wanted != 0) {
-        traits.stages = voter->has_said ? traits.stages & wanted : wanted;
+        bool is_sure = plugin->required || !voter->has_said; /* else who leaves out a stage would open it */
+        traits.stages = is_sure ? wanted : traits.stages & wanted;
     }
     return traits;
 }

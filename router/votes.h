@@ -40,6 +40,7 @@ struct route_votes {
     uint32_t epoch;            /* ASKs made, over all stages */
     uint64_t until_us;         /* when the first of those asked is too late; 0: nobody is */
     uint32_t charged;          /* bit of each of the plan's plugins that took something */
+    bus_addr_t *charged_at;    /* whose vote that was, of each; NULL: only those of this cell */
     uint32_t needs;            /* of all who are asked at the stage */
     uint64_t n_said;           /* of the voters, when the traits were taken */
     struct route_facts counted; /* what the walk over the body found */
@@ -90,6 +91,8 @@ void route_voter_has_come(struct router *router);
 struct route_traits route_traits_of(struct router *router, const struct route_plugin *plugin);
 /* The request has ended so: those that watch, and those that charged, are told. */
 void route_votes_end(struct route_request *rq, const struct env *end);
+/* A VOTE that took something comes when nobody waits for it any more. */
+void route_votes_give_back(struct router *router, const struct env *vote);
 /* What votes have to say in the head of an answer. */
 void route_votes_head(const struct route_request *rq, struct env *env);
 /* What they say of a refusal. */

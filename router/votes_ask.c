@@ -17,8 +17,8 @@ route_ballot_voter(struct route_request *rq, const struct route_plugin *plugin)
 /* ---- failures ---- */
 
 /* It stands for what its policy says. */
-static void
-fail(struct route_request *rq, size_t i, const char *why, struct dyn_slice detail)
+void
+route_ballot_fail(struct route_request *rq, size_t i, const char *why, struct dyn_slice detail)
 {
     struct route_ballot *ballot = &rq->votes->ballots[i];
     const struct route_plugin *plugin = ballot->plugin;
@@ -39,11 +39,11 @@ fail(struct route_request *rq, size_t i, const char *why, struct dyn_slice detai
 }
 
 void
-route_ballot_fail(struct route_request *rq, size_t i, const char *why, struct dyn_slice detail)
+route_ballot_fail_late(struct route_request *rq, size_t i, const char *why)
 {
     struct route_voter *voter = route_ballot_voter(rq, rq->votes->ballots[i].plugin);
     vote_breaker_failed(&voter->breaker, bus_loop_now_us(rq->router->loop));
-    fail(rq, i, why, detail);
+    route_ballot_fail(rq, i, why, dyn_slice(NULL, 0));
 }
 
 /* ---- asking ---- */
@@ -107,6 +107,12 @@ static void
 send_ask(struct route_request *rq, size_t i, struct route_voter *voter, bus_addr_t addr)
 {
     struct route_ballot *ballot = &rq->votes->ballots[i];
+    const struct route_traits *said = route_voter_traits(voter, addr);
+    if (said != NULL) { /* others of its name may say other things */
+        ballot->traits.needs = said->needs;
+        ballot->traits.amends = said->amends;
+        ballot->traits.answers = said->answers;
+    }
     struct env *env = ask_envelope(rq, ballot);
     struct dyn_err err;
     ballot->epoch = env->epoch;
@@ -115,7 +121,7 @@ send_ask(struct route_request *rq, size_t i, struct route_voter *voter, bus_addr
         if (err.code == DYN_E_GONE && !ballot->plugin->is_local) {
             is_gone(rq, voter, addr);
         } else {
-            route_ballot_fail(rq, i, "it takes no more", dyn_slice(NULL, 0));
+            route_ballot_fail_late(rq, i, "it takes no more");
         }
         return;
     }
@@ -132,18 +138,20 @@ route_ballot_ask(struct route_request *rq, size_t i)
     struct route_ballot *ballot = &rq->votes->ballots[i];
     const struct route_plugin *plugin = ballot->plugin;
     struct route_voter *voter = route_ballot_voter(rq, plugin);
-    bus_addr_t addr = plugin->is_local ? router->options.plugins : route_voter_pick(voter);
-    bool is_absent = !plugin->is_local && !route_voter_is_there(voter);
+    enum vote_stage stage = rq->votes->stage;
+    bus_addr_t addr = plugin->is_local ? router->options.plugins : route_voter_pick(voter, stage);
+    bool is_absent = !plugin->is_local && !route_voter_is_there(voter, stage);
     if (is_absent && !plugin->required) {
         rq->votes->round.ballots[i] = VOTE_BALLOT_PASSED;
         return;
     }
     if (ballot->times == ASKED_MAX || (addr == 0 && !is_absent)) {
-        fail(rq, i, addr != 0 ? "those who were asked are gone" : "it takes no more", dyn_slice(NULL, 0));
+        route_ballot_fail(rq, i, addr != 0 ? "those who were asked are gone" : "it takes no more",
+                          dyn_slice(NULL, 0));
         return;
     }
     if (!vote_breaker_admits(&voter->breaker, bus_loop_now_us(router->loop))) {
-        fail(rq, i, is_absent ? "it is not there" : "its breaker is open", dyn_slice(NULL, 0));
+        route_ballot_fail(rq, i, is_absent ? "it is not there" : "its breaker is open", dyn_slice(NULL, 0));
         return;
     }
     if (ballot->asked_us == 0) { /* its time began when it was asked first */
@@ -259,7 +267,7 @@ is_waiting(const struct route_request *rq, const void *arg)
     return false;
 }
 
-/* Those whose name nobody has yet go on waiting, in the time that is left. */
+/* Those whose name nobody has yet wait again, in the time that is left. */
 static void
 ask_again(struct route_request *rq, const void *arg)
 {
@@ -267,7 +275,7 @@ ask_again(struct route_request *rq, const void *arg)
     (void)arg;
     for (size_t i = 0; i < votes->round.n; i++) {
         struct route_ballot *ballot = &votes->ballots[i];
-        if (ballot->waits && route_voter_is_there(route_ballot_voter(rq, ballot->plugin))) {
+        if (ballot->waits) {
             ballot->waits = false;
             votes->round.ballots[i] = VOTE_BALLOT_OPEN;
             vote_breaker_abandoned(&route_ballot_voter(rq, ballot->plugin)->breaker);

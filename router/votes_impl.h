@@ -7,8 +7,11 @@
 struct route_voter *route_ballot_voter(struct route_request *rq, const struct route_plugin *plugin);
 /* Asks the plugin of that ballot, waits for it to join, or settles the ballot without it. */
 void route_ballot_ask(struct route_request *rq, size_t i);
-/* The plugin has failed, which its breaker hears of; its policy decides. */
+/* The plugin has failed; its policy decides. */
 void route_ballot_fail(struct route_request *rq, size_t i, const char *why, struct dyn_slice detail);
+/* ... by being silent, gone or full, which its breaker hears of. A vote that is of no use is not for it: it
+ * came in time, and what it is of no use for may have been made so by the client. */
+void route_ballot_fail_late(struct route_request *rq, size_t i, const char *why);
 /* Who was asked may let go of the question. */
 void route_ballot_withdraw(struct route_request *rq, struct route_ballot *ballot);
 /* When the plugin will have failed; UINT64_MAX: not before the request's deadline. */

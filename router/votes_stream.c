@@ -42,7 +42,7 @@ add_plugin(struct route_request *rq, const struct route_plugin *plugin, struct s
 {
     struct route_gated *gated = rq->gated;
     struct route_voter *voter = route_voters_find(&rq->router->voters, plugin->name);
-    bool is_absent = !plugin->is_local && !route_voter_is_there(voter);
+    bool is_absent = !plugin->is_local && !route_voter_is_there(voter, VOTE_DURING_STREAM);
     if (is_absent && !plugin->required) {
         return;
     }
@@ -79,9 +79,9 @@ begin(struct route_request *rq)
         struct gate_plugin *one = &gated->plugins[i];
         struct route_voter *voter = route_voters_find(&rq->router->voters, one->plugin->name);
         if (one->addr == 0) {
-            route_gated_fail(rq, i, "it is not there, or takes no more");
+            route_gated_fail(rq, i, "it is not there, or takes no more", false);
         } else if (!vote_breaker_admits(&voter->breaker, bus_loop_now_us(rq->router->loop))) {
-            route_gated_fail(rq, i, "its breaker is open");
+            route_gated_fail(rq, i, "its breaker is open", false);
         } else {
             one->is_admitted = true;
         }

@@ -16,7 +16,7 @@ route_gated_note(struct route_request *rq, size_t i, const char *verdict, struct
 }
 
 void
-route_gated_fail(struct route_request *rq, size_t i, const char *why)
+route_gated_fail(struct route_request *rq, size_t i, const char *why, bool has_voted)
 {
     struct route_gated *gated = rq->gated;
     struct gate_plugin *one = &gated->plugins[i];
@@ -26,7 +26,7 @@ route_gated_fail(struct route_request *rq, size_t i, const char *why)
         return;
     }
     route_gated_note(rq, i, one->plugin->fails_open ? "open" : "failed", dyn_slice_str(why));
-    if (one->is_admitted || one->asked > 0) {
+    if (!has_voted && (one->is_admitted || one->asked > 0)) {
         vote_breaker_failed(&voter->breaker, now_us);
         one->is_admitted = false;
     }
@@ -46,7 +46,8 @@ bus_addr_t
 route_gated_pick(struct route_request *rq, const struct route_plugin *plugin)
 {
     struct route_voter *voter = route_voters_find(&rq->router->voters, plugin->name);
-    bus_addr_t addr = plugin->is_local ? rq->router->options.plugins : route_voter_pick(voter);
+    bus_addr_t addr =
+        plugin->is_local ? rq->router->options.plugins : route_voter_pick(voter, VOTE_DURING_STREAM);
     if (addr != 0 && !plugin->is_local) {
         route_voter_count(voter, addr, +1);
     }
@@ -72,9 +73,9 @@ give_up(struct route_request *rq, size_t i, const char *why)
 {
     struct gate_plugin *one = &rq->gated->plugins[i];
     struct route_voter *voter = route_voters_find(&rq->router->voters, one->plugin->name);
-    bool is_absent = !one->plugin->is_local && !route_voter_is_there(voter);
+    bool is_absent = !one->plugin->is_local && !route_voter_is_there(voter, VOTE_DURING_STREAM);
     if (!is_absent || one->plugin->required || one->asked > 0) {
-        route_gated_fail(rq, i, why);
+        route_gated_fail(rq, i, why, false);
         return;
     }
     if (one->is_admitted) {
@@ -220,11 +221,12 @@ route_gate_take_vote(struct route_request *rq, struct env **vote_p)
     struct gate_plugin *one = &rq->gated->plugins[i];
     arena_init(&arena, NULL, 0);
     const char *wrong = take_marks(rq, i, vote, &arena, &err);
-    if (wrong != NULL) {
-        route_gated_fail(rq, i, wrong);
-    } else if (one->is_admitted) {
+    if (one->is_admitted) {
         one->is_admitted = false;
         vote_breaker_succeeded(&route_voters_find(&rq->router->voters, one->plugin->name)->breaker);
+    }
+    if (wrong != NULL) {
+        route_gated_fail(rq, i, wrong, true);
     }
     if (wrong == NULL && vote->verdict == VOTE_DENY) {
         tell_of_cut(rq, i, vote);
@@ -246,7 +248,7 @@ route_gate_is_late(struct route_request *rq)
         return false;
     }
     for (size_t i; (i = stream_gate_overdue(rq->gated->gate, now_us)) != STREAM_GATE_VOTERS_MAX;) {
-        route_gated_fail(rq, i, "it did not vote in time");
+        route_gated_fail(rq, i, "it did not vote in time", false);
     }
     route_gated_resume(rq, nothing, nothing);
     return true;

@@ -32,8 +32,9 @@ struct route_gated {
 
 /* Who is asked about all of the stream: what it saw of it is with it. 0: nobody is there, or has room. */
 bus_addr_t route_gated_pick(struct route_request *rq, const struct route_plugin *plugin);
-/* That plugin has failed; its policy decides. Nothing for one that has failed already. */
-void route_gated_fail(struct route_request *rq, size_t i, const char *why);
+/* That plugin has failed; its policy decides. Nothing for one that has failed already. `has_voted`: with a
+ * vote of no use, which is nothing for its breaker (votes_impl.h). */
+void route_gated_fail(struct route_request *rq, size_t i, const char *why, bool has_voted);
 /* For the event. */
 void route_gated_note(struct route_request *rq, size_t i, const char *verdict, struct dyn_slice reason);
 /* All who are asked still, when there is something to ask. */

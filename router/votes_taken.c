@@ -19,6 +19,25 @@ keep_headers(struct route_request *rq, const struct env *vote)
     }
 }
 
+static void
+keep_charge(struct route_request *rq, const struct route_plugin *plugin, bus_addr_t who)
+{
+    struct route_votes *votes = rq->votes;
+    size_t place = (size_t)(plugin - votes->plan->plugins);
+    votes->charged |= 1u << place;
+    if (plugin->is_local) {
+        if (plugin->traits.shares) {
+            route_share(rq);
+        }
+        return;
+    }
+    if (votes->charged_at == NULL) {
+        votes->charged_at =
+            arena_zalloc(&rq->request->arena, votes->plan->n_plugins * sizeof *votes->charged_at);
+    }
+    votes->charged_at[place] = who;
+}
+
 /* NULL, or why the vote is nonsense. */
 static const char *
 take_verdict(struct route_request *rq, size_t i, struct env **vote_p)
@@ -71,24 +90,33 @@ take(struct route_request *rq, size_t i, struct env **vote_p)
     ballot->asked = 0;
     keep_headers(rq, vote);
     if (vote->charged) {
-        votes->charged |= 1u << (size_t)(ballot->plugin - votes->plan->plugins);
-        if (ballot->plugin->traits.shares && ballot->plugin->is_local) {
-            route_share(rq);
-        }
+        keep_charge(rq, ballot->plugin, vote->from);
     }
     if (vote->verdict == VOTE_DENY && vote->reason.len > 0) {
         dyn_log(DYN_LOG_INFO, "router.plugin.denied", "a plugin refused a request",
                 DYN_LOG_SLICE("plugin", ballot->plugin->name), DYN_LOG_SLICE("reason", vote->reason),
                 DYN_LOG_SLICE("trace_id", rq->request->trace_id));
     }
+    vote_breaker_succeeded(&route_ballot_voter(rq, ballot->plugin)->breaker);
     const char *nonsense = take_verdict(rq, i, vote_p);
     vote = ballot->vote != NULL ? ballot->vote : *vote_p;
     if (nonsense != NULL) {
         route_ballot_fail(rq, i, nonsense, vote->reason);
         return;
     }
-    vote_breaker_succeeded(&route_ballot_voter(rq, ballot->plugin)->breaker);
     route_ballot_note(rq, ballot, verdict, told);
+}
+
+/* Said before, so it will be told how the request ends. */
+static bool
+has_charged(const struct route_votes *votes, const struct env *vote)
+{
+    for (size_t i = 0; votes != NULL && i < votes->plan->n_plugins; i++) {
+        if ((votes->charged >> i & 1) != 0 && dyn_slice_eq(votes->plan->plugins[i].name, vote->plugin)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void
@@ -106,6 +134,9 @@ route_take_vote(struct route_request *rq, struct env **env_p)
     }
     if (votes == NULL || i == votes->round.n) {
         route_late(rq->router);
+        if (vote->charged && !has_charged(votes, vote)) {
+            route_votes_give_back(rq->router, vote);
+        }
         return;
     }
     take(rq, i, env_p);
@@ -126,10 +157,10 @@ route_votes_late(struct route_request *rq)
         struct route_ballot *ballot = &votes->ballots[i];
         if (ballot->asked != 0 && route_ballot_until_us(ballot) <= now_us) {
             route_ballot_withdraw(rq, ballot);
-            route_ballot_fail(rq, i, "it did not vote in time", dyn_slice(NULL, 0));
+            route_ballot_fail_late(rq, i, "it did not vote in time");
         } else if (ballot->waits && route_ballot_until_us(ballot) <= now_us) {
             ballot->waits = false;
-            route_ballot_fail(rq, i, "it is not there", dyn_slice(NULL, 0));
+            route_ballot_fail_late(rq, i, "it is not there");
         }
     }
     route_run(rq);

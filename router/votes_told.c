@@ -69,7 +69,9 @@ tell(struct route_request *rq, size_t i, struct vote_facts *facts, enum vote_sta
 {
     const struct route_plugin *plugin = &route_voting_plan(rq)->plugins[i];
     struct route_voter *voter = route_ballot_voter(rq, plugin);
-    bus_addr_t addr = plugin->is_local ? rq->router->options.plugins : route_voter_listener(voter);
+    bus_addr_t first = rq->votes->charged_at != NULL ? rq->votes->charged_at[i] : 0;
+    bus_addr_t addr =
+        plugin->is_local ? rq->router->options.plugins : route_voter_listener(voter, stage, first);
     struct env *ask = env_new(ENV_ASK);
     ask->id = rq->node.id;
     ask->epoch = ++rq->votes->epoch;
@@ -82,6 +84,26 @@ tell(struct route_request *rq, size_t i, struct vote_facts *facts, enum vote_sta
     dyn_block_t *answer = plugin->traits.shares && ask->charged ? route_shared_answer(rq) : NULL;
     ask->body = answer != NULL ? dyn_block_ref(answer) : NULL;
     if (addr == 0 || bus_send(rq->router->me, addr, &ask, NULL) != 0) {
+        env_free(&ask);
+    }
+}
+
+/* Nobody waits for that vote any more, so nobody would tell it how the request ended. To it, it was refused:
+ * what it took comes back. */
+void
+route_votes_give_back(struct router *router, const struct env *vote)
+{
+    struct env *ask = env_new(ENV_ASK);
+    ask->id = vote->id;
+    ask->epoch = vote->epoch;
+    ask->plugin = env_copy(ask, vote->plugin);
+    ask->instance = vote->from == router->options.plugins ? vote->instance : 0;
+    ask->stage = VOTE_ON_ERROR;
+    ask->tell = true;
+    ask->charged = true;
+    ask->facts_asked = vote_facts_new();
+    ask->facts_asked->refused = true;
+    if (bus_send(router->me, vote->from, &ask, NULL) != 0) {
         env_free(&ask);
     }
 }

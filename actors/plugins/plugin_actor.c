@@ -7,10 +7,10 @@
 #include <stdlib.h>
 
 enum {
-    CELLS_MAX = 4 * PLUGINS_MAX, /* those of former sets that are still asked counted */
-    LEAVING_LOOK_MS = 1000,      /* how often to look whether nobody asks them any more */
-    FORMER_MAX = 16,             /* sets; reloads that come faster than requests end */
-    DRAIN_GRACE_MS = 10,         /* how the last requests ended is still on its way from idle routers */
+    LEAVING_LOOK_MS = 1000, /* how often to look whether nobody asks them any more */
+    FORMER_MAX = 16,        /* sets; reloads that come faster than requests end */
+    CELLS_MAX = (FORMER_MAX + 1) * PLUGINS_MAX,
+    DRAIN_GRACE_MS = 10, /* how the last requests ended is still on its way from idle routers */
 };
 
 /* What a posted wake-up holds: it may come when the cell is gone. */
@@ -166,7 +166,6 @@ turned(struct env **ask_p)
     struct env *env = *ask_p;
     *ask_p = NULL;
     env->kind = ENV_VOTE;
-    env->instance = 0;
     env->charged = false;
     vote_facts_unref(&env->facts_asked);
     dyn_block_unref(&env->body);
@@ -181,6 +180,7 @@ vote_on(const plugin_cell_t *cell, const struct plugin_ticket *ticket)
     env->attempt = ticket->attempt;
     env->epoch = ticket->epoch;
     env->stage = (uint8_t)ticket->stage;
+    env->instance = ticket->serial;
     env->plugin = env_copy(env, cell->instance->name);
     return env;
 }
@@ -381,7 +381,7 @@ plugin_actor_apply(void *self, plugin_set_t *set)
     actor->n_sets++;
     drop_sets(actor);
     for (size_t i = 0; i < plugin_set_count(set); i++) {
-        if (!has_cell(actor, plugin_set_at(set, i)) && actor->n_cells < CELLS_MAX) {
+        if (!has_cell(actor, plugin_set_at(set, i))) {
             add_cell(actor, plugin_set_at(set, i));
         }
     }

@@ -5,6 +5,7 @@ import json
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import msgpack
 import pytest
@@ -283,6 +284,37 @@ def test_who_charged_is_told_however_much_it_is_asked(scene, upstream):
     second.join(20)
 
 
+def test_each_charge_is_told_to_who_made_it(scene, upstream):
+    gateway = scene(entry("money"), entry("judge"), cells=1)
+    said = {"name": "money", "effects": "charges"}
+    both = [scene.join(gateway, lambda ask, body: {"verdict": "pass", "charged": True}, **said) for _ in range(2)]
+    judge = scene.join(gateway, lambda ask, body: {"verdict": "deny"} if len(judge.asks) % 2 else dict(CLEAR))
+    gateway.wait_until(lambda: len(gateway.log_lines(event="router.plugin.joined")) >= 3, "all have joined")
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(lambda _: chat_once(gateway.port, BODY).status, range(24)))
+    assert sorted(statuses) == [200] * 12 + [400] * 12
+    gateway.wait_until(lambda: sum(len(one.told) for one in both) == 24, "all are told")
+    for one in both:
+        assert one.asks and sorted(told["id"] for told, _ in one.told) == sorted(ask["id"] for ask, _ in one.asks)
+
+
+def test_a_charge_that_comes_too_late_is_given_back(scene):
+    gateway = scene(entry("money", timeout="100ms", on_failure="open"))
+    late = threading.Event()
+
+    def slowly(ask, body):
+        late.wait(20)
+        return {"verdict": "pass", "charged": True}
+
+    money = scene.join(gateway, slowly, name="money", effects="charges")
+    assert chat_once(gateway.port, BODY).status == 200
+    late.set()
+    gateway.wait_until(lambda: len(money.told) == 1, "it is told")
+    told = money.told[0][0]
+    assert told["id"] == money.asks[0][0]["id"] and told["stage"] == "on_error"
+    assert told["charged"] and told["facts"]["refused"]
+
+
 def test_who_charges_is_asked_when_all_before_it_have_passed(scene):
     gateway = scene(entry("judge"), entry("money"))
     money = scene.join(gateway, lambda ask, body: {"verdict": "pass", "charged": True}, name="money", effects="charges")
@@ -306,6 +338,37 @@ def test_the_first_denial_in_the_order_of_the_configuration_wins(scene):
 
 
 # ---- failures ----
+
+
+@pytest.mark.parametrize("has_other", [False, True])
+def test_who_joins_without_a_stage_that_is_configured_does_not_open_it(scene, has_other):
+    gateway = scene(entry(stages=["before_request", "after_request"], timeout="200ms"), cells=1)
+    judge = scene.join(gateway, lambda ask, body: dict(CLEAR), stages=["on_error"])
+    gateway.wait_until(lambda: len(gateway.log_lines(event="router.plugin.stage")) == 2, "both are missed")
+    assert chat_once(gateway.port, BODY).status == 500
+    if has_other:  # each is asked what it knows
+        later = scene.join(gateway, lambda ask, body: dict(CLEAR), stages=["after_request"], needs=["body"])
+        first = scene.join(gateway, lambda ask, body: dict(CLEAR), needs=["text"])
+        gateway.wait_until(lambda: len(gateway.log_lines(event="router.plugin.joined")) == 3, "all have joined")
+        assert chat_once(gateway.port, BODY).status == 200
+        assert [ask["stage"] for ask, _ in first.asks + later.asks] == ["before_request", "after_request"]
+        assert msgpack.unpackb(first.asks[0][1])["texts"] and json.loads(later.asks[0][1])["choices"]
+    judge.close()
+    gateway.wait_until(lambda: gateway.log_lines(event="router.plugin.left"), "it is gone")
+    assert chat_once(gateway.port, BODY).status == (200 if has_other else 500)
+
+
+@pytest.mark.parametrize("policy, status", [("closed", 500), ("open", 200)])
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_a_client_makes_a_plugin_fail_at_is_nobody_elses_failure(scene, policy, status, stream):
+    """It has voted in time, so it is asked about the next one as well."""
+    gateway = scene(entry(on_failure=policy), cells=1)
+    stage = "during_stream" if stream else "before_request"
+    votes = [{"verdict": "failed", "reason": "match limit"}] * 6 + [{"verdict": "deny"}]
+    judge = scene.join(gateway, lambda ask, body: dict(votes[len({ask["id"] for ask, _ in judge.asks}) - 1]), stages=[stage])
+    for _ in range(6):
+        assert chat_once(gateway.port, BODY | {"stream": stream}).status == status
+    assert chat_once(gateway.port, BODY | {"stream": stream}).status == (502 if stream else 400)
 
 
 @pytest.mark.parametrize("more, status", [({}, 500), ({"on_failure": "open"}, 200), ({"type": "logging"}, 200),
