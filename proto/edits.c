@@ -79,10 +79,102 @@ begin_of(const struct json_member *member)
     return member->key.data != NULL ? member->key.data - 1 : member->value.raw.data;
 }
 
+/* ---- places ---- */
+
+/* Where a walk stands, one for each depth: who asks for something further on goes on from there. */
+enum { LEVELS = 8 };
+
+struct level {
+    const char *container; /* where it begins; NULL: none */
+    struct json_iter items;
+    size_t n; /* items of a list that were passed; `member` is the last of them */
+    struct json_member member;
+    struct dyn_slice token; /* of an object: what was looked for, and `member` was found */
+};
+
+struct search {
+    struct level levels[LEVELS];
+    size_t work; /* bytes walked over */
+};
+
+static const char twice[] = "'at' names a member that stands there twice";
+static const char costly[] = "finding all places costs too much; edit in the order of the text";
+
+static const char *
+item_at(struct search *search, struct level *level, struct json_value list, size_t wanted)
+{
+    if (level->container != list.raw.data || wanted + 1 < level->n) {
+        *level = (struct level){.container = list.raw.data, .items = json_iter(list)};
+    }
+    while (level->n <= wanted) {
+        const char *from = level->items.next;
+        if (!json_iter_next(&level->items, &level->member)) {
+            level->container = NULL;
+            return "'at' leads nowhere";
+        }
+        level->n++;
+        search->work += (size_t)(level->items.next - from);
+        if (search->work > EDITS_WORK_MAX) {
+            return costly;
+        }
+    }
+    return NULL;
+}
+
+/* All of it is walked through: the name may stand there twice. */
+static const char *
+member_at(struct search *search, struct level *level, struct json_value object, struct dyn_slice token)
+{
+    struct json_iter items = json_iter(object);
+    struct json_member member;
+    bool is_there = false;
+    if (level->container == object.raw.data && dyn_slice_eq(level->token, token)) {
+        return NULL;
+    }
+    search->work += object.raw.len;
+    if (search->work > EDITS_WORK_MAX) {
+        return costly;
+    }
+    *level = (struct level){.container = object.raw.data, .token = token};
+    while (json_iter_next(&items, &member)) {
+        if (!json_key_is(&member, token.data)) {
+            continue;
+        }
+        if (is_there) {
+            level->container = NULL;
+            return twice;
+        }
+        is_there = true;
+        level->member = member;
+    }
+    level->container = is_there ? level->container : NULL;
+    return is_there ? NULL : "'at' leads nowhere";
+}
+
+/* The child of the container that the token names. */
+static const char *
+child_at(struct search *search, size_t depth, struct json_value container, struct dyn_slice token,
+         struct json_member *child)
+{
+    struct level alone = {.container = NULL};
+    struct level *level = depth < LEVELS ? &search->levels[depth] : &alone;
+    size_t index;
+    const char *why;
+    if (container.type == JSON_OBJECT) {
+        why = member_at(search, level, container, token);
+    } else if (!read_index(token.data, token.len, &index)) {
+        why = "'at' leads nowhere";
+    } else {
+        why = item_at(search, level, container, index);
+    }
+    *child = level->member;
+    return why;
+}
+
 /* The child that the token names, with its neighbours. Those behind are looked at only for where they begin
  * and how many there are. */
-static void
-look_for(struct json_value container, const char *token, size_t len, struct place *place)
+static const char *
+look_for(struct search *search, struct json_value container, struct dyn_slice token, struct place *place)
 {
     struct json_iter items = json_iter(container);
     struct json_member member;
@@ -91,11 +183,18 @@ look_for(struct json_value container, const char *token, size_t len, struct plac
     bool is_array = container.type == JSON_ARRAY;
     bool is_there = false;
     *place = (struct place){.container = container};
-    if (is_array && !read_index(token, len, &wanted)) {
+    search->work += container.raw.len;
+    if (search->work > EDITS_WORK_MAX) {
+        return costly;
+    }
+    if (is_array && !read_index(token.data, token.len, &wanted)) {
         wanted = SIZE_MAX;
     }
     for (; json_iter_next(&items, &member); place->n++) {
-        bool is_it = is_array ? place->n == wanted : !is_there && json_key_is(&member, token);
+        bool is_it = is_array ? place->n == wanted : json_key_is(&member, token.data);
+        if (is_it && is_there) {
+            return twice;
+        }
         if (is_there && place->next == NULL) {
             place->next = begin_of(&member);
         }
@@ -113,10 +212,26 @@ look_for(struct json_value container, const char *token, size_t len, struct plac
         place->index = place->n;
         place->before = end_before;
     }
+    return NULL;
+}
+
+/* What is replaced keeps its neighbours: nothing has to be known of them. */
+static const char *
+look_for_value(struct search *search, size_t depth, struct json_value container, struct dyn_slice token,
+               struct place *place)
+{
+    struct json_member child;
+    const char *why = child_at(search, depth, container, token, &child);
+    if (why == NULL) {
+        *place = (struct place){.container = container, .value = child.value};
+        place->begin = begin_of(&child);
+        place->end = child.value.raw.data + child.value.raw.len;
+    }
+    return why;
 }
 
 static const char *
-locate(struct dyn_slice text, struct change *change, char *token)
+locate(struct search *search, struct dyn_slice text, struct change *change, char *token)
 {
     struct dyn_slice at = change->edit->at;
     size_t len;
@@ -131,20 +246,26 @@ locate(struct dyn_slice text, struct change *change, char *token)
     if (at.len == 0 || at.len > EDITS_POINTER_MAX || text.len == 0 || (!is_object && text.data[0] != '[')) {
         return "'at' must be a JSON pointer to something inside the body";
     }
-    while (at.len > 0) {
+    for (size_t depth = 0; at.len > 0; depth++, token += len + 1) { /* levels keep their tokens */
+        struct json_member child;
         if (!next_token(&at, token, &len)) {
             return "'at' is no JSON pointer";
         }
         if (value.type != JSON_OBJECT && value.type != JSON_ARRAY) {
             return "'at' leads into a value that has nothing inside";
         }
-        look_for(value, token, len, &change->place);
-        if (at.len > 0 && change->place.value.raw.data == NULL) {
-            return "'at' leads nowhere";
+        change->token = dyn_slice(token, len);
+        if (at.len == 0) {
+            return change->edit->op == VOTE_EDIT_REPLACE
+                       ? look_for_value(search, depth, value, change->token, &change->place)
+                       : look_for(search, value, change->token, &change->place);
         }
-        value = change->place.value;
+        const char *why = child_at(search, depth, value, change->token, &child);
+        if (why != NULL) {
+            return why;
+        }
+        value = child.value;
     }
-    change->token = dyn_slice(token, len);
     return NULL;
 }
 
@@ -173,10 +294,10 @@ plan_add(struct dyn_slice text, struct change *change)
 }
 
 static const char *
-plan(struct dyn_slice text, struct change *change, char *token)
+plan(struct search *search, struct dyn_slice text, struct change *change, char *token)
 {
     struct json_error error;
-    const char *why = locate(text, change, token);
+    const char *why = locate(search, text, change, token);
     if (why != NULL) {
         return why;
     }
@@ -345,15 +466,16 @@ edits_apply(struct dyn_slice text, const struct vote_edit *edits, size_t n, size
     size_t which = 0;
     const char *why = NULL;
     struct arena tokens;
-    if (n == 0 || n > VOTE_EDITS_MAX || text.len > EDITS_WORK_MAX / n) {
-        return dyn_err_set(err, DYN_E_LIMIT, "%zu edits of %zu bytes are none, or too many", n, text.len);
+    struct search search = {.work = 0};
+    if (n == 0 || n > VOTE_EDITS_MAX) {
+        return dyn_err_set(err, DYN_E_LIMIT, "%zu edits are none, or too many", n);
     }
     arena_init(&tokens, NULL, 0);
     struct change *changes = arena_zalloc(&tokens, n * sizeof *changes);
     for (size_t i = 0; i < n && why == NULL; i++) {
         changes[i].edit = &edits[i];
         changes[i].number = which = i;
-        why = plan(text, &changes[i], arena_alloc(&tokens, edits[i].at.len + 1));
+        why = plan(&search, text, &changes[i], arena_alloc(&tokens, edits[i].at.len + 1));
     }
     if (why == NULL) {
         qsort(changes, n, sizeof *changes, compare);

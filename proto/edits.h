@@ -3,7 +3,10 @@
  *
  * Every pointer means the text as it was before the first of them. `replace` and `remove` need something
  * there. `add` puts a member into an object (one of that name must not be there), or an item into an array
- * before the one of that number, or behind the last with `-`. Two edits must not touch the same bytes. */
+ * before the one of that number, or behind the last with `-`. Two edits must not touch the same bytes. A name
+ * that an object has twice names no place: nobody knows which of the two a reader takes.
+ *
+ * Edits in the order of the text cost one walk over it, however many they are. */
 #pragma once
 
 #include "core/block.h"
@@ -12,7 +15,7 @@
 
 enum {
     EDITS_POINTER_MAX = 1024,             /* bytes */
-    EDITS_WORK_MAX = 64 * 1024 * 1024,    /* edits times bytes of the text: what looking for places costs */
+    EDITS_WORK_MAX = 128 * 1024 * 1024,   /* bytes that are walked over to find all places */
 };
 
 /* `text` has been scanned (valid JSON). Gives a new block with `headroom` bytes free in front. -1 with a

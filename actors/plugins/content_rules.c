@@ -118,9 +118,29 @@ content_found_fini(struct content_found *found)
     *found = (struct content_found){.n = 0};
 }
 
+/* What overlaps with the last one joins it: words that lie in each other, and many at one place, cost no
+ * more than one. */
+static bool
+joins_last(struct content_found *found, uint64_t from, uint64_t to, struct dyn_slice rule)
+{
+    struct content_match *last = found->n > 0 ? &found->items[found->n - 1] : NULL;
+    if (last == NULL || from >= last->to || to < last->to) {
+        return false;
+    }
+    if (from < last->from || (from == last->from && to > last->to)) {
+        last->rule = rule;
+    }
+    last->from = from < last->from ? from : last->from;
+    last->to = to;
+    return true;
+}
+
 static void
 add_match(struct content_found *found, uint64_t from, uint64_t to, struct dyn_slice rule)
 {
+    if (joins_last(found, from, to, rule)) {
+        return;
+    }
     if (found->n == found->cap) {
         found->cap = found->cap > 0 ? 2 * found->cap : 8;
         found->items = dyn_realloc(found->items, found->cap * sizeof *found->items);
@@ -162,14 +182,22 @@ struct word_hearing {
     const struct content_rules *rules;
     struct content_found *found;
     bool all;
+    bool is_whole_text; /* pieces are bounded by themselves */
 };
+
+static bool
+fills_up(struct content_found *found, bool is_whole_text)
+{
+    found->is_full = found->is_full || (is_whole_text && found->n >= CONTENT_MATCHES_MAX);
+    return found->is_full;
+}
 
 static bool
 hear_word(void *self, const struct word_match *match)
 {
     struct word_hearing *hearing = self;
     add_match(hearing->found, match->begin, match->end, hearing->rules->word_texts[match->word]);
-    return hearing->all;
+    return hearing->all && !fills_up(hearing->found, hearing->is_whole_text);
 }
 
 /* ---- whole texts ---- */
@@ -188,7 +216,7 @@ search_pattern(const struct content_rules *rules, size_t index, struct dyn_slice
         if (place.end > place.begin) {
             add_match(found, place.begin, place.end, rules->pattern_texts[index]);
         }
-        if (!all && found->n > 0) {
+        if ((!all && found->n > 0) || fills_up(found, true)) {
             break;
         }
         from = place.end > from ? place.end : from + 1;
@@ -200,11 +228,11 @@ static enum content_result
 search_plain(const content_rules_t *rules, struct dyn_slice text, bool all, struct dyn_regex_budget *budget,
              struct content_found *found)
 {
-    struct word_hearing hearing = {rules, found, all};
+    struct word_hearing hearing = {rules, found, all, true};
     if (rules->has_words) {
         (void)word_set_search(rules->words, text, hear_word, &hearing);
     }
-    for (size_t i = 0; i < rules->n_patterns && (all || found->n == 0); i++) {
+    for (size_t i = 0; i < rules->n_patterns && (all || found->n == 0) && !found->is_full; i++) {
         if (search_pattern(rules, i, text, all, budget, found) == CONTENT_UNKNOWN) {
             return CONTENT_UNKNOWN;
         }
@@ -218,6 +246,7 @@ content_rules_search(const content_rules_t *rules, struct dyn_slice text, bool i
                      struct dyn_regex_budget *budget, struct content_found *found)
 {
     found->n = 0;
+    found->is_full = false;
     if (!is_json || text.len == 0 || memchr(text.data, '\\', text.len) == NULL) {
         return search_plain(rules, text, all, budget, found);
     }
@@ -375,7 +404,7 @@ content_watch_feed(content_watch_t *watch, struct dyn_slice piece, bool is_last,
                    struct dyn_regex_budget *budget)
 {
     const struct content_rules *rules = watch->rules;
-    struct word_hearing hearing = {rules, &watch->found, true};
+    struct word_hearing hearing = {rules, &watch->found, true, false};
     struct dyn_slice text = piece;
     if (watch->is_json) {
         size_t before = watch->view.text.len;

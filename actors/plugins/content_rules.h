@@ -34,10 +34,13 @@ struct content_match {
     uint64_t to;
     struct dyn_slice rule; /* as it was written; the first one of those that were put together */
 };
+/* More matches of one text are not kept apart: whoever floods a text with them is refused. 640 KiB. */
+enum { CONTENT_MATCHES_MAX = 16 * 1024 };
 struct content_found {
     struct content_match *items;
     size_t n;
     size_t cap;
+    bool is_full; /* there may be more, of a whole text */
 };
 void content_found_fini(struct content_found *found);
 
@@ -47,7 +50,8 @@ enum content_result {
     CONTENT_UNKNOWN, /* an expression came to a limit */
 };
 
-/* One match (`all` false), or all of them, in order and put together where they overlap. */
+/* One match (`all` false), or all of them up to CONTENT_MATCHES_MAX, in order and put together where they
+ * overlap. */
 enum content_result content_rules_search(const content_rules_t *rules, struct dyn_slice text, bool is_json,
                                          bool all, struct dyn_regex_budget *budget,
                                          struct content_found *found);

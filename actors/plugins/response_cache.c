@@ -356,6 +356,15 @@ is_good(const struct plugin_ask *ask)
            replay_is_whole(dialect, ask->body);
 }
 
+/* Whether it failed by what nobody else has: no provider was asked, since a limit of its own refused it, or
+ * its own time is over. */
+static bool
+is_its_own(const struct vote_facts *facts)
+{
+    bool was_stopped = facts->error == ERR_CLIENT_CLOSED || facts->error == ERR_GATEWAY_TIMEOUT;
+    return was_stopped || (facts->refused && facts->upstream_calls == 0);
+}
+
 static void
 finish(const struct response_cache *self, struct cell *own, const struct plugin_ask *ask)
 {
@@ -363,7 +372,9 @@ finish(const struct response_cache *self, struct cell *own, const struct plugin_
     if (call == NULL) {
         return;
     }
-    if (ask->stage == VOTE_ON_ERROR) {
+    if (ask->stage == VOTE_ON_ERROR && is_its_own(ask->facts)) {
+        answer_call_leave(own->cache, &call->call); /* another one leads */
+    } else if (ask->stage == VOTE_ON_ERROR) {
         answer_call_failed(own->cache, &call->call, ask->facts->error, ask->facts->error_text);
     } else if (is_good(ask)) {
         answer_call_succeeded(own->cache, &call->call, ask->block, &ask->facts->usage,

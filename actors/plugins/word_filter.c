@@ -108,6 +108,7 @@ struct word_filter {
     bool masks_streams;
     bool passes_uninspectable;
     char *mask_text;
+    char *mask_escaped; /* as it stands inside a string of JSON: in the arguments of a tool call */
     char *closing_text; /* NULL: streams that are cut end with an error */
 };
 
@@ -213,8 +214,19 @@ word_filter_free(void *shared)
     struct word_filter *self = shared;
     content_rules_free(&self->rules);
     free(self->mask_text);
+    free(self->mask_escaped);
     free(self->closing_text);
     free(self);
+}
+
+static char *
+escaped(struct dyn_slice text)
+{
+    struct dyn_buf json = DYN_BUF_INIT;
+    dyn_buf_add_json_string(&json, text);
+    char *inside = dyn_strndup(json.data + 1, json.len - 2);
+    dyn_buf_fini(&json);
+    return inside;
 }
 
 static void *
@@ -229,6 +241,7 @@ word_filter_make(const struct plugin_making *making, struct dyn_err *err)
     self->passes_uninspectable = config->uninspectable == UNINSPECTABLE_PASS;
     self->mask_text =
         dyn_strndup(config->mask_text.len > 0 ? config->mask_text.data : "", config->mask_text.len);
+    self->mask_escaped = escaped(dyn_slice_str(self->mask_text));
     if (config->closing_text.len > 0) {
         self->closing_text = dyn_strndup(config->closing_text.data, config->closing_text.len);
     }
@@ -264,28 +277,17 @@ deny(struct looking *l, struct dyn_slice rule)
     }
 }
 
-/* The first edit of two for the same place would be the only one: who gives a member twice is refused. */
-static bool
-is_edited(const struct looking *l, struct dyn_slice at)
-{
-    for (size_t i = 0; i < l->n_edits; i++) {
-        if (dyn_slice_eq(l->edits[i].at, at)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void
 mask(struct looking *l, const struct vote_text *text)
 {
     struct dyn_buf masked = DYN_BUF_INIT;
     struct dyn_buf json = DYN_BUF_INIT;
+    bool is_json = text->kind == VOTE_TEXT_TOOL_ARGUMENTS;
     uint64_t at = 0;
     for (size_t i = 0; i < l->found.n; i++) {
         const struct content_match *match = &l->found.items[i];
         dyn_buf_add(&masked, text->text.data + at, (size_t)(match->from - at));
-        dyn_buf_add_str(&masked, l->filter->mask_text);
+        dyn_buf_add_str(&masked, is_json ? l->filter->mask_escaped : l->filter->mask_text);
         at = match->to;
     }
     dyn_buf_add(&masked, text->text.data + at, text->text.len - (size_t)at);
@@ -308,10 +310,6 @@ look_at(struct looking *l, const struct vote_text *text)
     if (text->kind == VOTE_TEXT_IMAGE_URL) {
         return true;
     }
-    if (l->filter->masks && is_edited(l, text->at)) {
-        deny(l, dyn_slice(NULL, 0));
-        return false;
-    }
     enum content_result result =
         content_rules_search(l->filter->rules, text->text, is_json, l->filter->masks, &l->budget, &l->found);
     if (result == CONTENT_UNKNOWN) {
@@ -320,13 +318,55 @@ look_at(struct looking *l, const struct vote_text *text)
         l->vote->log = DYN_SLICE("an expression came to a limit");
         return false;
     }
-    if (result == CONTENT_FOUND && l->filter->masks && l->n_edits < VOTE_EDITS_MAX) {
+    bool can_mask = l->filter->masks && !l->found.is_full && l->n_edits < VOTE_EDITS_MAX;
+    if (result == CONTENT_FOUND && can_mask) {
         mask(l, text);
     } else if (result == CONTENT_FOUND) {
         deny(l, l->found.items[0].rule);
         return false;
     }
     return true;
+}
+
+enum { EDIT_SLOTS = 4 * VOTE_EDITS_MAX };
+#define EDIT_FREE UINT16_MAX
+_Static_assert(VOTE_EDITS_MAX < UINT16_MAX, "the number of an edit fits its slot");
+
+/* Where the edit of that place is, or would be. */
+static uint16_t *
+slot_of(const struct looking *l, uint16_t *slots, struct dyn_slice at)
+{
+    uint32_t hash = UINT32_C(0x811c9dc5);
+    for (size_t i = 0; i < at.len; i++) {
+        hash = (hash ^ (uint8_t)at.data[i]) * UINT32_C(0x01000193);
+    }
+    for (size_t i = hash % EDIT_SLOTS;; i = (i + 1) % EDIT_SLOTS) {
+        if (slots[i] == EDIT_FREE || dyn_slice_eq(l->edits[slots[i]].at, at)) {
+            return &slots[i];
+        }
+    }
+}
+
+/* Whether another text has the place of one that is masked: who gives a member twice may mean either, and
+ * only one of them would be masked. */
+static bool
+is_ambiguous(const struct looking *l, struct vote_texts texts)
+{
+    uint16_t slots[EDIT_SLOTS];
+    size_t found = 0;
+    struct vote_text text;
+    memset(slots, 0xff, sizeof slots);
+    for (size_t i = 0; i < l->n_edits; i++) {
+        uint16_t *slot = slot_of(l, slots, l->edits[i].at);
+        if (*slot != EDIT_FREE) {
+            return true;
+        }
+        *slot = (uint16_t)i;
+    }
+    while (vote_texts_next(&texts, &text)) {
+        found += *slot_of(l, slots, text.at) != EDIT_FREE;
+    }
+    return found != l->n_edits;
 }
 
 static void
@@ -338,9 +378,9 @@ look_at_body(struct looking *l, struct dyn_slice body)
     if (body.len == 0) {
         return;
     }
-    if (vote_texts_open(&texts, body, &err) != 0) {
-        l->vote->verdict = VOTE_FAILED;
-        l->vote->reason = DYN_SLICE("the texts cannot be read");
+    if (vote_texts_open(&texts, body, &err) != 0) { /* it has more texts than a map may hold */
+        deny(l, dyn_slice(NULL, 0));
+        l->vote->log = dyn_slice_str(plugin_cell_text(l->cell, "its texts cannot be read: %s", err.text));
         return;
     }
     if (texts.uninspectable && l->is_request && !l->filter->passes_uninspectable) {
@@ -348,12 +388,16 @@ look_at_body(struct looking *l, struct dyn_slice body)
         l->vote->log = DYN_SLICE("it has parts without a text to look at");
         return;
     }
+    struct vote_texts again = texts;
     while (vote_texts_next(&texts, &text)) {
         if (!look_at(l, &text)) {
             return;
         }
     }
-    if (l->n_edits > 0) {
+    if (l->n_edits > 0 && is_ambiguous(l, again)) {
+        deny(l, dyn_slice(NULL, 0));
+        l->vote->log = DYN_SLICE("a member that is to be masked stands there twice");
+    } else if (l->n_edits > 0) {
         l->vote->verdict = VOTE_AMEND;
         l->vote->edits = l->edits;
         l->vote->n_edits = l->n_edits;
@@ -525,7 +569,9 @@ mark_stream(struct looking *l, struct watched_stream *stream)
     for (struct watched_channel *channel = stream->channels; channel != NULL; channel = channel->next) {
         struct vote_mask *masks = NULL;
         size_t n_masks = 0;
-        uint64_t clear = content_watch_clear(channel->watch, arena, dyn_slice_str(filter->mask_text),
+        bool is_json = channel->id.kind == VOTE_TEXT_TOOL_ARGUMENTS;
+        struct dyn_slice mask_text = dyn_slice_str(is_json ? filter->mask_escaped : filter->mask_text);
+        uint64_t clear = content_watch_clear(channel->watch, arena, mask_text,
                                              filter->masks_streams ? &masks : NULL, &n_masks);
         marks[n++] = (struct vote_mark){channel->id, clear, masks, n_masks};
     }

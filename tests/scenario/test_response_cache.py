@@ -7,8 +7,10 @@ import time
 
 import pytest
 
+from harness.bus import free_base
 from harness.gateway import target
 from harness.http import Connection, build_request, chat_once, request_once, sse_events
+from harness.plugin import ScriptedPlugin
 from harness.upstream import DONE, chunk_event, completion, usage_event
 
 PLAIN = {"model": "test-model", "messages": [{"role": "user", "content": "Hello"}]}
@@ -318,6 +320,30 @@ def test_a_provider_in_trouble_gets_two_calls(start, upstream):
     assert {answer.status for answer in answers} == {502}
     assert len({answer.error["code"] for answer in answers}) == 1
     assert len(upstream.received()) == 2
+
+
+def test_what_refuses_one_request_refuses_no_other(start_gateway, upstream):
+    """Behind the cache stands who refuses some: nobody is told what another one was refused for."""
+    base = free_base()
+    judge = {"name": "judge", "type": "ratelimit", "stage": "before_request", "enabled": True, "timeout": "20s"}
+    gateway = start_gateway([target(upstream.url)], arguments=["--cells", "2"],
+                            config={"bus": {"listen": f"tcp://127.0.0.1:{base}"}, "plugins": [*cache(), judge]})
+    plugin = None
+
+    def vote(ask, body):
+        if len(plugin.asks) == 1:
+            wait_for(lambda: in_flight(gateway) == 20)
+        return {"verdict": "deny" if len(plugin.asks) <= 3 else "pass", "err_text": "not you"}
+
+    plugin = ScriptedPlugin(f"tcp://127.0.0.1:{base + 1}", vote)
+    try:
+        gateway.wait_until(lambda: len(gateway.log_lines(event="router.plugin.joined")) >= 2, "both cells know it")
+        answers = [connection.read_answer() for connection in crowd(gateway, [PLAIN] * 20)]
+    finally:
+        plugin.close()
+    assert sorted(answer.status for answer in answers) == [200] * 17 + [429] * 3
+    assert all("plugin judge" in answer.error["message"] for answer in answers if answer.status == 429)
+    assert len(upstream.received()) == 1
 
 
 def test_wrong_types_are_told(start_gateway, upstream):

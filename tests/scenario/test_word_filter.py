@@ -9,6 +9,7 @@ import pytest
 
 from harness.gateway import run_to_end, target, write_config
 from harness.http import Connection, chat_once, sse_events
+from harness.process import FLAT_MEMORY, memory_bound
 from harness.upstream import DONE, chunk_event, completion
 
 STREAM = {"model": "test-model", "messages": [{"role": "user", "content": "x"}], "stream": True}
@@ -93,6 +94,56 @@ def test_requests_and_answers_are_masked(start, upstream):
     assert answer.status == 200
     assert answer.json()["choices"][0]["message"]["content"] == "[..] and [..]S"
     assert upstream.received()[-1].json()["messages"][0]["content"] == "a [..]\n\u00e9"
+
+
+@pytest.mark.parametrize("message", [
+    '{"role":"user","content":"x","reasoning":"fine","reasoning":"a bomb"}',
+    '{"role":"user","content":"x","reasoning":"a bomb","reasonin\\u0067":"a bomb"}',
+    '{"role":"assistant","tool_calls":[{"id":"1","type":"function","function":'
+    '{"name":"f","arguments":"{}","arguments":"{\\"a\\":\\"bomb\\"}"}}]}',
+])
+def test_what_stands_twice_cannot_be_masked(start, upstream, message):
+    gateway = start(action="mask")
+    body = '{"model":"test-model","messages":[%s]}' % message
+    answer = chat_once(gateway.port, body.encode())
+    assert (answer.status, answer.error["code"]) == (400, "request_rejected")
+    assert upstream.received() == []
+
+
+def test_a_mask_fits_the_arguments_of_a_tool(start, upstream):
+    gateway = start(action="mask", mask_text='"\\')
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": json.dumps({"a": "a bomb"})}}
+    assert chat_once(gateway.port, PLAIN | {"messages": [{"role": "assistant", "tool_calls": [call]}]}).status == 200
+    sent = upstream.received()[-1].json()["messages"][0]["tool_calls"][0]["function"]["arguments"]
+    assert json.loads(sent) == {"a": 'a "\\'}
+    delta = {"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": json.dumps({"a": "a bomb"})}}]}
+    says(upstream, b"data: " + json.dumps({"choices": [{"index": 0, "delta": delta}]}).encode() + b"\n\n")
+    events = sse_events(chat_once(gateway.port, STREAM).body)
+    pieces = [call["function"].get("arguments", "") for event in events[:-1]
+              for choice in json.loads(event)["choices"] for call in choice["delta"].get("tool_calls", [])]
+    assert json.loads("".join(pieces)) == {"a": 'a "\\'}
+
+
+def test_many_places_of_a_long_request_are_masked(start, upstream):
+    gateway = start(action="mask")
+    messages = [{"role": "user", "content": "bomb" if i % 30 == 0 else "x" * 30} for i in range(30000)]
+    assert chat_once(gateway.port, PLAIN | {"messages": messages}).status == 200
+    sent = upstream.received()[-1].json()["messages"]
+    assert [message["content"] for message in sent] == [m["content"].replace("bomb", "***") for m in messages]
+
+
+@pytest.mark.parametrize("action", ["mask", "reject"])
+def test_floods_are_refused_and_harm_nobody_else(start_gateway, upstream, action):
+    gateway = start_gateway([target(upstream.url)], arguments=["--cells", "1"], environment=FLAT_MEMORY,
+                            config={"plugins": word_filter(action=action)})
+    before = gateway.resident_bytes("VmHWM")
+    texts = [{"role": "user", "content": ""}] * 80000
+    for messages in [[{"role": "user", "content": "bomb " * 1_500_000}], texts, texts, texts, texts, texts, texts]:
+        answer = chat_once(gateway.port, PLAIN | {"messages": messages})
+        assert (answer.status, answer.error["code"]) == (400, "request_rejected")
+    assert chat_once(gateway.port, PLAIN).status == 200
+    grown = gateway.resident_bytes("VmHWM") - before
+    assert grown < memory_bound(64 * 1024 * 1024), f"{grown} bytes for bodies of 7.5 MB"
 
 
 def test_a_stream_is_cut_before_the_word(start, upstream):

@@ -62,6 +62,52 @@ what_overlaps_is_put_together(void **state)
     content_rules_free(&rules);
 }
 
+/* A short word in a long text, and words that lie in each other: memory does not grow with either. */
+static void
+a_flood_of_matches_is_bounded(void **state)
+{
+    (void)state;
+    enum { WORDS = 20, TEXT = 1024 * 1024 };
+    static char text[TEXT];
+    static char nested[WORDS + 1];
+    struct dyn_slice words[WORDS];
+    struct content_found found = {.n = 0};
+    struct dyn_regex_budget budget = plenty();
+    struct content_refused refused;
+    memset(text, 'a', sizeof text);
+    memset(nested, 'a', WORDS);
+    for (size_t i = 0; i < WORDS; i++) {
+        words[i] = dyn_slice(nested, i + 1);
+    }
+    struct content_rules_options options = {.words = words, .n_words = WORDS, .window_bytes = 4096};
+    content_rules_t *rules = content_rules_new(&options, &refused, NULL);
+    assert_non_null(rules);
+    assert_int_equal(
+        content_rules_search(rules, dyn_slice(text, sizeof text), false, true, &budget, &found),
+        CONTENT_FOUND);
+    assert_int_equal(found.n, 1);
+    assert_int_equal(found.items[0].to - found.items[0].from, TEXT);
+    assert_true(found.cap <= 64);
+    content_rules_free(&rules);
+
+    rules = rules_of("ab", "ac", 4096);
+    for (size_t i = 1; i < sizeof text; i += 2) {
+        text[i] = i < sizeof text / 2 ? 'b' : 'c';
+    }
+    assert_int_equal(
+        content_rules_search(rules, dyn_slice(text, sizeof text), false, true, &budget, &found),
+        CONTENT_FOUND);
+    assert_true(found.is_full);
+    assert_int_equal(found.n, CONTENT_MATCHES_MAX);
+    assert_true(found.cap * sizeof *found.items <= 1024 * 1024);
+    assert_int_equal(content_rules_search(rules, DYN_SLICE("xab ac"), false, true, &budget, &found),
+                     CONTENT_FOUND);
+    assert_false(found.is_full);
+    assert_int_equal(found.n, 2);
+    content_found_fini(&found);
+    content_rules_free(&rules);
+}
+
 static void
 arguments_are_read_with_their_escapes_decoded(void **state)
 {
@@ -222,6 +268,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_overlaps_is_put_together),
+        cmocka_unit_test(a_flood_of_matches_is_bounded),
         cmocka_unit_test(arguments_are_read_with_their_escapes_decoded),
         cmocka_unit_test(rules_that_cannot_work_are_refused),
         cmocka_unit_test(an_expression_without_a_bound_holds_no_more_than_a_window),

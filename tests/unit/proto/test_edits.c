@@ -77,6 +77,17 @@ static const struct edits_case cases[] = {
     {"[1,2]", {ADD("/x", "2")}, NULL},
     {"[1,2]", {REPLACE("/99999999999999999999", "2")}, NULL},
     {"\"text\"", {REPLACE("/0", "2")}, NULL},
+    /* a name that stands there twice */
+    {"{\"a\":1,\"a\":2}", {REPLACE("/a", "3")}, NULL},
+    {"{\"a\":1,\"\\u0061\":2}", {REPLACE("/a", "3")}, NULL},
+    {"{\"a\":1,\"a\":2}", {REMOVE("/a")}, NULL},
+    {"{\"a\":[1],\"a\":[2]}", {REPLACE("/a/0", "3")}, NULL},
+    {"{\"a\":1,\"a\":2,\"b\":3}", {REPLACE("/b", "4")}, "{\"a\":1,\"a\":2,\"b\":4}"},
+    /* in any order */
+    {"[[1,2],[3,4]]", {REPLACE("/1/1", "8"), REPLACE("/0/1", "6"), REPLACE("/1/0", "7"), REPLACE("/0/0", "5")},
+     "[[5,6],[7,8]]"},
+    {"{\"a\":[{\"b\":1},{\"b\":2}]}", {REPLACE("/a/0/b", "3"), REPLACE("/a/1/b", "4")},
+     "{\"a\":[{\"b\":3},{\"b\":4}]}"},
 };
 
 static void
@@ -163,6 +174,39 @@ removals_leave_the_rest(void **state)
     }
 }
 
+/* As many as there may be, in a body as long as one may be: a walk over it, not one for each. */
+static void
+many_edits_of_a_long_text_are_made(void **state)
+{
+    (void)state;
+    enum { ITEMS = 100 * 1024, LEN = 88 };
+    struct dyn_buf text = DYN_BUF_INIT;
+    static char pointers[VOTE_EDITS_MAX][32];
+    static struct vote_edit edits[VOTE_EDITS_MAX];
+    dyn_block_t *out = NULL;
+    struct dyn_err err = {.text = ""};
+    dyn_buf_add_str(&text, "{\"m\":[");
+    for (size_t i = 0; i < ITEMS; i++) {
+        dyn_buf_addf(&text, "%s{\"c\":\"%0*zu\"}", i > 0 ? "," : "", LEN, i);
+    }
+    dyn_buf_add_str(&text, "]}");
+    for (size_t i = 0; i < VOTE_EDITS_MAX; i++) {
+        (void)snprintf(pointers[i], sizeof pointers[i], "/m/%zu/c", i * (ITEMS / VOTE_EDITS_MAX));
+        edits[i] = (struct vote_edit){VOTE_EDIT_REPLACE, dyn_slice_str(pointers[i]), DYN_SLICE("\"\"")};
+    }
+    assert_int_equal(edits_apply(dyn_buf_slice(&text), edits, VOTE_EDITS_MAX, 0, &out, &err), 0);
+    assert_int_equal(out->len, text.len - (size_t)VOTE_EDITS_MAX * LEN);
+    dyn_block_unref(&out);
+    for (size_t i = 0; i < VOTE_EDITS_MAX / 2; i++) { /* from the end: each has to be looked for anew */
+        struct vote_edit former = edits[i];
+        edits[i] = edits[VOTE_EDITS_MAX - 1 - i];
+        edits[VOTE_EDITS_MAX - 1 - i] = former;
+    }
+    assert_int_equal(edits_apply(dyn_buf_slice(&text), edits, VOTE_EDITS_MAX, 0, &out, &err), -1);
+    assert_null(out);
+    dyn_buf_fini(&text);
+}
+
 int
 main(void)
 {
@@ -170,6 +214,7 @@ main(void)
         cmocka_unit_test(each_case),
         cmocka_unit_test(none_and_too_many_are_refused),
         cmocka_unit_test(removals_leave_the_rest),
+        cmocka_unit_test(many_edits_of_a_long_text_are_made),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
