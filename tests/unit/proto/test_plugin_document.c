@@ -92,7 +92,7 @@ limits_are_those_of_the_code(void **state)
 {
     (void)state;
     assert_int_equal(VOTE_EDITS_MAX, 1024);
-    assert_int_equal(EDITS_WORK_MAX, 67108864);
+    assert_int_equal(EDITS_WORK_MAX, 134217728);
     assert_int_equal(PLUGIN_SAID_MAX, 32);
     assert_int_equal(ENV_HELD_ANSWER_MAX, 1048576);
     assert_non_null(
