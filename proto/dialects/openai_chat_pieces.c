@@ -7,6 +7,10 @@
 
 #include <stdlib.h>
 
+/* Text of a choice that stands elsewhere than in `content` or `reasoning_content` has channels of its own, by
+ * the number that tool calls have theirs by. */
+enum { CHANNEL_TRANSCRIPT = 1, CHANNEL_BLOCKS = 1, CHANNEL_DETAILS = 2 };
+
 struct reading_texts {
     struct dialect_texts_state *state;
     struct dialect_event_texts *seen;
@@ -25,12 +29,18 @@ is_something(struct json_value value)
            !(value.type == JSON_STRING && value.raw.len <= 2);
 }
 
+static bool
+is_container(struct json_value value)
+{
+    return value.type == JSON_OBJECT || value.type == JSON_ARRAY;
+}
+
 static void
 add_piece(struct reading_texts *r, enum vote_text_kind kind, uint32_t tool, struct json_value value)
 {
     struct dialect_event_texts *seen = r->seen;
     bool is_text = (value.type == JSON_STRING && value.raw.len > 2) ||
-                   (value.type == JSON_OBJECT && kind == VOTE_TEXT_TOOL_ARGUMENTS);
+                   (is_container(value) && kind == VOTE_TEXT_TOOL_ARGUMENTS);
     if (!is_text) {
         return;
     }
@@ -91,20 +101,58 @@ read_calls(struct reading_texts *r, struct json_value calls)
     }
 }
 
-/* A string, or parts of which some may be thoughts. */
+static void read_content(struct reading_texts *r, enum vote_text_kind kind, struct json_value content);
+
+static void
+read_part(struct reading_texts *r, enum vote_text_kind kind, struct json_value part)
+{
+    struct json_iter members = json_iter(part);
+    for (struct json_member member; part.type == JSON_OBJECT && json_iter_next(&members, &member);) {
+        if (json_key_is(&member, "text") || json_key_is(&member, "summary")) {
+            add_piece(r, kind, 0, member.value);
+        } else if (json_key_is(&member, "thinking") && kind == VOTE_TEXT) {
+            read_content(r, VOTE_TEXT_REASONING, member.value);
+        }
+    }
+}
+
+/* A string, or a part, or parts, of which some may be thoughts. */
 static void
 read_content(struct reading_texts *r, enum vote_text_kind kind, struct json_value content)
 {
     struct json_iter items = json_iter(content);
     add_piece(r, kind, 0, content);
+    read_part(r, kind, content);
     for (struct json_member item; content.type == JSON_ARRAY && json_iter_next(&items, &item);) {
+        read_part(r, kind, item.value);
+    }
+}
+
+/* The text of each item of a list under one of the two keys, in a channel of its own. */
+static void
+read_items(struct reading_texts *r, uint32_t channel, struct json_value list, const char *key,
+           const char *other)
+{
+    struct json_iter items = json_iter(list);
+    r->has_more = r->has_more || is_something(list);
+    for (struct json_member item; list.type == JSON_ARRAY && json_iter_next(&items, &item);) {
         struct json_iter members = json_iter(item.value);
         for (struct json_member member; json_iter_next(&members, &member);) {
-            if (json_key_is(&member, "text")) {
-                add_piece(r, kind, 0, member.value);
-            } else if (json_key_is(&member, "thinking") && kind == VOTE_TEXT) {
-                read_content(r, VOTE_TEXT_REASONING, member.value);
+            if (json_key_is(&member, key) || json_key_is(&member, other)) {
+                add_piece(r, VOTE_TEXT_REASONING, channel, member.value);
             }
+        }
+    }
+}
+
+static void
+read_audio(struct reading_texts *r, struct json_value audio)
+{
+    struct json_iter members = json_iter(audio);
+    r->has_more = r->has_more || is_something(audio);
+    for (struct json_member member; audio.type == JSON_OBJECT && json_iter_next(&members, &member);) {
+        if (json_key_is(&member, "transcript")) {
+            add_piece(r, VOTE_TEXT, CHANNEL_TRANSCRIPT, member.value);
         }
     }
 }
@@ -114,7 +162,7 @@ read_thoughts(struct reading_texts *r, const char *key, struct json_value value)
 {
     if (is_something(value)) {
         r->state->reasoning = r->state->reasoning != NULL ? r->state->reasoning : key;
-        add_piece(r, VOTE_TEXT_REASONING, 0, value);
+        read_content(r, VOTE_TEXT_REASONING, value);
     }
 }
 
@@ -141,6 +189,14 @@ read_delta(struct reading_texts *r, struct json_value delta)
             read_thoughts(r, "reasoning_content", value);
         } else if (json_key_is(&member, "reasoning")) {
             read_thoughts(r, "reasoning", value);
+        } else if (json_key_is(&member, "thinking")) {
+            read_thoughts(r, "thinking", value);
+        } else if (json_key_is(&member, "thinking_blocks")) {
+            read_items(r, CHANNEL_BLOCKS, value, "thinking", "thinking");
+        } else if (json_key_is(&member, "reasoning_details")) {
+            read_items(r, CHANNEL_DETAILS, value, "text", "summary");
+        } else if (json_key_is(&member, "audio")) {
+            read_audio(r, value);
         } else if (json_key_is(&member, "tool_calls")) {
             read_calls(r, value);
         } else if (json_key_is(&member, "function_call")) {
@@ -360,6 +416,18 @@ openai_chat_event_write_piece(const struct dialect_texts_state *state, struct vo
         dyn_buf_addf(out, "\"tool_calls\":[{\"index\":%u,\"function\":{", channel.tool);
         put_string(out, is_name ? "name" : "arguments", text);
         dyn_buf_add_str(out, "}}]");
+    } else if (channel.kind == VOTE_TEXT_REASONING && channel.tool == CHANNEL_BLOCKS) {
+        dyn_buf_add_str(out, "\"thinking_blocks\":[{\"type\":\"thinking\",");
+        put_string(out, "thinking", text);
+        dyn_buf_add_str(out, "}]");
+    } else if (channel.kind == VOTE_TEXT_REASONING && channel.tool == CHANNEL_DETAILS) {
+        dyn_buf_add_str(out, "\"reasoning_details\":[{\"type\":\"reasoning.text\",");
+        put_string(out, "text", text);
+        dyn_buf_add_str(out, "}]");
+    } else if (channel.kind == VOTE_TEXT && channel.tool == CHANNEL_TRANSCRIPT) {
+        dyn_buf_add_str(out, "\"audio\":{");
+        put_string(out, "transcript", text);
+        dyn_buf_add_char(out, '}');
     } else if (channel.kind == VOTE_TEXT_REASONING) {
         put_string(out, state->reasoning != NULL ? state->reasoning : "reasoning_content", text);
     } else {

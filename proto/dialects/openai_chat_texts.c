@@ -10,7 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { POINTER_MAX = 160 };
+/* As long as an edit's pointer may be (edits.h): what lies deeper has no name, and counts as unreadable. */
+enum { POINTER_MAX = 1024 };
 
 struct walk {
     dialect_text_fn fn;
@@ -47,6 +48,71 @@ static void DYN_PRINTF(2, 3) enter(struct walk *w, const char *prefix, ...)
     va_start(args, prefix);
     w->prefix = (size_t)vsnprintf(w->at, sizeof w->at, prefix, args);
     va_end(args);
+}
+
+/* ---- all strings of a value, however deep ---- */
+
+/* A list's number, or a member's name, behind what stands there. 0: there is no room. */
+static size_t
+append_number(struct walk *w, size_t len, size_t number)
+{
+    int more = snprintf(w->at + len, sizeof w->at - len, "/%zu", number);
+    return len + (size_t)more < sizeof w->at ? len + (size_t)more : 0;
+}
+
+static size_t
+append_name(struct walk *w, size_t len, const struct json_member *member)
+{
+    struct json_value quoted = {JSON_STRING, dyn_slice(member->key.data - 1, member->key.len + 2)};
+    struct dyn_buf room = DYN_BUF_INIT;
+    struct dyn_slice name = dialect_text_decode(quoted, &room);
+    bool fits = len + 2 * name.len + 1 < sizeof w->at; /* each of its bytes may take two */
+    if (fits) {
+        w->at[len++] = '/';
+    }
+    for (size_t i = 0; i < name.len && fits; i++) {
+        char c = name.data[i];
+        bool is_special = c == '~' || c == '/';
+        if (is_special) {
+            w->at[len++] = '~';
+        }
+        w->at[len++] = c == '~' ? '0' : c == '/' ? '1' : c;
+    }
+    dyn_buf_fini(&room);
+    return fits ? len : 0;
+}
+
+/* `len` bytes of `at` name the value. As deep as a body may nest, which its scan bounds. */
+static void
+walk_strings(struct walk *w, struct json_value value, size_t len)
+{
+    struct json_iter items = json_iter(value);
+    struct json_member item;
+    if (len == 0) {
+        w->is_uninspectable = true;
+        return;
+    }
+    if (value.type == JSON_STRING) {
+        struct dialect_text text = {
+            .role = w->role, .kind = VOTE_TEXT, .choice = w->choice, .at = {w->at, len}, .value = value};
+        w->fn(w->self, &text);
+        return;
+    }
+    for (size_t i = 0; json_iter_next(&items, &item); i++) {
+        bool is_named = value.type == JSON_OBJECT;
+        walk_strings(w, item.value, is_named ? append_name(w, len, &item) : append_number(w, len, i));
+    }
+}
+
+/* All strings of what stands at `prefix` and the rest of the pointer. */
+static void DYN_PRINTF(3, 4)
+    tell_all(struct walk *w, struct json_value value, const char *rest, ...)
+{
+    va_list args;
+    va_start(args, rest);
+    int len = vsnprintf(w->at + w->prefix, sizeof w->at - w->prefix, rest, args);
+    va_end(args);
+    walk_strings(w, value, w->prefix + (size_t)len);
 }
 
 /* ---- a message ---- */
@@ -117,8 +183,21 @@ walk_content(struct walk *w, struct json_value content)
     struct json_iter items = json_iter(content);
     struct json_member item;
     tell(w, text_kind(w), content, "/content");
+    if (content.type == JSON_OBJECT) {
+        tell_all(w, content, "/content");
+    }
     for (size_t i = 0; content.type == JSON_ARRAY && json_iter_next(&items, &item); i++) {
         walk_part(w, item.value, i);
+    }
+}
+
+/* JSON in a string; some servers give the object itself. */
+static void
+walk_arguments(struct walk *w, struct json_value arguments, const char *where, const char *key)
+{
+    tell(w, VOTE_TEXT_TOOL_ARGUMENTS, arguments, "%s/%s", where, key);
+    if (arguments.type == JSON_OBJECT || arguments.type == JSON_ARRAY) {
+        tell_all(w, arguments, "%s/%s", where, key);
     }
 }
 
@@ -131,9 +210,9 @@ walk_function(struct walk *w, struct json_value function, const char *where)
         if (json_key_is(&member, "name")) {
             tell(w, VOTE_TEXT_NAME, member.value, "%s/name", where);
         } else if (json_key_is(&member, "arguments")) {
-            tell(w, VOTE_TEXT_TOOL_ARGUMENTS, member.value, "%s/arguments", where);
+            walk_arguments(w, member.value, where, "arguments");
         } else if (json_key_is(&member, "input")) { /* of a custom tool */
-            tell(w, VOTE_TEXT_TOOL_ARGUMENTS, member.value, "%s/input", where);
+            walk_arguments(w, member.value, where, "input");
         }
     }
 }
@@ -184,6 +263,33 @@ walk_thinking_blocks(struct walk *w, struct json_value blocks)
     }
 }
 
+/* [{"type":"reasoning.text","text":..},{"type":"reasoning.summary","summary":..}] */
+static void
+walk_details(struct walk *w, struct json_value details)
+{
+    struct json_iter items = json_iter(details);
+    struct json_member item;
+    for (size_t i = 0; details.type == JSON_ARRAY && json_iter_next(&items, &item); i++) {
+        struct json_iter members = json_iter(item.value);
+        for (struct json_member member; json_iter_next(&members, &member);) {
+            if (json_key_is(&member, "text")) {
+                tell(w, VOTE_TEXT_REASONING, member.value, "/reasoning_details/%zu/text", i);
+            } else if (json_key_is(&member, "summary")) {
+                tell(w, VOTE_TEXT_REASONING, member.value, "/reasoning_details/%zu/summary", i);
+            }
+        }
+    }
+}
+
+static void
+walk_thoughts(struct walk *w, const char *key, struct json_value thoughts)
+{
+    tell(w, VOTE_TEXT_REASONING, thoughts, "/%s", key);
+    if (thoughts.type == JSON_OBJECT || thoughts.type == JSON_ARRAY) {
+        tell_all(w, thoughts, "/%s", key);
+    }
+}
+
 static void
 walk_message_member(struct walk *w, const struct json_member *member)
 {
@@ -199,9 +305,13 @@ walk_message_member(struct walk *w, const struct json_member *member)
     } else if (json_key_is(member, "refusal")) {
         tell(w, VOTE_TEXT_REFUSAL, value, "/refusal");
     } else if (json_key_is(member, "reasoning_content")) {
-        tell(w, VOTE_TEXT_REASONING, value, "/reasoning_content");
+        walk_thoughts(w, "reasoning_content", value);
     } else if (json_key_is(member, "reasoning")) {
-        tell(w, VOTE_TEXT_REASONING, value, "/reasoning");
+        walk_thoughts(w, "reasoning", value);
+    } else if (json_key_is(member, "thinking")) {
+        walk_thoughts(w, "thinking", value);
+    } else if (json_key_is(member, "reasoning_details")) {
+        walk_details(w, value);
     } else if (json_key_is(member, "thinking_blocks")) {
         walk_thinking_blocks(w, value);
     } else if (json_key_is(member, "audio")) {
@@ -251,41 +361,81 @@ walk_messages(struct walk *w, struct json_value messages)
     }
 }
 
-/* What the model is told of a tool is read by it like any other text. */
+/* What the model is told of a function is read by it like any other text, schema and all. The pointer's
+ * prefix names the function. */
+static void
+walk_description(struct walk *w, struct json_value function)
+{
+    struct json_iter members = json_iter(function);
+    for (struct json_member member; function.type == JSON_OBJECT && json_iter_next(&members, &member);) {
+        if (json_key_is(&member, "name")) {
+            tell(w, VOTE_TEXT_NAME, member.value, "/name");
+        } else {
+            size_t len = append_name(w, w->prefix, &member);
+            walk_strings(w, member.value, len);
+        }
+    }
+}
+
 static void
 walk_tools(struct walk *w, struct json_value tools)
 {
     struct json_iter items = json_iter(tools);
     struct json_member item;
-    w->role = DYN_SLICE("system");
     for (size_t i = 0; tools.type == JSON_ARRAY && json_iter_next(&items, &item); i++) {
         struct json_iter members = json_iter(item.value);
         for (struct json_member member; json_iter_next(&members, &member);) {
-            if (json_key_is(&member, "function")) {
-                enter(w, "/tools/%zu/function", i);
-                struct json_iter of_function = json_iter(member.value);
-                for (struct json_member about; json_iter_next(&of_function, &about);) {
-                    if (json_key_is(&about, "name")) {
-                        tell(w, VOTE_TEXT_NAME, about.value, "/name");
-                    } else if (json_key_is(&about, "description")) {
-                        tell(w, VOTE_TEXT, about.value, "/description");
-                    }
-                }
+            bool is_custom = json_key_is(&member, "custom");
+            if (is_custom || json_key_is(&member, "function")) {
+                enter(w, "/tools/%zu/%s", i, is_custom ? "custom" : "function");
+                walk_description(w, member.value);
             }
         }
+    }
+}
+
+static void
+walk_functions(struct walk *w, struct json_value functions)
+{
+    struct json_iter items = json_iter(functions);
+    struct json_member item;
+    for (size_t i = 0; functions.type == JSON_ARRAY && json_iter_next(&items, &item); i++) {
+        enter(w, "/functions/%zu", i);
+        walk_description(w, item.value);
+    }
+}
+
+/* The schema of an answer, and text that it is predicted to have. */
+static void
+walk_other(struct walk *w, const struct json_member *member)
+{
+    struct json_value value;
+    if (json_key_is(member, "response_format") && json_find(member->value, "json_schema", &value)) {
+        enter(w, "/response_format/json_schema");
+        walk_description(w, value);
+    } else if (json_key_is(member, "prediction") && json_find(member->value, "content", &value)) {
+        enter(w, "/prediction");
+        w->role = DYN_SLICE("assistant");
+        tell_all(w, value, "/content");
+        w->role = DYN_SLICE("system");
     }
 }
 
 static bool
 read_request(struct dyn_slice body, dialect_text_fn fn, void *self)
 {
-    struct walk w = {.fn = fn, .self = self};
+    struct walk w = {.fn = fn, .self = self, .role = DYN_SLICE("system")};
     struct json_iter members = json_iter(chat_object(body));
     for (struct json_member member; json_iter_next(&members, &member);) {
         if (json_key_is(&member, "messages")) {
             walk_messages(&w, member.value);
+            w.role = DYN_SLICE("system");
         } else if (json_key_is(&member, "tools")) {
             walk_tools(&w, member.value);
+        } else if (json_key_is(&member, "functions")) {
+            walk_functions(&w, member.value);
+        } else {
+            walk_other(&w, &member);
         }
     }
     return w.is_uninspectable;

@@ -72,6 +72,43 @@ def test_arguments_of_tools_and_escapes_are_looked_at(start):
     assert chat_once(gateway.port, PLAIN | {"messages": messages}).status == 400
 
 
+@pytest.mark.parametrize("more", [
+    {"functions": [{"name": "f", "description": "a bomb"}]},
+    {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"x": {"enum": ["bomb"]}}}}}]},
+    {"tools": [{"type": "custom", "custom": {"name": "f", "description": "a bomb"}}]},
+    {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"title": "a bomb"}}}},
+    {"prediction": {"type": "content", "content": "a bomb"}},
+], ids=lambda more: next(iter(more)))
+def test_what_a_model_reads_beside_the_messages_is_looked_at(start, upstream, more):
+    gateway = start()
+    assert chat_once(gateway.port, PLAIN | more).status == 400
+    assert upstream.received() == []
+
+
+STRANGE = {
+    "transcript": {"audio": {"id": "a", "transcript": "a bomb"}},
+    "blocks": {"thinking_blocks": [{"type": "thinking", "thinking": "a bomb"}]},
+    "details": {"reasoning_details": [{"type": "reasoning.text", "text": "a bomb"}]},
+    "part": {"content": {"text": "a bomb"}},
+    "thoughts": {"reasoning": {"text": "a bomb"}},
+    "thinking": {"thinking": "a bomb"},
+    "list": {"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": ["a bomb"]}}]},
+}
+
+
+@pytest.mark.parametrize("delta", STRANGE.values(), ids=STRANGE)
+def test_text_in_unusual_places_of_an_answer_is_looked_at(start, upstream, delta):
+    gateway = start(stream_action="mask")
+    event = {"id": "c", "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+    says(upstream, b"data: " + json.dumps(event).encode() + b"\n\n")
+    streamed = chat_once(gateway.port, STREAM)
+    assert streamed.status == 200 and b"***" in streamed.body and b"bomb" not in streamed.body
+    plain = completion()
+    plain["choices"][0]["message"] |= delta
+    upstream.reset_to(lambda request, exchange: exchange.json(plain))
+    assert chat_once(gateway.port, PLAIN).status == 502
+
+
 def test_what_holds_no_text_is_refused_unless_configured(start):
     parts = [{"type": "text", "text": "what is this"}, {"type": "image_url", "image_url": {"url": "http://x/y.png"}}]
     body = PLAIN | {"messages": [{"role": "user", "content": parts}]}

@@ -64,6 +64,87 @@ every_text_of_a_request_is_told(void **state)
 }
 
 /* Of two members with the same key nobody knows which one an upstream reads. */
+/* A model reads schemas, predictions and the older spelling of tools as it reads messages. */
+static void
+every_text_beside_the_messages_is_told(void **state)
+{
+    (void)state;
+    struct dyn_buf out = DYN_BUF_INIT;
+    (void)chat()->request(
+        DYN_SLICE("{\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"strict\":true,"
+                  "\"parameters\":"
+                  "{\"properties\":{\"a/b~\\u0063\":{\"description\":\"one\",\"enum\":[\"two\",3]}}}}},"
+                  "{\"type\":\"custom\",\"custom\":{\"name\":\"g\",\"description\":\"three\"}}],"
+                  "\"functions\":[{\"name\":\"h\",\"description\":\"four\"}],"
+                  "\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"s\",\"schema\":"
+                  "{\"title\":\"five\"}}},"
+                  "\"prediction\":{\"type\":\"content\",\"content\":[{\"type\":\"text\",\"text\":\"six\"}]},"
+                  "\"messages\":[{\"role\":\"assistant\",\"content\":\"x\",\"thinking\":\"seven\","
+                  "\"reasoning_details\":"
+                  "[{\"type\":\"reasoning.text\",\"text\":\"eight\"}]}]}"),
+        write_down, &out);
+    assert_string_equal(dyn_buf_cstr(&out),
+                        "name system 0 /tools/0/function/name f\n"
+                        "text system 0 /tools/0/function/parameters/properties/a~1b~0c/description one\n"
+                        "text system 0 /tools/0/function/parameters/properties/a~1b~0c/enum/0 two\n"
+                        "name system 0 /tools/1/custom/name g\n"
+                        "text system 0 /tools/1/custom/description three\n"
+                        "name system 0 /functions/0/name h\n"
+                        "text system 0 /functions/0/description four\n"
+                        "name system 0 /response_format/json_schema/name s\n"
+                        "text system 0 /response_format/json_schema/schema/title five\n"
+                        "text assistant 0 /prediction/content/0/type text\n"
+                        "text assistant 0 /prediction/content/0/text six\n"
+                        "text assistant 0 /messages/0/content x\n"
+                        "reasoning assistant 0 /messages/0/thinking seven\n"
+                        "reasoning assistant 0 /messages/0/reasoning_details/0/text eight\n");
+    dyn_buf_fini(&out);
+}
+
+/* It cannot be named, so it cannot be looked at. */
+static void
+what_lies_too_deep_is_uninspectable(void **state)
+{
+    (void)state;
+    enum { LONGEST = 1024 };
+    for (size_t len = 900; len < 1100; len++) {
+        struct dyn_buf body = DYN_BUF_INIT;
+        struct dyn_buf out = DYN_BUF_INIT;
+        dyn_buf_add_str(&body, "{\"functions\":[{\"parameters\":{\"");
+        for (size_t i = 0; i < len; i++) {
+            dyn_buf_add_char(&body, i % 100 == 0 ? '/' : 'n');
+        }
+        dyn_buf_add_str(&body, "\":\"deep\"}}]}");
+        bool is_uninspectable = chat()->request(dyn_buf_slice(&body), write_down, &out);
+        assert_true(is_uninspectable != (out.len > 0));
+        assert_true(out.len < LONGEST + 40);
+        dyn_buf_fini(&body);
+        dyn_buf_fini(&out);
+    }
+}
+
+static void
+answers_in_unusual_places_are_told(void **state)
+{
+    (void)state;
+    struct dyn_buf out = DYN_BUF_INIT;
+    assert_int_equal(
+        chat()->answer(
+            DYN_SLICE("{\"choices\":[{\"message\":{\"content\":{\"text\":\"one\"},"
+                      "\"reasoning\":{\"summary\":\"two\"},"
+                      "\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":{\"a\":[\"three\"]}}}],"
+                      "\"reasoning_details\":[{\"summary\":\"four\"}]}}]}"),
+            write_down, &out),
+        0);
+    assert_string_equal(dyn_buf_cstr(&out),
+                        "text assistant 0 /choices/0/message/content/text one\n"
+                        "text assistant 0 /choices/0/message/reasoning/summary two\n"
+                        "name assistant 0 /choices/0/message/tool_calls/0/function/name f\n"
+                        "text assistant 0 /choices/0/message/tool_calls/0/function/arguments/a/0 three\n"
+                        "reasoning assistant 0 /choices/0/message/reasoning_details/0/summary four\n");
+    dyn_buf_fini(&out);
+}
+
 static void
 what_stands_twice_is_told_twice(void **state)
 {
@@ -254,6 +335,9 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_text_of_a_request_is_told),
+        cmocka_unit_test(every_text_beside_the_messages_is_told),
+        cmocka_unit_test(what_lies_too_deep_is_uninspectable),
+        cmocka_unit_test(answers_in_unusual_places_are_told),
         cmocka_unit_test(what_stands_twice_is_told_twice),
         cmocka_unit_test(every_text_of_an_answer_is_told),
         cmocka_unit_test(events_say_what_they_add_and_what_they_wait_for),

@@ -96,7 +96,7 @@ limits_are_those_of_the_code(void **state)
     assert_int_equal(PLUGIN_SAID_MAX, 32);
     assert_int_equal(ENV_HELD_ANSWER_MAX, 1048576);
     assert_non_null(
-        strstr(document, "| edits of one VOTE | 1,024; times the bytes of the body at most 67,108,864 |"));
+        strstr(document, "| edits of one VOTE | 1,024; bytes walked over to find their places 134,217,728 "));
     assert_non_null(strstr(document, "| names in a READY | 32 |"));
 }
 
