@@ -258,6 +258,20 @@ check_stage(struct check *check, const struct plugin_ops *ops, const struct dyn_
     }
 }
 
+/* Ferro's gateway brings guardrails of these names; who comes from there may not know that he misses them. */
+static bool
+is_elsewhere(struct dyn_slice name)
+{
+    static const char *const names[] = {"pii-redact", "secret-scan", "prompt-shield", "schema-guard",
+                                        "regex-guard"};
+    for (size_t i = 0; i < DYN_ARRAY_LEN(names); i++) {
+        if (dyn_slice_is(name, names[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* What is nearly a built-in's name would otherwise be waited for on the bus for ever. */
 static void
 check_name(struct check *check, const struct plugin_entry_config *entry)
@@ -272,6 +286,12 @@ check_name(struct check *check, const struct plugin_entry_config *entry)
     const char *near = dyn_nearest(entry->name, names, n);
     if (entry->name.len == 0) {
         config_problem_add(check->problems, mark, false, "a plugin needs a name");
+    } else if (entry->enabled && is_elsewhere(entry->name)) {
+        config_problem_add(check->problems, mark, true,
+                           "'%.*s' is built in elsewhere, not here: until a process votes under that name %s",
+                           (int)entry->name.len, entry->name.data,
+                           entry->is_required_set && !entry->required ? "nobody does"
+                                                                      : "requests are refused");
     } else if (near != NULL) {
         config_problem_add(check->problems, mark, false,
                            "there is no plugin '%.*s', did you mean '%s'? One that joins over the bus needs "
