@@ -271,19 +271,32 @@ settle(money_t *money, struct reservation *reservation, uint64_t cost, uint64_t 
     }
 }
 
-bool
-money_settle(money_t *money, const struct money_id *id, uint64_t cost, uint64_t wall_us)
+static bool
+settle_one(money_t *money, const struct money_id *id, uint64_t cost, bool is_guess, uint64_t wall_us)
 {
     (void)pthread_mutex_lock(&money->lock);
     struct reservation **link = find_reservation(money, id);
     bool is_open = *link != NULL;
     if (is_open) {
-        uint64_t known = cost == MONEY_AS_RESERVED ? (*link)->amount : cost;
+        bool is_bound = cost == MONEY_AS_RESERVED || (is_guess && cost > (*link)->amount);
+        uint64_t known = is_bound ? (*link)->amount : cost;
         settle(money, *link, known < AMOUNT_MAX ? known : AMOUNT_MAX, wall_us);
         remove_reservation(money, link);
     }
     (void)pthread_mutex_unlock(&money->lock);
     return is_open;
+}
+
+bool
+money_settle(money_t *money, const struct money_id *id, uint64_t cost, uint64_t wall_us)
+{
+    return settle_one(money, id, cost, false, wall_us);
+}
+
+bool
+money_settle_guess(money_t *money, const struct money_id *id, uint64_t cost, uint64_t wall_us)
+{
+    return settle_one(money, id, cost, true, wall_us);
 }
 
 bool

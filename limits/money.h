@@ -68,6 +68,8 @@ enum money_verdict money_reserve(money_t *money, const struct money_id *id,
 /* What it did cost instead of what was reserved, in the windows that it was reserved in. 0: it costs
  * nothing. False: the id has nothing open, nothing changed. */
 bool money_settle(money_t *money, const struct money_id *id, uint64_t cost, uint64_t wall_us);
+/* The same for a cost that nobody billed: it was guessed, so never more than was reserved. */
+bool money_settle_guess(money_t *money, const struct money_id *id, uint64_t cost, uint64_t wall_us);
 
 struct money_state {
     uint64_t spent[MONEY_WINDOWS]; /* settled */

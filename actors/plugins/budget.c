@@ -15,6 +15,7 @@ struct book {
     struct money_options options;
     pthread_mutex_t lock;
     struct dyn_list cells; /* those that may have somebody waiting */
+    unsigned n_drained;    /* of these: nobody asks them any more */
 };
 
 struct budget {
@@ -30,6 +31,7 @@ struct budget {
 
 struct cell {
     struct dyn_list link;
+    bool is_drained;
     plugin_cell_t *cell;
     struct budget_line line;
     struct dyn_list waiting;
@@ -156,7 +158,9 @@ budget_cell_free(void *shared, void *self)
     struct cell *own = self;
     (void)pthread_mutex_lock(&budget->book->lock);
     dyn_list_remove(&own->link);
-    bool is_last = dyn_list_is_empty(&budget->book->cells) && atomic_load(&budget->book->refs) == 1;
+    budget->book->n_drained -= own->is_drained;
+    bool is_last = !own->is_drained && dyn_list_is_empty(&budget->book->cells) &&
+                   atomic_load(&budget->book->refs) == 1;
     (void)pthread_mutex_unlock(&budget->book->lock);
     if (is_last) { /* nobody goes on with it: what is not used of the blocks is given up */
         money_close(budget->book->money, dyn_wall_us(budget->clock));
@@ -167,6 +171,35 @@ budget_cell_free(void *shared, void *self)
         waiting_free(DYN_CONTAINER_OF(own->waiting.next, struct waiting, link));
     }
     free(own);
+}
+
+static unsigned
+count(const struct dyn_list *list)
+{
+    unsigned n = 0;
+    for (const struct dyn_list *link = list->next; link != list; link = link->next) {
+        n++;
+    }
+    return n;
+}
+
+/* The last one gives up what is not used of the blocks, while there is still somebody who writes it. */
+static void
+budget_drain(void *shared, void *self, plugin_cell_t *cell)
+{
+    struct budget *budget = shared;
+    struct cell *own = self;
+    struct book *book = budget->book;
+    (void)cell;
+    (void)pthread_mutex_lock(&book->lock);
+    book->n_drained += !own->is_drained;
+    own->is_drained = true;
+    bool is_last = book->n_drained == count(&book->cells);
+    (void)pthread_mutex_unlock(&book->lock);
+    if (is_last) {
+        money_close(book->money, dyn_wall_us(budget->clock));
+    }
+    flush(budget, own);
 }
 
 /* ---- before ---- */
@@ -258,7 +291,9 @@ most_it_costs(const struct budget *self, const struct vote_facts *facts)
         return facts->estimate;
     }
     struct env_usage usage = {.prompt_tokens = facts->prompt_tokens, .completion_tokens = facts->max_output};
-    return budget_cost(&self->rates, &usage) + (facts->max_output == 0 ? self->default_reserve : 0);
+    uint64_t n = facts->n_choices > 1 ? facts->n_choices : 1, each = self->default_reserve;
+    uint64_t all = each != 0 && n > UINT64_MAX / 2 / each ? UINT64_MAX / 2 : each * n;
+    return budget_cost(&self->rates, &usage) + (facts->max_output == 0 ? all : 0);
 }
 
 static void
@@ -270,9 +305,10 @@ refuse(const struct accounts *accounts, plugin_cell_t *cell, const struct money_
     vote->verdict = VOTE_DENY;
     vote->error = ERR_INSUFFICIENT_QUOTA;
     vote->reason = dyn_slice_str(
-        plugin_cell_text(cell, "the budget of %s is used up: $%.4f of $%.2f are spent or reserved%s",
+        plugin_cell_text(cell, "the budget of %s is used up: $%.4f of $%.*f are spent or reserved%s",
                          whose[accounts->whose[refusal->account]], (double)refusal->spent / 1e12,
-                         (double)refusal->limit / 1e12, when[refusal->window]));
+                         refusal->limit < MONEY_PER_USD / 100 ? 4 : 2, (double)refusal->limit / 1e12,
+                         when[refusal->window]));
 }
 
 static void
@@ -325,6 +361,9 @@ static enum plugin_when
 before(const struct budget *self, struct cell *own, plugin_cell_t *cell, const struct plugin_ask *ask,
        struct plugin_vote *vote)
 {
+    struct money_id id = id_of(&ask->ticket);
+    /* Asked again: the same request comes a second time, what the first one cost is told late or never. */
+    (void)money_settle(self->book->money, &id, MONEY_AS_RESERVED, dyn_wall_us(self->clock));
     bool is_decided = reserve(self, cell, &ask->ticket, ask->facts, vote);
     flush(self, own);
     if (is_decided) {
@@ -374,7 +413,8 @@ static void
 budget_forget(void *shared, void *self, plugin_cell_t *cell, const struct plugin_ticket *ticket)
 {
     struct cell *own = self;
-    (void)shared, (void)cell;
+    struct budget *budget = shared;
+    (void)cell;
     for (struct dyn_list *link = own->waiting.next; link != &own->waiting; link = link->next) {
         struct waiting *waiting = DYN_CONTAINER_OF(link, struct waiting, link);
         if (memcmp(&waiting->ticket.id, &ticket->id, sizeof ticket->id) == 0 &&
@@ -383,6 +423,9 @@ budget_forget(void *shared, void *self, plugin_cell_t *cell, const struct plugin
             return;
         }
     }
+    struct money_id id = id_of(ticket); /* the vote that reserved it came too late */
+    (void)money_settle(budget->book->money, &id, 0, dyn_wall_us(budget->clock));
+    flush(budget, own);
 }
 
 /* ---- how it ended ---- */
@@ -415,7 +458,9 @@ budget_vote(void *shared, void *own, plugin_cell_t *cell, const struct plugin_as
         return ask->stage == VOTE_BEFORE_REQUEST ? before(self, own, cell, ask, vote) : PLUGIN_VOTED;
     }
     struct money_id id = id_of(&ask->ticket);
-    (void)money_settle(self->book->money, &id, what_it_cost(self, ask->facts), dyn_wall_us(self->clock));
+    bool is_guess = ask->facts->usage.known && ask->facts->usage.estimated;
+    uint64_t cost = what_it_cost(self, ask->facts), wall_us = dyn_wall_us(self->clock);
+    (void)(is_guess ? money_settle_guess : money_settle)(self->book->money, &id, cost, wall_us);
     flush(self, own);
     return PLUGIN_VOTED;
 }
@@ -446,6 +491,7 @@ const struct plugin_ops plugin_budget = {
     .cell_free = budget_cell_free,
     .vote = budget_vote,
     .forget = budget_forget,
+    .drain = budget_drain,
     .wake = budget_wake,
     .receive = budget_receive,
 };

@@ -115,7 +115,7 @@ network_of(struct dyn_slice peer, uint8_t out[8])
 {
     char text[INET6_ADDRSTRLEN];
     struct in6_addr address;
-    const char *colon = memrchr(peer.data, ':', peer.len);
+    const char *colon = peer.len == 0 ? NULL : memrchr(peer.data, ':', peer.len);
     if (peer.len == 0 || peer.data[0] != '[') {
         return colon == NULL ? peer : dyn_slice(peer.data, (size_t)(colon - peer.data));
     }
@@ -156,7 +156,9 @@ name_for(enum rate_who who, const struct vote_facts *facts, uint8_t network[8])
 static uint64_t
 estimated_tokens(const struct rate_limit *self, const struct vote_facts *facts)
 {
-    uint64_t output = facts->max_output != 0 ? facts->max_output : self->output_tokens;
+    uint64_t n = facts->n_choices > 1 ? facts->n_choices : 1, each = self->output_tokens;
+    uint64_t all = each != 0 && n > UINT64_MAX / each ? UINT64_MAX : each * n;
+    uint64_t output = facts->max_output != 0 ? facts->max_output : all;
     uint64_t sum = facts->prompt_tokens + output;
     return sum < output ? UINT64_MAX : sum;
 }
@@ -404,8 +406,10 @@ before(const struct rate_limit *self, struct cell *own, const struct plugin_ask 
        struct plugin_vote *vote)
 {
     struct limits_now now = {ask->now_us, dyn_wall_us(self->clock)};
-    if (env_map_find(&own->charges, &ask->ticket.id) != NULL) {
-        return PLUGIN_VOTED; /* asked again */
+    struct env_map_node *former = env_map_find(&own->charges, &ask->ticket.id);
+    if (former != NULL) { /* the request came again: what the first one took stays taken */
+        env_map_remove(&own->charges, former);
+        charge_close(own, DYN_CONTAINER_OF(former, struct charge, node));
     }
     struct charge *charge = charge_new(own);
     if (!charge_fill(charge, self, own, ask->facts, now)) {
@@ -489,14 +493,33 @@ rate_limit_receive(void *shared, void *self, plugin_cell_t *cell, struct env **e
 }
 
 static void
+give_back(const struct rate_limit *self, struct cell *own, const struct charge *charge)
+{
+    for (size_t i = 0; i < charge->n; i++) {
+        bucket_give_back(&charge->takes[i], self->clock);
+        if (charge->leases[i] != NULL) {
+            rate_lease_changed(own->fleet.leases, charge->leases[i], 0);
+        }
+    }
+}
+
+static void
 rate_limit_forget(void *shared, void *self, plugin_cell_t *cell, const struct plugin_ticket *ticket)
 {
     struct cell *own = self;
-    (void)shared, (void)cell;
+    (void)cell;
     struct rate_waiter *waiter = own->fleet.leases != NULL ? rate_fleet_find(&own->fleet, ticket) : NULL;
     if (waiter != NULL) {
         rate_fleet_remove(waiter);
         charge_close(own, DYN_CONTAINER_OF(waiter, struct charge, waiter));
+        return;
+    }
+    struct env_map_node *node = env_map_find(&own->charges, &ticket->id);
+    if (node != NULL) { /* the vote that charged came too late: nobody has it */
+        struct charge *charge = DYN_CONTAINER_OF(node, struct charge, node);
+        env_map_remove(&own->charges, node);
+        give_back(shared, own, charge);
+        charge_close(own, charge);
     }
 }
 
@@ -512,8 +535,9 @@ rate_limit_drain(void *shared, void *self, plugin_cell_t *cell)
 
 /* ---- how it ended ---- */
 
-/* What no provider was asked for did not happen; an answer of the cache used no tokens; a request whose usage
- * is not known keeps its estimate. */
+/* What another plugin refused did not happen. Everything else is a request, also one that its client left or
+ * that no model was found for; it used no tokens when nobody was asked for it, or the cache answered. One
+ * whose usage is not known keeps its estimate. */
 static void
 settle_one(const struct rate_limit *self, struct cell *own, const struct charge *charge, size_t i,
            uint64_t tokens)
@@ -536,13 +560,11 @@ settle(const struct rate_limit *self, struct cell *own, const struct charge *cha
     uint64_t tokens = facts->usage.total_tokens != 0
                           ? facts->usage.total_tokens
                           : facts->usage.prompt_tokens + facts->usage.completion_tokens;
-    for (size_t i = 0; i < charge->n; i++) {
-        if (is_undone) {
-            bucket_give_back(&charge->takes[i], self->clock);
-            if (charge->leases[i] != NULL) {
-                rate_lease_changed(own->fleet.leases, charge->leases[i], 0);
-            }
-        } else if (charge->rules[i]->unit == RATE_TOKENS && (used_none || facts->usage.known)) {
+    if (is_undone) {
+        give_back(self, own, charge);
+    }
+    for (size_t i = 0; i < charge->n && !is_undone; i++) {
+        if (charge->rules[i]->unit == RATE_TOKENS && (used_none || facts->usage.known)) {
             settle_one(self, own, charge, i, used_none ? 0 : tokens);
         }
     }

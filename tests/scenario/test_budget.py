@@ -1,7 +1,11 @@
 """budget on the real binary with two cells: money is reserved before and settled after; what is over is 402."""
 
+import os
+import random
 import signal
+import sqlite3
 import threading
+import time
 from decimal import Decimal
 
 import pytest
@@ -201,3 +205,99 @@ def test_one_request_never_gets_more_than_is_set_aside_for_all_its_choices(start
     assert upstream.received() == []
     assert chat_once(gateway.port, {**body, "max_tokens": 9, "n": 10}, BEARER).status == 200
     assert chat_once(gateway.port, {**body, "max_tokens": 9, "n": 2}, BEARER).status == 402, "$0.90 are spent"
+
+
+def test_a_clean_end_gives_its_block_back(kept):
+    """The block reaches to the limit: what the first life did not use of it is there for the second one."""
+    limit = Decimal("0.001")
+    gateway = kept(float(limit), 0.01)
+    try:
+        before = costs_of(gateway, 5)
+        gateway.stop()
+        gateway = kept(float(limit), 0.01)
+        after, refusal = spend(gateway)
+        gateway.stop()
+    finally:
+        gateway.kill()
+    assert 0 < before < limit / 4 and refusal.status == 402
+    assert limit - Decimal("0.0001") <= before + after <= limit
+
+
+SEEDS = range(1, 1 + int(os.environ.get("DYNABUS_TEST_SEEDS", "2")))
+PICO = 10**12
+RESERVED = Decimal("0.00007")  # the most that one CHAT may cost, at the catalogue's prices
+CLIENTS = 4
+
+
+def spend_until_killed(gateway, seed):
+    """Clients that ask while the gateway is killed: the cost of every answer that came."""
+    rng = random.Random(seed)
+    costs, lock = [], threading.Lock()
+
+    def run():
+        try:
+            with Connection(gateway.port) as connection:
+                while True:
+                    answer = connection.chat(CHAT, BEARER)
+                    if answer.status != 200:
+                        return
+                    with lock:
+                        costs.append(Decimal(answer.header(COST)))
+        except (OSError, ValueError):
+            return
+
+    threads = [threading.Thread(target=run) for _ in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.02 + rng.random() * 0.15)
+    gateway.kill()
+    for thread in threads:
+        thread.join()
+    return sum(costs, Decimal(0))
+
+
+def written(tmp_path):
+    """What the store says may have been spent in all."""
+    with sqlite3.connect(tmp_path / "kept.db") as store:
+        return Decimal(store.execute("SELECT coalesce(sum(block), 0) FROM spend WHERE window=3").fetchone()[0]) / PICO
+
+
+def test_killed_at_any_time_no_settled_spend_is_lost(kept, tmp_path):
+    """Counted is at least what was settled, and at most a block and what was reserved more; and then exactly the rest can
+    be spent."""
+    block, limit = Decimal("0.0002"), Decimal("0.03")
+    print(f"\n{'seed':>6} {'settled':>10} {'written':>10} {'too much':>10} {'block':>8} {'reserved':>9}")
+    for seed in SEEDS:
+        for path in tmp_path.glob("kept.db*"):
+            path.unlink()
+        gateway = kept(float(limit), float(block))
+        settled = spend_until_killed(gateway, seed)
+        after = written(tmp_path)
+        print(f"{seed:>6} {settled:>10} {after:>10} {after - settled:>10} {block:>8} {CLIENTS * RESERVED:>9}")
+        assert settled <= after <= settled + block + CLIENTS * RESERVED
+        rest = after + 3 * RESERVED  # a budget that two or three requests are left of
+        gateway = kept(float(rest), float(block))
+        try:
+            more, refusal = spend(gateway)
+            gateway.stop()
+        finally:
+            gateway.kill()
+        assert refusal.status == 402
+        assert settled + more <= rest and more >= RESERVED
+
+
+def test_the_only_overspend_is_what_was_billed_beyond_what_was_asked(start_gateway, upstream):
+    """Each answer is billed 10 tokens too many: the last one that passes may pass the limit, by no more than that."""
+    def bill(request, exchange):
+        tokens = request.json()["max_tokens"] + 10
+        exchange.json(completion(usage={"prompt_tokens": 3, "completion_tokens": tokens, "total_tokens": 3 + tokens}))
+
+    upstream.reset_to(bill)
+    config = {"spend_limit_usd": 1, "input_per_m_tokens": 1, "output_per_m_tokens": 10000}
+    gateway = start_gateway([target(upstream.url)], environment={"MASTER_KEY": MASTER},
+                            config={"plugins": plugins(config)})
+    body = {"model": "test-model", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 15}
+    statuses = [chat_once(gateway.port, body, BEARER).status for _ in range(8)]
+    billed = Decimal(statuses.count(200)) * (Decimal(25) / 100 + Decimal("0.000003"))
+    assert statuses == [200] * 4 + [402] * 4
+    assert 1 < billed <= 1 + Decimal("0.1")

@@ -17,7 +17,7 @@ from harness.gateway import target
 from harness.http import Connection, Closed, chat_once
 
 SEEDS = range(1, 1 + int(os.environ.get("DYNABUS_TEST_SEEDS", "2")))
-MODELS = [f"{kind}-{seed}" for seed in range(1, 21) for kind in ("plain", "calm", "stop", "kill")] + ["warm"]
+MODELS = [f"{kind}-{seed}" for seed in range(1, 21) for kind in ("plain", "calm", "stop", "kill", "warm")]
 BEARER = {"Authorization": f"Bearer {MASTER_KEY}"}
 USER_RPM = 40
 MODEL_RPM = 100
@@ -129,15 +129,15 @@ def fleet(tmp_path, upstream):
     fleet.ports = [fleet.edge().port for _ in range(4)]
     for member in fleet.members[-4:]:
         member.wait_ready()
-    ready(fleet)
+    ready(fleet, "warm-20")
     yield fleet
     fleet.close()
 
 
-def ready(fleet):
+def ready(fleet, model):
     """Both routers reach provider and ledger."""
     for port in fleet.ports:
-        until(lambda: [chat_once(port, body_of("warm"), BEARER).status for _ in range(4)] == [200] * 4
+        until(lambda: [chat_once(port, body_of(model), BEARER).status for _ in range(4)] == [200] * 4
               or time.sleep(0.2), "requests pass")
 
 
@@ -165,7 +165,7 @@ def test_a_fleet_passes_exactly_so_many(fleet, upstream):
 def run_with_a_loss(fleet, upstream, model, seed, end):
     """One router ends when a part of the limit has passed. What passed, what was on its way, what the ledger counts as
     lost."""
-    ready(fleet)
+    ready(fleet, f"warm-{seed}")
     within_a_minute()
     after = random.Random(seed).randrange(10, 80)
     crowd = Crowd(fleet.ports, model, [None], seed).start()
