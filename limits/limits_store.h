@@ -17,13 +17,14 @@ struct limits_record {
         uint64_t block;  /* 10^-12 USD. save: wanted, then granted and safe */
         uint64_t others; /* from the store: the blocks of other processes */
         uint64_t limit;  /* UINT64_MAX: none */
+        uint64_t credit; /* from the store: what operators have forgiven, of all processes together */
     } windows[MONEY_WINDOWS];
 };
 
 enum { LIMITS_STORE_LATER = 1 };
 
 struct limits_store {
-    /* Fills `block` and `others` of the windows whose numbers the record has; 0: never saved. Returns 0; -1;
+    /* Fills `block`, `others` and `credit` of the windows whose numbers the record has; 0: never saved. Returns 0; -1;
      * LIMITS_STORE_LATER: money_loaded() follows, from any thread, not from inside the call. */
     int (*load)(void *self, struct limits_record *record, struct dyn_err *err);
     /* Returns 0 when it is safe from a crash of process and machine; -1: it may or may not be;

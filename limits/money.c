@@ -104,7 +104,7 @@ passed_window(struct account *account, const struct money_account *asked, uint64
     for (size_t w = 0; w < MONEY_WINDOWS; w++) {
         struct account_window *window = &account->windows[w];
         window->limit = asked->limits[w];
-        uint64_t used = account_used(window) + window->others;
+        uint64_t used = money_account_net(window);
         bool is_passed =
             amount == 0 ? used >= window->limit : amount > window->limit || used > window->limit - amount;
         if (passed == MONEY_WINDOWS && window->limit != MONEY_UNLIMITED && is_passed) {
@@ -115,6 +115,7 @@ passed_window(struct account *account, const struct money_account *asked, uint64
 }
 
 struct asking {
+    money_t *money;
     const struct money_account *asked;
     size_t n;
     uint64_t amount;
@@ -159,10 +160,11 @@ check_limits(struct asking *asking, struct money_refusal *refusal)
         *refusal = (struct money_refusal){.account = i,
                                           .window = (enum money_window)w,
                                           .limit = window->limit,
-                                          .spent = account_used(window) + window->others,
+                                          .spent = money_account_net(window),
                                           .resets_at_us =
                                               money_window_end_us((enum money_window)w, asking->wall_us)};
         verdict = MONEY_OVER;
+        money_account_look(asking->money, asking->accounts[i], asking->wall_us);
     }
     return verdict;
 }
@@ -230,7 +232,8 @@ money_reserve(money_t *money, const struct money_id *id, const struct money_acco
               size_t n_accounts, uint64_t amount, uint64_t wall_us, struct money_refusal *refusal)
 {
     DYN_ASSERT(n_accounts <= MONEY_ACCOUNTS_PER_REQUEST);
-    struct asking asking = {.asked = accounts,
+    struct asking asking = {.money = money,
+                            .asked = accounts,
                             .n = n_accounts,
                             .amount = amount < AMOUNT_MAX ? amount : AMOUNT_MAX,
                             .wall_us = wall_us};
@@ -314,6 +317,7 @@ money_look(money_t *money, struct dyn_slice name, uint64_t wall_us, struct money
             state->reserved[w] = window->reserved;
             state->block[w] = window->block;
             state->others[w] = window->others;
+            state->credit[w] = window->credit;
         }
     }
     (void)pthread_mutex_unlock(&money->lock);

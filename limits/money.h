@@ -76,6 +76,7 @@ struct money_state {
     uint64_t reserved[MONEY_WINDOWS];
     uint64_t block[MONEY_WINDOWS];  /* up to where it is safe */
     uint64_t others[MONEY_WINDOWS];
+    uint64_t credit[MONEY_WINDOWS]; /* forgiven by operators */
 };
 /* False: no such account is in memory. */
 bool money_look(money_t *money, struct dyn_slice account, uint64_t wall_us, struct money_state *state);

@@ -7,6 +7,7 @@
 
 enum { EVICTION_LOOKS = 512 };
 #define RETRY_US UINT64_C(1000000) /* a store that failed is not asked with each request */
+#define LOOK_US  UINT64_C(200000)  /* nor is one that has nothing to give */
 
 static uint64_t
 hash_of(const money_t *money, struct dyn_slice name)
@@ -47,6 +48,7 @@ money_account_record(money_t *money, const struct account *account)
         record.windows[w].block = account->windows[w].block;
         record.windows[w].others = account->windows[w].others;
         record.windows[w].limit = account->windows[w].limit;
+        record.windows[w].credit = account->windows[w].credit;
     }
     return record;
 }
@@ -60,6 +62,7 @@ take_loaded(struct account *account, const struct limits_record *record)
         if (window->number == record->windows[w].number) {
             window->spent = window->block = record->windows[w].block;
             window->others = record->windows[w].others;
+            window->credit = record->windows[w].credit;
         }
     }
     account->state = ACCOUNT_READY;
@@ -172,6 +175,7 @@ apply_saved(struct account *account, const struct limits_record *record)
         if (window->number == record->windows[w].number) {
             window->block = record->windows[w].block;
             window->others = record->windows[w].others;
+            window->credit = record->windows[w].credit;
         }
     }
 }
@@ -185,7 +189,8 @@ save_account(money_t *money, struct account *account, uint64_t more, uint64_t wa
     for (size_t w = 0; w < MONEY_WINDOWS; w++) {
         struct account_window *window = &account->windows[w];
         uint64_t needed = account_used(window) + more, ahead = needed + money->options.block / 2;
-        uint64_t most = window->limit > needed ? window->limit : needed;
+        uint64_t limit = window->limit < UINT64_MAX - window->credit ? window->limit + window->credit : UINT64_MAX;
+        uint64_t most = limit > needed ? limit : needed;
         record.windows[w].block = ahead < most ? ahead : most;
         if (record.windows[w].block < window->block) {
             window->block = record.windows[w].block;
@@ -238,6 +243,16 @@ money_account_cover(money_t *money, struct account *account, uint64_t more, uint
         return -1;
     }
     return result;
+}
+
+void
+money_account_look(money_t *money, struct account *account, uint64_t wall_us)
+{
+    bool is_time = wall_us - account->looked_at_us >= LOOK_US && wall_us >= account->retry_at_us;
+    if (money->options.store != NULL && account->state == ACCOUNT_READY && !account->is_saving && is_time) {
+        account->looked_at_us = wall_us;
+        (void)save_account(money, account, 0, wall_us);
+    }
 }
 
 void

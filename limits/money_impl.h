@@ -16,6 +16,7 @@ struct account_window {
     uint64_t reserved;
     uint64_t block;    /* safe: spent + reserved is within it. While a lower one is being saved, that */
     uint64_t others;
+    uint64_t credit;   /* forgiven: so much more than the limit may have been spent */
     uint64_t limit;    /* as it was last asked with */
 };
 
@@ -28,6 +29,7 @@ struct account {
     uint32_t n_reservations;
     uint64_t awaited; /* what a block was raised for whose request has still to come back for it */
     uint64_t retry_at_us; /* the store failed: not before */
+    uint64_t looked_at_us; /* the store was asked what others have spent, because a limit is reached */
     struct account_window windows[MONEY_WINDOWS];
     size_t name_len;
     char name[];
@@ -70,9 +72,18 @@ account_used(const struct account_window *window)
 {
     return window->spent + window->reserved;
 }
+/* By all processes, without what was forgiven. */
+static inline uint64_t
+money_account_net(const struct account_window *window)
+{
+    uint64_t all = account_used(window) + window->others;
+    return all > window->credit ? all - window->credit : 0;
+}
 /* Sees to it that `more` on top of what is used is within blocks that are safe. 0: it is; -1: the store
  * failed, or grants no more; LIMITS_STORE_LATER: when it has been saved. */
 int money_account_cover(money_t *money, struct account *account, uint64_t more, uint64_t wall_us);
+/* A limit is reached: asks the store whether others have given something up, or an operator forgave it. */
+void money_account_look(money_t *money, struct account *account, uint64_t wall_us);
 /* After something was given up: a block that is more than one ahead is saved lower. */
 void money_account_lower(money_t *money, struct account *account, uint64_t wall_us);
 /* As it is now, for the store. */

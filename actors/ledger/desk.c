@@ -123,25 +123,32 @@ keep_audit(struct desk *desk, const struct ledger_audit *audit)
 static void
 tell_audit(struct desk *desk, const struct asked *asked, enum err_code error, uint64_t deleted)
 {
+    bool is_reset = asked->question.about == DESK_RESET;
+    const char *action = is_reset ? "budget.reset" : "logs.purge";
     const struct env *request = asked->request;
     char id[ID_HEX];
     struct dyn_buf detail = DYN_BUF_INIT;
     struct env_id random = env_id_random();
     const char *outcome = error == ERR_NONE ? "ok" : err_row(error)->http < 500 ? "denied" : "error";
     dyn_hex_encode(id, random.bytes, sizeof random.bytes);
-    dyn_buf_addf(&detail, "{\"deleted\":%llu,\"filters\":", (unsigned long long)deleted);
-    desk_question_filters(&asked->question, &detail);
-    dyn_buf_add_char(&detail, '}');
+    if (!is_reset) {
+        dyn_buf_addf(&detail, "{\"deleted\":%llu,\"filters\":", (unsigned long long)deleted);
+        desk_question_filters(&asked->question, &detail);
+        dyn_buf_add_char(&detail, '}');
+    }
     struct ledger_audit audit = {.id = dyn_slice(id, ID_HEX),
                                  .occurred_us = dyn_wall_us(&dyn_clock_system),
-                                 .action = DYN_SLICE("logs.purge"),
+                                 .action = dyn_slice_str(action),
+                                 .target_id = asked->question.ask.account,
                                  .actor_id = asker_of(request),
                                  .outcome = dyn_slice_str(outcome),
                                  .detail = dyn_buf_slice(&detail),
                                  .source_ip = address_of(request->peer),
                                  .trace_id = request->trace_id};
-    dyn_log(DYN_LOG_INFO, "audit", "an operator deleted rows of the request log, or tried to",
-            DYN_LOG_STR("action", "logs.purge"), DYN_LOG_SLICE("actor_id", audit.actor_id),
+    dyn_log(DYN_LOG_INFO, "audit",
+            is_reset ? "an operator forgave what was spent, or tried to"
+                     : "an operator deleted rows of the request log, or tried to",
+            DYN_LOG_STR("action", action), DYN_LOG_SLICE("actor_id", audit.actor_id),
             DYN_LOG_STR("outcome", outcome),
             DYN_LOG_STR("why", error == ERR_NONE ? NULL : err_row(error)->code),
             DYN_LOG_UINT("rows", deleted), DYN_LOG_SLICE("source_ip", audit.source_ip),
@@ -160,11 +167,17 @@ asked_free(struct asked *asked)
     free(asked);
 }
 
+static bool
+is_change(const struct asked *asked)
+{
+    return asked->question.about == DESK_PURGE || asked->question.about == DESK_RESET;
+}
+
 static void
 give_up(struct desk *desk, struct asked *asked, const struct desk_refusal *refusal)
 {
     refuse(desk, asked->request, refusal);
-    if (asked->question.about == DESK_PURGE) {
+    if (is_change(asked)) {
         tell_audit(desk, asked, refusal->code, 0);
     }
     asked_free(asked);
@@ -216,13 +229,16 @@ take_end(struct desk *desk, const struct env *end)
                        end->error_text.data != NULL ? end->error_text.data : "");
     } else if (ledger_message_decode(dyn_block_slice(end->body), &answer, NULL) != 0) {
         refusal.code = ERR_LEDGER_UNAVAILABLE;
+    } else if (asked->question.about == DESK_RESET && answer.changed == 0) {
+        refusal.code = ERR_NOT_FOUND;
+        (void)snprintf(refusal.text, sizeof refusal.text, "that account has spent nothing");
     }
     if (refusal.code != ERR_NONE) {
         refuse(desk, asked->request, &refusal);
     } else {
         tell(desk, asked, &answer);
     }
-    if (asked->question.about == DESK_PURGE) {
+    if (is_change(asked)) {
         tell_audit(desk, asked, refusal.code, answer.changed);
     }
     env_map_remove(&desk->asked, node);

@@ -3,6 +3,7 @@
 #include "actors/ledger/desk_answer.h"
 
 #include "core/clock.h"
+#include "limits/money.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -246,12 +247,54 @@ write_stats(const struct desk_question *question, const struct ledger_message *a
     dyn_buf_add_char(out, '}');
 }
 
+/* ---- budgets ---- */
+
+static void
+add_usd(struct dyn_buf *out, uint64_t pico)
+{
+    dyn_buf_addf(out, "%llu.%012llu", (unsigned long long)(pico / MONEY_PER_USD),
+                 (unsigned long long)(pico % MONEY_PER_USD));
+}
+
+/* Rows come by account, one for each window that something was spent in. */
+static void
+write_budgets(const struct desk_question *question, const struct ledger_message *answer, struct dyn_buf *out)
+{
+    struct mp_cursor rows = mp_cursor(answer->rows);
+    struct ledger_row row;
+    struct dyn_slice account = {NULL, 0};
+    size_t shown = 0;
+    dyn_buf_add_str(out, "{\"data\":[");
+    while (ledger_row_next(&rows, &row) && out->len < DESK_ANSWER_MAX) {
+        if (row.table != LEDGER_SPEND || row.of.spend.window >= MONEY_WINDOWS) {
+            continue;
+        }
+        if (shown == 0 || !dyn_slice_eq(account, row.of.spend.account)) {
+            account = row.of.spend.account;
+            dyn_buf_addf(out, "%s{\"account\":", shown++ > 0 ? "}," : "");
+            dyn_buf_add_json_string(out, account);
+        }
+        dyn_buf_addf(out, ",\"%s_usd\":", money_window_name((enum money_window)row.of.spend.window));
+        add_usd(out, row.of.spend.block);
+    }
+    dyn_buf_addf(out, "%s],\"summary\":{\"total_entries\":%llu,\"returned_entries\":%zu},\"filters\":",
+                 shown > 0 ? "}" : "", (unsigned long long)answer->total, shown);
+    desk_question_filters(question, out);
+    dyn_buf_add_char(out, '}');
+}
+
 void
 desk_answer_write(const struct desk_question *question, const struct ledger_message *answer,
                   struct dyn_buf *out)
 {
     if (question->about == DESK_STATS) {
         write_stats(question, answer, out);
+    } else if (question->about == DESK_BUDGETS) {
+        write_budgets(question, answer, out);
+    } else if (question->about == DESK_RESET) {
+        dyn_buf_add_str(out, "{\"account\":");
+        dyn_buf_add_json_string(out, question->ask.account);
+        dyn_buf_add_str(out, ",\"reset\":true}");
     } else if (question->about == DESK_PURGE) {
         dyn_buf_addf(out, "{\"deleted\":%llu,\"filters\":", (unsigned long long)answer->changed);
         desk_question_filters(question, out);

@@ -25,9 +25,9 @@ static const char *const outcomes[] = {"ok", "denied", "error", NULL};
 
 #define AT(member) offsetof(struct ledger_message, member)
 static const struct parameter parameters[] = {
-    {"limit", FOR(LOGS) | FOR(AUDIT), NUMBER, AT(limit), 1, DESK_LIST_MAX, NULL},
+    {"limit", FOR(LOGS) | FOR(AUDIT) | FOR(BUDGETS), NUMBER, AT(limit), 1, DESK_LIST_MAX, NULL},
     {"limit", FOR(STATS), NUMBER, AT(limit), 1, DESK_TOP_MAX, NULL},
-    {"offset", FOR(LOGS) | FOR(AUDIT), NUMBER, AT(offset), 0, LEDGER_UINT_MAX, NULL},
+    {"offset", FOR(LOGS) | FOR(AUDIT) | FOR(BUDGETS), NUMBER, AT(offset), 0, LEDGER_UINT_MAX, NULL},
     {"buckets", FOR(STATS), NUMBER, AT(buckets), 0, DESK_POINTS_MAX, NULL},
     {"stage", ALL_LOGS, WORD, AT(stage), 0, 0, stages},
     {"model", ALL_LOGS, TEXT, AT(model), 0, 0, NULL},
@@ -35,6 +35,7 @@ static const struct parameter parameters[] = {
     {"api_key_id", ALL_LOGS, TEXT, AT(key_id), 0, 0, NULL},
     {"trace_id", FOR(LOGS), TEXT, AT(trace_id), 0, 0, NULL},
     {"bodies", FOR(LOGS), FLAG, AT(bodies), 0, 0, NULL},
+    {"account", FOR(BUDGETS), TEXT, AT(account), 0, 0, NULL},
     {"action", FOR(AUDIT), TEXT, AT(action), 0, 0, NULL},
     {"actor_id", FOR(AUDIT), TEXT, AT(key_id), 0, 0, NULL},
     {"outcome", FOR(AUDIT), WORD, AT(outcome), 0, 0, outcomes},
@@ -52,6 +53,7 @@ static const struct path {
     {"logs/stats", "GET", "stats", DESK_STATS},
     {"logs", "DELETE", "purge", DESK_PURGE},
     {"audit", "GET", "audit", DESK_AUDIT},
+    {"budgets", "GET", "spend_list", DESK_BUDGETS},
 };
 
 static int
@@ -234,6 +236,18 @@ read_query(struct desk_question *question, struct dyn_slice query, struct arena 
     return 0;
 }
 
+/* "budgets/ACCOUNT/reset", the account with its slashes escaped. Absent: it is something else. */
+static struct dyn_slice
+reset_account(struct dyn_slice path, struct arena *arena)
+{
+    static const char head[] = "budgets/", tail[] = "/reset";
+    size_t around = sizeof head - 1 + sizeof tail - 1;
+    bool is_it = path.len > around && memcmp(path.data, head, sizeof head - 1) == 0 &&
+                 memcmp(path.data + path.len - (sizeof tail - 1), tail, sizeof tail - 1) == 0;
+    return is_it ? decode(dyn_slice(path.data + sizeof head - 1, path.len - around), arena)
+                 : dyn_slice(NULL, 0);
+}
+
 static int
 find_path(struct dyn_slice method, struct dyn_slice path, struct desk_question *question,
           struct desk_refusal *refusal)
@@ -269,6 +283,14 @@ desk_question_read(struct dyn_slice text, struct arena *arena, struct desk_quest
         size_t path_len = (size_t)(mark - path.data);
         query = dyn_slice(mark + 1, path.len - path_len - 1);
         path.len = path_len;
+    }
+    question->ask.account = reset_account(path, arena);
+    if (question->ask.account.data != NULL) {
+        question->about = DESK_RESET;
+        question->ask.op = DYN_SLICE("spend_reset");
+        bool is_post = method_len == 4 && memcmp(text.data, "POST", 4) == 0;
+        return is_post ? read_query(question, query, arena, refusal)
+                       : refuse(refusal, ERR_METHOD_NOT_ALLOWED, NULL);
     }
     if (find_path(dyn_slice(text.data, method_len), path, question, refusal) != 0) {
         return -1;

@@ -7,7 +7,7 @@
 #include "proto/err.h"
 #include "proto/ledger.h"
 
-enum desk_about { DESK_LOGS, DESK_STATS, DESK_PURGE, DESK_AUDIT };
+enum desk_about { DESK_LOGS, DESK_STATS, DESK_PURGE, DESK_AUDIT, DESK_BUDGETS, DESK_RESET };
 
 enum {
     DESK_LIST_DEFAULT = 50,

@@ -20,6 +20,7 @@ enum sql {
     SQL_KEY_USED,
     SQL_SPEND_GET,
     SQL_SPEND_OTHERS,
+    SQL_SPEND_CREDIT,
     SQL_SPEND_SET,
     SQL_FIXED
 };
@@ -74,6 +75,10 @@ int sqlite_write_rows(struct store_file *store, struct store_job *job, uint64_t 
 int sqlite_put(struct store_file *store, struct store_job *job, struct dyn_err *err);
 /* `saves`: blocks are granted and kept; else they are only looked up. */
 int sqlite_spend(struct store_file *store, struct store_job *job, bool saves, struct dyn_err *err);
+/* What accounts have spent, and that it is forgiven (sqlite_budgets.c). */
+int sqlite_list_spend(struct store_file *store, struct store_job *job, uint64_t wall_us, struct dyn_err *err);
+int sqlite_reset_spend(struct store_file *store, struct store_job *job, uint64_t wall_us,
+                       struct dyn_err *err);
 int sqlite_list_keys(struct store_file *store, struct store_job *job, struct dyn_err *err);
 int sqlite_list(struct store_file *store, struct store_job *job, enum ledger_table table, const char *order,
                 struct dyn_err *err);

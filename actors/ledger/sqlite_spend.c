@@ -2,11 +2,17 @@
 #include "actors/ledger/sqlite_file.h"
 
 static void
-bind_spend(sqlite3_stmt *statement, const struct ledger_spend *spend)
+bind_account(sqlite3_stmt *statement, const struct ledger_spend *spend)
 {
     sqlite_put_text(statement, 1, spend->account);
     sqlite_put_number(statement, 2, spend->window);
     sqlite_put_number(statement, 3, spend->number);
+}
+
+static void
+bind_spend(sqlite3_stmt *statement, const struct ledger_spend *spend)
+{
+    bind_account(statement, spend);
     sqlite_put_text(statement, 4, spend->holder);
 }
 
@@ -14,7 +20,8 @@ bind_spend(sqlite3_stmt *statement, const struct ledger_spend *spend)
 static uint64_t
 granted(const struct ledger_spend *wanted, uint64_t before, uint64_t others)
 {
-    uint64_t room = wanted->limit > others ? wanted->limit - others : 0;
+    uint64_t limit = wanted->limit + wanted->credit; /* both below 2^63 */
+    uint64_t room = limit > others ? limit - others : 0;
     uint64_t most = wanted->block < room ? wanted->block : room;
     if (wanted->block <= before || others == 0 || wanted->limit >= LEDGER_UINT_MAX) {
         return wanted->block;
@@ -26,10 +33,13 @@ static int
 spend_row(struct store_file *store, struct ledger_spend *spend, bool saves, struct dyn_err *err)
 {
     uint64_t before = 0, others = 0;
+    spend->credit = 0;
+    bind_account(store->fixed[SQL_SPEND_CREDIT], spend);
     bind_spend(store->fixed[SQL_SPEND_GET], spend);
     bind_spend(store->fixed[SQL_SPEND_OTHERS], spend);
     if (sqlite_number(store, store->fixed[SQL_SPEND_GET], &before, err) != 0 ||
-        sqlite_number(store, store->fixed[SQL_SPEND_OTHERS], &others, err) != 0) {
+        sqlite_number(store, store->fixed[SQL_SPEND_OTHERS], &others, err) != 0 ||
+        sqlite_number(store, store->fixed[SQL_SPEND_CREDIT], &spend->credit, err) != 0) {
         return -1;
     }
     uint64_t block = saves ? granted(spend, before, others) : before;

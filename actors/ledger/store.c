@@ -15,13 +15,13 @@ is_one_of(struct dyn_slice op, const char *const *words)
 bool
 store_is_write(struct dyn_slice op)
 {
-    static const char *const words[] = {"rows", "put", "purge", "spend_save", NULL};
+    static const char *const words[] = {"rows", "put", "purge", "spend_save", "spend_reset", NULL};
     return is_one_of(op, words);
 }
 
 bool
 store_is_read(struct dyn_slice op)
 {
-    static const char *const words[] = {"keys", "logs", "stats", "audit", "spend_load", NULL};
+    static const char *const words[] = {"keys", "logs", "stats", "audit", "spend_load", "spend_list", NULL};
     return is_one_of(op, words);
 }

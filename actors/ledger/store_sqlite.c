@@ -39,7 +39,9 @@ static const char *const sql_texts[SQL_FIXED] = {
                      " WHERE id=?1",
     [SQL_SPEND_GET] = "SELECT block FROM spend WHERE account=?1 AND window=?2 AND number=?3 AND holder=?4",
     [SQL_SPEND_OTHERS] = "SELECT coalesce(sum(block), 0) FROM spend"
-                         " WHERE account=?1 AND window=?2 AND number=?3 AND holder<>?4",
+                         " WHERE account=?1 AND window=?2 AND number=?3 AND holder<>?4 AND holder<>'reset'",
+    [SQL_SPEND_CREDIT] = "SELECT block FROM spend"
+                         " WHERE account=?1 AND window=?2 AND number=?3 AND holder='reset'",
     [SQL_SPEND_SET] = "INSERT INTO spend VALUES (?1, ?2, ?3, ?4, ?5)"
                       " ON CONFLICT (account, window, number, holder) DO UPDATE SET block=excluded.block",
 };
@@ -72,6 +74,9 @@ write_one(struct store_file *store, struct store_job *job, uint64_t wall_us, str
     if (dyn_slice_is(job->ask.op, "spend_save")) {
         return sqlite_spend(store, job, true, err);
     }
+    if (dyn_slice_is(job->ask.op, "spend_reset")) {
+        return sqlite_reset_spend(store, job, wall_us, err);
+    }
     return sqlite_purge(store, job, err);
 }
 
@@ -102,6 +107,9 @@ read_one(struct store_file *store, struct store_job *job, uint64_t wall_us, stru
     }
     if (dyn_slice_is(job->ask.op, "spend_load")) {
         return sqlite_spend(store, job, false, err);
+    }
+    if (dyn_slice_is(job->ask.op, "spend_list")) {
+        return sqlite_list_spend(store, job, wall_us, err);
     }
     if (dyn_slice_is(job->ask.op, "stats")) {
         return sqlite_stats(store, job, wall_us, err);

@@ -219,6 +219,7 @@ read_answer(const struct env *end, struct limits_record *record)
         if (is_ours) {
             record->windows[spend->window].block = spend->block;
             record->windows[spend->window].others = spend->others;
+            record->windows[spend->window].credit = spend->credit;
             n++;
         }
     }
