@@ -1,5 +1,5 @@
-/* dynabus admin keys ..: what an operator does to the keys of a running gateway, over its own HTTP. Each
- * command is one request to /admin/keys; a secret is printed once, by create and rotate. */
+/* dynabus admin ..: what an operator does to the keys and budgets of a running gateway, over its own HTTP.
+ * Each command is one request to /admin; a secret is printed once, by create and rotate. */
 #include "cli/cli.h"
 #include "cli/http_place.h"
 #include "core/buf.h"
@@ -355,9 +355,92 @@ run(const struct command *command, const char *id, const struct wanted *wanted)
     return code;
 }
 
+/* ---- budgets ---- */
+
+static void
+print_usd(struct json_value account, const char *name)
+{
+    struct json_value usd;
+    bool is_there = json_find(account, name, &usd);
+    (void)printf("%14.6f", is_there ? strtod(usd.raw.data, NULL) : 0.0);
+}
+
+static void
+print_budgets(struct json_value list)
+{
+    struct json_member item;
+    (void)printf("%14s%14s%14s%14s  %s\n", "DAY USD", "WEEK USD", "MONTH USD", "TOTAL USD", "ACCOUNT");
+    for (struct json_iter it = json_iter(list); json_iter_next(&it, &item);) {
+        print_usd(item.value, "day_usd");
+        print_usd(item.value, "week_usd");
+        print_usd(item.value, "month_usd");
+        print_usd(item.value, "total_usd");
+        (void)fputs("  ", stdout);
+        print_text(stdout, item.value, "account", "-", 0);
+        (void)putchar('\n');
+    }
+}
+
+static int
+list_budgets(const struct wanted *wanted)
+{
+    struct dyn_buf answer = DYN_BUF_INIT_LIMIT(ANSWER_MAX);
+    struct json_value value, list;
+    struct dyn_slice body = {NULL, 0};
+    if (ask(wanted, "GET", "budgets?limit=200", body, &answer) != 0) {
+        dyn_buf_fini(&answer);
+        return CLI_FAILED;
+    }
+    unsigned status = take_apart(&answer, &body);
+    bool is_list = status == 200 && json_scan(body, JSON_DEPTH_DEFAULT, &value, NULL) == 0 &&
+                   value.type == JSON_OBJECT && json_find(value, "data", &list) && list.type == JSON_ARRAY;
+    int code = CLI_OK;
+    if (!is_list) {
+        code = tell_error(status, body);
+    } else if (wanted->is_json) {
+        (void)printf("%.*s\n", (int)body.len, body.data);
+    } else {
+        print_budgets(list);
+    }
+    dyn_buf_fini(&answer);
+    return code;
+}
+
+/* Of an account's name everything is escaped that is no plain letter or digit. */
+static int
+reset_budget(const char *account, const struct wanted *wanted)
+{
+    struct dyn_buf path = DYN_BUF_INIT, answer = DYN_BUF_INIT_LIMIT(ANSWER_MAX);
+    dyn_buf_add_str(&path, "budgets/");
+    for (const char *at = account; *at != '\0'; at++) {
+        bool is_letter = (*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z');
+        bool is_plain = is_letter || (*at >= '0' && *at <= '9');
+        dyn_buf_addf(&path, is_plain ? "%c" : "%%%02x", (unsigned char)*at);
+    }
+    dyn_buf_add_str(&path, "/reset");
+    bool is_asked = ask(wanted, "POST", dyn_buf_cstr(&path), dyn_slice("", 0), &answer) == 0;
+    int code = is_asked ? tell(wanted, &answer, false, "reset") : CLI_FAILED;
+    dyn_buf_fini(&path);
+    dyn_buf_fini(&answer);
+    return code;
+}
+
+static int
+choose_budgets(char **words, int n, const struct wanted *wanted)
+{
+    if (n == 2 && strcmp(words[1], "list") == 0) {
+        return list_budgets(wanted);
+    }
+    bool is_reset = n == 3 && strcmp(words[1], "reset") == 0;
+    return is_reset ? reset_budget(words[2], wanted) : cli_wrong_usage("admin");
+}
+
 static int
 choose(char **words, int n, const struct wanted *wanted)
 {
+    if (n > 0 && strcmp(words[0], "budgets") == 0) {
+        return choose_budgets(words, n, wanted);
+    }
     const struct command *command = NULL;
     for (size_t i = 0; n >= 2 && strcmp(words[0], "keys") == 0 && i < DYN_ARRAY_LEN(commands); i++) {
         command = strcmp(words[1], commands[i].word) == 0 ? &commands[i] : command;

@@ -24,8 +24,9 @@ struct limits_record {
 enum { LIMITS_STORE_LATER = 1 };
 
 struct limits_store {
-    /* Fills `block`, `others` and `credit` of the windows whose numbers the record has; 0: never saved. Returns 0; -1;
-     * LIMITS_STORE_LATER: money_loaded() follows, from any thread, not from inside the call. */
+    /* Fills `block`, `others` and `credit` of the windows whose numbers the record has; 0: never saved.
+     * Returns 0; -1; LIMITS_STORE_LATER: money_loaded() follows, from any thread, not from inside the
+     * call. */
     int (*load)(void *self, struct limits_record *record, struct dyn_err *err);
     /* Returns 0 when it is safe from a crash of process and machine; -1: it may or may not be;
      * LIMITS_STORE_LATER: money_saved() follows. Saves of one account are made in the order of the calls. */

@@ -189,7 +189,8 @@ save_account(money_t *money, struct account *account, uint64_t more, uint64_t wa
     for (size_t w = 0; w < MONEY_WINDOWS; w++) {
         struct account_window *window = &account->windows[w];
         uint64_t needed = account_used(window) + more, ahead = needed + money->options.block / 2;
-        uint64_t limit = window->limit < UINT64_MAX - window->credit ? window->limit + window->credit : UINT64_MAX;
+        bool is_bound = window->limit < UINT64_MAX - window->credit;
+        uint64_t limit = is_bound ? window->limit + window->credit : UINT64_MAX;
         uint64_t most = limit > needed ? limit : needed;
         record.windows[w].block = ahead < most ? ahead : most;
         if (record.windows[w].block < window->block) {

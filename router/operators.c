@@ -40,9 +40,9 @@ route_ask_admin(struct route_request *rq)
         who = &router->keys_admin;
         otherwise = "this gateway keeps no keys; name a store for them in the configuration, "
                     "`store: {backend: sqlite}` or `keys: {file: PATH}`";
-    } else if (is_about(question, "logs") || is_about(question, "audit")) {
+    } else if (is_about(question, "logs") || is_about(question, "audit") || is_about(question, "budgets")) {
         who = &router->logs_admin;
-        otherwise = "this gateway keeps no logs; say where in the configuration, "
+        otherwise = "this gateway keeps no logs and no spend; say where in the configuration, "
                     "`store: {backend: sqlite, dsn: PATH}`";
     } else {
         return route_fail(rq, ERR_NOT_FOUND, NULL, NULL);
@@ -85,6 +85,9 @@ action_of(struct dyn_slice question, struct dyn_slice *about)
     *about = dyn_slice(NULL, 0);
     if (is_about(question, "logs")) {
         return "logs.purge";
+    }
+    if (is_about(question, "budgets")) {
+        return "budget.reset";
     }
     if (path.len < 2) {
         return "key.create";
@@ -140,7 +143,8 @@ route_audit_refusal(struct route_request *rq, enum err_code refused)
     struct router *router = rq->router;
     struct dyn_slice question = rq->request->model;
     struct dyn_slice about;
-    bool is_about_rows = is_about(question, "keys") || is_about(question, "logs");
+    bool is_about_rows =
+        is_about(question, "keys") || is_about(question, "logs") || is_about(question, "budgets");
     bool is_change = rq->request->surface == ENV_SURFACE_ADMIN && is_about_rows &&
                      !(question.len > 3 && memcmp(question.data, "GET ", 4) == 0);
     bool is_told = refused == ERR_INSUFFICIENT_SCOPE || refused == ERR_INVALID_API_KEY;
@@ -148,7 +152,7 @@ route_audit_refusal(struct route_request *rq, enum err_code refused)
         return;
     }
     const char *action = action_of(question, &about);
-    dyn_log(DYN_LOG_INFO, "audit", "somebody tried to change keys and may not", DYN_LOG_STR("action", action),
+    dyn_log(DYN_LOG_INFO, "audit", "somebody tried to change what he may not", DYN_LOG_STR("action", action),
             DYN_LOG_SLICE("actor_id", rq->key_id), DYN_LOG_SLICE("target_id", about),
             DYN_LOG_STR("outcome", "denied"), DYN_LOG_STR("why", err_row(refused)->code),
             DYN_LOG_SLICE("source_ip", rq->request->peer), DYN_LOG_SLICE("trace_id", rq->request->trace_id));

@@ -1,5 +1,5 @@
-/* What accounts have spent, for operators: listed, and forgiven. Blocks stay as their holders have them; what is
- * forgiven is a row beside them, whose holder is `reset`. */
+/* What accounts have spent, for operators: listed, and forgiven. Blocks stay as their holders have them; what
+ * is forgiven is a row beside them, whose holder is `reset`. */
 #include "actors/ledger/sqlite_file.h"
 #include "limits/money_window.h"
 
@@ -59,7 +59,8 @@ count_accounts(struct store_file *store, struct store_job *job, struct dyn_err *
 int
 sqlite_list_spend(struct store_file *store, struct store_job *job, uint64_t wall_us, struct dyn_err *err)
 {
-    uint64_t limit = job->ask.limit == 0 ? LIST_DEFAULT : job->ask.limit < LIST_MAX ? job->ask.limit : LIST_MAX;
+    uint64_t wanted = job->ask.limit == 0 ? LIST_DEFAULT : job->ask.limit;
+    uint64_t limit = wanted < LIST_MAX ? wanted : LIST_MAX;
     sqlite3_stmt *statement =
         count_accounts(store, job, err) == 0 ? prepare(store, list_sql, job->ask.account, err) : NULL;
     if (statement == NULL) {

@@ -11,7 +11,7 @@ from decimal import Decimal
 import pytest
 
 from harness.gateway import Gateway, run_to_end, target, write_config
-from harness.http import Connection, chat_once
+from harness.http import Connection, chat_once, request_once
 from harness.upstream import completion
 
 MASTER = "master-key-for-tests"
@@ -221,6 +221,57 @@ def test_a_clean_end_gives_its_block_back(kept):
         gateway.kill()
     assert 0 < before < limit / 4 and refusal.status == 402
     assert limit - Decimal("0.0001") <= before + after <= limit
+
+
+def accounts_of(gateway):
+    answer = request_once(gateway.port, "GET", "/admin/budgets", headers=BEARER)
+    assert answer.status == 200, answer
+    return {account["account"]: account for account in answer.json()["data"]}
+
+
+def test_budgets_are_shown_and_reset(kept, tmp_path):
+    """Spent to the limit, forgiven, spent again; over HTTP and by `dynabus admin`, and who did it stands in the audit log."""
+    limit = Decimal("0.0003")
+    gateway = kept(float(limit), 0.00002)
+    command = ["admin", "--gateway-url", f"http://127.0.0.1:{gateway.port}", "--api-key", MASTER, "budgets"]
+    try:
+        first, refusal = spend(gateway)
+        assert refusal.status == 402
+        account = accounts_of(gateway)["default/key:master"]
+        assert first <= Decimal(str(account["total_usd"])) <= limit
+        assert account["day_usd"] == account["week_usd"] == account["month_usd"] == account["total_usd"]
+        code, said = run_to_end([*command, "list"], tmp_path)
+        assert code == 0 and "default/key:master" in said
+
+        path = "/admin/budgets/default%2Fkey%3Amaster/reset"
+        assert request_once(gateway.port, "POST", path).status == 401
+        assert request_once(gateway.port, "GET", path, headers=BEARER).status == 405
+        assert request_once(gateway.port, "POST", path.replace("master", "nobody"), headers=BEARER).status == 404
+        answer = request_once(gateway.port, "POST", path, headers=BEARER)
+        assert answer.status == 200 and answer.json() == {"account": "default/key:master", "reset": True}
+        assert Decimal(str(accounts_of(gateway)["default/key:master"]["total_usd"])) == 0
+        gateway.wait_until(lambda: chat_once(gateway.port, CHAT, BEARER).status == 200, "it may spend again")
+        second, refusal = spend(gateway)
+        assert refusal.status == 402
+        assert limit - Decimal("0.0001") <= second <= limit + Decimal("0.00002")
+
+        code, said = run_to_end([*command, "reset", "default/key:master"], tmp_path)
+        assert code == 0, said
+        gateway.wait_until(lambda: chat_once(gateway.port, CHAT, BEARER).status == 200, "and again")
+        rows = request_once(gateway.port, "GET", "/admin/audit?action=budget.reset", headers=BEARER).json()["data"]
+        assert [row["outcome"] for row in rows].count("ok") == 2
+        assert {row["target_id"] for row in rows if row["outcome"] == "ok"} == {"default/key:master"}
+        gateway.stop()
+        gateway = kept(float(limit), 0.00002)
+        assert chat_once(gateway.port, CHAT, BEARER).status == 200, "what was forgiven stays so"
+        gateway.stop()
+    finally:
+        gateway.kill()
+
+
+def test_without_a_store_there_is_nothing_to_reset(budgeted):
+    gateway = budgeted({"spend_limit_usd": 1})
+    assert request_once(gateway.port, "GET", "/admin/budgets", headers=BEARER).status == 501
 
 
 SEEDS = range(1, 1 + int(os.environ.get("DYNABUS_TEST_SEEDS", "2")))
