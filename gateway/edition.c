@@ -69,7 +69,7 @@ gateway_edition_add_plugins(struct gateway_edition *edition, const struct plugin
         }
     }
     if (edition->plan != NULL && how.hosts_router) {
-        gateway_set_voters(edition->plan, config, how.registered, edition->plugins);
+        gateway_set_voters(edition->plan, config, how.implied, how.registered, edition->plugins);
     }
     return 0;
 }

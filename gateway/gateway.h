@@ -77,6 +77,7 @@ struct dynabus {
     guessing_t *guessing;
     struct key_admin key_admin; /* until its actor has it */
     bool has_key_store;
+    config_t *implied;     /* plugins that hold for keys with limits; NULL: there are no keys */
     bool has_ledgers_keys; /* the store is the ledger's */
     struct answer_counters answers;
     struct lease_counters leases;

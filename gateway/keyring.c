@@ -2,6 +2,7 @@
 
 #include "actors/ledger/ledger_config.h"
 #include "actors/ledger/store.h"
+#include "actors/plugins/plugin_config.h"
 #include "core/clock.h"
 #include "core/log.h"
 #include "gateway/cell.h"
@@ -9,6 +10,7 @@
 #include "router/keys_actor.h"
 #include "router/keys_config.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 static const struct admission_config *
@@ -62,6 +64,30 @@ open_ledgers(dynabus_t *gateway, const struct ledger_place *place, struct dyn_er
     return is_here ? load_first(gateway, place->dsn, err) : 0;
 }
 
+/* ---- what stands in keys ---- */
+
+/* What stands in a key holds over all routers that know the key; alone, a process counts for itself. */
+static void
+imply_plugins(dynabus_t *gateway, bool has_store)
+{
+    static const struct config_part *const parts[] = {&plugin_config_part};
+    char text[256];
+    bool is_fleet =
+        has_store && (gateway->network.listens || !gateway_has(gateway->roles, GATEWAY_ROLE_LEDGER));
+    int len = snprintf(text, sizeof text,
+                       "plugins: [{name: rate-limit, type: ratelimit, stage: before_request, enabled: true, "
+                       "config: {keys_only: true, scope: %s}}, {name: budget, type: ratelimit, "
+                       "stage: before_request, enabled: true, config: {}}]",
+                       is_fleet ? "fleet" : "process");
+    gateway->implied = config_parse(dyn_slice(text, (size_t)len), "keys", parts, DYN_ARRAY_LEN(parts), NULL);
+}
+
+const struct plugin_config *
+gateway_implied_plugins(const dynabus_t *gateway)
+{
+    return gateway->implied != NULL ? config_values(gateway->implied, &plugin_config_part) : NULL;
+}
+
 /* ---- all of them ---- */
 
 int
@@ -77,6 +103,9 @@ gateway_open_keys(dynabus_t *gateway, struct dyn_err *err)
     bool has_file = config->keys.file.len > 0;
     bool has_store = place.backend != LEDGER_BACKEND_NONE;
     gateway->env.keys_in_store = has_store && !has_file;
+    if (gateway_has(gateway->roles, GATEWAY_ROLE_ROUTER) && (has_store || has_file)) {
+        imply_plugins(gateway, has_store);
+    }
     if (gateway_has(gateway->roles, GATEWAY_ROLE_ROUTER) && has_store && !has_file) {
         return open_ledgers(gateway, &place, err);
     }
@@ -126,5 +155,6 @@ gateway_close_keys(dynabus_t *gateway)
         gateway->key_admin.store.ops->close(gateway->key_admin.store.self);
     }
     key_ring_free(&gateway->keys);
+    config_free(&gateway->implied);
     guessing_free(&gateway->guessing);
 }

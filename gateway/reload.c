@@ -11,6 +11,7 @@
 #include "edge/owner.h"
 #include "gateway/cell.h"
 #include "gateway/discover.h"
+#include "gateway/keyring.h"
 #include "router/keys_config.h"
 #include "router/models_config.h"
 #include "router/router_config.h"
@@ -117,6 +118,7 @@ add_plugins(struct dynabus *gateway, struct gateway_edition *edition, struct dyn
     struct plugin_set_options options = {
         .host = &gateway->plugin_host,
         .registered = registered.items,
+        .implied = gateway_implied_plugins(gateway),
         .hosts_router = gateway_has(gateway->roles, GATEWAY_ROLE_ROUTER),
         .hosts_plugin = gateway_has(gateway->roles, GATEWAY_ROLE_PLUGIN),
         .former = gateway->reload.now != NULL ? gateway->reload.now->plugins : NULL,

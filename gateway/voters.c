@@ -1,5 +1,14 @@
 #include "gateway/voters.h"
 
+static enum route_concern
+concern_of(const struct plugin_wanted *wanted)
+{
+    if (!wanted->is_implied) {
+        return ROUTE_CONCERNS_ALL;
+    }
+    return dyn_slice_is(wanted->name, "budget") ? ROUTE_CONCERNS_BUDGETS : ROUTE_CONCERNS_LIMITS;
+}
+
 static struct route_plugin
 voter_of(const struct plugin_wanted *wanted, const plugin_set_t *set)
 {
@@ -20,6 +29,7 @@ voter_of(const struct plugin_wanted *wanted, const plugin_set_t *set)
         .fails_open = wanted->fails_open,
         .timeout_ms = wanted->timeout_ms,
         .denies = plugin_denial(wanted->name, wanted->type),
+        .concerns = concern_of(wanted),
     };
 }
 
@@ -32,12 +42,14 @@ release(void *keep)
 
 void
 gateway_set_voters(struct route_plan *plan, const struct plugin_config *config,
-                   const struct plugin_ops *const *registered, plugin_set_t *set)
+                   const struct plugin_config *implied, const struct plugin_ops *const *registered,
+                   plugin_set_t *set)
 {
     struct plugin_wanted wanted[PLUGINS_MAX];
     struct route_plugin voters[PLUGINS_MAX];
     _Static_assert((int)PLUGINS_MAX == (int)ROUTE_PLUGINS_MAX, "a bit for each");
     size_t n = plugin_config_wanted(config, registered, wanted);
+    n = plugin_config_add_implied(config, implied, wanted, n);
     for (size_t i = 0; i < n; i++) {
         voters[i] = voter_of(&wanted[i], set);
     }

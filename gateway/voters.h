@@ -8,7 +8,8 @@
 /* Gives the plan those that vote. It keeps `set` (may be NULL) while requests may still ask for what is in
  * it. */
 void gateway_set_voters(struct route_plan *plan, const struct plugin_config *config,
-                        const struct plugin_ops *const *registered, plugin_set_t *set);
+                        const struct plugin_config *implied, const struct plugin_ops *const *registered,
+                        plugin_set_t *set);
 
 /* The headers of clients that plugins look at, for who passes requests on: the built-in ones, and those in
  * `set` (may be NULL), in lower case. They stay as long as the set does. */

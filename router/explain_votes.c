@@ -75,7 +75,7 @@ static bool
 is_of_stage(struct router *router, const struct route_plugin *plugin, enum vote_stage stage)
 {
     struct route_traits traits = route_traits_of(router, plugin);
-    return (traits.stages & VOTE_STAGE_BIT(stage)) != 0;
+    return plugin->concerns == ROUTE_CONCERNS_ALL && (traits.stages & VOTE_STAGE_BIT(stage)) != 0;
 }
 
 /* As the real stage: all let it pass here. */

@@ -13,7 +13,7 @@ static const struct config_key keys_keys[] = {
          "The file that keeps the keys of clients (salted digests, no secrets), made when the first one is "
          "created. A process with the role router reads it and writes it; several on one machine may share "
          "it. "
-         "Without it MASTER_KEY is the only key. Read at the start."},
+         "It goes before the `store`; without both MASTER_KEY is the only key. Read at the start."},
     {.name = "max_stale",
      .type = CONFIG_DURATION,
      .offset = offsetof(struct keys_config, max_stale_ms),
@@ -21,8 +21,8 @@ static const struct config_key keys_keys[] = {
      .min = 1000,
      .max = 24.0 * 3600 * 1000,
      .help =
-         "How long a router that is told keys by another process goes on with those it knows when it hears "
-         "nothing of that process; then it answers requests with a key 503. Read at the start."},
+         "How long a router that has its keys from the ledger of another process goes on with those it knows "
+         "when that ledger can't be asked; then it answers requests with a key 503. Read at the start."},
     {.name = NULL},
 };
 

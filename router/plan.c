@@ -141,6 +141,10 @@ route_plan_set_plugins(struct route_plan *plan, const struct route_plugin *plugi
         struct route_plugin *plugin = &plan->plugins[i];
         *plugin = plugins[i];
         plugin->name = arena_copy(&plan->arena, plugins[i].name);
+        if (plugin->concerns != ROUTE_CONCERNS_ALL) {
+            plan->has_key_plugins = true;
+            continue;
+        }
         bool may_say = !plugin->is_local && plugin->traits.stages == 0; /* it says where when it joins */
         plan->plugin_stages |= may_say ? ~0u : plugin->traits.stages;
     }

@@ -36,7 +36,8 @@ struct route_plan {
 
     struct route_plugin *plugins; /* in the order of the configuration */
     size_t n_plugins;
-    uint32_t plugin_stages; /* VOTE_STAGE_BIT of each where somebody votes */
+    uint32_t plugin_stages; /* VOTE_STAGE_BIT of each where somebody votes on each request */
+    bool has_key_plugins;   /* somebody votes before_request on those of keys with limits or a budget */
     void *plugin_keep;      /* what has to stay while they may be asked; NULL: nothing */
     void (*plugin_release)(void *keep);
 

@@ -31,6 +31,13 @@ route_traits_is_alone(const struct route_traits *traits)
     return traits->charges || traits->amends || traits->answers;
 }
 
+/* Which requests it is asked about. */
+enum route_concern {
+    ROUTE_CONCERNS_ALL,
+    ROUTE_CONCERNS_LIMITS,  /* those with a key that has limits of its own */
+    ROUTE_CONCERNS_BUDGETS, /* ... a budget of its own */
+};
+
 struct route_plugin {
     struct dyn_slice name;
     uint64_t serial;            /* of the instance in this process; 0: whoever joined under that name */
@@ -41,4 +48,5 @@ struct route_plugin {
     bool fails_open;
     uint32_t timeout_ms;
     enum err_code denies;       /* what its denial before_request is */
+    enum route_concern concerns;
 };

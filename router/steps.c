@@ -82,7 +82,8 @@ route_step_read(struct route_request *rq)
     if (rq->facts.stream && !request->track) { /* who tracks hears it with each dispatch */
         tell_owner_of_stream(rq);
     }
-    return route_has_votes(rq, VOTE_BEFORE_REQUEST) ? ROUTE_STEP_BEFORE : ROUTE_STEP_RESOLVE;
+    bool has_votes = route_has_votes(rq, VOTE_BEFORE_REQUEST) || route_key_has_votes(rq);
+    return has_votes ? ROUTE_STEP_BEFORE : ROUTE_STEP_RESOLVE;
 }
 
 /* Workers that bring a target of their own have yet to find a router that has just begun. */

@@ -97,6 +97,45 @@ take_traits_anew(struct route_request *rq)
     }
 }
 
+static bool
+has_limits(const struct key_limits *limits)
+{
+    return (limits->requests_per_minute | limits->requests_per_day | limits->tokens_per_minute |
+            limits->tokens_per_day) != 0;
+}
+
+static bool
+has_token_limits(const struct route_request *rq)
+{
+    return rq->key != NULL && (rq->key->limits.tokens_per_minute | rq->key->limits.tokens_per_day) != 0;
+}
+
+bool
+route_plugin_concerns(const struct route_request *rq, const struct route_plugin *plugin)
+{
+    if (plugin->concerns == ROUTE_CONCERNS_ALL || rq->key == NULL) {
+        return plugin->concerns == ROUTE_CONCERNS_ALL;
+    }
+    const struct key_budget *budget = &rq->key->budget;
+    return plugin->concerns == ROUTE_CONCERNS_LIMITS ? has_limits(&rq->key->limits)
+                                                     : (budget->day | budget->week | budget->month) != 0;
+}
+
+bool
+route_key_has_votes(const struct route_request *rq)
+{
+    const struct route_plan *plan = route_voting_plan(rq);
+    if (rq->key == NULL || !plan->has_key_plugins) {
+        return false;
+    }
+    size_t i = 0;
+    while (i < plan->n_plugins && (plan->plugins[i].concerns == ROUTE_CONCERNS_ALL ||
+                                   !route_plugin_concerns(rq, &plan->plugins[i]))) {
+        i++;
+    }
+    return i < plan->n_plugins;
+}
+
 static void
 begin_stage(struct route_request *rq, enum vote_stage stage)
 {
@@ -111,8 +150,11 @@ begin_stage(struct route_request *rq, enum vote_stage stage)
     for (size_t i = 0; i < plan->n_plugins; i++) {
         const struct route_plugin *plugin = &plan->plugins[i];
         struct route_traits traits = route_traits_of(rq->router, plugin);
-        if (!is_asked_at(&traits, stage)) {
+        if (!is_asked_at(&traits, stage) || !route_plugin_concerns(rq, plugin)) {
             continue;
+        }
+        if (traits.charges && has_token_limits(rq)) { /* whatever the plugin's own configuration counts */
+            traits.needs |= VOTE_NEEDS_COUNTS;
         }
         size_t n = votes->round.n++;
         votes->ballots[n] = (struct route_ballot){.plugin = plugin};

@@ -65,7 +65,11 @@ route_voting_plan(const struct route_request *rq)
     return rq->votes != NULL ? rq->votes->plan : rq->plan;
 }
 
-/* Whether somebody votes at that stage; one test of a bit. */
+/* Whether it is asked about requests with this one's key. */
+bool route_plugin_concerns(const struct route_request *rq, const struct route_plugin *plugin);
+/* Somebody votes on this request before it is sent, because of its key alone. */
+bool route_key_has_votes(const struct route_request *rq);
+/* Whether somebody votes at that stage on all requests; one test of a bit. */
 #define route_has_votes(rq, stage) ((route_voting_plan(rq)->plugin_stages & VOTE_STAGE_BIT(stage)) != 0)
 
 /* What comes next at that stage: `passed` when all let it pass. */

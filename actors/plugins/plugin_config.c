@@ -229,6 +229,21 @@ plugin_config_wanted(const struct plugin_config *config, const struct plugin_ops
     return add_unnamed(config, registered, wanted, n);
 }
 
+size_t
+plugin_config_add_implied(const struct plugin_config *config, const struct plugin_config *implied,
+                          struct plugin_wanted wanted[PLUGINS_MAX], size_t n)
+{
+    struct plugin_wanted more[PLUGINS_MAX];
+    size_t n_more = implied != NULL ? plugin_config_wanted(implied, NULL, more) : 0;
+    for (size_t i = 0; i < n_more && n < PLUGINS_MAX; i++) {
+        if (!has_entry(config, more[i].name) && find(wanted, n, more[i].name) == NULL) {
+            more[i].is_implied = true;
+            wanted[n++] = more[i];
+        }
+    }
+    return n;
+}
+
 /* ---- checks ---- */
 
 struct check {

@@ -115,6 +115,7 @@ plugin_set_new(const struct plugin_set_options *options, struct dyn_err *err)
     struct plugin_wanted wanted[PLUGINS_MAX];
     size_t names = plugin_config_names(options->config, options->registered);
     size_t n = plugin_config_wanted(options->config, options->registered, wanted);
+    n = plugin_config_add_implied(options->config, options->implied, wanted, n);
     if (names > PLUGINS_MAX) { /* one that is left out would be a guardrail that is not there */
         (void)dyn_err_set(err, DYN_E_LIMIT, "%zu plugins are more than the %d that a gateway can have", names,
                           PLUGINS_MAX);

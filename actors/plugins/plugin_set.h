@@ -9,6 +9,7 @@ typedef struct plugin_set plugin_set_t;
 
 struct plugin_set_options {
     const struct plugin_config *config;
+    const struct plugin_config *implied; /* see plugin_config_add_implied(); may be NULL */
     const struct plugin_ops *const *registered; /* of the program; ends with NULL; may be NULL */
     const struct plugin_host *host;             /* outlives the set */
     bool hosts_router; /* those with `place: router` are hosted here */

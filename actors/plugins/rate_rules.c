@@ -107,6 +107,12 @@ static const struct config_key keys[] = {
      .default_text = "true",
      .help = "Whether answers have `x-ratelimit-limit-requests`, `x-ratelimit-remaining-requests`, "
              "`x-ratelimit-reset-requests`, and the same for tokens."},
+    {.name = "keys_only",
+     .type = CONFIG_BOOL,
+     .offset = offsetof(struct rate_config, keys_only),
+     .default_text = "false",
+     .help = "Only what stands in the `limits` of keys: the gateway as a whole has no limit unless it is "
+             "written. So the plugin works where no entry names it and there are keys with limits."},
     {.name = NULL},
 };
 const struct config_section rate_config_section = {
@@ -161,6 +167,9 @@ rate_config_check(void *config, struct config_problems *problems)
 static bool
 has_rps(const struct rate_config *config)
 {
+    if (config->keys_only && !config->is_rps_set) {
+        return false;
+    }
     for (size_t who = 0; who < RATE_WHO_COUNT; who++) {
         bool is_ours =
             config->is_set[who][RATE_TOKENS] || (who >= RATE_MODEL && config->is_set[who][RATE_REQUESTS]);

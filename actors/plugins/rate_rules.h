@@ -32,6 +32,7 @@ struct rate_config {
     int64_t output_tokens;
     int64_t max_keys;
     bool headers;
+    bool keys_only;
 };
 extern const struct config_section rate_config_section;
 void rate_config_check(void *config, struct config_problems *problems);

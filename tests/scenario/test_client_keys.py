@@ -1,5 +1,6 @@
 """Keys of clients: made, used, limited to models and targets, rotated, revoked; over HTTP and over the bus."""
 
+import fcntl
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import time
 
 import pytest
 
+from harness.bus import Client, free_base
 from harness.gateway import run_to_end, target, write_config
 from harness.fleet import MASTER_KEY, Fleet, until
 from harness.http import Connection, request_once
@@ -270,6 +272,72 @@ def test_who_tries_out_keys_is_slowed(start_gateway, upstream, tmp_path):
     assert request_once(gateway.port, "POST", CHAT, good(), {}).status == 401
 
 
+def test_a_key_that_is_over_is_no_guess(start_gateway, upstream, tmp_path):
+    """A program that goes on with an old key does not lock those out who share its address."""
+    gateway = start_gateway([target(upstream.url)], environment={"MASTER_KEY": MASTER},
+                            config={"keys": {"file": str(tmp_path / "keys.jsonl")},
+                                    "auth": {"max_failures": 5, "failure_window": "1h"}})
+    admin = Admin(gateway.port)
+    over = admin.create()
+    assert admin.ask("POST", f"keys/{over['id']}/revoke").status == 200
+    bodies = {chat(gateway.port, over["key"]).body for _ in range(30)}
+    assert chat(gateway.port, MASTER).status == 200
+    bodies |= {chat(gateway.port, over["key"][:-1] + "x").body}
+    assert len(bodies) == 1  # nothing tells that there was such a key
+
+
+def test_the_last_admin_key_does_not_end_sooner(gateway, admin):
+    last = admin.create(scopes=["admin"], expires_at="2990-01-01T00:00:00Z")
+    path = "keys/" + last["id"]
+    assert refusal(admin.ask("PUT", path, {"expires_at": "2980-01-01T00:00:00Z"})) == (409, "last_admin_key")
+    assert admin.ask("PUT", path, {"expires_at": "2995-01-01T00:00:00Z"}).status == 200
+    admin.create(scopes=["admin"])
+    assert admin.ask("PUT", path, {"expires_at": "2980-01-01T00:00:00Z"}).status == 200
+
+
+def test_a_held_lock_stops_nobody(gateway, admin, tmp_path):
+    """Another process that writes keys was stopped while it held the file."""
+    made = admin.create()
+    with open(tmp_path / "keys.jsonl.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert refusal(admin.ask("POST", "keys", {"name": "x"})) == (503, "keys_unavailable")
+        assert admin.ask("GET", "keys/" + made["id"]).status == 200
+        assert chat(gateway.port, made["key"]).status == 200
+        gateway.stop()
+
+
+def test_nobody_says_who_he_is_but_by_his_key(start_gateway, upstream, tmp_path):
+    """Over the bus a request may have any headers; that of the asker is the router's."""
+    base = free_base()
+    gateway = start_gateway([target(upstream.url)], environment={"MASTER_KEY": MASTER},
+                            config={"keys": {"file": str(tmp_path / "keys.jsonl")},
+                                    "bus": {"listen": f"tcp://127.0.0.1:{base}"}})
+    own = Admin(gateway.port).create(scopes=["admin"])
+    Admin(gateway.port).create(scopes=["admin"])
+    client = Client(f"tcp://127.0.0.1:{base}")
+    for headers in ([["x-dynabus-key", "master"]], [["X-Dynabus-Key", "master"]] * 16):
+        of = client.request(surface="admin", model=f"DELETE keys/{own['id']}", cred=own["key"].encode(), v=[1, 3],
+                            headers=headers)
+        head = client.until_end(of)[-1][0]
+        assert (head["outcome"], head["error"]) == ("error", "SELF_MUTATION"), head
+    denied = gateway.log_lines(event="audit", outcome="denied")
+    assert {line["actor_id"] for line in denied} == {own["id"]}
+    for wrong in (b"wrong", (own["key"][:-1] + "x").encode()):
+        of = client.request(good(), cred=wrong, v=[1, 3])
+        assert client.until_end(of)[-1][0]["error"] == "INVALID_API_KEY"
+    client.close()
+
+
+def test_a_link_to_the_file_stays_one(start_gateway, upstream, tmp_path):
+    real, link = tmp_path / "real.jsonl", tmp_path / "keys.jsonl"
+    real.write_text("")
+    real.chmod(0o600)
+    link.symlink_to(real)
+    gateway = start_gateway([target(upstream.url)], environment={"MASTER_KEY": MASTER}, config={"keys": {"file": str(link)}})
+    made = Admin(gateway.port).create()
+    assert link.is_symlink() and made["id"] in real.read_text()
+
+
 def test_a_change_of_the_file_is_taken_up(gateway, admin, tmp_path):
     """As by another process of the same machine."""
     key = admin.create()["key"]
@@ -279,6 +347,51 @@ def test_a_change_of_the_file_is_taken_up(gateway, admin, tmp_path):
     replaced.write_text("")
     replaced.rename(path)
     until(lambda: chat(gateway.port, key).status == 401, "the key to be gone", LOOK_SECONDS)
+
+
+def test_limits_of_a_key_hold_without_a_plugin(gateway, admin):
+    """What stands in a key is counted by whoever lists no plugin for it; a key without limits costs no vote."""
+    limited, free = admin.create(limits={"requests_per_day": 3})["key"], admin.create()["key"]
+    answers = [chat(gateway.port, limited) for _ in range(5)]
+    assert [answer.status for answer in answers] == [200, 200, 200, 429, 429]
+    assert answers[0].header("x-ratelimit-limit-requests") == "3"
+    assert refusal(answers[3]) == (429, "rate_limit_exceeded") and int(answers[3].header("retry-after")) > 0
+    for _ in range(5):
+        answer = chat(gateway.port, free)
+        assert answer.status == 200 and answer.header("x-ratelimit-limit-requests") is None
+    assert chat(gateway.port, MASTER).header("x-ratelimit-limit-requests") is None
+    tokens = admin.create(limits={"tokens_per_minute": 1000})["key"]
+    body = json.dumps({"model": "test-model", "max_tokens": 900, "messages": [{"role": "user", "content": "x"}]}).encode()
+    answer = request_once(gateway.port, "POST", CHAT, body, bearer(tokens))
+    assert answer.status == 200 and answer.header("x-ratelimit-limit-tokens") == "1000"
+    too_many = request_once(gateway.port, "POST", CHAT, body.replace(b"900", b"1000"), bearer(tokens))
+    assert refusal(too_many) == (429, "rate_limit_exceeded")
+
+
+def test_a_budget_of_a_key_holds_without_a_plugin(start_gateway, upstream, tmp_path):
+    gateway = start_gateway([target(upstream.url, models=["gpt-4o"])], environment={"MASTER_KEY": MASTER},
+                            config={"keys": {"file": str(tmp_path / "keys.jsonl")}})
+    admin = Admin(gateway.port)
+    poor, rich, free = (admin.create(**fields)["key"] for fields in
+                        ({"budget": {"day_usd": 0.000001}}, {"budget": {"day_usd": 1000}}, {}))
+    refused = chat(gateway.port, poor, "gpt-4o")
+    assert refusal(refused) == (402, "insufficient_quota"), refused
+    assert chat(gateway.port, rich, "gpt-4o").status == 200
+    assert chat(gateway.port, free, "gpt-4o").status == 200
+
+
+def test_a_plugin_that_is_listed_is_the_one(start_gateway, upstream, tmp_path):
+    """Also one that is not enabled: then nobody counts."""
+    off = {"name": "rate-limit", "type": "ratelimit", "stage": "before_request", "enabled": False, "config": {}}
+    gateway = start_gateway([target(upstream.url)], environment={"MASTER_KEY": MASTER},
+                            config={"keys": {"file": str(tmp_path / "keys.jsonl")}, "plugins": [off]})
+    key = Admin(gateway.port).create(limits={"requests_per_day": 1})["key"]
+    assert [chat(gateway.port, key).status for _ in range(3)] == [200] * 3
+    own = {**off, "enabled": True, "config": {"requests_per_second": 1000}}
+    gateway = start_gateway([target(upstream.url)], environment={"MASTER_KEY": MASTER},
+                            config={"keys": {"file": str(tmp_path / "other.jsonl")}, "plugins": [own]})
+    key = Admin(gateway.port).create(limits={"requests_per_day": 1})["key"]
+    assert [chat(gateway.port, key).status for _ in range(3)] == [200, 429, 429]
 
 
 @pytest.fixture

@@ -251,6 +251,16 @@ def test_a_key_holds_at_all_routers_and_ends_at_all(party, store):
     until(lambda: {party.admin("GET", path).status for _ in range(8)} == {404}, "nobody to have it", LOOK_SECONDS)
 
 
+def test_limits_of_a_key_hold_over_all_routers(party):
+    """Without a plugin in the configuration, exactly so many pass at all routers together."""
+    made = create(party.edge.port, MASTER_KEY, limits={"requests_per_day": 12})
+    other = create(party.edge.port, MASTER_KEY)
+    until(lambda: party.said(other["key"]) == ["ok", "ok"], "both routers to know the keys", LOOK_SECONDS)
+    said = [word for _ in range(14) for word in party.said(made["key"])]
+    assert said.count("ok") == 12 and said.count("RATE_LIMITED") == 16
+    assert party.said(other["key"]) == ["ok", "ok"]
+
+
 def test_keys_without_their_ledger(party):
     """They hold for `keys.max_stale`, then nobody can say who is good; a router that starts has to hear of them."""
     good, bad = create(party.edge.port, MASTER_KEY), create(party.edge.port, MASTER_KEY)
