@@ -2,6 +2,7 @@
 #include "core/buf.h"
 #include "router/model_list.h"
 #include "router/request.h"
+#include "router/votes.h"
 
 bool
 route_model_is_listed(struct route_members *members, struct dyn_slice model)
@@ -116,16 +117,85 @@ count_configs(const struct route_members *members)
     return n;
 }
 
+/* Those that join: hosted ones are there when this is. */
+static bool
+is_plugin_there(const struct router *router, const struct route_plugin *plugin)
+{
+    struct route_traits traits = route_traits_of(router, plugin);
+    const struct route_voter *voter = route_voters_look(&router->voters, plugin->name);
+    bool is_there = false;
+    for (unsigned stage = VOTE_BEFORE_REQUEST; stage < VOTE_STAGE_COUNT; stage++) {
+        bool is_wanted = (traits.stages & VOTE_STAGE_BIT(stage)) != 0;
+        bool has_stage = voter != NULL && route_voter_is_there(voter, (enum vote_stage)stage);
+        if (is_wanted && !has_stage && stage != VOTE_ON_ERROR) {
+            return false;
+        }
+        is_there = is_there || has_stage;
+    }
+    return is_there;
+}
+
+/* Requests are refused without it. */
+static bool
+is_missed(const struct router *router, const struct route_plugin *plugin)
+{
+    return !plugin->is_local && plugin->required && !plugin->fails_open && !is_plugin_there(router, plugin);
+}
+
+static bool
+is_any_missed(const struct router *router)
+{
+    const struct route_plan *plan = router->options.plan;
+    for (size_t i = 0; i < plan->n_plugins; i++) {
+        if (is_missed(router, &plan->plugins[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void
+write_plugins(const struct router *router, struct dyn_buf *out)
+{
+    const struct route_plan *plan = router->options.plan;
+    bool has_any = false;
+    for (size_t i = 0; i < plan->n_plugins; i++) {
+        const struct route_plugin *plugin = &plan->plugins[i];
+        if (plugin->is_local) {
+            continue;
+        }
+        dyn_buf_add_str(out, has_any ? ",{\"name\":" : ",\"plugins\":[{\"name\":");
+        dyn_buf_add_json_string(out, plugin->name);
+        dyn_buf_addf(out, ",\"required\":%s,\"there\":%s}", plugin->required ? "true" : "false",
+                     is_plugin_there(router, plugin) ? "true" : "false");
+        has_any = true;
+    }
+    if (has_any) {
+        dyn_buf_add_char(out, ']');
+    }
+}
+
+static bool
+is_ready(const struct router *router)
+{
+    return is_any_routable(router) && !is_any_missed(router);
+}
+
 static void
 write_ready(const struct router *router, struct dyn_buf *out)
 {
     const struct route_members *members = &router->members;
     const char *comma = "";
     if (!is_any_routable(router)) {
-        dyn_buf_add_str(out, "{\"status\":\"not_ready\",\"reason\":\"no routable targets\"}");
+        dyn_buf_add_str(out, "{\"status\":\"not_ready\",\"reason\":\"no routable targets\"");
+        write_plugins(router, out);
+        dyn_buf_add_char(out, '}');
         return;
     }
-    dyn_buf_add_str(out, "{\"status\":\"ready\",\"targets\":[");
+    dyn_buf_add_str(out, is_ready(router)
+                             ? "{\"status\":\"ready\",\"targets\":["
+                             : "{\"status\":\"not_ready\",\"reason\":\"required plugins are not there\","
+                               "\"targets\":[");
     for (size_t i = 0; i < members->n_targets; i++) {
         size_t there = members_there(&members->crews[i]);
         if (is_shown(members, i)) {
@@ -142,6 +212,7 @@ write_ready(const struct router *router, struct dyn_buf *out)
     if (digest != 0) {
         dyn_buf_addf(out, ",\"config\":\"%016llx\"", (unsigned long long)digest);
     }
+    write_plugins(router, out);
     if (shared != NULL) {
         write_ledger(shared, out);
     }
@@ -184,7 +255,7 @@ route_local_answer(const struct route_request *rq)
     } else if (!is_list) {
         bool is_health = rq->request->surface == ENV_SURFACE_HEALTH;
         (is_health ? write_health : write_ready)(rq->router, &out);
-        status = (is_health ? is_any_there : is_any_routable)(rq->router) ? 200 : 503;
+        status = (is_health ? is_any_there : is_ready)(rq->router) ? 200 : 503;
     }
     struct env *end = NULL;
     if (found) {

@@ -46,6 +46,12 @@ find(const struct route_voters *voters, struct dyn_slice name)
     return NULL;
 }
 
+const struct route_voter *
+route_voters_look(const struct route_voters *voters, struct dyn_slice name)
+{
+    return find(voters, name);
+}
+
 struct route_voter *
 route_voters_find(struct route_voters *voters, struct dyn_slice name)
 {

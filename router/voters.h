@@ -41,6 +41,8 @@ struct route_voters {
 void route_voters_fini(struct route_voters *voters);
 /* Of that name; made when it is asked for first. Never NULL. */
 struct route_voter *route_voters_find(struct route_voters *voters, struct dyn_slice name);
+/* NULL: nobody has asked for it, and nobody has joined under it. */
+const struct route_voter *route_voters_look(const struct route_voters *voters, struct dyn_slice name);
 
 /* A process says under which names it votes; what it said before does not count any more. NULL, or why it is
  * told to go; `why` is a sentence for its author. */

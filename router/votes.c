@@ -44,7 +44,7 @@ route_votes_fini(struct route_request *rq)
 
 /* Nobody has ever said what one that is to join can do: before_request is where it can be missed. */
 struct route_traits
-route_traits_of(struct router *router, const struct route_plugin *plugin)
+route_traits_of(const struct router *router, const struct route_plugin *plugin)
 {
     static const struct route_traits unknown = {.stages = VOTE_STAGE_BIT(VOTE_BEFORE_REQUEST),
                                                 .amends = true};
@@ -52,10 +52,11 @@ route_traits_of(struct router *router, const struct route_plugin *plugin)
     if (plugin->is_local) {
         return plugin->traits;
     }
-    const struct route_voter *voter = route_voters_find(&router->voters, plugin->name);
-    struct route_traits traits = voter->has_said ? voter->said : unknown;
+    const struct route_voter *voter = route_voters_look(&router->voters, plugin->name);
+    bool has_said = voter != NULL && voter->has_said;
+    struct route_traits traits = has_said ? voter->said : unknown;
     if (wanted != 0) {
-        bool is_sure = plugin->required || !voter->has_said; /* else who leaves out a stage would open it */
+        bool is_sure = plugin->required || !has_said; /* else who leaves out a stage would open it */
         traits.stages = is_sure ? wanted : traits.stages & wanted;
     }
     return traits;

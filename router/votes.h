@@ -92,7 +92,7 @@ void route_voter_is_gone(struct router *router, bus_addr_t addr);
 /* ... or has joined: questions that wait for it. */
 void route_voter_has_come(struct router *router);
 /* What the plugin may do, as far as is known now. */
-struct route_traits route_traits_of(struct router *router, const struct route_plugin *plugin);
+struct route_traits route_traits_of(const struct router *router, const struct route_plugin *plugin);
 /* The request has ended so: those that watch, and those that charged, are told. */
 void route_votes_end(struct route_request *rq, const struct env *end);
 /* A VOTE that took something comes when nobody waits for it any more. */

@@ -145,8 +145,10 @@ class HttpProcess(Process):
         self.ready_path = ready_path
 
     def is_ready(self):
+        """But for plugins of the test's own that are still to join."""
         try:
-            return request_once(self.port, "GET", self.ready_path).status == 200
+            answer = request_once(self.port, "GET", self.ready_path)
+            return answer.status == 200 or b'"reason":"required plugins are not there"' in answer.body
         except (OSError, ValueError):
             return False
 

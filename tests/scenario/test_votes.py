@@ -496,6 +496,27 @@ def test_a_plugin_that_speaks_out_of_turn_is_told_to_go(scene):
     assert chat_once(gateway.port, BODY).status == 200
 
 
+@pytest.mark.parametrize("more, status", [({}, 503), ({"required": False}, 200), ({"on_failure": "open"}, 200),
+                                          ({"stages": ["before_request", "during_stream"]}, 503)])
+def test_readiness_tells_who_is_missing(scene, more, status):
+    def ready():
+        answer = request_once(gateway.port, "GET", "/readyz")
+        return answer.status, answer.json()["plugins"]
+
+    gateway = scene(entry(**more), entry("max-token"), cells=1)
+    required = more.get("required", True)
+    missing = status, [{"name": "judge", "required": required, "there": False}]
+    there = 200, [{"name": "judge", "required": required, "there": True}]
+    assert ready() == missing
+    if "stages" in more:
+        scene.join(gateway, lambda ask, body: dict(CLEAR))  # one stage is still missing
+        assert ready() == missing
+    judge = scene.join(gateway, lambda ask, body: dict(CLEAR), stages=["before_request", "during_stream"])
+    gateway.wait_until(lambda: ready() == there, "it is there")
+    judge.say("goodbye", reason="drain")
+    gateway.wait_until(lambda: ready() == missing, "what drains is not there")
+
+
 # ---- what is told of votes ----
 
 
