@@ -202,6 +202,8 @@ struct vote_delta {
     struct dyn_slice    text;
 };
 void vote_deltas_encode(const struct vote_delta *deltas, size_t n, bool is_last, struct dyn_buf *out);
+/* To one that takes over a stream: where each channel stands, and what of it is not decided. */
+void vote_deltas_encode_rest(const struct vote_delta *deltas, size_t n, bool is_last, struct dyn_buf *out);
 DYN_MUST_CHECK int vote_deltas_decode(struct dyn_slice body, struct arena *arena, struct vote_delta **deltas,
                                       size_t *n, bool *is_last, struct dyn_err *err);
 

@@ -398,11 +398,11 @@ read_channel(struct members *members, struct dyn_slice key, struct vote_channel 
     return true;
 }
 
-void
-vote_deltas_encode(const struct vote_delta *deltas, size_t n, bool is_last, struct dyn_buf *out)
+static void
+encode_deltas(const struct vote_delta *deltas, size_t n, bool is_last, bool resumes, struct dyn_buf *out)
 {
     msgpack_packer packer = packer_to(out);
-    (void)msgpack_pack_map(&packer, is_last ? 2 : 1);
+    (void)msgpack_pack_map(&packer, 1u + is_last + resumes);
     pack_word(&packer, "deltas");
     (void)msgpack_pack_array(&packer, n);
     for (size_t i = 0; i < n; i++) {
@@ -414,6 +414,21 @@ vote_deltas_encode(const struct vote_delta *deltas, size_t n, bool is_last, stru
     if (is_last) {
         pack_flag(&packer, "last");
     }
+    if (resumes) {
+        pack_flag(&packer, "resumes");
+    }
+}
+
+void
+vote_deltas_encode(const struct vote_delta *deltas, size_t n, bool is_last, struct dyn_buf *out)
+{
+    encode_deltas(deltas, n, is_last, false, out);
+}
+
+void
+vote_deltas_encode_rest(const struct vote_delta *deltas, size_t n, bool is_last, struct dyn_buf *out)
+{
+    encode_deltas(deltas, n, is_last, true, out);
 }
 
 static const char *

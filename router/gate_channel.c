@@ -64,6 +64,18 @@ is_boundary(const struct gate_channel *channel, uint64_t position)
     return ((unsigned char)channel->text.data[position - channel->base] & 0xC0) != 0x80;
 }
 
+struct dyn_slice
+gate_channel_rest(const struct gate_channel *channel, size_t voter, uint64_t *from)
+{
+    uint64_t begins = channel->clear[voter] > channel->base ? channel->clear[voter] : channel->base;
+    while (begins > channel->base && !is_boundary(channel, begins)) {
+        begins--;
+    }
+    *from = begins;
+    struct dyn_slice text = gate_channel_text(channel, begins);
+    return dyn_slice(text.data, (size_t)(channel->asked - begins));
+}
+
 const char *
 gate_channel_check(const struct gate_channel *channel, size_t voter, const struct vote_mark *mark)
 {

@@ -38,6 +38,8 @@ bool gate_channel_add(struct gate_channel *channel, struct json_value piece, uin
 void gate_channel_end(struct gate_channel *channel);
 /* From there on: what voters have not been asked about. */
 struct dyn_slice gate_channel_text(const struct gate_channel *channel, uint64_t from);
+/* What that voter was asked about and has not cleared, whole characters; *from is where it begins. */
+struct dyn_slice gate_channel_rest(const struct gate_channel *channel, size_t voter, uint64_t *from);
 
 /* Checks all of it before anything changes. NULL, or what is wrong. */
 const char *gate_channel_check(const struct gate_channel *channel, size_t voter,

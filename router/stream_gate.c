@@ -482,6 +482,24 @@ stream_gate_is_asked(const stream_gate_t *gate, size_t voter)
     return gate->state == STREAM_GATE_OPEN && (gate->live >> voter & 1u) != 0;
 }
 
+void
+stream_gate_hand_over(stream_gate_t *gate, size_t voter, uint64_t now_us, struct dyn_buf *body)
+{
+    struct vote_delta deltas[STREAM_GATE_CHANNELS_MAX];
+    struct gate_voter *one = &gate->voters[voter];
+    DYN_ASSERT(one->asked > 0);
+    for (size_t i = 0; i < gate->n_channels; i++) {
+        struct vote_delta *delta = &deltas[i];
+        delta->channel = gate->channels[i]->id;
+        delta->text = gate_channel_rest(gate->channels[i], voter, &delta->from);
+    }
+    if (!owes(gate, voter)) {
+        one->since_us = now_us;
+        one->answered = one->asked - 1;
+    }
+    vote_deltas_encode_rest(deltas, gate->n_channels, gate->is_last_asked, body);
+}
+
 static struct gate_channel *
 find_channel(const struct stream_gate *gate, struct vote_channel id)
 {

@@ -58,6 +58,9 @@ bool stream_gate_has_ended(const stream_gate_t *gate); /* so, or by its end mark
  * the text of the meantime. */
 bool stream_gate_take_ask(stream_gate_t *gate, uint64_t now_us, struct dyn_buf *body);
 bool stream_gate_is_asked(const stream_gate_t *gate, size_t voter);
+/* Another one takes the place of the voter, which was asked before: the body of an ASK with all that is not
+ * decided. It owes the vote for that, in the time that is left when one was owed already. */
+void stream_gate_hand_over(stream_gate_t *gate, size_t voter, uint64_t now_us, struct dyn_buf *body);
 
 /* A vote of the voter. -1 with a sentence when it makes no sense; nothing has changed then, and the voter has
  * to be failed. Pass and cut both come with marks. Who lets the last question pass has cleared all. */

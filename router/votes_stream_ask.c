@@ -6,6 +6,15 @@
 
 static const struct dyn_slice nothing = {NULL, 0};
 
+/* Text that ends whoever looks at it ends no more of them. */
+enum { HANDED_OVER_MAX = 3 };
+
+static struct route_voter *
+voter_of(struct route_request *rq, size_t i)
+{
+    return route_voters_find(&rq->router->voters, rq->gated->plugins[i].plugin->name);
+}
+
 /* ---- failures ---- */
 
 void
@@ -109,26 +118,69 @@ send_ask(struct route_request *rq, size_t i, struct env **ask_p)
     return NULL;
 }
 
-static void
-ask_one(struct route_request *rq, size_t i, uint32_t epoch, dyn_block_t *body)
+static struct env *
+ask_of(struct route_request *rq, size_t i, uint32_t epoch, dyn_block_t *body)
 {
-    struct router *router = rq->router;
-    struct route_gated *gated = rq->gated;
-    struct gate_plugin *one = &gated->plugins[i];
+    const struct gate_plugin *one = &rq->gated->plugins[i];
     struct env *ask = env_new(ENV_ASK);
     ask->id = rq->node.id;
     ask->epoch = epoch;
     ask->plugin = env_copy(ask, one->plugin->name);
     ask->instance = one->plugin->serial;
     ask->stage = VOTE_DURING_STREAM;
-    ask->facts_asked = vote_facts_ref(gated->facts);
+    ask->facts_asked = vote_facts_ref(rq->gated->facts);
     ask->body = dyn_block_ref(body);
-    const char *why = send_ask(rq, i, &ask);
-    if (why != NULL) {
+    return ask;
+}
+
+/* Who was asked is gone: another one of its name gets what is not decided. false: there is none. */
+static bool
+hand_over(struct route_request *rq, size_t i)
+{
+    struct route_gated *gated = rq->gated;
+    struct gate_plugin *one = &gated->plugins[i];
+    bool can = !one->plugin->is_local && one->asked > 0 && one->handed_over < HANDED_OVER_MAX &&
+               stream_gate_is_asked(gated->gate, i);
+    if (!can || (one->addr = route_gated_pick(rq, one->plugin)) == 0) {
+        return false;
+    }
+    struct dyn_buf body = DYN_BUF_INIT;
+    stream_gate_hand_over(gated->gate, i, bus_loop_now_us(rq->router->loop), &body);
+    dyn_block_t *block = dyn_block_copy(0, dyn_buf_slice(&body));
+    uint32_t epoch = gated->first_epoch + (uint32_t)((one->asked - 1) * gated->n_plugins + i);
+    struct env *ask = ask_of(rq, i, epoch, block);
+    dyn_block_unref(&block);
+    dyn_buf_fini(&body);
+    if (one->answered == one->asked) {
+        one->since_us = dyn_mono_us(bus_loop_clock(rq->router->loop));
+    }
+    one->answered = one->asked - 1;
+    one->handed_over++;
+    if (bus_send(rq->router->me, one->addr, &ask, NULL) != 0) {
         env_free(&ask);
+        return false;
+    }
+    return true;
+}
+
+static void
+ask_one(struct route_request *rq, size_t i, uint32_t epoch, dyn_block_t *body)
+{
+    struct gate_plugin *one = &rq->gated->plugins[i];
+    struct env *ask = ask_of(rq, i, epoch, body);
+    const char *why = send_ask(rq, i, &ask);
+    if (why == NULL) {
+        if (one->asked++ == one->answered) {
+            one->since_us = dyn_mono_us(bus_loop_clock(rq->router->loop));
+        }
+        return;
+    }
+    env_free(&ask);
+    bool is_gone = one->asked > 0 && !route_voter_takes(voter_of(rq, i), one->addr);
+    one->asked += is_gone; /* what is handed over has this question in it */
+    if (!is_gone || !hand_over(rq, i)) {
+        one->asked -= is_gone;
         give_up(rq, i, why);
-    } else if (one->asked++ == one->answered) {
-        one->since_us = dyn_mono_us(bus_loop_clock(router->loop));
     }
 }
 
@@ -187,6 +239,7 @@ take_marks(struct route_request *rq, size_t i, const struct env *vote, struct ar
         return err->text;
     }
     one->answered++;
+    one->handed_over = 0;
     bool cuts = vote->verdict == VOTE_DENY;
     return stream_gate_vote(rq->gated->gate, i, marks, n, cuts, now_us, err) != 0 ? err->text : NULL;
 }
@@ -270,7 +323,7 @@ lose_plugin(struct route_request *rq, const void *addr)
     for (size_t i = 0; i < rq->gated->n_plugins; i++) {
         struct gate_plugin *one = &rq->gated->plugins[i];
         if (one->addr == *(const bus_addr_t *)addr) {
-            if (!find_another(rq, i)) {
+            if (!find_another(rq, i) && !hand_over(rq, i)) {
                 one->addr = 0;
                 give_up(rq, i, "its process is gone");
             }

@@ -11,6 +11,7 @@ struct gate_plugin {
     uint64_t asked;  /* questions */
     uint64_t answered;
     uint64_t since_us; /* of the first that is not answered */
+    unsigned handed_over; /* from process to process, since the last vote */
     bool is_admitted;  /* by the breaker, which is to be told how it went */
 };
 

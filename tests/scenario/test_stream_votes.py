@@ -29,7 +29,7 @@ def scene(start_gateway, upstream):
                                 config={"bus": {"listen": f"tcp://127.0.0.1:{base}"}, "plugins": [plugin]})
         opened.append(ScriptedPlugin(f"tcp://127.0.0.1:{base + 1}", vote, stages=["during_stream"]))
         gateway.wait_until(lambda: gateway.log_lines(event="router.plugin.joined"), "the plugin joins")
-        gateway.plugin = opened[-1]
+        gateway.plugin, gateway.plugin_endpoint, gateway.plugins = opened[-1], f"tcp://127.0.0.1:{base + 1}", opened
         return gateway
 
     yield start
@@ -187,6 +187,50 @@ def test_a_plugin_that_dies_in_the_middle(scene, upstream, on_failure):
     else:
         assert said(answer.body) in ("one ", "one two ")
         assert last_event(answer.body)["error"]["code"] == "plugin_error"
+
+
+@pytest.mark.parametrize("holds", [0, 5])
+@pytest.mark.parametrize("is_owed", [False, True])
+def test_another_one_takes_over_a_stream(scene, upstream, holds, is_owed):
+    """What the lost one had not decided, it decides; it may be asked nothing at the moment, or be silent."""
+    gateway = None
+    lost = threading.Event()
+
+    def hold(text, last):
+        return (len(text) if last else max(len(text) - holds, 0)), [], {}
+
+    class Second(Judge):
+        def __call__(self, ask, body):
+            question = msgpack.unpackb(body)
+            if question.get("resumes"):
+                (delta,) = question["deltas"]
+                resumed.append((delta["from"], delta["text"]))
+                self.texts[ask["id"]] = b"?" * delta["from"]
+            return super().__call__(ask, body)
+
+    def lose(i):
+        if i == 1:
+            gateway.plugins.append(ScriptedPlugin(gateway.plugin_endpoint, Second(hold), stages=["during_stream"]))
+        if i == 2:
+            lose_when_asked() if is_owed else None
+            gateway.plugin.close()
+            gateway.wait_until(lambda: gateway.log_lines(event="router.plugin.left"), "it is gone")
+            gateway.wait_until(lambda: resumed, "the other one has taken over")
+
+    def lose_when_asked():
+        gateway.wait_until(lambda: len(gateway.plugin.asks) == 2, "it has the second question")
+
+    judge = Judge(hold)
+    resumed = []
+    says(upstream, "one ", "two \u00e9", "three ", "four", pause=lose)
+    gateway = scene(lambda ask, body: None if is_owed and len(gateway.plugin.asks) == 2 else judge(ask, body), timeout="20s")
+    answer = chat_once(gateway.port, STREAM)
+    assert said(answer.body) == "one two \u00e9three four" and sse_events(answer.body)[-1] == b"[DONE]"
+    assert len(resumed) == 1
+    position, text = resumed[0]
+    whole = "one two \u00e9".encode()
+    assert text.encode() == whole[position:]
+    assert position == max(len("one " if is_owed else whole) - holds, 0)
 
 
 def test_plain_answers_are_none_of_its_business(scene):
