@@ -1,4 +1,5 @@
 /* What the router answers itself: the bodies, byte for byte. */
+#include "router/plan.h"
 #include "router/request.h"
 
 #include <setjmp.h>
@@ -32,7 +33,9 @@ static struct env *
 answer_to(enum env_surface surface, const char *model, size_t n_targets)
 {
     static struct router router;
+    static struct route_plan no_plugins;
     router.options.only_admits = only_admits;
+    router.options.plan = &no_plugins;
     router.loop = bus_loop_new("test");
     route_members_init(&router.members, targets, addrs, n_targets);
     struct route_request rq = {.router = &router, .model = dyn_slice_str(model)};
