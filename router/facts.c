@@ -83,6 +83,14 @@ take_text(struct reader *reader, struct json_value text, bool is_user)
 
 /* ---- messages ---- */
 
+/* What else of a message the model reads: calls of tools and their arguments, thoughts, names. A guess by
+ * their length; money is set aside by it. */
+static void
+take_other(struct reader *reader, struct json_value value)
+{
+    reader->text_bytes += value.type == JSON_NULL ? 0 : value.raw.len;
+}
+
 static void
 take_image(struct reader *reader, struct json_value image)
 {
@@ -106,6 +114,8 @@ read_part(struct reader *reader, struct json_value part, bool is_user)
             take_text(reader, member.value, is_user);
         } else if (json_key_is(&member, "image_url")) {
             take_image(reader, member.value);
+        } else if (json_key_is(&member, "refusal") || json_key_is(&member, "thinking")) {
+            take_other(reader, member.value);
         }
     }
 }
@@ -137,6 +147,8 @@ read_messages(struct reader *reader, struct json_value messages)
                 role = member.value;
             } else if (json_key_is(&member, "content")) {
                 content = member.value;
+            } else if (!json_key_is(&member, "images")) {
+                take_other(reader, member.value);
             }
         }
         read_content(reader, content, role.type == JSON_STRING && json_string_is(role, "user"));
@@ -209,6 +221,8 @@ read_member(struct reader *reader, const struct json_member *member)
         read_input(reader, value);
     } else if (json_key_is(member, "tools") || json_key_is(member, "functions")) {
         read_tools(reader, value);
+    } else if (json_key_is(member, "response_format") || json_key_is(member, "prediction")) {
+        take_other(reader, value);
     } else if (json_key_is(member, "metadata") && value.type == JSON_OBJECT) {
         read_metadata(reader, value);
     } else if (json_key_is(member, "user") && value.type == JSON_STRING) {

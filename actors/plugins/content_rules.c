@@ -241,6 +241,32 @@ search_plain(const content_rules_t *rules, struct dyn_slice text, bool all, stru
     return found->n > 0 ? CONTENT_FOUND : CONTENT_CLEAN;
 }
 
+/* Where the matches of a view lie in its text: a walk in pieces, so that a long one needs no more memory than
+ * a short one. */
+static void
+find_places(struct dyn_slice text, struct content_found *found)
+{
+    enum { PIECE = 16 * 1024 };
+    struct json_view view = {.base = 0};
+    size_t n = 0; /* ends of matches that are placed: they ascend */
+    while (n < 2 * found->n) {
+        size_t len = text.len < PIECE ? text.len : PIECE;
+        bool is_last = len == text.len;
+        json_view_feed(&view, dyn_slice(text.data, len), is_last);
+        text = dyn_slice(text.data + len, text.len - len);
+        for (; n < 2 * found->n; n++) {
+            struct content_match *match = &found->items[n / 2];
+            uint64_t *end = n % 2 == 0 ? &match->from : &match->to;
+            if (*end >= view.base + view.text.len && !is_last) {
+                break;
+            }
+            *end = json_view_place(&view, *end);
+        }
+        json_view_trim(&view, view.base + view.text.len);
+    }
+    json_view_fini(&view);
+}
+
 enum content_result
 content_rules_search(const content_rules_t *rules, struct dyn_slice text, bool is_json, bool all,
                      struct dyn_regex_budget *budget, struct content_found *found)
@@ -250,14 +276,11 @@ content_rules_search(const content_rules_t *rules, struct dyn_slice text, bool i
     if (!is_json || text.len == 0 || memchr(text.data, '\\', text.len) == NULL) {
         return search_plain(rules, text, all, budget, found);
     }
-    struct json_view view = {.base = 0};
+    struct json_view view = {.is_plain = true};
     json_view_feed(&view, text, true);
     enum content_result result = search_plain(rules, dyn_buf_slice(&view.text), all, budget, found);
-    for (size_t i = 0; i < found->n; i++) {
-        found->items[i].from = json_view_place(&view, found->items[i].from);
-        found->items[i].to = json_view_place(&view, found->items[i].to);
-    }
     json_view_fini(&view);
+    find_places(text, found);
     return result;
 }
 

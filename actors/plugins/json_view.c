@@ -12,7 +12,7 @@ json_view_fini(struct json_view *view)
 {
     dyn_buf_fini(&view->text);
     free(view->places);
-    *view = (struct json_view){.base = 0};
+    *view = (struct json_view){.is_plain = view->is_plain};
 }
 
 /* `read` bytes of the text became these. */
@@ -20,6 +20,10 @@ static void
 put(struct json_view *view, const char *bytes, size_t len, size_t read)
 {
     size_t at = view->text.len;
+    if (view->is_plain) {
+        dyn_buf_add(&view->text, bytes, len);
+        return;
+    }
     if (at + len > view->places_cap) {
         view->places_cap = at + len > 2 * view->places_cap ? at + len + 64 : 2 * view->places_cap;
         view->places = dyn_realloc(view->places, view->places_cap * sizeof *view->places);

@@ -6,6 +6,7 @@
 #include "core/buf.h"
 
 struct json_view {
+    bool is_plain;          /* nobody asks for places: none are kept, which are eight bytes for each */
     struct dyn_buf text;    /* the view from `base` on */
     uint64_t base;
     uint64_t *places;       /* of each byte of it: where its character begins in the text that came */

@@ -175,6 +175,9 @@ def test_floods_are_refused_and_harm_nobody_else(start_gateway, upstream, action
                             config={"plugins": word_filter(action=action)})
     before = gateway.resident_bytes("VmHWM")
     texts = [{"role": "user", "content": ""}] * 80000
+    arguments = json.dumps({"a": "\n" * 2_000_000})  # escapes everywhere: it is read with them undone
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    assert chat_once(gateway.port, PLAIN | {"messages": [{"role": "assistant", "tool_calls": [call]}]}).status == 200
     for messages in [[{"role": "user", "content": "bomb " * 1_500_000}], texts, texts, texts, texts, texts, texts]:
         answer = chat_once(gateway.port, PLAIN | {"messages": messages})
         assert (answer.status, answer.error["code"]) == (400, "request_rejected")

@@ -120,6 +120,42 @@ arguments_are_read_with_their_escapes_decoded(void **state)
     content_rules_free(&rules);
 }
 
+/* Long arguments with escapes everywhere: matches are placed as in short ones. */
+static void
+places_of_long_arguments_are_right(void **state)
+{
+    (void)state;
+    content_rules_t *rules = rules_of("bomb", NULL, 4096);
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        struct dyn_rng rng;
+        struct dyn_buf text = DYN_BUF_INIT;
+        struct content_found found = {.n = 0};
+        struct dyn_regex_budget budget = plenty();
+        uint64_t at[64];
+        size_t n = 0;
+        dyn_rng_seed(&rng, seed);
+        while (text.len < (size_t)100 * 1024) {
+            static const char *const pieces[] = {"\\n",     "\\\"",     "\\u00e9", "\\ud83d\\ude00",
+                                                 "plain ", "\xc3\xa9", "\\x"};
+            uint64_t which = dyn_rng_below(&rng, 4000);
+            if (which == 0 && n < DYN_ARRAY_LEN(at)) {
+                at[n++] = text.len;
+                dyn_buf_add_str(&text, "b\\u006fmb");
+            }
+            dyn_buf_add_str(&text, pieces[which % DYN_ARRAY_LEN(pieces)]);
+        }
+        (void)content_rules_search(rules, dyn_buf_slice(&text), true, true, &budget, &found);
+        assert_int_equal(found.n, n);
+        for (size_t i = 0; i < n; i++) {
+            assert_int_equal(found.items[i].from, at[i]);
+            assert_int_equal(found.items[i].to, at[i] + strlen("b\\u006fmb"));
+        }
+        content_found_fini(&found);
+        dyn_buf_fini(&text);
+    }
+    content_rules_free(&rules);
+}
+
 static void
 rules_that_cannot_work_are_refused(void **state)
 {
@@ -270,6 +306,7 @@ main(void)
         cmocka_unit_test(what_overlaps_is_put_together),
         cmocka_unit_test(a_flood_of_matches_is_bounded),
         cmocka_unit_test(arguments_are_read_with_their_escapes_decoded),
+        cmocka_unit_test(places_of_long_arguments_are_right),
         cmocka_unit_test(rules_that_cannot_work_are_refused),
         cmocka_unit_test(an_expression_without_a_bound_holds_no_more_than_a_window),
         cmocka_unit_test(pieces_are_masked_as_the_whole_text_is),
