@@ -134,6 +134,7 @@ router_apply(void *self, struct route_plan *plan, const bus_addr_t *addrs)
     struct route_renumbering numbers;
     router->options.plan = route_plan_ref(plan);
     route_members_apply(&router->members, plan->targets, addrs, plan->n_targets, &joining, &numbers);
+    router->members.catalogue = plan->catalogue;
     route_sweep(router, is_any, renumber, &numbers);
     route_renumbering_fini(&numbers);
     wake_all(router);

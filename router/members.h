@@ -61,6 +61,7 @@ struct route_members {
     size_t announced_bytes;
     size_t announced_models;
     size_t n_boards; /* of workers */
+    const catalogue_t *catalogue;  /* of models, for that list; borrowed. NULL: there is none */
     struct route_model_list *list; /* model_list.h; NULL: nobody has asked for it */
 };
 

@@ -11,15 +11,41 @@ enum { SLOTS_MIN = 16 };
 /* Where a name stands. */
 struct listed {
     uint32_t target; /* its number and 1; 0: the slot is free */
-    uint32_t model;
+    uint32_t model;  /* of those that it lists, else of the catalogue's of its provider */
 };
 
 struct route_model_list {
-    uint64_t generation; /* of the members that it was made of */
-    size_t n_slots;      /* a power of 2, twice the names at least */
-    dyn_block_t *text;   /* NULL: nobody has asked for it */
+    uint64_t generation;    /* of the members that it was made of */
+    catalogue_t *catalogue; /* a reference; NULL: there was none */
+    size_t n_slots;         /* a power of 2, twice the names at least */
+    dyn_block_t *text;      /* NULL: nobody has asked for it */
+    struct known {
+        const struct catalogue_model *first;
+        size_t n;
+    } known[ROUTE_TARGETS_MAX]; /* of each target that lists none: what the catalogue knows of its provider */
     struct listed slots[];
 };
+
+/* The catalogue has models that are asked in ways which no surface here has. */
+static bool
+is_asked_here(const struct catalogue_model *model)
+{
+    return model->mode == CATALOGUE_MODE_CHAT || model->mode == CATALOGUE_MODE_EMBEDDING ||
+           model->mode == CATALOGUE_MODE_UNKNOWN;
+}
+
+/* As routing has it (candidates.c): the catalogue says what a target serves that does not say so itself. */
+static struct known
+known_of(const struct route_members *members, size_t target)
+{
+    const struct route_target *row = &members->targets[target];
+    struct known known = {NULL, 0};
+    bool asks = row->n_models == 0 && !row->models_only && !row->is_announced && row->name.len > 0;
+    if (asks && members->catalogue != NULL) {
+        known.n = catalogue_of_provider(members->catalogue, row->provider, &known.first);
+    }
+    return known;
+}
 
 static size_t
 slots_for(const struct route_members *members)
@@ -27,7 +53,7 @@ slots_for(const struct route_members *members)
     size_t n = 0;
     size_t n_slots = SLOTS_MIN;
     for (size_t i = 0; i < members->n_targets; i++) {
-        n += members->targets[i].n_models;
+        n += members->targets[i].n_models + known_of(members, i).n;
     }
     while (n_slots < 2 * n) {
         n_slots *= 2;
@@ -35,10 +61,22 @@ slots_for(const struct route_members *members)
     return n_slots;
 }
 
-static struct dyn_slice
-name_at(const struct route_members *members, const struct listed *at)
+static size_t
+count_of(const route_model_list_t *list, const struct route_members *members, size_t target)
 {
-    return members->targets[at->target - 1].models[at->model];
+    size_t n = members->targets[target].n_models;
+    return n > 0 ? n : list->known[target].n;
+}
+
+/* Absent: one that is not listed. */
+static struct dyn_slice
+name_of(const route_model_list_t *list, const struct route_members *members, size_t target, size_t model)
+{
+    if (members->targets[target].n_models > 0) {
+        return members->targets[target].models[model];
+    }
+    const struct catalogue_model *known = &list->known[target].first[model];
+    return is_asked_here(known) ? catalogue_id(known) : dyn_slice(NULL, 0);
 }
 
 /* Where the name stands, or the free slot where it would. */
@@ -46,7 +84,8 @@ static struct listed *
 find(route_model_list_t *list, const struct route_members *members, struct dyn_slice model)
 {
     size_t at = (size_t)route_hash(model) & (list->n_slots - 1);
-    while (list->slots[at].target != 0 && !dyn_slice_eq(name_at(members, &list->slots[at]), model)) {
+    while (list->slots[at].target != 0 &&
+           !dyn_slice_eq(name_of(list, members, list->slots[at].target - 1, list->slots[at].model), model)) {
         at = (at + 1) & (list->n_slots - 1);
     }
     return &list->slots[at];
@@ -58,11 +97,14 @@ list_new(const struct route_members *members)
     size_t n_slots = slots_for(members);
     route_model_list_t *list = dyn_zalloc(sizeof *list + n_slots * sizeof list->slots[0]);
     list->generation = members->generation;
+    list->catalogue = members->catalogue != NULL ? catalogue_ref(members->catalogue) : NULL;
     list->n_slots = n_slots;
     for (size_t i = 0; i < members->n_targets; i++) {
-        for (size_t k = 0; k < members->targets[i].n_models; k++) {
-            struct listed *at = find(list, members, members->targets[i].models[k]);
-            if (at->target == 0) {
+        list->known[i] = known_of(members, i);
+        for (size_t k = 0; k < count_of(list, members, i); k++) {
+            struct dyn_slice name = name_of(list, members, i, k);
+            struct listed *at = name.data != NULL ? find(list, members, name) : NULL;
+            if (at != NULL && at->target == 0) {
                 *at = (struct listed){(uint32_t)i + 1, (uint32_t)k};
             }
         }
@@ -77,6 +119,7 @@ route_model_list_free(route_model_list_t **list_p)
     *list_p = NULL;
     if (list != NULL) {
         dyn_block_unref(&list->text);
+        catalogue_unref(&list->catalogue);
         free(list);
     }
 }
@@ -84,7 +127,8 @@ route_model_list_free(route_model_list_t **list_p)
 static route_model_list_t *
 list_now(struct route_members *members)
 {
-    if (members->list == NULL || members->list->generation != members->generation) {
+    if (members->list == NULL || members->list->generation != members->generation ||
+        members->list->catalogue != members->catalogue) {
         route_model_list_free(&members->list);
         members->list = list_new(members);
     }
@@ -111,9 +155,10 @@ route_model_text(struct dyn_buf *out, struct dyn_slice id, struct dyn_slice owne
 }
 
 static bool
-is_first(route_model_list_t *list, const struct route_members *members, size_t target, size_t model)
+is_first(route_model_list_t *list, const struct route_members *members, size_t target, size_t model,
+         struct dyn_slice name)
 {
-    const struct listed *at = find(list, members, members->targets[target].models[model]);
+    const struct listed *at = find(list, members, name);
     return at->target == target + 1 && at->model == model;
 }
 
@@ -128,10 +173,11 @@ route_models_text(struct route_members *members)
     const char *comma = "";
     dyn_buf_add_str(&out, "{\"object\":\"list\",\"data\":[");
     for (size_t i = 0; i < members->n_targets; i++) {
-        for (size_t k = 0; k < members->targets[i].n_models; k++) {
-            if (is_first(list, members, i, k)) {
+        for (size_t k = 0; k < count_of(list, members, i); k++) {
+            struct dyn_slice name = name_of(list, members, i, k);
+            if (name.data != NULL && is_first(list, members, i, k, name)) {
                 dyn_buf_add_str(&out, comma);
-                route_model_text(&out, members->targets[i].models[k], members->targets[i].provider);
+                route_model_text(&out, name, members->targets[i].provider);
                 comma = ",";
             }
         }

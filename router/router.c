@@ -317,6 +317,7 @@ router_new(const struct router_options *options)
         router->options.counters = &router->own_counters;
     }
     route_members_init(&router->members, options->plan->targets, options->addrs, options->plan->n_targets);
+    router->members.catalogue = options->plan->catalogue;
     router->metrics.addr = options->metrics;
     router->keys_admin.addr = options->keys;
     router->logs_admin.addr = options->logs;

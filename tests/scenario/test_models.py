@@ -248,6 +248,18 @@ def listed(gateway):
     return {model["id"] for model in request_once(gateway.port, "GET", "/v1/models").json()["data"]}
 
 
+def test_targets_that_list_none_show_what_the_catalogue_routes_to_them(start_gateway, upstream):
+    """What /v1/models names is served, and owned by its provider; aliases and other ways of asking are not in it."""
+    gateway = start_gateway([target(upstream.url, models=[]), target(upstream.url, name="own", models=["mine"])],
+                            config={"aliases": {"short": "gpt-4o-mini"}})
+    models = listed(gateway)
+    assert {"gpt-4o-mini", "text-embedding-3-small", "mine"} <= models and len(models) > 20
+    assert not {"short", "dall-e-3", "whisper-1"} & models
+    assert request_once(gateway.port, "GET", "/v1/models/gpt-4o-mini").json()["owned_by"] == "openai"
+    answer = chat_once(gateway.port, CHAT)
+    assert (answer.status, answer.header("x-dynabus-target")) == (200, "upstream")
+
+
 def test_providers_are_asked_for_their_models(start_gateway, pages):
     models = {"data": [{"id": "found-one"}, {"id": "found-two"}, {"id": "bad id"}, {}]}
     pages.answers = {"/v1/models": (200, {}, json.dumps(models).encode())}

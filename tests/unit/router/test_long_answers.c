@@ -198,6 +198,52 @@ each_belongs_to_the_first_that_lists_it(void **state)
     route_members_fini(&members);
 }
 
+/* Routing asks the catalogue about targets that say nothing of their models, and so does the list. */
+static void
+one_that_lists_none_has_those_of_the_catalogue(void **state)
+{
+    (void)state;
+    struct dyn_slice own[] = {DYN_SLICE_INIT("gpt-4o"), DYN_SLICE_INIT("mine")};
+    struct route_target targets[] = {
+        {.name = DYN_SLICE_INIT("lists"), .provider = DYN_SLICE_INIT("openai"), .models = own, .n_models = 2},
+        {.name = DYN_SLICE_INIT("none"), .provider = DYN_SLICE_INIT("openai")},
+        {.name = DYN_SLICE_INIT("strict"), .provider = DYN_SLICE_INIT("anthropic"), .models_only = true},
+        {.name = DYN_SLICE_INIT("announced"), .provider = DYN_SLICE_INIT("groq"), .is_announced = true},
+        {.name = DYN_SLICE_INIT("vllm"), .provider = DYN_SLICE_INIT("openai-compatible")},
+    };
+    struct route_members members;
+    const struct catalogue_model *first;
+    catalogue_t *catalogue = catalogue_builtin();
+    route_members_init(&members, targets, NULL, DYN_ARRAY_LEN(targets));
+    assert_null(route_model_owner(&members, DYN_SLICE("gpt-4o-mini")));
+    members.catalogue = catalogue;
+    assert_ptr_equal(route_model_owner(&members, DYN_SLICE("gpt-4o")), &members.targets[0]);
+    size_t n = catalogue_of_provider(catalogue, DYN_SLICE("openai"), &first);
+    size_t n_listed = 2;
+    for (size_t i = 0; i < n; i++) {
+        bool is_asked_here = first[i].mode == CATALOGUE_MODE_CHAT ||
+                             first[i].mode == CATALOGUE_MODE_EMBEDDING ||
+                             first[i].mode == CATALOGUE_MODE_UNKNOWN;
+        bool is_own = dyn_slice_is(catalogue_id(&first[i]), "gpt-4o");
+        const struct route_target *owner = route_model_owner(&members, catalogue_id(&first[i]));
+        assert_ptr_equal(owner, is_own ? &members.targets[0] : is_asked_here ? &members.targets[1] : NULL);
+        n_listed += is_asked_here && !is_own;
+    }
+    assert_true(n_listed > 20);
+    (void)catalogue_of_provider(catalogue, DYN_SLICE("anthropic"), &first);
+    assert_null(route_model_owner(&members, catalogue_id(first)));
+    (void)catalogue_of_provider(catalogue, DYN_SLICE("groq"), &first);
+    assert_null(route_model_owner(&members, catalogue_id(first)));
+    struct dyn_slice text = dyn_block_slice(route_models_text(&members));
+    size_t n_told = 0;
+    for (size_t at = 0; at + 5 < text.len; at++) {
+        n_told += memcmp(text.data + at, "\"id\":", 5) == 0;
+    }
+    assert_int_equal(n_told, n_listed);
+    route_members_fini(&members);
+    catalogue_unref(&catalogue);
+}
+
 int
 main(void)
 {
@@ -207,6 +253,7 @@ main(void)
         cmocka_unit_test(who_does_not_want_it_any_more_cancels_it),
         cmocka_unit_test(a_long_page_of_metrics_goes_in_pieces),
         cmocka_unit_test(each_belongs_to_the_first_that_lists_it),
+        cmocka_unit_test(one_that_lists_none_has_those_of_the_catalogue),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
