@@ -283,6 +283,14 @@ find_accounts(struct accounts *accounts, const struct budget *self, plugin_cell_
     }
 }
 
+/* Of each choice that is asked for: none of them has a limit of its own. */
+static uint64_t
+default_reserve(const struct budget *self, const struct vote_facts *facts)
+{
+    uint64_t n = facts->n_choices > 1 ? facts->n_choices : 1, each = self->default_reserve;
+    return each != 0 && n > UINT64_MAX / 2 / each ? UINT64_MAX / 2 : each * n;
+}
+
 /* VOTE_COST_UNKNOWN: no price says. */
 static uint64_t
 most_it_costs(const struct budget *self, const struct vote_facts *facts)
@@ -291,9 +299,7 @@ most_it_costs(const struct budget *self, const struct vote_facts *facts)
         return facts->estimate;
     }
     struct env_usage usage = {.prompt_tokens = facts->prompt_tokens, .completion_tokens = facts->max_output};
-    uint64_t n = facts->n_choices > 1 ? facts->n_choices : 1, each = self->default_reserve;
-    uint64_t all = each != 0 && n > UINT64_MAX / 2 / each ? UINT64_MAX / 2 : each * n;
-    return budget_cost(&self->rates, &usage) + (facts->max_output == 0 ? all : 0);
+    return budget_cost(&self->rates, &usage) + (facts->max_output == 0 ? default_reserve(self, facts) : 0);
 }
 
 static void
@@ -345,7 +351,7 @@ reserve(const struct budget *self, plugin_cell_t *cell, const struct plugin_tick
             vote->reason = DYN_SLICE("what this model costs is not known, and its requests are not allowed");
             return true;
         }
-        amount = self->unpriced == BUDGET_ALLOW ? 0 : self->default_reserve;
+        amount = self->unpriced == BUDGET_ALLOW ? 0 : default_reserve(self, facts);
     }
     struct money_id id = id_of(ticket);
     struct money_refusal refusal = {0};

@@ -17,7 +17,7 @@ from harness.gateway import target
 from harness.http import Connection, Closed, chat_once
 
 SEEDS = range(1, 1 + int(os.environ.get("DYNABUS_TEST_SEEDS", "2")))
-MODELS = [f"{kind}-{seed}" for seed in range(1, 21) for kind in ("plain", "calm", "stop", "kill", "warm")]
+MODELS = [f"{kind}-{seed}" for seed in range(1, 21) for kind in ("plain", "calm", "stop", "kill", "owner", "silent", "warm")]
 BEARER = {"Authorization": f"Bearer {MASTER_KEY}"}
 USER_RPM = 40
 MODEL_RPM = 100
@@ -202,3 +202,35 @@ def test_a_router_that_is_stopped_gives_its_lease_back(fleet, upstream):
         crowd, count, broken, open_lease, after = run_with_a_loss(fleet, upstream, f"stop-{seed}", seed, signal.SIGTERM)
         print(f"{seed:>6} {after:>10} {len(crowd.statuses):>7} {count:>7} {MODEL_RPM:>6}")
         assert (count, broken, open_lease) == (MODEL_RPM, 0, 0)
+
+
+def test_a_ledger_that_is_killed_goes_on_with_what_it_wrote(fleet, upstream):
+    """What it may have lent was written before: the one after it lends the rest. At most what lay in the routers' pieces and
+    a sixteenth of the limit do not pass in that minute."""
+    print(f"\n{'seed':>6} {'killed at':>10} {'asked':>7} {'passed':>7} {'limit':>6}")
+    for seed in list(SEEDS)[:5]:
+        model = f"owner-{seed}"
+        ready(fleet, f"warm-{seed}")
+        within_a_minute()
+        after = random.Random(seed).randrange(10, 60)
+        crowd = Crowd(fleet.ports, model, [None], seed).start()
+        until(lambda: crowd.statuses.count(200) >= after, "a part has passed")
+        fleet.owner.kill()
+        fleet.owner = fleet.ledger()
+        crowd.join()
+        count = passed(upstream, model)
+        print(f"{seed:>6} {after:>10} {len(crowd.statuses):>7} {count:>7} {MODEL_RPM:>6}")
+        assert set(crowd.statuses) == {200, 429}
+        assert MODEL_RPM // 2 <= count <= MODEL_RPM
+
+
+def test_without_a_ledger_what_was_lent_is_used_and_then_nothing(fleet, upstream):
+    model = "silent-1"
+    within_a_minute()
+    chat_once(fleet.ports[0], body_of(model), BEARER)
+    fleet.owner.kill()
+    crowd = Crowd(fleet.ports, model, [None], 1).start().join()
+    assert set(crowd.statuses) == {200, 429}
+    assert 1 <= passed(upstream, model) <= MODEL_RPM * 3 // 8
+    answer = chat_once(fleet.ports[0], body_of(model), BEARER)
+    assert answer.status == 429 and int(answer.header("retry-after")) >= 1

@@ -204,6 +204,14 @@ tell_end(struct bench *bench, size_t cell, uint64_t id, struct vote_facts *facts
     (void)bench->ops->vote(bench->shared, bench->own[cell], &bench->cells[cell], &ask, &vote);
 }
 
+/* Nobody took the vote on it. */
+static DYN_UNUSED void
+forget(struct bench *bench, size_t cell, uint64_t id, struct vote_facts *facts)
+{
+    struct plugin_ask ask = ask_of(bench, id, facts);
+    bench->ops->forget(bench->shared, bench->own[cell], &bench->cells[cell], &ask.ticket);
+}
+
 static DYN_UNUSED struct dyn_slice
 vote_header(const struct plugin_vote *vote, const char *name)
 {

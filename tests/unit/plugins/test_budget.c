@@ -474,6 +474,70 @@ two_cells_never_overspend(void **state)
     }
 }
 
+static void
+a_vote_that_came_too_late_reserves_nothing(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_start(&bench, &plugin_budget, "{spend_limit_usd: 0.1}");
+    struct vote_facts facts = request_of("k1");
+    assert_int_equal(ask_before(&bench, 0, 1, &facts).verdict, VOTE_PASS);
+    assert_int_equal(ask_before(&bench, 0, 2, &facts).verdict, VOTE_DENY);
+    forget(&bench, 0, 1, &facts);
+    forget(&bench, 0, 1, &facts);
+    assert_int_equal(ask_before(&bench, 0, 3, &facts).verdict, VOTE_PASS);
+    bench_stop(&bench);
+}
+
+/* What the first one costs is told late or never. */
+static void
+a_request_that_is_asked_again_pays_again(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_start(&bench, &plugin_budget, "{spend_limit_usd: 0.3}");
+    struct vote_facts facts = request_of("k1");
+    assert_int_equal(ask_before(&bench, 0, 1, &facts).verdict, VOTE_PASS);
+    struct plugin_vote again = ask_before(&bench, 0, 1, &facts);
+    assert_true(again.verdict == VOTE_PASS && again.charged);
+    assert_int_equal(ask_before(&bench, 0, 2, &facts).verdict, VOTE_PASS);
+    assert_int_equal(ask_before(&bench, 0, 3, &facts).verdict, VOTE_DENY);
+    bench_stop(&bench);
+}
+
+/* Nobody billed it: it is never more than was set aside. */
+static void
+what_was_guessed_is_not_beyond_what_was_reserved(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_start(&bench, &plugin_budget, "{spend_limit_usd: 0.2}");
+    struct vote_facts facts = request_of("k1"), left = ended(USD);
+    left.usage.estimated = true;
+    assert_int_equal(ask_before(&bench, 0, 1, &facts).verdict, VOTE_PASS);
+    tell_end(&bench, 0, 1, &left);
+    assert_int_equal(ask_before(&bench, 0, 2, &facts).verdict, VOTE_PASS);
+    assert_int_equal(ask_before(&bench, 0, 3, &facts).verdict, VOTE_DENY);
+    bench_stop(&bench);
+}
+
+static void
+what_has_no_bound_is_set_aside_for_each_choice(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_start(&bench, &plugin_budget,
+                "{spend_limit_usd: 1, unpriced: default, default_reserve_usd: 0.1, output_per_m_tokens: 1}");
+    struct vote_facts facts = request_of("k1");
+    facts.max_output = 0;
+    facts.n_choices = 4;
+    for (uint64_t id = 1; id <= 2; id++) {
+        assert_int_equal(ask_before(&bench, 0, id, &facts).verdict, VOTE_PASS);
+    }
+    assert_int_equal(ask_before(&bench, 0, 3, &facts).verdict, VOTE_DENY);
+    bench_stop(&bench);
+}
+
 int
 main(void)
 {
@@ -490,6 +554,10 @@ main(void)
         cmocka_unit_test(a_restart_forgets_nothing),
         cmocka_unit_test(a_ledger_that_is_silent_or_fails_leaves_the_block),
         cmocka_unit_test(two_cells_never_overspend),
+        cmocka_unit_test(a_vote_that_came_too_late_reserves_nothing),
+        cmocka_unit_test(a_request_that_is_asked_again_pays_again),
+        cmocka_unit_test(what_was_guessed_is_not_beyond_what_was_reserved),
+        cmocka_unit_test(what_has_no_bound_is_set_aside_for_each_choice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -384,6 +384,82 @@ two_cells_pass_exactly_the_limit(void **state)
     }
 }
 
+static void
+a_vote_that_came_too_late_gives_back_what_it_took(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_start(&bench, &plugin_rate_limit, "{user_rpm: 2, algorithm: fixed_window}");
+    struct vote_facts facts = request_of("k", "u", "10.0.0.1:1");
+    assert_true(passes(&bench, 0, 1, &facts));
+    forget(&bench, 0, 1, &facts);
+    forget(&bench, 0, 1, &facts); /* once */
+    assert_true(passes(&bench, 0, 2, &facts));
+    tell_end(&bench, 0, 2, &facts);
+    forget(&bench, 0, 2, &facts); /* what was told is over */
+    assert_int_equal(passed_of(&bench, &facts, 10), 1);
+    bench_stop(&bench);
+}
+
+/* A request that came again is another one: it counts, and the first one is not kept for ever. */
+static void
+a_request_that_is_asked_again_counts_again(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_start(&bench, &plugin_rate_limit, "{user_rpm: 3, algorithm: fixed_window}");
+    struct vote_facts facts = request_of("k", "u", "10.0.0.1:1");
+    assert_true(passes(&bench, 0, 1, &facts));
+    struct plugin_vote again = ask_before(&bench, 0, 1, &facts);
+    assert_true(again.verdict == VOTE_PASS && again.charged);
+    tell_end(&bench, 0, 1, &facts);
+    assert_int_equal(passed_of(&bench, &facts, 10), 1);
+    bench_stop(&bench);
+}
+
+/* Clients of the bus have none. */
+static void
+a_request_without_an_address_is_not_limited_by_it(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_start(&bench, &plugin_rate_limit, "{address_rpm: 2}");
+    struct vote_facts facts = request_of("k", "u", "10.0.0.1:1");
+    facts.peer = dyn_slice(NULL, 0);
+    assert_int_equal(passed_of(&bench, &facts, 10), 10);
+    bench_stop(&bench);
+}
+
+/* What no limit of the request bounds is counted for each of its choices. */
+static void
+tokens_of_all_choices_count(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_start(&bench, &plugin_rate_limit, "{user_tpm: 1000, output_tokens: 100}");
+    struct vote_facts facts = request_of("k", "u", "10.0.0.1:1");
+    facts.max_output = 0;
+    facts.n_choices = 4;
+    assert_int_equal(passed_of(&bench, &facts, 10), 2); /* of 410 */
+    bench_stop(&bench);
+}
+
+static void
+a_fleet_needs_a_ledger(void **state)
+{
+    (void)state;
+    struct bench bench = {.now_us = 1};
+    bench.clock = (struct dyn_clock){bench_read, bench_read, &bench};
+    bench.host.clock = &bench.clock;
+    assert_false(bench_configure(&bench, &plugin_rate_limit, "{key_rpm: 5, scope: fleet, algorithm: gcra}"));
+    config_free(&bench.config);
+    assert_false(bench_configure(&bench, &plugin_rate_limit, "{key_rpm: 5, scope: fleet, burst: 3}"));
+    config_free(&bench.config);
+    assert_true(bench_configure(&bench, &plugin_rate_limit, "{key_rpm: 5, scope: fleet}"));
+    assert_null(bench_make(&bench, NULL));
+    config_free(&bench.config);
+}
+
 int
 main(void)
 {
@@ -402,6 +478,11 @@ main(void)
         cmocka_unit_test(a_fixed_window_is_exact),
         cmocka_unit_test(a_reload_keeps_the_counts),
         cmocka_unit_test(two_cells_pass_exactly_the_limit),
+        cmocka_unit_test(a_vote_that_came_too_late_gives_back_what_it_took),
+        cmocka_unit_test(a_request_that_is_asked_again_counts_again),
+        cmocka_unit_test(a_request_without_an_address_is_not_limited_by_it),
+        cmocka_unit_test(tokens_of_all_choices_count),
+        cmocka_unit_test(a_fleet_needs_a_ledger),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
