@@ -374,15 +374,20 @@ is_first(const struct plugin_config *config, size_t index)
 }
 
 size_t
-plugin_config_names(const struct plugin_config *config, const struct plugin_ops *const *registered)
+plugin_config_names(const struct plugin_config *config, const struct plugin_config *implied,
+                    const struct plugin_ops *const *registered)
 {
     const struct plugin_entry_config *entries = config->plugins.items;
+    const struct plugin_entry_config *more = implied != NULL ? implied->plugins.items : NULL;
     size_t n = 0;
     for (size_t i = 0; i < config->plugins.n; i++) {
         n += entries[i].enabled && is_first(config, i);
     }
     for (; registered != NULL && *registered != NULL; registered++) {
         n += !has_entry(config, dyn_slice_str((*registered)->name));
+    }
+    for (size_t i = 0; more != NULL && i < implied->plugins.n; i++) {
+        n += is_first(implied, i) && !has_entry(config, more[i].name);
     }
     return n;
 }

@@ -56,4 +56,5 @@ size_t plugin_config_wanted(const struct plugin_config *config, const struct plu
 size_t plugin_config_add_implied(const struct plugin_config *config, const struct plugin_config *implied,
                                  struct plugin_wanted wanted[PLUGINS_MAX], size_t n);
 /* How many different names there would be, without that bound. */
-size_t plugin_config_names(const struct plugin_config *config, const struct plugin_ops *const *registered);
+size_t plugin_config_names(const struct plugin_config *config, const struct plugin_config *implied,
+                           const struct plugin_ops *const *registered);

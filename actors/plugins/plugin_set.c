@@ -113,7 +113,7 @@ plugin_set_t *
 plugin_set_new(const struct plugin_set_options *options, struct dyn_err *err)
 {
     struct plugin_wanted wanted[PLUGINS_MAX];
-    size_t names = plugin_config_names(options->config, options->registered);
+    size_t names = plugin_config_names(options->config, options->implied, options->registered);
     size_t n = plugin_config_wanted(options->config, options->registered, wanted);
     n = plugin_config_add_implied(options->config, options->implied, wanted, n);
     if (names > PLUGINS_MAX) { /* one that is left out would be a guardrail that is not there */

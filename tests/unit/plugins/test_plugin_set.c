@@ -181,6 +181,55 @@ entries_come_together(void **state)
     config_free(&config);
 }
 
+/* A registered one that the file does not name stands behind the others; one that it switches off does not.
+ */
+static void
+what_is_registered_votes_unless_it_is_switched_off(void **state)
+{
+    (void)state;
+    struct dyn_err err;
+    plugin_set_t *set = set_of("plugins: [{name: max-token, enabled: true}]", NULL, &err);
+    assert_int_equal(plugin_set_count(set), 2);
+    assert_true(dyn_slice_is(plugin_set_at(set, 1)->name, "mine"));
+    assert_int_equal(plugin_set_at(set, 1)->traits.stages, mine.traits.stages);
+    assert_string_equal(plugin_set_at(set, 1)->json, "{}");
+    plugin_set_t *next = set_of("plugins: [{name: mine, enabled: false}]", set, &err);
+    assert_int_equal(plugin_set_count(next), 0);
+    plugin_set_unref(&set);
+    plugin_set_unref(&next);
+    assert_int_equal(freed, 1);
+}
+
+/* Nobody is left out in silence: neither a registered one nor those that keys with limits need. */
+static void
+more_than_there_is_room_for_are_refused(void **state)
+{
+    (void)state;
+    static const struct plugin_host host = {.n_cells = 1};
+    struct dyn_err err = {.text = ""};
+    struct dyn_buf text = DYN_BUF_INIT;
+    dyn_buf_add_str(&text, "plugins: [{name: max-token, enabled: true}");
+    for (int i = 2; i < PLUGINS_MAX; i++) {
+        dyn_buf_addf(&text, ", {name: other-%d, enabled: true}", i);
+    }
+    dyn_buf_add_char(&text, ']'); /* one less than there may be */
+    plugin_set_t *set = set_of(dyn_buf_cstr(&text), NULL, &err);
+    assert_int_equal(plugin_set_count(set), 2);
+    config_t *config = config_of(dyn_buf_cstr(&text));
+    config_t *implied = config_of("plugins: [{name: budget, enabled: true}]");
+    struct plugin_set_options options = {.config = config_values(config, &plugin_config_part),
+                                         .implied = config_values(implied, &plugin_config_part),
+                                         .registered = registered,
+                                         .host = &host,
+                                         .hosts_router = true};
+    assert_null(plugin_set_new(&options, &err));
+    assert_non_null(strstr(err.text, "33 plugins are more than the 32"));
+    config_free(&config);
+    config_free(&implied);
+    plugin_set_unref(&set);
+    dyn_buf_fini(&text);
+}
+
 int
 main(void)
 {
@@ -190,6 +239,8 @@ main(void)
         cmocka_unit_test_setup(what_is_held_stays, reset),
         cmocka_unit_test_setup(what_it_refuses_is_refused_with_its_name, reset),
         cmocka_unit_test_setup(entries_come_together, reset),
+        cmocka_unit_test_setup(what_is_registered_votes_unless_it_is_switched_off, reset),
+        cmocka_unit_test_setup(more_than_there_is_room_for_are_refused, reset),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
