@@ -730,6 +730,49 @@ one_in_a_process_that_asks_nobody_is_refused(void **state)
     (void)dynabus_close(&gateway, 100);
 }
 
+/* ---- in another process than the router ---- */
+
+static void
+one_in_a_process_of_plugins_is_asked_over_the_bus(void **state)
+{
+    (void)state;
+    struct own own = {.kept = NULL};
+    struct dynabus_options options = DYNABUS_OPTIONS_INIT;
+    struct dynabus_provider provider = DYNABUS_PROVIDER_INIT;
+    static const char *const models[] = {"own-model"};
+    char bus[64];
+    char why[512] = "";
+    (void)snprintf(bus, sizeof bus, "ipc:///tmp/dynabus-test-%d", (int)getpid());
+    options.bus = bus;
+    options.cells = 1;
+    options.roles = "edge,router,provider";
+    options.config_text = "plugins: [{name: nay, enabled: true, timeout: 20s}]\n";
+    dynabus_t *router = dynabus_new(&options, why, sizeof why);
+    if (router == NULL) {
+        fail_msg("%s", why);
+    }
+    provider.name = "mine";
+    provider.models = models;
+    provider.n_models = 1;
+    provider.call = answer_call;
+    assert_int_equal(dynabus_register_provider(router, &provider, why, sizeof why), 0);
+    options.roles = "plugin";
+    options.config_text = "{}";
+    dynabus_t *host = dynabus_new(&options, why, sizeof why);
+    if (host == NULL) {
+        fail_msg("%s", why);
+    }
+    struct dynabus_plugin plugin = own_plugin(&own, "nay", vote_on_texts);
+    plugin.needs = DYNABUS_NEEDS_TEXTS;
+    add(host, &plugin);
+    expect(router, ASKED("say yes"), 200, ""); /* waits until it has joined */
+    expect(router, ASKED("say no"), 400, "request_rejected");
+    assert_string_equal(own.seen, "user text /messages/0/content say no");
+    assert_int_equal(dynabus_close(&host, 1000), 0);
+    assert_int_equal(atomic_load(&own.freed), 1);
+    assert_int_equal(dynabus_close(&router, 1000), 0);
+}
+
 int
 main(void)
 {
@@ -750,6 +793,7 @@ main(void)
         cmocka_unit_test(who_registers_again_takes_the_place),
         cmocka_unit_test(what_can_be_no_plugin_is_refused),
         cmocka_unit_test(one_in_a_process_that_asks_nobody_is_refused),
+        cmocka_unit_test(one_in_a_process_of_plugins_is_asked_over_the_bus),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
