@@ -52,12 +52,14 @@ struct journal {
     uint64_t sequence;       /* of the batch */
     struct env_id batch_id;  /* of the REQUEST that has it now */
     bus_addr_t batch_ledger; /* 0: it is not under way */
+    uint64_t sent_at_us;     /* the last one; 0: none yet */
     uint64_t retry_ms;
     uint64_t dropped_at_us;
 
     struct env_map questions;
     struct bus_timer look;
     struct bus_timer retry;
+    struct bus_timer pace;
     struct bus_timer drain;
     uint64_t drain_from_us;
     uint64_t drain_until_us;
@@ -150,7 +152,9 @@ make_batch(struct journal *journal)
                                      .sequence = ++journal->sequence};
     for (struct dyn_list *link = journal->segments.next; link != &journal->segments; link = link->next) {
         const struct segment *segment = DYN_CONTAINER_OF(link, struct segment, link);
-        if (rows.len > 0 && rows.len + segment->rows.len > JOURNAL_BATCH_BYTES) {
+        bool fits = rows.len + segment->rows.len <= JOURNAL_BATCH_BYTES &&
+                    message.n_rows + segment->n_rows <= JOURNAL_BATCH_ROWS;
+        if (rows.len > 0 && !fits) {
             break;
         }
         dyn_buf_add_slice(&rows, segment->rows);
@@ -162,11 +166,28 @@ make_batch(struct journal *journal)
     dyn_buf_fini(&rows);
 }
 
+/* The first row after a while goes at once; while rows are coming, more of them share what a transaction
+ * costs. */
+static bool
+gathers(struct journal *journal)
+{
+    uint64_t next_us = journal->sent_at_us + JOURNAL_PACE_MS * UINT64_C(1000);
+    bool is_full = journal->bytes >= JOURNAL_BATCH_BYTES || journal->n_rows >= JOURNAL_BATCH_ROWS;
+    bool is_soon = journal->sent_at_us != 0 && now(journal) < next_us;
+    if (!is_soon || is_full || journal->drain_until_us != 0 || journal->batch != NULL) {
+        return false;
+    }
+    if (!bus_timer_is_armed(&journal->pace)) {
+        bus_timer_arm(journal->loop, &journal->pace, (next_us - now(journal)) / 1000 + 1);
+    }
+    return true;
+}
+
 /* One batch at a time: the ledger tells what it has by the number of the last one. */
 static void
 send_rows(struct journal *journal)
 {
-    bool waits = journal->batch_ledger != 0 || bus_timer_is_armed(&journal->retry);
+    bool waits = journal->batch_ledger != 0 || bus_timer_is_armed(&journal->retry) || gathers(journal);
     if (waits || journal->n_ledgers == 0 || dyn_list_is_empty(&journal->segments)) {
         return;
     }
@@ -177,6 +198,7 @@ send_rows(struct journal *journal)
     request->surface = ENV_SURFACE_LEDGER;
     request->id = journal->batch_id = env_id_random();
     request->body = dyn_block_ref(journal->batch);
+    journal->sent_at_us = now(journal);
     if (bus_send(journal->me, journal->ledgers[0], &request, NULL) == 0) {
         journal->batch_ledger = journal->ledgers[0];
         return;
@@ -197,6 +219,12 @@ static void
 on_retry(struct bus_timer *timer)
 {
     send_rows(DYN_CONTAINER_OF(timer, struct journal, retry));
+}
+
+static void
+on_pace(struct bus_timer *timer)
+{
+    send_rows(DYN_CONTAINER_OF(timer, struct journal, pace));
 }
 
 static void
@@ -453,6 +481,7 @@ journal_drain(void *self, uint64_t deadline_us)
     struct journal *journal = self;
     journal->drain_from_us = now(journal);
     journal->drain_until_us = deadline_us;
+    send_rows(journal);
     look_whether_idle(&journal->drain);
 }
 
@@ -463,6 +492,7 @@ journal_new(const struct journal_options *options)
     journal->options = *options;
     journal->look.fire = on_look;
     journal->retry.fire = on_retry;
+    journal->pace.fire = on_pace;
     journal->drain.fire = look_whether_idle;
     dyn_list_init(&journal->segments);
     env_map_init(&journal->questions);
@@ -503,6 +533,7 @@ journal_stop(void *self)
     dyn_block_unref(&journal->batch);
     bus_timer_fini(&journal->look);
     bus_timer_fini(&journal->retry);
+    bus_timer_fini(&journal->pace);
     bus_timer_fini(&journal->drain);
     free(journal);
 }

@@ -13,7 +13,9 @@
 typedef struct journal journal_t;
 
 enum {
-    JOURNAL_BATCH_BYTES = 256 * 1024, /* of rows in one REQUEST */
+    JOURNAL_BATCH_BYTES = 768 * 1024, /* of rows in one REQUEST */
+    JOURNAL_BATCH_ROWS = 2048,        /* ... whose values are then no more than a body may have */
+    JOURNAL_PACE_MS = 100,            /* between two batches, unless one is full */
     JOURNAL_ANSWER_MS = 5000,         /* a question that nobody answered */
     JOURNAL_BEHIND_MS = 3000,         /* rows that wait for so long are told of in readiness */
     JOURNAL_QUESTIONS_MAX = 4096,

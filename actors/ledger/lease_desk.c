@@ -28,7 +28,7 @@ struct lent {
     uint8_t name[NAME_BYTES];
     struct lease_owner owner;
     bool is_loaded;
-    uint64_t window, up_to; /* that are to be saved; 0: nothing is */
+    uint64_t window, up_to;             /* that are to be saved; 0: nothing is */
     uint64_t asked_window, asked_up_to; /* that the store has been asked for */
 };
 

@@ -74,6 +74,13 @@ sqlite_put_column(sqlite3_stmt *statement, int at, const void *base, const struc
     }
 }
 
+struct dyn_slice
+sqlite_text(sqlite3_stmt *statement, int column)
+{
+    const void *text = sqlite3_column_text(statement, column);
+    return dyn_slice(text != NULL ? text : "", (size_t)sqlite3_column_bytes(statement, column));
+}
+
 /* The statement's columns are those of the table, in its order. Good until its next step. */
 void
 sqlite_get_row(sqlite3_stmt *statement, enum ledger_table table, struct ledger_row *row)

@@ -2,6 +2,7 @@
  * that speak SQL (store_sqlite.c opens it); one thread. */
 #pragma once
 
+#include "actors/ledger/recent.h"
 #include "actors/ledger/store.h"
 
 #include <sqlite3.h>
@@ -31,6 +32,7 @@ struct store_file {
     sqlite3_stmt *insert[LEDGER_TABLES]; /* NULL: none for that table */
     sqlite3_stmt *put_key;
     sqlite3_stmt *keys;
+    recent_t *recent;
     bool is_full; /* what `synchronous` is */
     uint64_t read_until_us; /* monotonic: what is asked now has no longer; 0: as long as it takes */
 };
@@ -46,6 +48,8 @@ int sqlite_number(struct store_file *store, sqlite3_stmt *statement, uint64_t *o
 void sqlite_put_text(sqlite3_stmt *statement, int at, struct dyn_slice text);
 void sqlite_put_number(sqlite3_stmt *statement, int at, uint64_t number);
 void sqlite_put_column(sqlite3_stmt *statement, int at, const void *base, const struct ledger_column *column);
+/* A column of the row; "" where it is null. Good until its next step. */
+struct dyn_slice sqlite_text(sqlite3_stmt *statement, int column);
 /* The statement's columns are those of the table, in its order. Good until its next step. */
 void sqlite_get_row(sqlite3_stmt *statement, enum ledger_table table, struct ledger_row *row);
 /* "id, occurred_us, .." */

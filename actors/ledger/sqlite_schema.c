@@ -34,6 +34,19 @@ static const char *const migrations[] = {
     "INSERT INTO state VALUES ('keys_version', 0);",
 
     "ALTER TABLE api_keys ADD COLUMN tail TEXT; ALTER TABLE api_keys ADD COLUMN owner_group TEXT;",
+
+    /* Without the index on random ids, which cost more than all else of a row. */
+    "DROP INDEX request_log_by_time;"
+    "ALTER TABLE request_log RENAME TO request_log_former;"
+    "CREATE TABLE request_log (request_id TEXT NOT NULL, stage TEXT NOT NULL, trace_id TEXT,"
+    " created_us INTEGER,"
+    " surface TEXT, model TEXT, provider TEXT, target TEXT, api_key_id TEXT, user TEXT, peer TEXT,"
+    " status INTEGER, stream INTEGER, attempts INTEGER, prompt_tokens INTEGER, completion_tokens INTEGER,"
+    " total_tokens INTEGER, duration_ms REAL, ttft_ms REAL, cost_usd REAL, error_code TEXT,"
+    " error_message TEXT, request_body TEXT, response_body TEXT);"
+    "INSERT INTO request_log SELECT * FROM request_log_former;"
+    "DROP TABLE request_log_former;"
+    "CREATE INDEX request_log_by_time ON request_log (created_us);",
 };
 
 static int

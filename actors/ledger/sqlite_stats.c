@@ -36,13 +36,6 @@ add_row(struct store_job *job, const struct ledger_row *row)
 
 /* ---- sums ---- */
 
-static struct dyn_slice
-text_of(sqlite3_stmt *statement, int column)
-{
-    const void *text = sqlite3_column_text(statement, column);
-    return dyn_slice(text != NULL ? text : "", (size_t)sqlite3_column_bytes(statement, column));
-}
-
 static uint64_t
 number_of(sqlite3_stmt *statement, int column)
 {
@@ -56,9 +49,9 @@ take_sum(sqlite3_stmt *statement, const char *dimension, struct store_job *job)
 {
     struct ledger_row row = stats_row(dimension);
     struct ledger_log_stats *sum = &row.of.log_stats;
-    sum->name = text_of(statement, 0);
+    sum->name = sqlite_text(statement, 0);
     if (sqlite3_column_type(statement, 1) != SQLITE_NULL) {
-        sum->code = text_of(statement, 1);
+        sum->code = sqlite_text(statement, 1);
     }
     sum->count = number_of(statement, 2);
     sum->errors = number_of(statement, 3);

@@ -64,7 +64,11 @@ sqlite_write_rows(struct store_file *store, struct store_job *job, uint64_t wall
         int rc = 0;
         if (row.table == LEDGER_API_KEYS) {
             rc = count_use(store, &row.of.api_key, err);
-        } else if (row.table == LEDGER_REQUEST_LOG || row.table == LEDGER_AUDIT) {
+        } else if (row.table == LEDGER_REQUEST_LOG) {
+            const struct ledger_request_log *log = &row.of.request_log;
+            bool is_new = recent_add(store->recent, log->request_id, log->stage);
+            rc = is_new ? insert(store, &row, &job->answer.changed, err) : 0;
+        } else if (row.table == LEDGER_AUDIT) {
             rc = insert(store, &row, &job->answer.changed, err);
         }
         if (rc != 0) {

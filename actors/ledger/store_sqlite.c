@@ -20,7 +20,9 @@ enum {
     SENDERS_KEPT_DAYS = 30,
     KEYS_GONE_DAYS = 30,
     CACHE_KB = 2048,
-    STEPS_BETWEEN_LOOKS = 10000
+    STEPS_BETWEEN_LOOKS = 10000,
+    REMEMBERED_S = 3600,
+    CHECKPOINT_PAGES = 4000,
 };
 #define DAY_US UINT64_C(86400000000)
 
@@ -96,6 +98,7 @@ sqlite_write_batch(void *self, struct store_job *const *jobs, size_t n, bool is_
     if (rc != 0 && sqlite3_get_autocommit(store->db) == 0) { /* some failures end it themselves */
         (void)sqlite_run(store, store->fixed[SQL_ROLLBACK], NULL);
     }
+    (rc == 0 ? recent_keep : recent_undo)(store->recent);
     return rc;
 }
 
@@ -214,8 +217,9 @@ configure(struct store_file *store, struct dyn_err *err)
     (void)sqlite3_busy_timeout(store->db, BUSY_MS * 8); /* another one may be just starting, too */
     (void)snprintf(pragmas, sizeof pragmas,
                    "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA temp_store=MEMORY;"
-                   "PRAGMA trusted_schema=OFF; PRAGMA cache_size=-%d; PRAGMA journal_size_limit=67108864;",
-                   CACHE_KB);
+                   "PRAGMA trusted_schema=OFF; PRAGMA cache_size=-%d; PRAGMA journal_size_limit=67108864;"
+                   "PRAGMA wal_autocheckpoint=%d;",
+                   CACHE_KB, CHECKPOINT_PAGES);
     if (sqlite3_exec(store->db, pragmas, NULL, NULL, NULL) != SQLITE_OK) {
         return sqlite_fail(store, err);
     }
@@ -250,6 +254,27 @@ forget_old(struct store_file *store)
     sqlite3_free(sql);
 }
 
+/* What was written before the process began anew, as far as a request may still come again. */
+static void
+remember_recent(struct store_file *store)
+{
+    sqlite3_stmt *statement = NULL;
+    uint64_t since_us = dyn_wall_us(&dyn_clock_system) - REMEMBERED_S * UINT64_C(1000000);
+    char sql[200];
+    (void)snprintf(sql, sizeof sql,
+                   "SELECT request_id, stage FROM request_log WHERE created_us>=%llu"
+                   " ORDER BY created_us DESC LIMIT %d",
+                   (unsigned long long)since_us, RECENT_ROWS / 4);
+    if (sqlite3_prepare_v2(store->db, sql, -1, &statement, NULL) != SQLITE_OK) {
+        return;
+    }
+    while (sqlite3_step(statement) == SQLITE_ROW) {
+        (void)recent_add(store->recent, sqlite_text(statement, 0), sqlite_text(statement, 1));
+    }
+    (void)sqlite3_finalize(statement);
+    recent_keep(store->recent);
+}
+
 static void
 sqlite_close(void *self)
 {
@@ -266,6 +291,7 @@ sqlite_close(void *self)
     (void)sqlite3_finalize(store->put_key);
     (void)sqlite3_finalize(store->keys);
     (void)sqlite3_close(store->db);
+    recent_free(&store->recent);
     free(store);
 }
 
@@ -308,6 +334,7 @@ sqlite_open(const char *dsn, struct dyn_err *err)
     char path[4096];
     struct dyn_err why = {.text = ""};
     struct store_file *store = dyn_zalloc(sizeof *store);
+    store->recent = recent_new();
     path_of(dsn, path, sizeof path);
     bool is_memory = strcmp(path, ":memory:") == 0;
     int rc = is_memory ? 0 : make_file(path, &why);
@@ -322,6 +349,7 @@ sqlite_open(const char *dsn, struct dyn_err *err)
         return NULL;
     }
     forget_old(store);
+    remember_recent(store);
     return store;
 }
 

@@ -145,7 +145,7 @@ nothing_is_lent_before_it_is_saved(void **state)
     assert_int_equal(bench.n_answers, 1);
     assert_int_equal(bench.last.given, 40);
     assert_int_equal(bench.block & 0x3fffffff, 50); /* a sixteenth ahead */
-    ask(&bench, 1, 2, 10, 160); /* 30 more than that: it has to be saved again */
+    ask(&bench, 1, 2, 10, 160);                     /* 30 more than that: it has to be saved again */
     ask(&bench, 2, 1, 1, 160);
     assert_int_equal(bench.n_answers, 1);
     assert_int_equal(bench.n_jobs, 1);

@@ -1,6 +1,7 @@
 /* The store in SQLite: what is written once stays once, batches are whole, spend is granted within its limit,
  * a file of a later version is left alone. */
 #include "actors/ledger/store.h"
+#include "core/clock.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -255,6 +256,41 @@ the_log_is_summed_up(void **state)
     store_sqlite.close(store);
 }
 
+/* Rows of a file that had an index on ids are there, and stay known. */
+static void
+a_file_of_an_earlier_version_is_taken_over(void **state)
+{
+    struct store_job job;
+    sqlite3 *db = NULL;
+    (void)state;
+    uint64_t now_us = dyn_wall_us(&dyn_clock_system);
+    char *sql = sqlite3_mprintf(
+        "DROP TABLE request_log;"
+        "CREATE TABLE request_log (request_id TEXT NOT NULL, stage TEXT NOT NULL, trace_id TEXT,"
+        " created_us INTEGER, surface TEXT, model TEXT, provider TEXT, target TEXT, api_key_id TEXT,"
+        " user TEXT, peer TEXT, status INTEGER, stream INTEGER, attempts INTEGER, prompt_tokens INTEGER,"
+        " completion_tokens INTEGER, total_tokens INTEGER, duration_ms REAL, ttft_ms REAL, cost_usd REAL,"
+        " error_code TEXT, error_message TEXT, request_body TEXT, response_body TEXT,"
+        " UNIQUE (request_id, stage));"
+        "CREATE INDEX request_log_by_time ON request_log (created_us);"
+        "INSERT INTO request_log (request_id, stage, created_us, model)"
+        " VALUES ('r1', 'after_request', %lld, 'm'); PRAGMA user_version=2;",
+        (long long)now_us);
+    store_sqlite.close(open_store());
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+    sqlite3_free(sql);
+    void *store = open_store();
+    struct ledger_row row = log_row("r1", "again");
+    assert_int_equal(ask(store, batch("a", 1), &row, &job), 0);
+    assert_int_equal(job.answer.changed, 0);
+    assert_int_equal(ask(store, (struct ledger_message){.op = DYN_SLICE("logs")}, NULL, &job), 0);
+    assert_int_equal(job.answer.total, 1);
+    dyn_buf_fini(&job.rows);
+    store_sqlite.close(store);
+}
+
 static void
 a_file_of_a_later_version_is_left_alone(void **state)
 {
@@ -277,6 +313,8 @@ main(void)
         cmocka_unit_test_setup_teardown(keys_are_told_by_version, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(spend_is_granted_within_the_limit, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(the_log_is_summed_up, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(a_file_of_an_earlier_version_is_taken_over, make_folder,
+                                        remove_folder),
         cmocka_unit_test_setup_teardown(a_file_of_a_later_version_is_left_alone, make_folder, remove_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
