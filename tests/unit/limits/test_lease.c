@@ -89,6 +89,7 @@ owner_starts(struct fleet *fleet, bool is_first)
                                           .self = fleet,
                                           .saved_window = fleet->saved_window,
                                           .saved = fleet->saved};
+    lease_owner_fini(&fleet->owner);
     lease_owner_init(&fleet->owner, &options, is_first, fleet->now_us);
     fleet->owner_is_up = true;
 }
@@ -284,6 +285,7 @@ run(struct fleet *fleet, enum fault fault, uint64_t seed, enum lease_fallback fa
             undo_fault(fleet);
         }
     }
+    lease_owner_fini(&fleet->owner);
 }
 
 /* What the fault leaves of the first window at least. */
@@ -378,6 +380,7 @@ pieces_shrink_to_one(void **state)
     assert_int_equal(grant.given, 64);
     struct lease_ask old = {.holder = 1, .sequence = sequence - 1, .wants = 5};
     assert_false(lease_owner_ask(&owner, &old, BEGIN_US, &grant));
+    lease_owner_fini(&owner);
 }
 
 static void
@@ -397,6 +400,7 @@ an_owner_without_memory_counts_its_window_as_spent(void **state)
     ask.sequence = 2;
     assert_true(lease_owner_ask(&owner, &ask, BEGIN_US + WINDOW_US, &grant));
     assert_int_equal(grant.given, 16);
+    lease_owner_fini(&owner);
 }
 
 int

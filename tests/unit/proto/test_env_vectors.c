@@ -364,9 +364,9 @@ headers_for_an_earlier_version(void **state)
     assert_int_equal(write_for_earlier(1, 0), 3);
     assert_int_equal(write_for_earlier(2, 0), 5);
     assert_int_equal(write_for_earlier(2, 1), 2);
-    assert_int_equal(write_for_earlier(3, 2), 1);
-    assert_int_equal(write_for_earlier(3, 1), 3);
-    assert_int_equal(write_for_earlier(3, 0), 6);
+    assert_int_equal(write_for_earlier(3, 2), 2);
+    assert_int_equal(write_for_earlier(3, 1), 4);
+    assert_int_equal(write_for_earlier(3, 0), 7);
 }
 
 static void

@@ -2,6 +2,8 @@
  * outside is believed. */
 #include "proto/ledger.h"
 
+#include "core/rand.h"
+
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -114,6 +116,57 @@ what_is_not_known_is_skipped(void **state)
     assert_false(ledger_row_next(&cursor, &row));
 }
 
+static struct ledger_lease
+lease_of(const char *hex)
+{
+    static uint8_t bytes[512];
+    struct ledger_message message;
+    struct ledger_row row;
+    size_t len = strlen(hex) / 2;
+    assert_true(len <= sizeof bytes);
+    assert_int_equal(dyn_hex_decode(bytes, len, dyn_slice_str(hex)), 0);
+    assert_int_equal(ledger_message_decode(dyn_slice((const char *)bytes, len), &message, NULL), 0);
+    assert_int_equal(message.n_rows, 1);
+    struct mp_cursor rows = mp_cursor(message.rows);
+    assert_true(ledger_row_next(&rows, &row));
+    assert_int_equal(row.table, LEDGER_LEASE);
+    assert_int_equal(row.of.lease.name.len, 16);
+    return row.of.lease;
+}
+
+/* The vectors of 06-LEDGER: request_lease, end_lease. */
+static void
+leases_are_read(void **state)
+{
+    (void)state;
+    struct ledger_lease ask = lease_of(
+        "82a26f70a56c65617365a4726f7773918ba57461626c65a56c65617365a46e616d65c410001122334455667788"
+        "99aabbccddeeffa6686f6c646572cf0123456789abcdefa56c696d697464a9706572696f645f7573ce03938700"
+        "a56f776e6572cf1122334455667788a873657175656e636502a677696e646f77ce01c09800a47573656414a872"
+        "657475726e656404a577616e747301");
+    assert_true(ask.holder == UINT64_C(0x0123456789abcdef) && ask.owner == UINT64_C(0x1122334455667788));
+    assert_int_equal(ask.limit, 100);
+    assert_int_equal(ask.period_us, 60000000);
+    assert_int_equal(ask.sequence, 2);
+    assert_int_equal(ask.window, 29399040);
+    assert_int_equal(ask.used, 20);
+    assert_int_equal(ask.returned, 4);
+    assert_int_equal(ask.wants, 1);
+    assert_int_equal(ask.goodbye, 0);
+    struct ledger_lease grant = lease_of(
+        "81a4726f7773918da57461626c65a56c65617365a46e616d65c41000112233445566778899aabbccddeeffa668"
+        "6f6c646572cf0123456789abcdefa56c696d697464a9706572696f645f7573ce03938700a56f776e6572cf1122"
+        "334455667788a873657175656e636502a677696e646f77ce01c09800a5676976656e22a76c6566745f7573ce00"
+        "e4e1c0a46c65667446a7686f6c6465727302a86d61795f636f6d6501");
+    assert_true(grant.holder == ask.holder && grant.owner == ask.owner && grant.sequence == ask.sequence);
+    assert_int_equal(grant.given, 34);
+    assert_int_equal(grant.left_us, 15000000);
+    assert_int_equal(grant.left, 70);
+    assert_int_equal(grant.holders, 2);
+    assert_int_equal(grant.may_come, 1);
+    assert_int_equal(grant.wanted_back, 0);
+}
+
 int
 main(void)
 {
@@ -121,6 +174,7 @@ main(void)
         cmocka_unit_test(rows_come_back),
         cmocka_unit_test(a_cut_question_is_refused),
         cmocka_unit_test(what_is_not_known_is_skipped),
+        cmocka_unit_test(leases_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
