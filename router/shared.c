@@ -9,6 +9,7 @@ struct route_shared {
     bool is_stream;
     bool has_chunks;
     bool is_lost; /* it is longer than what is kept of an answer */
+    bool is_kept; /* `plain` is what it was before plugins amended it */
     bool is_orphan;
     size_t owed; /* bytes that passed, and nobody granted anew */
 };
@@ -31,6 +32,18 @@ start_over(struct route_shared *shared, bool is_stream)
     shared->is_stream = is_stream;
     shared->has_chunks = true;
     shared->is_lost = false;
+    shared->is_kept = false;
+}
+
+/* Who gets it later has it amended anew: by who votes then. */
+void
+route_shared_keep(struct route_request *rq, dyn_block_t *answer)
+{
+    if (rq->shared != NULL && !rq->shared->is_kept) {
+        start_over(rq->shared, false);
+        rq->shared->plain = dyn_block_ref(answer);
+        rq->shared->is_kept = true;
+    }
 }
 
 static void
@@ -64,7 +77,7 @@ route_shared_passes(struct route_request *rq, struct env **env_p)
 {
     struct route_shared *shared = rq->shared;
     const struct env *env = *env_p;
-    if (env->kind == ENV_CHUNK) {
+    if (env->kind == ENV_CHUNK && !shared->is_kept) {
         if (env->sequence == 0) {
             start_over(shared, env->stream);
         }
@@ -142,6 +155,9 @@ route_shared_end(struct route_request *rq, const struct env *end)
     struct route_shared *shared = rq->shared;
     if (end->outcome != ENV_OUTCOME_OK) {
         start_over(shared, false);
+        return;
+    }
+    if (shared->is_kept) {
         return;
     }
     bool is_whole = env_body_len(end) > 0 && rq->now->next_sequence == 0;

@@ -19,6 +19,8 @@ bool route_shared_passes(struct route_request *rq, struct env **env_p);
 /* Bytes that an owner would have granted again, now that an envelope has been handled. That request may be
  * gone afterwards. */
 void route_orphans_grant(struct router *router, const struct env_id *id);
+/* A plugin amends that plain answer: those who get it later have it amended anew, so it is kept as it was. */
+void route_shared_keep(struct route_request *rq, dyn_block_t *answer);
 /* It ends so: its answer, if it is whole, is kept for who is told of it. */
 void route_shared_end(struct route_request *rq, const struct env *end);
 /* NULL: there is none. Borrowed. */

@@ -2,6 +2,7 @@
  * instead of a provider's. */
 #include "core/log.h"
 #include "proto/edits.h"
+#include "router/shared.h"
 #include "router/votes.h"
 
 /* The edited text, or NULL with why. */
@@ -39,6 +40,14 @@ route_amend_request(struct route_request *rq, const struct env *vote)
         dyn_block_unref(&body);
         return "its edits make no request that could be sent";
     }
+    struct dyn_slice asked = rq->asked_model;
+    rq->asked_model = facts.model;
+    bool may = route_may_use_model(rq);
+    rq->asked_model = asked;
+    if (!may) {
+        dyn_block_unref(&body);
+        return "its edits name a model that the key may not use";
+    }
     if (rq->votes->original == NULL) {
         rq->votes->original = request->body;
         request->body = NULL;
@@ -67,6 +76,7 @@ route_amend_answer(struct route_request *rq, const struct env *vote)
         dyn_block_unref(&body);
         return "its edits make an answer that is too long";
     }
+    route_shared_keep(rq, end->body);
     dyn_block_unref(&end->body);
     end->body = body;
     dyn_block_unref(&rq->votes->texts);

@@ -6,6 +6,23 @@
 #include "core/log.h"
 #include "router/votes_stream.h"
 
+#include <strings.h>
+
+/* What the edge says of each answer itself, and what would speak for the gateway's host to browsers. */
+static bool
+is_ours(struct dyn_slice name)
+{
+    static const char *const ours[] = {"content-type", "content-encoding", "date",
+                                       "server",       "set-cookie",       "location",
+                                       "retry-after",  "x-request-id",     "www-authenticate"};
+    for (size_t i = 0; i < DYN_ARRAY_LEN(ours); i++) {
+        if (strlen(ours[i]) == name.len && strncasecmp(name.data, ours[i], name.len) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void
 keep_headers(struct route_request *rq, const struct env *vote)
 {
@@ -14,6 +31,9 @@ keep_headers(struct route_request *rq, const struct env *vote)
         votes->headers = arena_alloc(&rq->request->arena, ENV_HEADERS_MAX * sizeof *votes->headers);
     }
     for (size_t i = 0; i < vote->n_headers && votes->n_headers < ENV_HEADERS_MAX; i++) {
+        if (is_ours(vote->headers[i].name)) {
+            continue;
+        }
         votes->headers[votes->n_headers++] = (struct env_header){
             env_copy(rq->request, vote->headers[i].name), env_copy(rq->request, vote->headers[i].value)};
     }
@@ -38,6 +58,18 @@ keep_charge(struct route_request *rq, const struct route_plugin *plugin, bus_add
     votes->charged_at[place] = who;
 }
 
+/* A good one, in the language of the request. Those of this process are taken at their word: a cache keeps
+ * only what was one. */
+static bool
+is_answer(const struct route_request *rq, const struct env *vote, bool is_local)
+{
+    struct env_usage unused = {0};
+    bool is_good = vote->status == 0 || vote->status == 200;
+    bool is_held = env_body_len(vote) > 0 && vote->body->len <= ENV_HELD_ANSWER_MAX;
+    return is_good && is_held &&
+           (is_local || rq->dialect->read_answer(dyn_block_slice(vote->body), &unused) == 0);
+}
+
 /* NULL, or why the vote is nonsense. */
 static const char *
 take_verdict(struct route_request *rq, size_t i, struct env **vote_p)
@@ -58,8 +90,7 @@ take_verdict(struct route_request *rq, size_t i, struct env **vote_p)
         }
         return is_before ? route_amend_request(rq, vote) : route_amend_answer(rq, vote);
     case VOTE_ANSWER:
-        if (!ballot->traits.answers || !is_before || vote->body == NULL ||
-            vote->body->len > ENV_HELD_ANSWER_MAX) {
+        if (!ballot->traits.answers || !is_before || !is_answer(rq, vote, ballot->plugin->is_local)) {
             return "its answer is of no use here";
         }
         *state = VOTE_BALLOT_ANSWERED;

@@ -102,6 +102,16 @@ plugins:
     enabled: true
     config: {{persist: true, level: debug}}
 """
+# One guardrail alone, and the same where no chunk comes by: that may cost a stream nothing.
+GUARD_CONF = """
+plugins:
+  - name: word-filter
+    type: guardrail
+    enabled: true
+    stages: [{stages}]
+    config: {{blocked_words: [{words}], whole_words: true}}
+"""
+GUARDS = {"dynabus-guard": "during_stream", "dynabus-aside": "before_request, after_request"}
 WORDS = ", ".join(f"forbidden{number}" for number in range(100))
 
 
@@ -138,12 +148,12 @@ class Row:
 
 def rows_of(kind):
     seconds = 1 if kind == "quick" else 3
-    logged = ("dynabus-log",) if kind == "full" else ()
+    logged, guarded = (("dynabus-log",), tuple(GUARDS)) if kind == "full" else ((), ())
     rows = [
         Row("requests-1", False, 1, seconds),
         Row("requests-8", False, 8, seconds),
         Row("requests-64", False, 64, seconds, others=("dynabus-all", *logged)),
-        Row("streams-100", True, 100, seconds, tokens=50, pace_ms=20, others=("dynabus-all",)),
+        Row("streams-100", True, 100, seconds, tokens=50, pace_ms=20, others=("dynabus-all", *guarded)),
         Row("streams-500", True, 500, seconds, tokens=50, pace_ms=20),
     ]
     if kind == "full":
@@ -280,6 +290,9 @@ def start_all(options, out_dir, servers):
         servers["reader"] = Reader([options.gateway, "tail", "--bus", bus], os.path.join(out_dir, "reader.log"))
     if options.kind == "full":
         servers["dynabus-log"] = start_gateway("dynabus-log", options, out_dir, upstream, ours, log_level="info")
+        for name, stages in GUARDS.items():
+            more = GUARD_CONF.format(stages=stages, words=WORDS)
+            servers[name] = start_gateway(name, options, out_dir, upstream, ours, more=more)
     return theirs
 
 

@@ -18,6 +18,8 @@ ROWS = [
     ("added first token p50, 500 streams", "streams-500", "+first_token.p50_us", "us", None, None),
     ("CPU per chunk, 100 streams", "streams-100", "cpu_us", "us", 2.0, 1.0),
     ("  with everything on", "streams-100", "cpu_us@dynabus-all", "us", None, None),
+    ("  with a guardrail on streams", "streams-100", "cpu_us@dynabus-guard", "us", None, None),
+    ("  with a guardrail elsewhere", "streams-100", "cpu_us@dynabus-aside", "us", None, None),
     ("CPU per chunk, 500 streams", "streams-500", "cpu_us", "us", None, None),
     ("CPU per chunk, 1,000 streams", "streams-1000", "cpu_us", "us", 1.5, 1.0),
     ("added delay of a chunk p50, 100 streams", "streams-100", "+delay.p50_us", "us", None, None),

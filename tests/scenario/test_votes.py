@@ -15,7 +15,7 @@ from harness.bus import Client, free_base
 from harness.gateway import run_to_end, target, write_config
 from harness.http import chat_once, request_once
 from harness.plugin import ScriptedPlugin, edits
-from harness.upstream import answer_normally
+from harness.upstream import answer_normally, completion
 
 BODY = {"model": "test-model", "messages": [{"role": "user", "content": "hello"}]}
 CLEAR = {"verdict": "pass"}
@@ -138,6 +138,43 @@ def test_an_answer_instead_of_a_provider(scene, upstream):
     refused = chat_once(gateway.port, BODY)  # its third ask: guardrails still run
     assert (refused.status, refused.error["code"]) == (400, "request_rejected")
     assert len(upstream.received()) == before
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("wrong", [{"body": b"garbage"}, {"body": b"{}"}, {"status": 500}, {"status": 404}])
+def test_an_answer_that_is_none_is_a_failure(scene, wrong, stream):
+    gateway = scene(entry())
+    good = {"verdict": "answer", "body": json.dumps(completion("answered")).encode()}
+    scene.join(gateway, lambda ask, body: {**good, **wrong}, answers=True)
+    answer = chat_once(gateway.port, BODY | {"stream": stream})
+    assert (answer.status, answer.error["code"]) == (500, "plugin_error")
+
+
+def test_headers_that_are_not_a_plugins(scene):
+    gateway = scene(entry())
+    scene.join(gateway, lambda ask, body: {"verdict": "pass", "headers": [
+        ["Content-Type", b"text/html"], ["set-cookie", b"a=b"], ["x-request-id", b"mine"], ["x-mine", b"yes"]]})
+    answer = chat_once(gateway.port, BODY)
+    names = [name for name, _ in answer.headers]
+    assert answer.header("content-type") == "application/json" and answer.header("x-mine") == "yes"
+    assert names.count("content-type") == 1 and names.count("x-request-id") == 1 and "set-cookie" not in names
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_is_kept_of_an_answer_is_amended_once(scene, stream):
+    gateway = scene({"name": "response-cache", "enabled": True}, entry(stage="after_request"), cells=1)
+
+    def advertise(ask, body):
+        text = json.loads(body)["choices"][0]["message"]["content"]
+        return {"verdict": "amend", "body": edits(("replace", "/choices/0/message/content", json.dumps(text + " [ad]")))}
+
+    scene.join(gateway, advertise, stages=["after_request"], needs=["body"], amends=True)
+    first = chat_once(gateway.port, BODY)
+    assert first.json()["choices"][0]["message"]["content"] == "hello [ad]"
+    for _ in range(2):
+        hit = chat_once(gateway.port, BODY | {"stream": stream})
+        assert hit.header("x-dynabus-cache") == "hit"
+        assert hit.body.count(b"[ad]") == 1
 
 
 def test_after_a_plain_answer(scene, upstream):
