@@ -61,6 +61,7 @@ gate_entry_rest(const struct gate_entry *event)
     rest->is_rest = rest->is_only_text = true;
     rest->n = event->n;
     rest->pieces = (struct gate_piece *)(void *)(rest + 1);
+    rest->held = sizeof *rest + event->n * sizeof(struct gate_piece);
     for (size_t i = 0; i < event->n; i++) {
         rest->pieces[i] = event->pieces[i];
         rest->held += (size_t)(event->pieces[i].to - event->pieces[i].from);

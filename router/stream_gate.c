@@ -315,6 +315,17 @@ flush(struct stream_gate *gate)
 
 /* ---- much that waits ---- */
 
+static bool
+has_text(const struct gate_entry *entry)
+{
+    for (size_t i = 0; i < entry->n; i++) {
+        if (entry->pieces[i].to > entry->pieces[i].from) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Events of a few bytes of text have hundreds of their own. When many of them wait, those that say nothing
  * else become their text, and texts that follow each other one. */
 static void
@@ -328,6 +339,10 @@ condense(struct stream_gate *gate)
             before = NULL;
         } else if (gate_entry_joins(entry, before)) {
             gate->held += (size_t)(entry->pieces[0].to - entry->pieces[0].from);
+            *at = entry->next;
+            free(entry);
+            continue;
+        } else if (!has_text(entry)) { /* nothing of it would be written */
             *at = entry->next;
             free(entry);
             continue;
@@ -392,9 +407,9 @@ is_owed(const struct stream_gate *gate)
     return false;
 }
 
-/* All have answered, and too much waits for text that there is no room for: whoever holds most of it. */
-static void
-fail_greatest_holder(struct stream_gate *gate)
+/* Of all the voters: who holds most. STREAM_GATE_VOTERS_MAX: nobody holds anything. */
+static size_t
+greatest_holder(const struct stream_gate *gate)
 {
     size_t who = STREAM_GATE_VOTERS_MAX;
     uint64_t most = 0;
@@ -405,8 +420,40 @@ fail_greatest_holder(struct stream_gate *gate)
             most = bytes;
         }
     }
-    if (who != STREAM_GATE_VOTERS_MAX) {
+    return who;
+}
+
+static bool
+has_more_to_ask(const struct stream_gate *gate)
+{
+    for (size_t i = 0; i < gate->n_channels; i++) {
+        if (gate->channels[i]->seen > gate->channels[i]->asked) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* All have answered, and more waits than there is room for. That is the failure of who lets much text wait;
+ * where a little text does, it is the stream that says too much else behind it. */
+static void
+bound_held(struct stream_gate *gate)
+{
+    if (gate->held > gate->held_max / CONDENSE_PARTS) {
+        condense(gate);
+    }
+    if (gate->held <= gate->held_max || is_owed(gate) || has_more_to_ask(gate)) {
+        return;
+    }
+    size_t who = greatest_holder(gate);
+    if (who == STREAM_GATE_VOTERS_MAX) {
+        return;
+    }
+    bool is_much = held_by(gate, who) >= gate->held_max / CONDENSE_PARTS;
+    if (is_much || gate->voters[who].row.fails_open) {
         fail(gate, who, "it let too much text wait");
+    } else {
+        end(gate, STREAM_GATE_UNREADABLE, 0, "the stream says too much behind text that is not decided");
     }
 }
 
@@ -424,6 +471,9 @@ stream_gate_feed(stream_gate_t *gate, struct dyn_slice bytes)
     }
     if (gate->state == STREAM_GATE_OPEN) {
         flush(gate);
+        if (!is_owed(gate) && !has_more_to_ask(gate)) { /* else the votes come first */
+            bound_held(gate);
+        }
     }
 }
 
@@ -560,12 +610,7 @@ stream_gate_vote(stream_gate_t *gate, size_t voter, const struct vote_mark *mark
         end(gate, STREAM_GATE_CUT, voter, "it cut the stream");
         return 0;
     }
-    if (gate->held > gate->held_max / CONDENSE_PARTS) {
-        condense(gate);
-    }
-    if (gate->held > gate->held_max && !is_owed(gate)) {
-        fail_greatest_holder(gate);
-    }
+    bound_held(gate);
     return 0;
 }
 

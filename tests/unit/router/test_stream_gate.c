@@ -321,6 +321,48 @@ an_event_that_cannot_be_read_ends_the_stream(void **state)
     scene_end(&scene);
 }
 
+/* 4 bytes are held, and behind them comes what has no text: the voter is not to blame, and nothing stands
+ * still. */
+static void
+events_behind_a_little_text_are_bounded(void **state)
+{
+    static const char silent[] =
+        "data: {\"choices\":[],\"padding\":\"0123456789012345678901234567890123456789\"}\n\n";
+    (void)state;
+    for (unsigned is_open = 0; is_open < 2; is_open++) {
+        struct scene scene = scene_of_policy(is_open);
+        feed_str(&scene, TEXT_EVENT(0, "xbom"));
+        vote_all(&scene);
+        for (unsigned i = 0; i < 100 && stream_gate_state(scene.gate) == STREAM_GATE_OPEN; i++) {
+            feed_str(&scene, silent);
+            vote_all(&scene);
+            assert_true(stream_gate_held(scene.gate) <= 2000 + sizeof silent);
+        }
+        assert_int_equal(stream_gate_state(scene.gate), is_open ? STREAM_GATE_OPEN : STREAM_GATE_UNREADABLE);
+        scene_end(&scene);
+    }
+}
+
+/* Nothing is no piece, however often it comes. */
+static void
+events_of_no_text_are_bounded(void **state)
+{
+    (void)state;
+    struct scene scene = scene_of_policy(false);
+    feed_str(&scene, TEXT_EVENT(0, "bom"));
+    feed_str(&scene, TEXT_EVENT(1, "bom"));
+    vote_all(&scene);
+    for (unsigned i = 0; i < 2000; i++) {
+        feed_str(&scene, i % 2 == 0 ? TEXT_EVENT(0, "") : TEXT_EVENT(1, ""));
+        assert_true(stream_gate_held(scene.gate) < 2000);
+    }
+    assert_int_equal(stream_gate_state(scene.gate), STREAM_GATE_OPEN);
+    feed_str(&scene, TEXT_EVENT(0, "e") TEXT_EVENT(1, "e") DONE_EVENT);
+    vote_all(&scene);
+    assert_non_null(strstr(left(&scene), DONE_EVENT));
+    scene_end(&scene);
+}
+
 /* Of a language without streams: who has to look is not passed by, who need not look is not in the way. */
 static void
 a_stream_in_a_language_without_streams_cannot_be_read(void **state)
@@ -379,6 +421,8 @@ main(void)
         cmocka_unit_test(what_is_not_cleared_at_the_end_counts_as_clear),
         cmocka_unit_test(masks_of_two_that_overlap_become_one),
         cmocka_unit_test(an_event_that_cannot_be_read_ends_the_stream),
+        cmocka_unit_test(events_behind_a_little_text_are_bounded),
+        cmocka_unit_test(events_of_no_text_are_bounded),
         cmocka_unit_test(a_stream_in_a_language_without_streams_cannot_be_read),
         cmocka_unit_test(a_stream_without_its_end_marker_ends),
     };
