@@ -521,7 +521,7 @@ edge_answer_error(struct edge_request *rq, enum err_code code, struct dyn_slice 
     end->error_text = env_copy(end, text);
     reply_error(rq, code, end);
     env_free(&end);
-    log_access(edge_trace_slice(rq), request->peer, request, err_row(code)->http, code,
+    log_access(edge_trace_slice(rq), rq->client, request, err_row(code)->http, code,
                now_us - request->received_us);
 }
 
@@ -588,7 +588,9 @@ edge_on_refused(void *self, http_exchange_t *exchange, unsigned status, const ch
     struct dyn_buf text = DYN_BUF_INIT;
     struct dyn_slice trace_id = dyn_slice(edge->refusal_trace, EDGE_TRACE_ID_LEN);
     if (exchange != NULL) {
-        trace_id = edge_trace_slice(http_exchange_user(exchange));
+        const struct edge_request *rq = http_exchange_user(exchange);
+        trace_id = edge_trace_slice(rq);
+        peer = rq->client;
     } else {
         (void)edge_trace_id(&no_headers, edge->refusal_trace);
     }

@@ -1,6 +1,8 @@
 /* Keys of the edge. */
 #include "edge/edge_config.h"
 
+#include "edge/proxies.h"
+
 /* Numbers that have a reason: 10 MiB is Ferro's limit; 32 KiB of head is what browsers and proxies stay
  * under, 64 KiB is below http-parser's own limit of 80; 512 MiB is fifty of the largest bodies at a time;
  * proxies and browsers close idle connections after 60 s, so 75 s leaves the closing to them; proxies give
@@ -142,6 +144,15 @@ static const struct config_key edge_keys[] = {
      .help = "Origins of web pages that may use the gateway from a browser, letter for letter "
              "(https://chat.example). None by default; without this key the variable CORS_ORIGINS is read, a "
              "list with commas."},
+    {.name = "trusted_proxies",
+     .type = CONFIG_STRING_LIST,
+     .offset = offsetof(struct edge_config, trusted_proxies),
+     .set_offset = offsetof(struct edge_config, trusted_proxies_is_set),
+     .help =
+         "Networks of proxies (10.0.0.0/8, ::1/128, an address) whose `X-Forwarded-For`, else `X-Real-IP`, "
+         "says "
+         "who the client is: for limits of addresses, wrong keys, logs. `[]`: nobody. Without this key the "
+         "variable TRUSTED_PROXIES is read, a list with commas, else it is loopback."},
     {.name = NULL},
 };
 
@@ -151,6 +162,13 @@ check(void *values, struct config_problems *problems)
     struct edge_config *config = values;
     if (config->max_request_bytes == 0) { /* as an unwritten value in Go */
         config->max_request_bytes = REQUEST_BYTES;
+    }
+    for (size_t i = 0; i < config->trusted_proxies.n; i++) {
+        struct edge_network network;
+        if (!edge_network_read(config->trusted_proxies.items[i], &network)) {
+            config_problem_add(problems, config_mark_of(problems, &config->trusted_proxies), false,
+                               "'trusted_proxies' has networks: 10.0.0.0/8, ::1/128 or an address");
+        }
     }
     const struct edge_tls_config *tls = &config->tls;
     bool has_cert = tls->cert.len > 0;

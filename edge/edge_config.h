@@ -32,6 +32,8 @@ struct edge_config {
     struct edge_timeouts client_timeouts;
     struct edge_tls_config tls;
     struct config_strings cors_origins;
+    struct config_strings trusted_proxies; /* networks */
+    bool                  trusted_proxies_is_set;
 };
 
 extern const struct config_part edge_config_part;

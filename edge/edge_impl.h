@@ -41,6 +41,7 @@ struct edge_request {
     char                     trace_id[EDGE_TRACE_ID_LEN];
     struct dyn_slice         origin;      /* of a web page that may see the answer, else absent */
     struct dyn_slice         traceparent; /* valid, or absent */
+    struct dyn_slice         client;      /* its address: the peer's, or what a proxy says */
 
     bool is_in_flight;  /* sent to the router, no END yet */
     bool has_begun;     /* the head of an answer was written */

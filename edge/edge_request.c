@@ -52,7 +52,7 @@ new_envelope(struct edge_request *rq, const struct http_request *request, const 
     env->idempotency_key = env_copy(env, headers->idempotency_key);
     env->trace_id = env_copy(env, edge_trace_slice(rq));
     env->traceparent = env_copy(env, rq->traceparent);
-    env->peer = env_copy(env, request->peer);
+    env->peer = env_copy(env, rq->client);
     env->redeliver = env_copy(env, headers->x_dynabus_redeliver);
     env->received_us = request->received_us;
     env->credit = ENV_WINDOW_FIRST;
@@ -105,6 +105,8 @@ new_request(struct edge *edge, http_exchange_t *exchange, const struct edge_head
     if (headers->origin.data != NULL && edge_cors_has(&edge->options.group->cors, headers->origin)) {
         rq->origin = headers->origin;
     }
+    rq->client = edge_proxies_client(&edge->options.group->proxies, http_exchange_request(exchange), headers,
+                                     http_exchange_arena(exchange));
     http_exchange_set_user(exchange, rq);
     edge->n_open++;
     edge_count(&edge->options.group->counters.requests);

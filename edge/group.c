@@ -68,6 +68,7 @@ edge_group_free(struct edge_group **group_p)
         listen_close(&group->listeners);
         http_tls_free(&group->tls);
         edge_cors_fini(&group->cors);
+        edge_proxies_fini(&group->proxies);
         free(group->cells);
         free(group);
     }

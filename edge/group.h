@@ -4,6 +4,7 @@
 
 #include "bus/loop.h"
 #include "edge/cors.h"
+#include "edge/proxies.h"
 #include "edge/edge_config.h"
 #include "edge/http_server.h"
 #include "edge/listen.h"
@@ -40,6 +41,7 @@ struct edge_group {
     struct http_bodies   bodies; /* of all requests of the process */
     http_tls_t          *tls;    /* NULL: plain HTTP */
     struct edge_cors     cors;   /* nobody, unless edge_cors_init() was called */
+    struct edge_proxies  proxies; /* nobody, unless edge_proxies_init() was called */
 };
 
 struct edge_group *edge_group_new(unsigned n_cells) __attribute__((returns_nonnull));

@@ -26,6 +26,8 @@ static const struct {
     WANTED("traceparent", traceparent),
     WANTED("x-dynabus-redeliver", x_dynabus_redeliver),
     WANTED("x-dynabus-target", x_dynabus_target),
+    WANTED("x-forwarded-for", x_forwarded_for),
+    WANTED("x-real-ip", x_real_ip),
     WANTED("x-request-id", x_request_id),
 };
 

@@ -21,6 +21,8 @@ struct edge_headers {
     struct dyn_slice traceparent; /* absent when it came twice: W3C Trace Context 3.2 */
     struct dyn_slice x_dynabus_redeliver;
     struct dyn_slice x_dynabus_target;
+    struct dyn_slice x_forwarded_for;
+    struct dyn_slice x_real_ip;
     struct dyn_slice x_request_id;
 };
 

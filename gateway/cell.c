@@ -230,6 +230,15 @@ gateway_headers_fini(struct gateway_headers *headers)
     arena_fini(&headers->arena);
 }
 
+/* The program that has this gateway needs no key; routers elsewhere know the master key only. */
+static struct dyn_slice
+own_credential(const dynabus_t *gateway)
+{
+    const struct admission *admission = &gateway->shared.admission;
+    bool is_asked_here = gateway_has(gateway->roles, GATEWAY_ROLE_ROUTER) && !admission->open;
+    return is_asked_here ? admission->own_key : admission->master_key;
+}
+
 static void
 add_askers(dynabus_t *gateway, unsigned number)
 {
@@ -245,7 +254,7 @@ add_askers(dynabus_t *gateway, unsigned number)
         cell->router = cell->uplink = add_owner(gateway, cell);
     }
     if (gateway_is_edge(gateway) || gateway_has(gateway->roles, GATEWAY_ROLE_ROUTER)) {
-        cell->caller = caller_new(cell->router, gateway->shared.admission.master_key);
+        cell->caller = caller_new(cell->router, own_credential(gateway));
         (void)bus_add_actor(gateway->bus, cell->loop, &caller_actor_ops, cell->caller);
     } else if (gateway->edges != NULL) {
         struct probe_options probe = {
@@ -369,6 +378,10 @@ gateway_open_edges(dynabus_t *gateway, struct dyn_err *err)
     const struct edge_config *config = config_values(gateway->config, &edge_config_part);
     if (!gateway->options.dev) { /* no page shall spend the keys of who tries it out */
         edge_cors_init(&gateway->edges->cors, &config->cors_origins, gateway->env.cors_origins);
+    }
+    if (edge_proxies_init(&gateway->edges->proxies, &config->trusted_proxies, config->trusted_proxies_is_set,
+                          gateway->env.trusted_proxies, err) != 0) {
+        return -1;
     }
     if (gateway_check_origins(&gateway->env, &gateway->edges->cors, err) != 0 ||
         edge_group_secure(gateway->edges, &config->tls, err) != 0 || open_listeners(gateway, err) != 0) {

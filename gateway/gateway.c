@@ -6,6 +6,7 @@
 #include "bus/publisher.h"
 #include "core/buf.h"
 #include "core/log.h"
+#include "core/rand.h"
 #include "edge/group.h"
 #include "gateway/cell.h"
 #include "gateway/cores.h"
@@ -63,6 +64,10 @@ settle(dynabus_t *gateway, struct dyn_err *err)
                                  &gateway->auth, err) != 0) {
         return -1;
     }
+    uint8_t bytes[sizeof gateway->own_key / 2];
+    dyn_random_bytes(bytes, sizeof bytes);
+    dyn_hex_encode(gateway->own_key, bytes, sizeof bytes);
+    admission->own_key = dyn_slice_str(gateway->own_key);
     admission->keys = gateway->keys;
     admission->guessing = gateway->guessing;
     return 0;
@@ -149,8 +154,10 @@ build(dynabus_t *gateway, config_t **config_p, char **source_p, struct dyn_err *
     gateway->config = *config_p;
     gateway_roles_text(gateway->roles, gateway->roles_text, sizeof gateway->roles_text);
     gateway->n_cells = count_cells(gateway, config);
-    gateway->plugin_host = (struct plugin_host){.clock = &dyn_clock_system, .n_cells = gateway->n_cells,
-                                                .answers = &gateway->answers, .leases = &gateway->leases};
+    gateway->plugin_host = (struct plugin_host){.clock = &dyn_clock_system,
+                                                .n_cells = gateway->n_cells,
+                                                .answers = &gateway->answers,
+                                                .leases = &gateway->leases};
     if (plan_network(gateway, config, err) != 0 || settle(gateway, err) != 0 ||
         descriptors_check(gateway->n_cells, err) != 0) {
         return -1;

@@ -75,6 +75,7 @@ struct dynabus {
     struct router_shared shared;
     key_ring_t *keys; /* NULL: there are none but the master key */
     guessing_t *guessing;
+    char own_key[2 * 32 + 1]; /* of callers in this process, who need no key */
     struct key_admin key_admin; /* until its actor has it */
     bool has_key_store;
     config_t *implied;     /* plugins that hold for keys with limits; NULL: there are no keys */

@@ -27,6 +27,7 @@ gateway_env_read(void)
         .environment = non_empty("GATEWAY_ENV"),
         .port = non_empty("PORT"),
         .cors_origins = non_empty("CORS_ORIGINS"),
+        .trusted_proxies = non_empty("TRUSTED_PROXIES"),
     };
 }
 

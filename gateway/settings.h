@@ -13,6 +13,7 @@ struct gateway_env {
     const char *environment;           /* GATEWAY_ENV */
     const char *port;                  /* PORT */
     const char *cors_origins;          /* CORS_ORIGINS */
+    const char *trusted_proxies;       /* TRUSTED_PROXIES */
     bool has_keys;                     /* a file of clients' keys is configured; not of the environment */
     bool keys_in_store;                /* the ledger keeps clients' keys, if there are any; the same */
     bool knows_keys;                   /* this process could look which there are */

@@ -6,7 +6,6 @@
 
 /* In the order of docs/migrate/ferro.md. */
 static const char *const not_served[] = {
-    "TRUSTED_PROXIES",
     "RATE_LIMIT_RPS",
     "RATE_LIMIT_BURST",
     "ENABLE_PPROF",

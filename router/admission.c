@@ -45,6 +45,44 @@ is_open(const struct admission *admission, struct key_cell *cell)
     return view != NULL && key_table_count(view->table) == 0;
 }
 
+/* Not guessed either: 256 bits, made when the process began. */
+static bool
+is_own(const struct admission *admission, struct dyn_slice credential)
+{
+    return admission->own_key.len > 0 && credential.len == admission->own_key.len &&
+           same_secret(credential, admission->own_key);
+}
+
+static struct admission_verdict
+master(void)
+{
+    return (struct admission_verdict){.key_id = DYN_SLICE("master"), .scopes = KEY_SCOPES_ALL};
+}
+
+static bool
+is_master(const struct admission *admission, struct dyn_slice credential)
+{
+    return credential.len > 0 && admission->master_key.len > 0 &&
+           same_secret(credential, admission->master_key);
+}
+
+static struct admission_verdict
+anonymous(uint32_t retry_s)
+{
+    return (struct admission_verdict){
+        .key_id = DYN_SLICE("anonymous"), .scopes = KEY_SCOPE_INFERENCE | KEY_SCOPE_READ, .retry_s = retry_s};
+}
+
+/* Where anybody may come in the master key can be tried out like anywhere. */
+static struct admission_verdict
+admit_anybody(const struct admission *admission, const struct admission_asker *asker, bool is_known)
+{
+    if (asker->credential.len > 0 && admission->master_key.len > 0 && !is_known) {
+        guessing_failed(admission->guessing, asker->peer, asker->now_us);
+    }
+    return anonymous(0);
+}
+
 /* What keys there are is not known, or not any more. */
 static bool
 is_unsure(const struct admission *admission, const struct admission_asker *asker, bool has_keys)
@@ -65,24 +103,23 @@ admission_judge(const struct admission *admission, struct key_cell *cell, const 
     struct dyn_slice id;
     bool has_keys = admission->keys != NULL && key_text_read(credential, &id);
     const struct key_record *key = has_keys ? key_cell_verify(cell, credential) : NULL;
-    if (has_keys) {
-        if (key != NULL && key_is_usable(key, asker->wall_ms) &&
-            key_ring_is_fresh(admission->keys, asker->now_us)) {
-            return admit_key(key, asker->wall_ms);
-        }
+    if (key != NULL && key_is_usable(key, asker->wall_ms) &&
+        key_ring_is_fresh(admission->keys, asker->now_us)) {
+        return admit_key(key, asker->wall_ms);
+    }
+    if (is_own(admission, credential)) {
+        return master();
     }
     uint32_t wait_s =
         credential.len > 0 ? guessing_wait_s(admission->guessing, asker->peer, asker->now_us) : 0;
     if (wait_s > 0) {
-        return refuse(ERR_RATE_LIMITED, wait_s);
+        return is_open(admission, cell) ? anonymous(wait_s) : refuse(ERR_RATE_LIMITED, wait_s);
     }
-    if (credential.len > 0 && admission->master_key.len > 0 &&
-        same_secret(credential, admission->master_key)) {
-        return (struct admission_verdict){.key_id = DYN_SLICE("master"), .scopes = KEY_SCOPES_ALL};
+    if (is_master(admission, credential)) {
+        return master();
     }
     if (is_open(admission, cell)) {
-        return (struct admission_verdict){.key_id = DYN_SLICE("anonymous"),
-                                          .scopes = KEY_SCOPE_INFERENCE | KEY_SCOPE_READ};
+        return admit_anybody(admission, asker, key != NULL);
     }
     if (is_unsure(admission, asker, has_keys)) {
         return refuse(ERR_KEYS_UNAVAILABLE, ADMISSION_UNSURE_RETRY_S);

@@ -15,6 +15,7 @@ enum {
 
 struct admission {
     struct dyn_slice master_key; /* trimmed; absent: none is set */
+    struct dyn_slice own_key;    /* of this process's own callers, as good as the master key; absent: none */
     bool open;                   /* ALLOW_UNAUTHENTICATED_PROXY, or loopback only without a key */
     bool open_without_keys;      /* as `open`, as long as `keys` has not a single one */
     key_ring_t *keys;            /* NULL: there are none but the master key */
@@ -33,7 +34,9 @@ struct admission_verdict {
     struct dyn_slice key_id;      /* "master", "anonymous": static; a key's: as long as its table */
     uint32_t scopes;              /* what it may do */
     const struct key_record *key; /* as long as its table, see key_view_ref(); NULL: it is no key's */
-    uint32_t retry_s;             /* with RATE_LIMITED and KEYS_UNAVAILABLE */
+    /* With RATE_LIMITED and KEYS_UNAVAILABLE. With "anonymous": its credential was not looked at, until then.
+     */
+    uint32_t retry_s;
 };
 
 /* `cell` is the caller's own look at admission->keys. */

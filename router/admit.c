@@ -78,12 +78,14 @@ scope_of(const struct env *request)
 
 /* Nobody administers without a key, not even where everybody may send requests. */
 static enum err_code
-judge_scope(const struct route_request *rq)
+judge_scope(const struct route_request *rq, const struct admission_verdict *verdict)
 {
     const struct env *request = rq->request;
     bool is_admin = request->surface == ENV_SURFACE_ADMIN || request->surface == ENV_SURFACE_LEDGER;
     if (is_admin && dyn_slice_is(rq->key_id, "anonymous")) {
-        return request->credential.len > 0 ? ERR_INVALID_API_KEY : ERR_MISSING_API_KEY;
+        return request->credential.len == 0 ? ERR_MISSING_API_KEY
+               : verdict->retry_s > 0       ? ERR_RATE_LIMITED
+                                            : ERR_INVALID_API_KEY;
     }
     return (rq->scopes & scope_of(request)) != 0 ? ERR_NONE : ERR_INSUFFICIENT_SCOPE;
 }
@@ -133,11 +135,8 @@ route_step_admit(struct route_request *rq)
         struct dyn_slice text = env_copy(request, request->refuse_text);
         return route_fail(rq, request->refuse, text.data, NULL);
     }
-    enum err_code refused = judge_scope(rq);
-    if (refused != ERR_NONE) {
-        route_audit_refusal(rq, refused);
-    }
-    return refused == ERR_NONE ? step_of_surface(rq) : route_fail(rq, refused, NULL, NULL);
+    verdict.refused = judge_scope(rq, &verdict);
+    return verdict.refused == ERR_NONE ? step_of_surface(rq) : refuse(rq, &verdict);
 }
 
 /* ---- models and targets ---- */

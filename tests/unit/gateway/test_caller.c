@@ -8,6 +8,9 @@
 
 #include "tests/unit/gateway/gateway_fixture.h"
 
+#include <stdlib.h>
+#include <unistd.h>
+
 struct outcome {
     struct gate gate;
     int status;
@@ -234,6 +237,29 @@ whoever_brings_a_credential_needs_the_right_one(void **state)
     assert_int_equal(dynabus_close(&gateway, 1000), 0);
 }
 
+/* Without a master key, too: the program that has the gateway is not asked for one of its clients' keys. */
+static void
+the_program_itself_needs_no_key(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/dynabus-keys-XXXXXX";
+    char config[256];
+    int fd = mkstemp(path);
+    static const char key[] = "{\"id\":\"0123456789abcdef\",\"name\":\"x\",\"scopes\":[\"admin\"]}\n";
+    assert_true(fd >= 0 && write(fd, key, sizeof key - 1) == (ssize_t)sizeof key - 1);
+    assert_int_equal(close(fd), 0);
+    (void)snprintf(config, sizeof config, "keys: {file: %s}\n", path);
+    dynabus_t *gateway = fixture_gateway(1, config);
+    struct dynabus_request request = fixture_request(CHAT("mock"));
+    assert_int_equal(ask_as(gateway, &request, NULL, 0).status, 200);
+    request.credential = "";
+    assert_int_equal(ask_as(gateway, &request, NULL, 0).status, 401);
+    request.credential = "sk-wrong";
+    assert_int_equal(ask_as(gateway, &request, NULL, 0).status, 401);
+    assert_int_equal(dynabus_close(&gateway, 1000), 0);
+    assert_int_equal(unlink(path), 0);
+}
+
 /* The wires tell the same story: a name cut in the middle of a character broke the encoded one. */
 static void
 an_error_reads_the_same_over_both_wires(void **state)
@@ -268,6 +294,7 @@ main(void)
         cmocka_unit_test(only_as_much_of_a_request_is_read_as_its_size_says),
         cmocka_unit_test(a_timeout_of_the_callers_own_holds),
         cmocka_unit_test(whoever_brings_a_credential_needs_the_right_one),
+        cmocka_unit_test(the_program_itself_needs_no_key),
         cmocka_unit_test(an_error_reads_the_same_over_both_wires),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
