@@ -23,6 +23,7 @@ enum {
 struct dyn_regex {
     pcre2_code *code;
     bool is_unbounded;
+    bool moves_begin;
 };
 
 /* ---- RE2's syntax ---- */
@@ -37,6 +38,7 @@ struct translation {
     bool is_in_class;
     size_t class_from; /* where a ] would be one of the class */
     bool is_unbounded; /* it has a repetition without an end, or calls itself */
+    bool moves_begin;  /* \K outside of a class */
 };
 
 /* Characters of UTF-8 before that byte, plus one. */
@@ -99,6 +101,7 @@ translate_escape(struct translation *t, char escaped)
         (escaped == 'g' || escaped == 'X')) { /* a call of a group; a character of any length */
         t->is_unbounded = true;
     }
+    t->moves_begin = t->moves_begin || (escaped == 'K' && !t->is_quoted && !t->is_in_class);
     dyn_buf_add(&t->out, t->pattern.data + t->at, 2);
     t->at += 2;
     return NULL;
@@ -268,6 +271,7 @@ dyn_regex_new(struct dyn_slice pattern, unsigned *column, struct dyn_err *err)
     dyn_regex_t *regex = code != NULL ? wrap(code) : NULL;
     if (regex != NULL) {
         regex->is_unbounded = t.is_unbounded;
+        regex->moves_begin = t.moves_begin;
     }
     return regex;
 }
@@ -494,6 +498,12 @@ bool
 dyn_regex_is_unbounded(const dyn_regex_t *regex)
 {
     return regex->is_unbounded;
+}
+
+bool
+dyn_regex_moves_begin(const dyn_regex_t *regex)
+{
+    return regex->moves_begin;
 }
 
 bool

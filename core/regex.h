@@ -63,5 +63,7 @@ size_t dyn_regex_lookbehind(const dyn_regex_t *regex);
 /* Whether a match may be of any length ("a.*b"): how much has to be held of a text that goes on has no bound
  * then. */
 bool dyn_regex_is_unbounded(const dyn_regex_t *regex);
+/* A match of it may begin behind what had to be there for it (\K). */
+bool dyn_regex_moves_begin(const dyn_regex_t *regex);
 /* Whether it matches nothing at all as well ("a*"): it would match everywhere. */
 bool dyn_regex_matches_empty(const dyn_regex_t *regex);

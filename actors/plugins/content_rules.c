@@ -53,6 +53,9 @@ add_pattern(struct content_rules *rules, struct dyn_slice pattern, struct dyn_er
     if (dyn_regex_matches_empty(regex)) {
         return dyn_err_set(err, DYN_E_INVALID, "the expression matches nothing at all as well");
     }
+    if (dyn_regex_moves_begin(regex)) { /* what it needs would have left by the time it is looked for */
+        return dyn_err_set(err, DYN_E_INVALID, "the expression moves where its match begins (\\K)");
+    }
     size_t back = dyn_regex_lookbehind(regex);
     rules->lookbehind = back > rules->lookbehind ? back : rules->lookbehind;
     return 0;

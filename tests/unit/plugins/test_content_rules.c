@@ -161,8 +161,8 @@ rules_that_cannot_work_are_refused(void **state)
 {
     (void)state;
     struct dyn_slice good[] = {DYN_SLICE("fine")};
-    static const char *const patterns[] = {"a(b", "a*"};
-    for (size_t i = 0; i < 2; i++) {
+    static const char *const patterns[] = {"a(b", "a*", "a\\Kb", "a\\K"};
+    for (size_t i = 0; i < DYN_ARRAY_LEN(patterns); i++) {
         struct dyn_slice pattern[] = {DYN_SLICE("ok"), dyn_slice_str(patterns[i])};
         struct content_rules_options options = {
             .words = good, .n_words = 1, .patterns = pattern, .n_patterns = 2, .window_bytes = 100};
@@ -172,6 +172,8 @@ rules_that_cannot_work_are_refused(void **state)
         assert_true(refused.is_pattern);
         assert_int_equal(refused.index, 1);
     }
+    content_rules_t *rules = rules_of(NULL, "K\\QK\\K\\E", 100); /* the letter, and what is quoted */
+    content_rules_free(&rules);
 }
 
 /* An expression without a bound sees a window, and what lies before it goes. */
