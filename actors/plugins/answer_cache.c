@@ -161,7 +161,8 @@ evict(answer_cache_t *cache)
 static size_t
 size_of(const dyn_block_t *answer)
 {
-    return sizeof(struct entry) + sizeof *answer + answer->cap;
+    size_t share = 2 * sizeof(struct node *); /* of a table that has just grown */
+    return sizeof(struct entry) + share + sizeof *answer + answer->cap;
 }
 
 static void
