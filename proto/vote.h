@@ -206,6 +206,8 @@ void vote_deltas_encode(const struct vote_delta *deltas, size_t n, bool is_last,
 void vote_deltas_encode_rest(const struct vote_delta *deltas, size_t n, bool is_last, struct dyn_buf *out);
 DYN_MUST_CHECK int vote_deltas_decode(struct dyn_slice body, struct arena *arena, struct vote_delta **deltas,
                                       size_t *n, bool *is_last, struct dyn_err *err);
+/* Of deltas that were decoded: whether they are those of vote_deltas_encode_rest(). */
+bool vote_deltas_resume(struct dyn_slice body);
 
 /* VOTE: {marks: [{choice, kind, tool, clear, masks: [[from, to, text], ..]}], closing}: up to `clear` the
  * channel may go, with what lies in a mask replaced. A verdict of DENY cuts the stream behind what is

@@ -476,6 +476,23 @@ vote_deltas_decode(struct dyn_slice body, struct arena *arena, struct vote_delta
     return verdict_on(&members, "the deltas", err);
 }
 
+bool
+vote_deltas_resume(struct dyn_slice body)
+{
+    struct mp_cursor cursor = mp_cursor(body);
+    struct members members = members_of(&cursor);
+    struct dyn_slice key;
+    bool resumes = false;
+    while (next_member(&members, &key)) {
+        if (dyn_slice_is(key, "resumes")) {
+            resumes = flag_of(&members);
+        } else {
+            mp_skip(&cursor);
+        }
+    }
+    return resumes && members.wrong == NULL;
+}
+
 void
 vote_marks_encode(const struct vote_mark *marks, size_t n, struct dyn_buf *out)
 {

@@ -112,6 +112,12 @@ content_rules_is_empty(const content_rules_t *rules)
     return !rules->has_words && rules->n_patterns == 0;
 }
 
+bool
+content_rules_look_back(const content_rules_t *rules)
+{
+    return rules->lookbehind > 0;
+}
+
 /* ---- what was found ---- */
 
 void

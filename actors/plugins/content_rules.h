@@ -28,6 +28,8 @@ content_rules_t *content_rules_new(const struct content_rules_options *options,
                                    struct content_refused *refused, struct dyn_err *err);
 void content_rules_free(content_rules_t **rules_p);
 bool content_rules_is_empty(const content_rules_t *rules);
+/* Whether what stands before a text decides about matches in it. */
+bool content_rules_look_back(const content_rules_t *rules);
 
 struct content_match {
     uint64_t from;

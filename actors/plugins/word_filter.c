@@ -264,6 +264,7 @@ struct looking {
     struct vote_edit *edits;
     size_t n_edits;
     bool is_request;
+    bool resumes; /* a stream that another process watched until now */
 };
 
 static void
@@ -414,6 +415,7 @@ enum { CHANNELS_MAX = 256 };
 struct watched_channel {
     struct watched_channel *next;
     struct vote_channel id;
+    uint64_t begin; /* where it was taken over; 0: it was seen from its beginning */
     uint64_t seen;
     content_watch_t *watch;
 };
@@ -480,9 +482,17 @@ stream_of(struct word_filter_cell *own, const struct env_id *id, uint64_t now_us
     return stream;
 }
 
+/* Of another process, which is lost, a stream is taken over where nothing is held any more: only rules that
+ * look back need what came before. A whole word counts there whatever stood on its left. */
+static bool
+may_begin_at(const struct looking *l, uint64_t position)
+{
+    return position == 0 || (l->resumes && !content_rules_look_back(l->filter->rules));
+}
+
 /* NULL: it began without us, or there are too many. */
 static struct watched_channel *
-channel_of(const struct word_filter *filter, struct watched_stream *stream, const struct vote_delta *delta)
+channel_of(const struct looking *l, struct watched_stream *stream, const struct vote_delta *delta)
 {
     struct vote_channel id = delta->channel;
     for (struct watched_channel *channel = stream->channels; channel != NULL; channel = channel->next) {
@@ -490,12 +500,13 @@ channel_of(const struct word_filter *filter, struct watched_stream *stream, cons
             return channel->seen == delta->from ? channel : NULL;
         }
     }
-    if (delta->from != 0 || stream->n_channels == CHANNELS_MAX) {
+    if (!may_begin_at(l, delta->from) || stream->n_channels == CHANNELS_MAX) {
         return NULL;
     }
     struct watched_channel *channel = dyn_zalloc(sizeof *channel);
     *channel = (struct watched_channel){.next = stream->channels, .id = id};
-    channel->watch = content_watch_new(filter->rules, id.kind == VOTE_TEXT_TOOL_ARGUMENTS);
+    channel->begin = channel->seen = delta->from;
+    channel->watch = content_watch_new(l->filter->rules, id.kind == VOTE_TEXT_TOOL_ARGUMENTS);
     stream->channels = channel;
     stream->n_channels++;
     return channel;
@@ -525,7 +536,7 @@ watch_deltas(struct looking *l, struct watched_stream *stream, const struct vote
              bool is_last)
 {
     for (size_t i = 0; i < n; i++) {
-        struct watched_channel *channel = channel_of(l->filter, stream, &deltas[i]);
+        struct watched_channel *channel = channel_of(l, stream, &deltas[i]);
         if (channel == NULL) {
             fail_stream(l->vote, "it did not see the beginning of the stream");
             return false;
@@ -573,7 +584,11 @@ mark_stream(struct looking *l, struct watched_stream *stream)
         struct dyn_slice mask_text = dyn_slice_str(is_json ? filter->mask_escaped : filter->mask_text);
         uint64_t clear = content_watch_clear(channel->watch, arena, mask_text,
                                              filter->masks_streams ? &masks : NULL, &n_masks);
-        marks[n++] = (struct vote_mark){channel->id, clear, masks, n_masks};
+        for (size_t i = 0; i < n_masks; i++) {
+            masks[i].from += channel->begin;
+            masks[i].to += channel->begin;
+        }
+        marks[n++] = (struct vote_mark){channel->id, channel->begin + clear, masks, n_masks};
     }
     bool has_closing = l->vote->verdict == VOTE_DENY && filter->closing_text != NULL;
     vote_marks_encode_closing(marks, n, dyn_slice_str(has_closing ? filter->closing_text : NULL), &body);
@@ -592,7 +607,12 @@ look_at_stream(struct looking *l, struct word_filter_cell *own, const struct plu
         fail_stream(l->vote, "the deltas cannot be read");
         return;
     }
-    struct watched_stream *stream = stream_of(own, &ask->ticket.id, ask->now_us);
+    l->resumes = vote_deltas_resume(ask->body);
+    struct watched_stream *stream = l->resumes ? stream_find(own, &ask->ticket.id) : NULL;
+    if (stream != NULL) { /* it was ours before: what is asked now begins anew */
+        stream_free(own, stream);
+    }
+    stream = stream_of(own, &ask->ticket.id, ask->now_us);
     bool is_decided = watch_deltas(l, stream, deltas, n, is_last);
     const struct content_match *match = first_match(stream);
     if (is_decided && match != NULL && !l->filter->masks_streams) {

@@ -7,8 +7,9 @@ import threading
 
 import pytest
 
+from harness.fleet import Fleet
 from harness.gateway import run_to_end, target, write_config
-from harness.http import Connection, chat_once, sse_events
+from harness.http import Connection, build_request, chat_once, sse_events
 from harness.process import FLAT_MEMORY, memory_bound
 from harness.upstream import DONE, chunk_event, completion
 
@@ -74,7 +75,7 @@ def test_arguments_of_tools_and_escapes_are_looked_at(start):
 
 @pytest.mark.parametrize("more", [
     {"functions": [{"name": "f", "description": "a bomb"}]},
-    {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"x": {"enum": ["bomb"]}}}}}]},
+    {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"x": {"enum": ["bomb"]}}}}]},
     {"tools": [{"type": "custom", "custom": {"name": "f", "description": "a bomb"}}]},
     {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"title": "a bomb"}}}},
     {"prediction": {"type": "content", "content": "a bomb"}},
@@ -289,3 +290,48 @@ def test_configurations_that_cannot_work_are_refused(start_gateway, upstream, tm
         code, log = run_to_end(["validate", str(tmp_path / "config.yaml")], tmp_path)
         assert code == 1
         assert sentence in log
+
+
+@pytest.mark.parametrize("patterns, ends", [([], b"[DONE]"), (["(?<=x )late"], b"error")], ids=["words", "looks-back"])
+def test_another_process_takes_over_a_stream(tmp_path, upstream, patterns, ends):
+    """What the first one held is decided by the second; rules that need what came before fail."""
+    config = {"blocked_words": ["bomb"], "patterns": patterns, "action": "mask"}
+    entry = {"name": "word-filter", "enabled": True, "place": "plugin", "timeout": "10s", "config": config}
+    fleet = Fleet(tmp_path, upstream.url, routers=1, is_open=True, plugins=[entry])
+    lost = threading.Event()
+
+    def stream(request, exchange):
+        exchange.start_stream()
+        exchange.chunk(chunk_event("a bomb, a bo"))
+        assert lost.wait(20)
+        for piece in ("mb, an", " end"):
+            exchange.chunk(chunk_event(piece))
+        exchange.chunk(chunk_event("", finish="stop"))
+        exchange.chunk(DONE)
+        exchange.end_stream()
+
+    def joined():
+        return len(fleet.first_router.log_lines(event="router.plugin.joined"))
+
+    try:
+        first = fleet.plugin()
+        edge = fleet.start()
+        edge.wait_until(lambda: joined() == 1, "the first one votes")
+        upstream.reset_to(stream)
+        with Connection(edge.port) as connection:
+            connection.send(build_request("POST", "/v1/chat/completions", json.dumps(STREAM).encode()))
+            while b"a ***, a " not in connection.pending:
+                connection._receive()
+            fleet.plugin()
+            edge.wait_until(lambda: joined() == 2, "the second one votes")
+            first.kill()
+            edge.wait_until(lambda: fleet.first_router.log_lines(event="router.plugin.left"), "the first one is gone")
+            lost.set()
+            events = sse_events(connection.read_answer().body)
+        assert ends in events[-1]
+        text = said(events if ends == b"[DONE]" else events[:-1])
+        assert text == ("a ***, a ***, an end" if not patterns else "a ***, a ")
+        fleet.members.remove(first)
+        fleet.stop()
+    finally:
+        fleet.close()

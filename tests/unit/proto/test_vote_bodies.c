@@ -97,6 +97,11 @@ deltas_and_marks_come_back(void **state)
     assert_int_equal(deltas[1].channel.choice, 2);
     assert_int_equal(deltas[1].channel.kind, VOTE_TEXT_TOOL_ARGUMENTS);
     assert_int_equal(deltas[1].channel.tool, 3);
+    assert_false(vote_deltas_resume(dyn_buf_slice(&out)));
+    dyn_buf_clear(&out);
+    vote_deltas_encode_rest(said, 2, false, &out);
+    assert_int_equal(vote_deltas_decode(dyn_buf_slice(&out), &arena, &deltas, &n, &is_last, NULL), 0);
+    assert_true(vote_deltas_resume(dyn_buf_slice(&out)));
     dyn_buf_clear(&out);
     vote_marks_encode(marked, 2, &out);
     assert_int_equal(vote_marks_decode(dyn_buf_slice(&out), &arena, &marks, &n, NULL), 0);
