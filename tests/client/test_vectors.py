@@ -287,3 +287,42 @@ def test_events(vector):
     assert bytes.fromhex(vector["topic"]).decode() == members["topic"] == event["topic"]
     assert (members["node"], members["epoch"], members["event_seq"]) == (event["node"], event["epoch"], event["sequence"])
     assert 1 <= event["topic_sequence"] <= event["sequence"]
+
+
+def with_bytes(value):
+    """A map of the ledger's vectors; what is {"hex": ..} there are bytes."""
+    if isinstance(value, dict):
+        return bytes.fromhex(value["hex"]) if set(value) == {"hex"} else {k: with_bytes(v) for k, v in value.items()}
+    return [with_bytes(item) for item in value] if isinstance(value, list) else value
+
+
+def ledger_map(body):
+    """The map that a question or an answer of the ledger is; ValueError for what 06-LEDGER refuses."""
+    if depth_of(body) > DEPTH_MAX:
+        raise ValueError("depth")
+    said = msgpack.unpackb(body, raw=False, strict_map_key=False, ext_hook=no_extensions, timestamp=0)
+    if not isinstance(said, dict) or not all(isinstance(key, str) for key in said):
+        raise ValueError("no map of words")
+    if not isinstance(said.get("rows", []), list):
+        raise ValueError("rows")
+    return said
+
+
+def depth_of(body):
+    def deep(value):
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+        return 0 if inner is None else 1 + max((deep(item) for item in inner), default=0)
+
+    return deep(msgpack.unpackb(body, raw=True, strict_map_key=False, ext_hook=no_extensions, timestamp=0))
+
+
+@pytest.mark.parametrize("vector", cases("ledger.json"))
+def test_ledger(vector):
+    body = bytes.fromhex(vector["body"])
+    if "error" in vector:
+        with pytest.raises(ValueError):
+            ledger_map(body)
+        return
+    assert ledger_map(body) == with_bytes(vector["map"])
+    written = ledger_map(bytes.fromhex(vector.get("written", vector["body"])))
+    assert set(written) <= set(vector["map"])
