@@ -1,10 +1,9 @@
 /* dynabus admin ..: what an operator does to the keys and budgets of a running gateway, over its own HTTP.
  * Each command is one request to /admin; a secret is printed once, by create and rotate. */
+#include "cli/admin.h"
 #include "cli/cli.h"
 #include "cli/http_place.h"
-#include "core/buf.h"
 #include "core/clock.h"
-#include "core/json_scan.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -12,26 +11,6 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-enum {
-    ANSWER_MAX = 2 * 1024 * 1024, /* bytes; a gateway's own answers have one MiB at most */
-    NAMES_MAX = 64,
-};
-
-struct names {
-    const char *items[NAMES_MAX];
-    size_t n;
-};
-
-struct wanted {
-    const char *url;
-    const char *key;
-    bool is_json;
-    const char *name;
-    const char *group;
-    const char *expires_in;
-    struct names scopes, models, targets;
-};
 
 static const char *
 first_set(const char *const *variables, const char *otherwise)
@@ -86,9 +65,9 @@ fits_header(const char *text)
     return text != NULL && strpbrk(text, "\r\n") == NULL;
 }
 
-static int
-ask(const struct wanted *wanted, const char *method, const char *path, struct dyn_slice body,
-    struct dyn_buf *answer)
+int
+admin_ask(const struct admin_wanted *wanted, const char *method, const char *path, struct dyn_slice body,
+          struct dyn_buf *answer)
 {
     struct cli_place place;
     if (cli_read_url(wanted->url, &place) != 0) {
@@ -125,8 +104,8 @@ ask(const struct wanted *wanted, const char *method, const char *path, struct dy
 /* ---- the answer ---- */
 
 /* Status, and where the body begins; 0: it is no answer of a gateway. */
-static unsigned
-take_apart(struct dyn_buf *answer, struct dyn_slice *body)
+unsigned
+admin_take_apart(struct dyn_buf *answer, struct dyn_slice *body)
 {
     static const char begin[] = "HTTP/1.1 ";
     const char *text = dyn_buf_cstr(answer);
@@ -138,8 +117,8 @@ take_apart(struct dyn_buf *answer, struct dyn_slice *body)
     return (unsigned)strtoul(text + sizeof begin - 1, NULL, 10);
 }
 
-static void
-print_text(FILE *out, struct json_value object, const char *name, const char *otherwise, int width)
+void
+admin_print_text(FILE *out, struct json_value object, const char *name, const char *otherwise, int width)
 {
     struct json_value value;
     struct dyn_buf text = DYN_BUF_INIT;
@@ -174,12 +153,12 @@ state_of(struct json_value key)
 static void
 print_row(struct json_value key)
 {
-    print_text(stdout, key, "id", "-", 18);
-    print_text(stdout, key, "name", "-", 24);
-    print_text(stdout, key, "scopes", "-", 22);
+    admin_print_text(stdout, key, "id", "-", 18);
+    admin_print_text(stdout, key, "name", "-", 24);
+    admin_print_text(stdout, key, "scopes", "-", 22);
     (void)printf("%-9s", state_of(key));
-    print_text(stdout, key, "expires_at", "never", 26);
-    print_text(stdout, key, "usage_count", "0", 0);
+    admin_print_text(stdout, key, "expires_at", "never", 26);
+    admin_print_text(stdout, key, "usage_count", "0", 0);
     (void)putchar('\n');
 }
 
@@ -197,8 +176,8 @@ print_table(struct json_value value)
     }
 }
 
-static int
-tell_error(unsigned status, struct dyn_slice body)
+int
+admin_tell_error(unsigned status, struct dyn_slice body)
 {
     struct json_value value;
     struct json_value error;
@@ -206,7 +185,7 @@ tell_error(unsigned status, struct dyn_slice body)
                     json_find(value, "error", &error) && error.type == JSON_OBJECT;
     (void)fprintf(stderr, "dynabus admin: %u: ", status);
     if (is_known) {
-        print_text(stderr, error, "message", "no reason was given", 0);
+        admin_print_text(stderr, error, "message", "no reason was given", 0);
     }
     (void)fputc('\n', stderr);
     return CLI_FAILED;
@@ -214,13 +193,13 @@ tell_error(unsigned status, struct dyn_slice body)
 
 /* `shows_secret`: the key is there in full, this once. */
 static int
-tell(const struct wanted *wanted, struct dyn_buf *answer, bool shows_secret, const char *done)
+tell(const struct admin_wanted *wanted, struct dyn_buf *answer, bool shows_secret, const char *done)
 {
     struct json_value value;
     struct dyn_slice body = {NULL, 0};
-    unsigned status = take_apart(answer, &body);
+    unsigned status = admin_take_apart(answer, &body);
     if (status < 200 || status > 299) {
-        return tell_error(status, body);
+        return admin_tell_error(status, body);
     }
     if (status == 204) {
         (void)puts(wanted->is_json ? "{}" : done);
@@ -241,7 +220,7 @@ tell(const struct wanted *wanted, struct dyn_buf *answer, bool shows_secret, con
     }
     if (shows_secret && !wanted->is_json) {
         (void)fputs("\nThis is the key; it is not shown again:\n\n  ", stdout);
-        print_text(stdout, value, "key", "-", 0);
+        admin_print_text(stdout, value, "key", "-", 0);
         (void)putchar('\n');
     }
     return CLI_OK;
@@ -250,7 +229,7 @@ tell(const struct wanted *wanted, struct dyn_buf *answer, bool shows_secret, con
 /* ---- what is to be changed ---- */
 
 static void
-add_names(struct dyn_buf *body, const char *member, const struct names *names)
+add_names(struct dyn_buf *body, const char *member, const struct admin_names *names)
 {
     if (names->n == 0) {
         return;
@@ -273,8 +252,8 @@ add_text(struct dyn_buf *body, const char *member, const char *text)
 }
 
 /* "90d", "12h", "30m": seconds; 0: it is none of these. */
-static uint64_t
-seconds_of(const char *text)
+uint64_t
+admin_seconds_of(const char *text)
 {
     char *end = NULL;
     unsigned long number = strtoul(text, &end, 10);
@@ -284,7 +263,7 @@ seconds_of(const char *text)
 }
 
 static int
-write_body(const struct wanted *wanted, struct dyn_buf *body)
+write_body(const struct admin_wanted *wanted, struct dyn_buf *body)
 {
     char expires[DYN_TIMESTAMP_SIZE];
     dyn_buf_add_char(body, '{');
@@ -296,7 +275,7 @@ write_body(const struct wanted *wanted, struct dyn_buf *body)
     if (wanted->expires_in != NULL && strcmp(wanted->expires_in, "never") == 0) {
         dyn_buf_addf(body, "%s\"clear_expiration\":true", body->len > 1 ? "," : "");
     } else if (wanted->expires_in != NULL) {
-        uint64_t seconds = seconds_of(wanted->expires_in);
+        uint64_t seconds = admin_seconds_of(wanted->expires_in);
         if (seconds == 0) {
             (void)fprintf(stderr, "dynabus admin: --expires-in takes 90d, 12h, 30m or never, not '%s'\n",
                           wanted->expires_in);
@@ -337,17 +316,17 @@ is_id(const char *text)
 }
 
 static int
-run(const struct command *command, const char *id, const struct wanted *wanted)
+run(const struct command *command, const char *id, const struct admin_wanted *wanted)
 {
     char path[160];
     struct dyn_buf body = DYN_BUF_INIT;
-    struct dyn_buf answer = DYN_BUF_INIT_LIMIT(ANSWER_MAX);
+    struct dyn_buf answer = DYN_BUF_INIT_LIMIT(ADMIN_ANSWER_MAX);
     (void)snprintf(path, sizeof path, "keys%s%s%s", id != NULL ? "/" : "", id != NULL ? id : "",
                    command->action != NULL ? command->action : "");
     int code = CLI_USAGE;
     if (!command->sends_body || write_body(wanted, &body) == 0) {
         struct dyn_slice sent = command->sends_body ? dyn_buf_slice(&body) : dyn_slice(NULL, 0);
-        bool is_asked = ask(wanted, command->method, path, sent, &answer) == 0;
+        bool is_asked = admin_ask(wanted, command->method, path, sent, &answer) == 0;
         code = is_asked ? tell(wanted, &answer, command->shows_secret, command->done) : CLI_FAILED;
     }
     dyn_buf_fini(&body);
@@ -376,27 +355,27 @@ print_budgets(struct json_value list)
         print_usd(item.value, "month_usd");
         print_usd(item.value, "total_usd");
         (void)fputs("  ", stdout);
-        print_text(stdout, item.value, "account", "-", 0);
+        admin_print_text(stdout, item.value, "account", "-", 0);
         (void)putchar('\n');
     }
 }
 
 static int
-list_budgets(const struct wanted *wanted)
+list_budgets(const struct admin_wanted *wanted)
 {
-    struct dyn_buf answer = DYN_BUF_INIT_LIMIT(ANSWER_MAX);
+    struct dyn_buf answer = DYN_BUF_INIT_LIMIT(ADMIN_ANSWER_MAX);
     struct json_value value, list;
     struct dyn_slice body = {NULL, 0};
-    if (ask(wanted, "GET", "budgets?limit=200", body, &answer) != 0) {
+    if (admin_ask(wanted, "GET", "budgets?limit=200", body, &answer) != 0) {
         dyn_buf_fini(&answer);
         return CLI_FAILED;
     }
-    unsigned status = take_apart(&answer, &body);
+    unsigned status = admin_take_apart(&answer, &body);
     bool is_list = status == 200 && json_scan(body, JSON_DEPTH_DEFAULT, &value, NULL) == 0 &&
                    value.type == JSON_OBJECT && json_find(value, "data", &list) && list.type == JSON_ARRAY;
     int code = CLI_OK;
     if (!is_list) {
-        code = tell_error(status, body);
+        code = admin_tell_error(status, body);
     } else if (wanted->is_json) {
         (void)printf("%.*s\n", (int)body.len, body.data);
     } else {
@@ -406,19 +385,24 @@ list_budgets(const struct wanted *wanted)
     return code;
 }
 
-/* Of an account's name everything is escaped that is no plain letter or digit. */
-static int
-reset_budget(const char *account, const struct wanted *wanted)
+void
+admin_add_escaped(struct dyn_buf *path, const char *text)
 {
-    struct dyn_buf path = DYN_BUF_INIT, answer = DYN_BUF_INIT_LIMIT(ANSWER_MAX);
-    dyn_buf_add_str(&path, "budgets/");
-    for (const char *at = account; *at != '\0'; at++) {
+    for (const char *at = text; *at != '\0'; at++) {
         bool is_letter = (*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z');
         bool is_plain = is_letter || (*at >= '0' && *at <= '9');
-        dyn_buf_addf(&path, is_plain ? "%c" : "%%%02x", (unsigned char)*at);
+        dyn_buf_addf(path, is_plain ? "%c" : "%%%02x", (unsigned char)*at);
     }
+}
+
+static int
+reset_budget(const char *account, const struct admin_wanted *wanted)
+{
+    struct dyn_buf path = DYN_BUF_INIT, answer = DYN_BUF_INIT_LIMIT(ADMIN_ANSWER_MAX);
+    dyn_buf_add_str(&path, "budgets/");
+    admin_add_escaped(&path, account);
     dyn_buf_add_str(&path, "/reset");
-    bool is_asked = ask(wanted, "POST", dyn_buf_cstr(&path), dyn_slice("", 0), &answer) == 0;
+    bool is_asked = admin_ask(wanted, "POST", dyn_buf_cstr(&path), dyn_slice("", 0), &answer) == 0;
     int code = is_asked ? tell(wanted, &answer, false, "reset") : CLI_FAILED;
     dyn_buf_fini(&path);
     dyn_buf_fini(&answer);
@@ -426,7 +410,7 @@ reset_budget(const char *account, const struct wanted *wanted)
 }
 
 static int
-choose_budgets(char **words, int n, const struct wanted *wanted)
+choose_budgets(char **words, int n, const struct admin_wanted *wanted)
 {
     if (n == 2 && strcmp(words[1], "list") == 0) {
         return list_budgets(wanted);
@@ -436,10 +420,13 @@ choose_budgets(char **words, int n, const struct wanted *wanted)
 }
 
 static int
-choose(char **words, int n, const struct wanted *wanted)
+choose(char **words, int n, const struct admin_wanted *wanted)
 {
     if (n > 0 && strcmp(words[0], "budgets") == 0) {
         return choose_budgets(words, n, wanted);
+    }
+    if (n > 0 && (strcmp(words[0], "logs") == 0 || strcmp(words[0], "audit") == 0)) {
+        return admin_choose_logs(words, n, wanted);
     }
     const struct command *command = NULL;
     for (size_t i = 0; n >= 2 && strcmp(words[0], "keys") == 0 && i < DYN_ARRAY_LEN(commands); i++) {
@@ -461,20 +448,20 @@ choose(char **words, int n, const struct wanted *wanted)
 }
 
 static bool
-add_name(struct names *names, const char *name)
+add_name(struct admin_names *names, const char *name)
 {
-    if (names->n == NAMES_MAX) {
-        (void)fprintf(stderr, "dynabus admin: more than %d names\n", NAMES_MAX);
+    if (names->n == ADMIN_NAMES_MAX) {
+        (void)fprintf(stderr, "dynabus admin: more than %d names\n", ADMIN_NAMES_MAX);
         return false;
     }
     names->items[names->n++] = name;
     return true;
 }
 
-enum admin_option { URL = 1, KEY, FORMAT, NAME, GROUP, EXPIRES, SCOPE, MODEL, TARGET };
+enum admin_option { URL = 1, KEY, FORMAT, NAME, GROUP, EXPIRES, SCOPE, MODEL, TARGET, FILTER };
 
 static bool
-take_option(struct wanted *wanted, int option, const char *value)
+take_option(struct admin_wanted *wanted, int option, const char *value)
 {
     switch (option) {
     case URL:
@@ -506,6 +493,24 @@ take_option(struct wanted *wanted, int option, const char *value)
     }
 }
 
+/* The name of an option is that of the parameter, but for a few. `value` NULL: a flag. */
+static bool
+add_filter(struct admin_wanted *wanted, const char *option, const char *value)
+{
+    static const char *const others[][2] = {
+        {"key-id", "api_key_id"}, {"trace-id", "trace_id"}, {"actor", "actor_id"}};
+    struct admin_filter *filter = &wanted->filters[wanted->n_filters];
+    if (wanted->n_filters == ADMIN_FILTERS_MAX) {
+        return false;
+    }
+    *filter = (struct admin_filter){option, value != NULL ? value : "true"};
+    for (size_t i = 0; i < DYN_ARRAY_LEN(others); i++) {
+        filter->name = strcmp(option, others[i][0]) == 0 ? others[i][1] : filter->name;
+    }
+    wanted->n_filters++;
+    return true;
+}
+
 int
 cli_admin(int argc, char **argv)
 {
@@ -516,11 +521,21 @@ cli_admin(int argc, char **argv)
         {"format", required_argument, NULL, FORMAT},   {"name", required_argument, NULL, NAME},
         {"group", required_argument, NULL, GROUP},     {"expires-in", required_argument, NULL, EXPIRES},
         {"scope", required_argument, NULL, SCOPE},     {"model", required_argument, NULL, MODEL},
-        {"target", required_argument, NULL, TARGET},   {0},
+        {"target", required_argument, NULL, TARGET},   {"limit", required_argument, NULL, FILTER},
+        {"offset", required_argument, NULL, FILTER},   {"stage", required_argument, NULL, FILTER},
+        {"provider", required_argument, NULL, FILTER}, {"key-id", required_argument, NULL, FILTER},
+        {"trace-id", required_argument, NULL, FILTER}, {"since", required_argument, NULL, FILTER},
+        {"before", required_argument, NULL, FILTER},   {"bodies", no_argument, NULL, FILTER},
+        {"action", required_argument, NULL, FILTER},   {"outcome", required_argument, NULL, FILTER},
+        {"actor", required_argument, NULL, FILTER},    {0},
     };
-    struct wanted wanted = {.url = first_set(urls, "http://localhost:8080"), .key = first_set(keys, NULL)};
-    for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;) {
-        if (!take_option(&wanted, option, optarg)) {
+    int index = 0;
+    struct admin_wanted wanted = {.url = first_set(urls, "http://localhost:8080"),
+                                  .key = first_set(keys, NULL)};
+    for (int option; (option = getopt_long(argc, argv, "", known, &index)) != -1;) {
+        bool is_filter = option == FILTER;
+        if (is_filter ? !add_filter(&wanted, known[index].name, optarg)
+                      : !take_option(&wanted, option, optarg)) {
             return cli_wrong_usage("admin");
         }
     }

@@ -12,7 +12,7 @@ import pytest
 
 from harness.bus import Client, free_base
 from harness.fleet import MASTER_KEY, Fleet
-from harness.gateway import target
+from harness.gateway import run_to_end, target
 from harness.http import request_once
 from harness.process import Process
 
@@ -341,3 +341,28 @@ def test_what_a_provider_says_of_a_key_is_not_kept(start_gateway, upstream, stor
     row = until(lambda: rows(store, "SELECT * FROM request_log WHERE stage='on_error'"), lambda rows: rows)[0]
     assert "[REDACTED]" in row["error_message"] and "AbCdEfGh" not in row["error_message"]
     assert "AbCdEfGh" not in "".join(line for line in gateway.log().splitlines() if "\"event\":\"request\"" in line)
+
+
+def test_the_command_shows_what_operators_ask(start_gateway, upstream, store, tmp_path):
+    gateway, traces = fill(start_gateway, upstream, store)
+    environment = {"DYNABUS_URL": gateway.url, "DYNABUS_API_KEY": KEY}
+
+    def command(*words):
+        return run_to_end(["admin", *words], tmp_path, environment=environment)
+
+    code, text = command("logs")
+    assert code == 0 and "4 of 4" in text and traces[0] in text and "model_not_found" in text
+    code, text = command("logs", "list", "--since", "1h", "--model", "test-model", "--limit", "2", "--format", "json")
+    assert code == 0 and json.loads(text)["summary"] == {"total_entries": 3, "returned_entries": 2}
+    code, text = command("logs", "stats")
+    assert code == 0 and "error_entries       1" in text and "model_not_found" in text
+    code, text = command("logs", "purge")
+    assert code == 1 and "'before'" in text
+    code, text = command("logs", "purge", "--before", seconds_from_now(60))
+    assert code == 0 and text.endswith(" deleted\n") and int(text.split()[0]) >= 7
+    assert rows(store) == []
+    until(lambda: rows(store, "SELECT * FROM audit"), lambda audit: len(audit) == 2)
+    code, text = command("audit", "--outcome", "ok")
+    assert code == 0 and "logs.purge" in text and "1 of 1" in text
+    assert command("logs", "burn")[0] == 2
+    assert command("audit", "--stage", "all")[0] == 1
