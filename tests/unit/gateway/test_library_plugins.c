@@ -767,8 +767,8 @@ one_in_a_process_of_plugins_is_asked_over_the_bus(void **state)
     add(host, &plugin);
     expect(router, ASKED("say yes"), 200, ""); /* waits until it has joined */
     expect(router, ASKED("say no"), 400, "request_rejected");
-    assert_string_equal(own.seen, "user text /messages/0/content say no");
     assert_int_equal(dynabus_close(&host, 1000), 0);
+    assert_string_equal(own.seen, "user text /messages/0/content say no");
     assert_int_equal(atomic_load(&own.freed), 1);
     assert_int_equal(dynabus_close(&router, 1000), 0);
 }
