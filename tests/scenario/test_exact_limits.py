@@ -14,7 +14,7 @@ import pytest
 
 from harness.fleet import MASTER_KEY, Fleet, until
 from harness.gateway import target
-from harness.http import Connection, Closed, chat_once
+from harness.http import Connection, Closed, chat_once, request_once
 
 SEEDS = range(1, 1 + int(os.environ.get("DYNABUS_TEST_SEEDS", "2")))
 MODELS = [f"{kind}-{seed}" for seed in range(1, 21) for kind in ("plain", "calm", "stop", "kill", "owner", "silent", "warm")]
@@ -234,3 +234,33 @@ def test_without_a_ledger_what_was_lent_is_used_and_then_nothing(fleet, upstream
     assert 1 <= passed(upstream, model) <= MODEL_RPM * 3 // 8
     answer = chat_once(fleet.ports[0], body_of(model), BEARER)
     assert answer.status == 429 and int(answer.header("retry-after")) >= 1
+
+
+def test_what_stands_in_a_key_holds_over_all_routers(fleet, upstream):
+    """Its requests of a minute, and its money of a day, whichever router is asked."""
+    record = {"name": "one of many", "limits": {"requests_per_minute": 30}}
+    answer = request_once(fleet.ports[0], "POST", "/admin/keys", body=json.dumps(record).encode(),
+                          headers={**BEARER, "Content-Type": "application/json"})
+    assert answer.status in (200, 201), answer
+    own = {"Authorization": f"Bearer {answer.json()['key']}"}
+    for port in fleet.ports:  # known to all, within a second of being made
+        until(lambda: request_once(port, "GET", "/v1/models", headers=own).status == 200 or time.sleep(0.05), "known")
+    within_a_minute()
+    model = "calm-20"
+    before = passed(upstream, model)
+    statuses, lock = [], threading.Lock()
+
+    def run(port):
+        with Connection(port) as connection:
+            for _ in range(25):
+                status = connection.chat(body_of(model), own).status
+                with lock:
+                    statuses.append(status)
+
+    threads = [threading.Thread(target=run, args=(port,)) for port in fleet.ports * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(statuses) == {200, 429}
+    assert statuses.count(200) == passed(upstream, model) - before == 30
