@@ -7,7 +7,7 @@
 
 enum { EVICTION_LOOKS = 512 };
 #define RETRY_US UINT64_C(1000000) /* a store that failed is not asked with each request */
-#define LOOK_US  UINT64_C(200000)  /* nor is one that has nothing to give */
+#define LOOK_US  UINT64_C(1000000) /* nor is one that has nothing to give */
 
 static uint64_t
 hash_of(const money_t *money, struct dyn_slice name)
@@ -66,6 +66,19 @@ take_loaded(struct account *account, const struct limits_record *record)
         }
     }
     account->state = ACCOUNT_READY;
+}
+
+/* Only what others say: what is its own it knows better. */
+static void
+take_others(struct account *account, const struct limits_record *record)
+{
+    for (size_t w = 0; w < MONEY_WINDOWS; w++) {
+        struct account_window *window = &account->windows[w];
+        if (window->number == record->windows[w].number) {
+            window->others = record->windows[w].others;
+            window->credit = record->windows[w].credit;
+        }
+    }
 }
 
 static void
@@ -249,10 +262,17 @@ money_account_cover(money_t *money, struct account *account, uint64_t more, uint
 void
 money_account_look(money_t *money, struct account *account, uint64_t wall_us)
 {
+    const struct limits_store *store = money->options.store;
     bool is_time = wall_us - account->looked_at_us >= LOOK_US && wall_us >= account->retry_at_us;
-    if (money->options.store != NULL && account->state == ACCOUNT_READY && !account->is_saving && is_time) {
-        account->looked_at_us = wall_us;
-        (void)save_account(money, account, 0, wall_us);
+    if (store == NULL || account->state != ACCOUNT_READY || account->is_looking || !is_time) {
+        return;
+    }
+    struct limits_record record = money_account_record(money, account);
+    account->looked_at_us = wall_us;
+    int result = store->load(store->self, &record, NULL);
+    account->is_looking = result == LIMITS_STORE_LATER;
+    if (result == 0) {
+        take_others(account, &record);
     }
 }
 
@@ -285,6 +305,11 @@ money_loaded(money_t *money, const struct limits_record *record, bool ok, uint64
             account->state = ACCOUNT_BROKEN;
             account->retry_at_us = wall_us + RETRY_US;
             money->figures.store_failures++;
+        }
+    } else if (account != NULL && account->is_looking) {
+        account->is_looking = false;
+        if (ok) {
+            take_others(account, record);
         }
     }
     (void)pthread_mutex_unlock(&money->lock);

@@ -26,6 +26,7 @@ struct account {
     uint64_t hash;
     enum account_state state;
     bool is_saving;
+    bool is_looking; /* at what others have spent */
     uint32_t n_reservations;
     uint64_t awaited; /* what a block was raised for whose request has still to come back for it */
     uint64_t retry_at_us; /* the store failed: not before */

@@ -9,7 +9,7 @@
 enum {
     SLOT_BITS = 22,     /* of a holder's id: where its lease stands; the rest is random */
     BUCKETS_MAX = 65536,
-    CELLS_MAX = 256,
+    CELLS_FIRST = 16,
     IDLE_US = 1000000,  /* nobody used it for so long: its piece goes back */
     PAUSE_US = 20000,   /* there was nothing, but something may come */
     EVICT_LOOKS = 16,
@@ -32,8 +32,9 @@ struct rate_leases {
     size_t n_active;
     bool is_lost;     /* nobody answers: new leases know at once */
     uint32_t holders; /* that the owner knew last */
-    void *cells[CELLS_MAX];
+    void **cells; /* grows; those of former configurations leave when their requests have ended */
     size_t n_cells;
+    size_t cells_size;
 };
 
 rate_leases_t *
@@ -107,6 +108,7 @@ rate_leases_free(rate_leases_t **leases_p)
         lease_free(leases, DYN_CONTAINER_OF(leases->used.next, struct rate_lease, used));
     }
     (void)pthread_mutex_destroy(&leases->lock);
+    free(leases->cells);
     free(leases->slots);
     free(leases->free_slots);
     free(leases->buckets);
@@ -119,7 +121,16 @@ void
 rate_leases_join(rate_leases_t *leases, void *cell)
 {
     (void)pthread_mutex_lock(&leases->lock);
-    DYN_ASSERT(leases->n_cells < CELLS_MAX);
+    if (leases->n_cells == leases->cells_size) {
+        size_t more = leases->cells_size == 0 ? CELLS_FIRST : 2 * leases->cells_size;
+        void **cells = dyn_zalloc(more * sizeof *cells);
+        if (leases->n_cells != 0) {
+            memcpy(cells, leases->cells, leases->n_cells * sizeof *cells);
+        }
+        free(leases->cells);
+        leases->cells = cells;
+        leases->cells_size = more;
+    }
     leases->cells[leases->n_cells++] = cell;
     (void)pthread_mutex_unlock(&leases->lock);
 }
