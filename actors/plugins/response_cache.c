@@ -356,13 +356,14 @@ is_good(const struct plugin_ask *ask)
            replay_is_whole(dialect, ask->body);
 }
 
-/* Whether it failed by what nobody else has: no provider was asked, since a limit of its own refused it, or
- * its own time is over. */
+/* Whether it failed by what nobody else has: a limit of its own refused it before a provider was asked, its
+ * own time was over by then, or its client left. Time that a provider used up counts as the provider's: one
+ * that hangs gets two calls and not one from each who waits. */
 static bool
 is_its_own(const struct vote_facts *facts)
 {
-    bool was_stopped = facts->error == ERR_CLIENT_CLOSED || facts->error == ERR_GATEWAY_TIMEOUT;
-    return was_stopped || (facts->refused && facts->upstream_calls == 0);
+    bool was_stopped = facts->refused || facts->error == ERR_GATEWAY_TIMEOUT;
+    return facts->error == ERR_CLIENT_CLOSED || (was_stopped && facts->upstream_calls == 0);
 }
 
 static void

@@ -322,6 +322,14 @@ def test_a_provider_in_trouble_gets_two_calls(start, upstream):
     assert len(upstream.received()) == 2
 
 
+def test_a_provider_that_hangs_gets_two_calls(start, upstream):
+    gateway = start(more={"request_timeout": "2s"})
+    upstream.reset_to(lambda request, exchange: exchange.wait_for_close())
+    answers = [connection.read_answer() for connection in crowd(gateway, [PLAIN] * 50)]
+    assert {answer.status for answer in answers} == {504}
+    assert len(upstream.received()) <= 2
+
+
 def test_what_refuses_one_request_refuses_no_other(start_gateway, upstream):
     """Behind the cache stands who refuses some: nobody is told what another one was refused for."""
     base = free_base()
