@@ -175,7 +175,7 @@ take_event(struct stream_gate *gate, const struct sse_event *event)
     }
     if (!is_read) { /* nobody is left who looks */
         seen.scope = DIALECT_EVENT_ALL;
-        seen.is_end = false;
+        seen.is_end = seen.is_only_text = false;
         seen.n = seen.n_repeats = 0;
     }
     struct gate_entry *entry = gate_entry_new(event, &seen);

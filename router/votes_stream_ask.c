@@ -158,6 +158,8 @@ hand_over(struct route_request *rq, size_t i)
     one->handed_over++;
     if (bus_send(rq->router->me, one->addr, &ask, NULL) != 0) {
         env_free(&ask);
+        route_voter_count(voter_of(rq, i), one->addr, -1);
+        one->addr = 0;
         return false;
     }
     return true;
@@ -323,7 +325,10 @@ lose_plugin(struct route_request *rq, const void *addr)
     for (size_t i = 0; i < rq->gated->n_plugins; i++) {
         struct gate_plugin *one = &rq->gated->plugins[i];
         if (one->addr == *(const bus_addr_t *)addr) {
-            if (!find_another(rq, i) && !hand_over(rq, i)) {
+            bool is_done = rq->gated->is_last_asked && one->answered == one->asked;
+            if (is_done) {
+                one->addr = 0;
+            } else if (!find_another(rq, i) && !hand_over(rq, i)) {
                 one->addr = 0;
                 give_up(rq, i, "its process is gone");
             }

@@ -10,6 +10,7 @@ enum {
     REQUESTS_MAX = 65536, /* ASKs of one router that have no VOTE yet: each costs about a kilobyte */
     NAME_SIZE = 48,
     DRAIN_LOOK_MS = 20,
+    DRAIN_QUIET_US = 2 * 1000 * 1000, /* what is asked for so long without a vote is asked no more */
 };
 
 struct plugin_link {
@@ -18,7 +19,9 @@ struct plugin_link {
     bus_actor_t *me;
     bus_loop_t *loop;
     bus_links_t *links;
-    uint64_t asks; /* that have no vote yet */
+    uint64_t
+        asks; /* that have no vote yet: some never get one, when they are withdrawn or their router is gone */
+    uint64_t heard_us; /* when the last one came, or the last vote went */
     uint64_t drain_until_us;
     struct bus_timer drain;
 };
@@ -34,6 +37,7 @@ pass_on(struct plugin_link *link, const struct bus_peer *peer, bus_addr_t to, st
         return;
     }
     link->asks += wants_vote;
+    link->heard_us = bus_loop_now_us(link->loop);
 }
 
 static void
@@ -67,6 +71,7 @@ on_sending(void *self, struct bus_peer *peer, struct env *env)
     (void)peer;
     if (env->kind == ENV_VOTE && link->asks > 0) {
         link->asks--;
+        link->heard_us = bus_loop_now_us(link->loop);
     }
 }
 
@@ -142,7 +147,9 @@ static void
 look_whether_idle(struct bus_timer *timer)
 {
     struct plugin_link *link = DYN_CONTAINER_OF(timer, struct plugin_link, drain);
-    if (link->asks == 0 || bus_loop_now_us(link->loop) >= link->drain_until_us) {
+    uint64_t now_us = bus_loop_now_us(link->loop);
+    bool is_quiet = now_us - link->heard_us >= DRAIN_QUIET_US;
+    if (link->asks == 0 || is_quiet || now_us >= link->drain_until_us) {
         bus_actor_idle(link->me);
         return;
     }

@@ -255,6 +255,36 @@ def test_a_stopped_stream_plugin_ends_what_it_began(scene, upstream):
     assert plugin.child.wait(SECONDS) == 0
 
 
+def test_another_stream_plugin_goes_on_where_one_was_killed(scene, upstream):
+    """The phrase began with the first, and ends with the second."""
+    gateway = scene("stream")
+    first = gateway.join("sesame")
+    began, goes_on = threading.Event(), threading.Event()
+
+    def stream(request, exchange):
+        exchange.start_stream()
+        exchange.chunk(chunk_event("hello ses"))
+        began.set()
+        assert goes_on.wait(SECONDS)
+        exchange.chunk(chunk_event("ame, and more"))
+        exchange.chunk(chunk_event("", finish="stop"))
+        exchange.chunk(DONE)
+        exchange.end_stream()
+
+    upstream.reset_to(stream)
+    answers = []
+    asking = threading.Thread(target=lambda: answers.append(chat_once(gateway.port, STREAM)))
+    asking.start()
+    assert began.wait(SECONDS)
+    time.sleep(0.3)  # it has been asked
+    gateway.join("sesame")
+    first.kill()
+    left(gateway)
+    goes_on.set()
+    asking.join(SECONDS)
+    assert streamed(answers[0]) == "hello ***, and more"
+
+
 @pytest.mark.parametrize("required", [False, True])
 def test_while_it_ends_what_it_began_it_is_not_there(scene, upstream, required):
     """Others pass, or wait for its successor."""
