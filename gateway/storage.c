@@ -24,6 +24,7 @@ add_ledger(dynabus_t *gateway, const struct ledger_config *config, const struct 
         .store = &store_sqlite,
         .dsn = place->dsn,
         .queue_max = (size_t)config->store.buffer,
+        .keep_logs_ms = config->store.keep_logs_ms,
         .gauges = &gateway->store_gauges,
         .leases = &gateway->leases,
     };

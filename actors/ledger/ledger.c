@@ -2,13 +2,19 @@
 
 #include "actors/ledger/clerk.h"
 #include "actors/ledger/lease_desk.h"
+#include "core/clock.h"
 #include "core/log.h"
 
 #include <stdlib.h>
 
 #define CONTENT_TYPE DYN_SLICE("application/msgpack")
 
-enum { RETRY_S = 1 };
+enum {
+    RETRY_S = 1,
+    OLD_LOOK_MS = 60 * 1000, /* whether rows have become too old */
+    OLD_SOON_MS = 100,       /* there were as many as are deleted at once */
+    OLD_ROWS = 5000,
+};
 
 struct ledger {
     struct ledger_options options;
@@ -16,6 +22,7 @@ struct ledger {
     clerk_t *clerk;
     lease_desk_t *desk;
     struct lease_counters own_leases;
+    struct bus_timer old;
 };
 
 /* ---- answers ---- */
@@ -51,12 +58,51 @@ tell(struct ledger *ledger, const struct env *request, uint16_t status, const st
     reply(ledger, request, end);
 }
 
+/* ---- rows that are too old ---- */
+
+/* What this actor asks itself has no asker. */
+static bool
+is_own(struct ledger *ledger, const struct clerk_job *job)
+{
+    if (job->request->from != 0 || !dyn_slice_is(job->job.ask.op, "purge")) {
+        return false;
+    }
+    if (!job->has_failed && job->job.answer.changed >= OLD_ROWS) {
+        bus_timer_arm(bus_actor_loop(ledger->me), &ledger->old, OLD_SOON_MS);
+    }
+    return true;
+}
+
+static void
+delete_old(struct bus_timer *timer)
+{
+    struct ledger *ledger = DYN_CONTAINER_OF(timer, struct ledger, old);
+    uint64_t now_us = dyn_wall_us(&dyn_clock_system);
+    uint64_t kept_us = ledger->options.keep_logs_ms * UINT64_C(1000);
+    struct ledger_message purge = {.op = DYN_SLICE("purge"), .before = now_us - kept_us, .limit = OLD_ROWS};
+    bus_timer_arm(bus_actor_loop(ledger->me), timer, OLD_LOOK_MS);
+    if (kept_us < now_us) {
+        struct env *request = env_new(ENV_REQUEST);
+        request->surface = ENV_SURFACE_LEDGER;
+        request->id = env_id_random();
+        request->body = ledger_message_encode(&purge);
+        struct clerk_job *job = clerk_job_new(&request);
+        struct ledger_message *ask = &job->job.ask;
+        if (ledger_message_decode(dyn_block_slice(job->request->body), ask, NULL) != 0 ||
+            !clerk_take(ledger->clerk, job)) {
+            clerk_job_free(job); /* no room: later */
+        }
+    }
+}
+
+/* ---- what the clerk has done ---- */
+
 static void
 done(void *self, struct clerk_job *job)
 {
     struct ledger *ledger = self;
     struct store_job *result = &job->job;
-    if (lease_desk_stored(ledger->desk, job)) {
+    if (lease_desk_stored(ledger->desk, job) || is_own(ledger, job)) {
         clerk_job_free(job);
         return;
     }
@@ -175,7 +221,11 @@ ledger_start(void *self, bus_actor_t *me, struct dyn_err *err)
                                     .self = ledger};
     ledger->me = me;
     open_desk(ledger);
+    ledger->old.fire = delete_old;
     ledger->clerk = clerk_new(&options, err);
+    if (ledger->clerk != NULL && ledger->options.keep_logs_ms > 0) {
+        bus_timer_arm(bus_actor_loop(me), &ledger->old, OLD_SOON_MS);
+    }
     return ledger->clerk != NULL ? 0 : -1;
 }
 
@@ -187,6 +237,7 @@ ledger_stop(void *self)
         lease_desk_close(ledger->desk);
     }
     clerk_close(&ledger->clerk);
+    bus_timer_fini(&ledger->old);
     lease_desk_free(&ledger->desk);
     free((void *)(uintptr_t)ledger->options.dsn);
     free(ledger);

@@ -12,6 +12,7 @@ struct ledger_options {
     const struct store_ops *store;
     const char *dsn;  /* copied */
     size_t queue_max; /* bytes of questions that wait for the store */
+    uint64_t keep_logs_ms; /* older rows of the request log are deleted; 0: none */
     struct lease_counters *leases; /* outlive it; NULL: nobody wants to know */
     struct ledger_store_gauges *gauges; /* outlive it */
 };

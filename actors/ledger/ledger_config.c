@@ -34,6 +34,14 @@ static const struct config_key store_keys[] = {
      .max = 4096.0 * 1024 * 1024,
      .help = "Rows that a process keeps while the store does not take them. Beyond that the oldest are lost, "
              "which readiness and a counter tell. Some 500 bytes a row."},
+    {.name = "keep_logs",
+     .type = CONFIG_DURATION,
+     .offset = offsetof(struct ledger_config, store.keep_logs_ms) - offsetof(struct ledger_config, store),
+     .default_text = "0s",
+     .max = 10.0 * 366 * 24 * 3600 * 1000,
+     .help =
+         "How long rows of the request log are kept: `720h` are 30 days. Older ones are deleted, a few at a "
+         "time. 0: until somebody deletes them. The audit log is kept for ever."},
     {.name = NULL},
 };
 

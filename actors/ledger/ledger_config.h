@@ -11,6 +11,7 @@ struct ledger_config {
         bool backend_is_set;
         struct dyn_slice dsn;
         uint64_t buffer; /* bytes */
+        uint64_t keep_logs_ms; /* 0: for ever */
     } store;
 };
 

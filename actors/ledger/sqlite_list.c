@@ -92,7 +92,14 @@ sqlite_purge(struct store_file *store, struct store_job *job, struct dyn_err *er
     struct ledger_message ask = job->ask;
     ask.stage = ask.stage.len > 0 ? ask.stage : DYN_SLICE("all");
     sqlite_where_log(&question, &ask);
-    sqlite3_stmt *statement = sqlite_ask_for(store, &question, "DELETE FROM request_log", "", err);
+    bool is_bounded = ask.limit > 0;
+    char tail[60];
+    (void)snprintf(tail, sizeof tail, " ORDER BY created_us LIMIT %llu)", (unsigned long long)ask.limit);
+    sqlite3_stmt *statement =
+        sqlite_ask_for(store, &question,
+                       is_bounded ? "DELETE FROM request_log WHERE rowid IN (SELECT rowid FROM request_log"
+                                  : "DELETE FROM request_log",
+                       is_bounded ? tail : "", err);
     int rc = statement != NULL ? sqlite_run(store, statement, err) : -1;
     job->answer.changed = rc == 0 ? (uint64_t)sqlite3_changes(store->db) : 0;
     (void)sqlite3_finalize(statement);

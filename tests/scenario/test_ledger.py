@@ -366,3 +366,13 @@ def test_the_command_shows_what_operators_ask(start_gateway, upstream, store, tm
     assert code == 0 and "logs.purge" in text and "1 of 1" in text
     assert command("logs", "burn")[0] == 2
     assert command("audit", "--stage", "all")[0] == 1
+
+
+def test_old_rows_go_by_themselves(start_gateway, upstream, store):
+    gateway, _ = fill(start_gateway, upstream, store)
+    gateway.stop()
+    with sqlite3.connect(store) as db:
+        db.execute("UPDATE request_log SET created_us=created_us-7200000000 WHERE stage<>'on_error'")
+    kept = {"backend": "sqlite", "dsn": str(store), "keep_logs": "1h"}
+    start_gateway([target(upstream.url)], environment={"MASTER_KEY": KEY}, config={**config_of(store), "store": kept})
+    assert [row["stage"] for row in until(lambda: rows(store), lambda rows: len(rows) == 1)] == ["on_error"]

@@ -120,7 +120,7 @@ def test_files_that_may_not_grow(start_gateway, mock, disk):
 
 
 def test_frozen(tmp_path, mock, disk):
-    fleet = Fleet(tmp_path, mock.url, routers=1, **config_of(disk))
+    fleet = Fleet(tmp_path, mock.url, routers=1, curve=True, **config_of(disk))
     written = json.loads(fleet.config.read_text())
     written["targets"] = [target(mock.url, models=["mock-tokens-2"])]
     fleet.config.write_text(json.dumps(written))

@@ -256,6 +256,36 @@ the_log_is_summed_up(void **state)
     store_sqlite.close(store);
 }
 
+static uint64_t
+purge(void *store, uint64_t before, uint64_t limit)
+{
+    struct store_job job;
+    struct ledger_message ask_for = {.op = DYN_SLICE("purge"), .before = before, .limit = limit};
+    assert_int_equal(ask(store, ask_for, NULL, &job), 0);
+    return job.answer.changed;
+}
+
+/* The oldest first, as many as are asked for. */
+static void
+old_rows_are_deleted(void **state)
+{
+    struct store_job job;
+    (void)state;
+    void *store = open_store();
+    for (uint64_t i = 1; i <= 20; i++) {
+        add_log(store, i, false);
+    }
+    assert_int_equal(purge(store, 1001, 6), 6);
+    assert_int_equal(ask(store, (struct ledger_message){.op = DYN_SLICE("logs"), .before = 700}, NULL, &job),
+                     0);
+    assert_int_equal(job.answer.total, 0);
+    dyn_buf_fini(&job.rows);
+    assert_int_equal(purge(store, 1001, 6), 4);
+    assert_int_equal(purge(store, 1001, 6), 0);
+    assert_int_equal(purge(store, UINT64_MAX, 0), 10);
+    store_sqlite.close(store);
+}
+
 /* Rows of a file that had an index on ids are there, and stay known. */
 static void
 a_file_of_an_earlier_version_is_taken_over(void **state)
@@ -313,6 +343,7 @@ main(void)
         cmocka_unit_test_setup_teardown(keys_are_told_by_version, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(spend_is_granted_within_the_limit, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(the_log_is_summed_up, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(old_rows_are_deleted, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(a_file_of_an_earlier_version_is_taken_over, make_folder,
                                         remove_folder),
         cmocka_unit_test_setup_teardown(a_file_of_a_later_version_is_left_alone, make_folder, remove_folder),
