@@ -101,6 +101,17 @@ write_ledger(const struct router_shared *shared, struct dyn_buf *out)
     }
 }
 
+/* Likewise: who has the master key gets in all the same. Nothing is said while all is well. */
+static void
+write_keys(const struct router *router, struct dyn_buf *out)
+{
+    const key_ring_t *ring = router->keys.ring;
+    bool is_known = ring == NULL || key_ring_has_table(ring);
+    if (!is_known || (ring != NULL && !key_ring_is_fresh(ring, bus_loop_now_us(router->loop)))) {
+        dyn_buf_addf(out, ",\"keys\":{\"status\":\"%s\"}", is_known ? "stale" : "waiting");
+    }
+}
+
 /* Different ones among the workers; 0: none said. */
 static size_t
 count_configs(const struct route_members *members)
@@ -216,6 +227,7 @@ write_ready(const struct router *router, struct dyn_buf *out)
     if (shared != NULL) {
         write_ledger(shared, out);
     }
+    write_keys(router, out);
     size_t n_configs = count_configs(members);
     if (n_configs > 1) { /* allowed, but nobody should have them without knowing */
         dyn_buf_addf(out, ",\"configurations\":%zu", n_configs);

@@ -278,6 +278,7 @@ def test_keys_without_their_ledger(party):
     answer = chat(party.edge.port, good["key"])
     assert refusal(answer) == (503, "keys_unavailable") and answer.header("retry-after") == "1"
     assert party.admin("POST", "keys", {"name": "x"}).status == 503
+    assert request_once(party.edge.port, "GET", "/readyz").json()["keys"] == {"status": "stale"}
     party.second_router.child.send_signal(signal.SIGKILL)
     party.second_router.child.wait()
     party.fleet.router(1)
@@ -285,6 +286,7 @@ def test_keys_without_their_ledger(party):
     assert party.said(good["key"]) == ["KEYS_UNAVAILABLE"] * 2  # it never knew any
     party.start_ledger()
     until(lambda: party.said(good["key"]) == ["ok", "ok"], "keys to be known again", 20)
+    assert "keys" not in request_once(party.edge.port, "GET", "/readyz").json()
     assert party.said(bad["key"]) + party.said(unknown) == ["INVALID_API_KEY"] * 4
     assert party.admin("POST", f"keys/{good['id']}/revoke").status == 200
     until(lambda: party.said(good["key"]) == ["INVALID_API_KEY"] * 2, "both routers to refuse the key", LOOK_SECONDS)
