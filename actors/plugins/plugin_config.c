@@ -415,6 +415,32 @@ check_entry(struct check *check, const struct plugin_entry_config *entry)
     }
 }
 
+/* Of a guardrail that could look at streams and is asked about plain answers alone: the same text passes when
+ * it is asked for as a stream, which nobody expects. Of its first entry. */
+static void
+check_streams(struct check *check, const struct plugin_entry_config *entry)
+{
+    const uint32_t after = VOTE_STAGE_BIT(VOTE_AFTER_REQUEST), during = VOTE_STAGE_BIT(VOTE_DURING_STREAM);
+    const struct plugin_ops *ops = plugin_builtin(entry->name);
+    const struct plugin_entry_config *entries = check->config->plugins.items;
+    uint32_t stages = 0;
+    if (ops == NULL || (ops->denies & after) == 0 || (ops->denies & during) == 0) {
+        return;
+    }
+    for (size_t i = 0; i < check->config->plugins.n; i++) {
+        if (entries[i].enabled && dyn_slice_eq(entries[i].name, entry->name)) {
+            uint32_t own = stages_of(&entries[i]);
+            stages |= own != 0 ? own : ops->traits.stages;
+        }
+    }
+    if ((stages & after) != 0 && (stages & during) == 0) {
+        config_problem_add(check->problems, entry->mark, true,
+                           "the plugin '%s' looks at plain answers and not at streams; `stages: "
+                           "[after_request, during_stream]` looks at both",
+                           ops->name);
+    }
+}
+
 static void
 plugin_config_check(void *values, struct config_problems *problems)
 {
@@ -425,7 +451,10 @@ plugin_config_check(void *values, struct config_problems *problems)
         check_entry(&check, &entries[i]);
         if (entries[i].enabled && entries[i].name.data != NULL) {
             check_repeated(&check, i);
-            names += is_first(check.config, i);
+            if (is_first(check.config, i)) {
+                names++;
+                check_streams(&check, &entries[i]);
+            }
         }
     }
     if (names > PLUGINS_MAX) { /* one that is left out would be a guardrail that is not there */

@@ -286,6 +286,16 @@ def test_one_of_ferro_that_is_not_built_in_is_named(tmp_path):
     assert code == 0 and "warning: 'pii-redact' is built in elsewhere" in log and "requests are refused" in log, log
 
 
+def test_a_guardrail_that_streams_pass_by_is_told_of(tmp_path):
+    code, log = validate(tmp_path, WORD_FILTER_TWICE)
+    assert code == 0 and "looks at plain answers and not at streams" in log and log.count("warning") == 1, log
+    code, log = validate(tmp_path, WORD_FILTER)  # at requests alone that is meant
+    assert code == 0 and "warning" not in log, log
+    code, log = validate(tmp_path, WORD_FILTER + WORD_FILTER.split("plugins:\n")[1].replace(
+        "stage: before_request", "stages: [after_request, during_stream]"))
+    assert code == 0 and "warning" not in log, log
+
+
 @pytest.mark.parametrize("plugins,words", [
     (WORD_FILTER + WORD_FILTER.split("plugins:\n")[1].replace("before_request", "after_request").replace("secret", "other"),
      "configured otherwise"),
