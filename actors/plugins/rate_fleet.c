@@ -18,12 +18,32 @@ arm(struct rate_fleet *fleet)
     }
 }
 
+/* Rows are small: what one question may hold is far below what a body may. */
+static void
+send(struct rate_fleet *fleet, const struct dyn_buf *rows, size_t n)
+{
+    struct ledger_message message = {.op = DYN_SLICE("lease"), .rows = dyn_buf_slice(rows), .n_rows = n};
+    struct env *request = env_new(ENV_REQUEST);
+    request->surface = ENV_SURFACE_LEDGER;
+    request->id = env_id_random();
+    memcpy(request->id.bytes, fleet->id.bytes, OWN_BYTES);
+    request->body = ledger_message_encode(&message);
+    if (plugin_send(fleet->cell, plugin_cell_host(fleet->cell)->ledger, &request, NULL) != 0) {
+        env_free(&request); /* they are asked again */
+    }
+}
+
 static void
 on_timer(struct bus_timer *timer)
 {
     struct rate_fleet *fleet = DYN_CONTAINER_OF(timer, struct rate_fleet, timer);
+    struct dyn_buf rows = DYN_BUF_INIT;
     fleet->look(fleet);
-    rate_fleet_flush(fleet);
+    size_t n = rate_leases_collect(fleet->leases, now_of(fleet), &rows);
+    if (n > 0) {
+        send(fleet, &rows, n);
+    }
+    dyn_buf_fini(&rows);
     arm(fleet);
 }
 
@@ -46,33 +66,24 @@ rate_fleet_fini(struct rate_fleet *fleet)
     rate_leases_part(fleet->leases, fleet->cell);
 }
 
-/* Rows are small: what one question may hold is far below what a body may. */
-static void
-send(struct rate_fleet *fleet, const struct dyn_buf *rows, size_t n)
+void
+rate_fleet_stir(struct rate_fleet *fleet)
 {
-    struct ledger_message message = {.op = DYN_SLICE("lease"), .rows = dyn_buf_slice(rows), .n_rows = n};
-    struct env *request = env_new(ENV_REQUEST);
-    request->surface = ENV_SURFACE_LEDGER;
-    request->id = env_id_random();
-    memcpy(request->id.bytes, fleet->id.bytes, OWN_BYTES);
-    request->body = ledger_message_encode(&message);
-    if (plugin_send(fleet->cell, plugin_cell_host(fleet->cell)->ledger, &request, NULL) != 0) {
-        env_free(&request); /* they are asked again */
+    if (!bus_timer_is_armed(&fleet->timer)) {
+        arm(fleet);
     }
 }
 
 void
-rate_fleet_flush(struct rate_fleet *fleet)
+rate_fleet_want(struct rate_fleet *fleet, struct rate_lease *lease, uint64_t n)
 {
     struct dyn_buf rows = DYN_BUF_INIT;
-    size_t n = rate_leases_collect(fleet->leases, now_of(fleet), &rows);
-    if (n > 0) {
-        send(fleet, &rows, n);
+    rate_lease_want(fleet->leases, lease, n);
+    if (rate_lease_collect(fleet->leases, lease, now_of(fleet), &rows)) {
+        send(fleet, &rows, 1);
     }
     dyn_buf_fini(&rows);
-    if (!bus_timer_is_armed(&fleet->timer)) {
-        arm(fleet);
-    }
+    rate_fleet_stir(fleet);
 }
 
 void
@@ -96,8 +107,13 @@ rate_fleet_receive(struct rate_fleet *fleet, struct env **env_p)
     }
     if (end->outcome == ENV_OUTCOME_OK &&
         ledger_message_decode(dyn_block_slice(end->body), &answer, NULL) == 0) {
-        rate_leases_take(fleet->leases, &answer, now_of(fleet));
-        rate_fleet_flush(fleet); /* who is asked to give back does it now */
+        struct dyn_buf rows = DYN_BUF_INIT;
+        size_t n = rate_leases_take(fleet->leases, &answer, now_of(fleet), &rows);
+        if (n > 0) {
+            send(fleet, &rows, n);
+        }
+        dyn_buf_fini(&rows);
+        rate_fleet_stir(fleet);
     }
     env_free(env_p);
     return true;

@@ -33,8 +33,10 @@ struct rate_fleet {
 void rate_fleet_init(struct rate_fleet *fleet, rate_leases_t *leases, const struct dyn_clock *clock,
                      plugin_cell_t *cell, void (*look)(struct rate_fleet *fleet));
 void rate_fleet_fini(struct rate_fleet *fleet); /* nobody waits any more */
-/* Sends what there is to ask now, and looks again later as long as there may be more. */
-void rate_fleet_flush(struct rate_fleet *fleet);
+/* Somebody wants `n` of it: asks for it, unless that is under way. */
+void rate_fleet_want(struct rate_fleet *fleet, struct rate_lease *lease, uint64_t n);
+/* There may be something to ask: soon. */
+void rate_fleet_stir(struct rate_fleet *fleet);
 void rate_fleet_goodbye(struct rate_fleet *fleet);
 /* True: it was an answer, and is gone. */
 bool rate_fleet_receive(struct rate_fleet *fleet, struct env **env_p);

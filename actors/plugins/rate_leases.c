@@ -202,9 +202,8 @@ name_of(const struct rate_identity *identity, char out[16])
     uint8_t digest[DYN_SHA256_BYTES], inner[DYN_SHA256_BYTES];
     char text[TEXT_MAX];
     dyn_sha256(identity->name, inner); /* names are of any length */
-    int len = snprintf(text, sizeof text, "rate-limit %.*s %llu/%llu ", (int)identity->what.len,
-                       identity->what.data, (unsigned long long)identity->amount,
-                       (unsigned long long)identity->period_us);
+    int len = snprintf(text, sizeof text, "rate-limit %s %s %llu/%llu ", identity->who, identity->what,
+                       (unsigned long long)identity->amount, (unsigned long long)identity->period_us);
     memcpy(text + len, inner, sizeof inner);
     dyn_sha256(dyn_slice(text, (size_t)len + sizeof inner), digest);
     memcpy(out, digest, 16);
@@ -340,6 +339,28 @@ look_at(rate_leases_t *leases, struct rate_lease *lease, struct limits_now now)
     return true;
 }
 
+static bool
+collect_one(rate_leases_t *leases, struct rate_lease *lease, struct limits_now now, struct dyn_buf *rows)
+{
+    struct lease_ask ask;
+    bool is_asked = now.mono_us >= lease->pause_until_us && lease_holder_ask(&lease->holder, now, &ask);
+    if (is_asked) {
+        add_row(lease, &ask, rows);
+        note_lost(leases, lease);
+    }
+    return is_asked;
+}
+
+bool
+rate_lease_collect(rate_leases_t *leases, struct rate_lease *lease, struct limits_now now,
+                   struct dyn_buf *rows)
+{
+    (void)pthread_mutex_lock(&leases->lock);
+    bool is_asked = collect_one(leases, lease, now, rows);
+    (void)pthread_mutex_unlock(&leases->lock);
+    return is_asked;
+}
+
 size_t
 rate_leases_collect(rate_leases_t *leases, struct limits_now now, struct dyn_buf *rows)
 {
@@ -349,15 +370,8 @@ rate_leases_collect(rate_leases_t *leases, struct limits_now now, struct dyn_buf
     for (struct dyn_list *link = leases->active.next; link != &leases->active && n < RATE_LEASES_ROWS_MAX;
          link = next) {
         struct rate_lease *lease = DYN_CONTAINER_OF(link, struct rate_lease, active);
-        struct lease_ask ask;
         next = link->next;
-        bool is_asked = look_at(leases, lease, now) && now.mono_us >= lease->pause_until_us &&
-                        lease_holder_ask(&lease->holder, now, &ask);
-        if (is_asked) {
-            add_row(lease, &ask, rows);
-            note_lost(leases, lease);
-            n++;
-        }
+        n += look_at(leases, lease, now) && collect_one(leases, lease, now, rows);
     }
     (void)pthread_mutex_unlock(&leases->lock);
     return n;
@@ -388,7 +402,8 @@ has_left(const struct rate_lease *lease, struct limits_now now)
     return bucket_look(&lease->holder.piece, &lease->holder.spec, 0, now).left;
 }
 
-static void
+/* NULL: the row is about none of ours. */
+static struct rate_lease *
 take_row(rate_leases_t *leases, const struct ledger_lease *row, struct limits_now now)
 {
     size_t slot = row->holder & ((UINT64_C(1) << SLOT_BITS) - 1);
@@ -406,7 +421,7 @@ take_row(rate_leases_t *leases, const struct ledger_lease *row, struct limits_no
                                 .left = row->left};
     if (lease == NULL || lease->holder.id != row->holder || row->limit != lease->holder.spec.amount ||
         row->left_us > lease->holder.period_us) {
-        return;
+        return NULL;
     }
     uint64_t wanted = lease->holder.wants, before = has_left(lease, now);
     lease_holder_grant(&lease->holder, &grant, now);
@@ -417,20 +432,24 @@ take_row(rate_leases_t *leases, const struct ledger_lease *row, struct limits_no
     (void)atomic_fetch_add_explicit(has_more ? &leases->options.counters->granted
                                              : &leases->options.counters->renewed,
                                     1, memory_order_relaxed);
+    return lease;
 }
 
-void
-rate_leases_take(rate_leases_t *leases, const struct ledger_message *answer, struct limits_now now)
+size_t
+rate_leases_take(rate_leases_t *leases, const struct ledger_message *answer, struct limits_now now,
+                 struct dyn_buf *rows)
 {
     struct ledger_row row;
+    size_t n = 0;
     (void)pthread_mutex_lock(&leases->lock);
     for (struct mp_cursor at = mp_cursor(answer->rows); ledger_row_next(&at, &row);) {
-        if (row.table == LEDGER_LEASE) {
-            take_row(leases, &row.of.lease, now);
-        }
+        struct rate_lease *lease =
+            row.table == LEDGER_LEASE ? take_row(leases, &row.of.lease, now) : NULL;
+        n += lease != NULL && lease->holder.is_wanted_back && collect_one(leases, lease, now, rows);
     }
     for (size_t i = 0; i < leases->n_cells; i++) {
         leases->options.wake(leases->cells[i]);
     }
     (void)pthread_mutex_unlock(&leases->lock);
+    return n;
 }

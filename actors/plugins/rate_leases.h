@@ -39,7 +39,7 @@ struct rate_lease {
 /* What tells one limit from another, in the whole fleet. */
 struct rate_identity {
     struct name_hash key;  /* of this process's own finding */
-    struct dyn_slice what; /* "key requests": who and what is counted */
+    const char *who, *what; /* "key", "requests" */
     struct dyn_slice name;
     uint64_t amount, period_us;
 };
@@ -59,10 +59,15 @@ void rate_lease_want(rate_leases_t *leases, struct rate_lease *lease, uint64_t n
 /* Something came back to its piece, or (`owed`) was used that it had not got. */
 void rate_lease_changed(rate_leases_t *leases, struct rate_lease *lease, uint64_t owed);
 
-/* Rows for the ledger, of those that have something to ask now. How many. */
+/* Its row for the ledger, when it has something to ask now. A look at one, on the way of a request. */
+bool rate_lease_collect(rate_leases_t *leases, struct rate_lease *lease, struct limits_now now,
+                        struct dyn_buf *rows);
+/* Rows of all that have something to ask now. A walk over those in use: by a timer. How many. */
 size_t rate_leases_collect(rate_leases_t *leases, struct limits_now now, struct dyn_buf *rows);
 /* ... of all, for the last time. */
 size_t rate_leases_collect_goodbyes(rate_leases_t *leases, struct limits_now now, struct dyn_buf *rows);
 bool rate_leases_are_idle(rate_leases_t *leases); /* nobody has anything to ask, now or soon */
-/* The ledger's answer; wakes who waits. */
-void rate_leases_take(rate_leases_t *leases, const struct ledger_message *answer, struct limits_now now);
+/* The ledger's answer; wakes who waits. `rows` gets what its leases have to ask at once, to give something
+ * back: how many. */
+size_t rate_leases_take(rate_leases_t *leases, const struct ledger_message *answer, struct limits_now now,
+                        struct dyn_buf *rows);

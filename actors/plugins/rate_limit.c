@@ -9,7 +9,6 @@
 #include "proto/env_map.h"
 
 #include <arpa/inet.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 struct rate_limit {
@@ -167,11 +166,9 @@ static struct rate_lease *
 open_lease(struct cell *own, const struct rate_rule *rule, struct name_hash key, struct dyn_slice name,
            struct limits_now now)
 {
-    char what[32];
-    int len = snprintf(what, sizeof what, "%s %s", rate_who_name(rule->who),
-                       rule->unit == RATE_TOKENS ? "tokens" : "requests");
     struct rate_identity identity = {.key = key,
-                                     .what = dyn_slice(what, (size_t)len),
+                                     .who = rate_who_name(rule->who),
+                                     .what = rule->unit == RATE_TOKENS ? "tokens" : "requests",
                                      .name = name,
                                      .amount = rule->spec.amount,
                                      .period_us = rule->spec.period_us};
@@ -382,7 +379,7 @@ decide(const struct rate_limit *self, struct cell *own, struct charge *charge, c
     fill_takes(charge);
     enum lease_verdict verdict = take_all(charge, &refuser, now);
     if (verdict == LEASE_WAIT) {
-        rate_lease_want(own->fleet.leases, charge->leases[refuser], charge->wants[refuser]);
+        rate_fleet_want(&own->fleet, charge->leases[refuser], charge->wants[refuser]);
         return false;
     }
     if (verdict == LEASE_REFUSED) {
@@ -423,7 +420,6 @@ before(const struct rate_limit *self, struct cell *own, const struct plugin_ask 
         return PLUGIN_VOTED;
     }
     rate_fleet_wait(&own->fleet, &charge->waiter, &ask->ticket, ask->facts, now.mono_us);
-    rate_fleet_flush(&own->fleet);
     return PLUGIN_LATER;
 }
 
@@ -478,7 +474,6 @@ rate_limit_wake(void *shared, void *self, plugin_cell_t *cell)
     (void)shared, (void)cell;
     if (own->fleet.leases != NULL && !dyn_list_is_empty(&own->fleet.waiting)) {
         look(&own->fleet);
-        rate_fleet_flush(&own->fleet);
     }
 }
 
@@ -569,7 +564,7 @@ settle(const struct rate_limit *self, struct cell *own, const struct charge *cha
         }
     }
     if (own->fleet.leases != NULL) {
-        rate_fleet_flush(&own->fleet);
+        rate_fleet_stir(&own->fleet); /* what came back is not kept for ever */
     }
 }
 

@@ -58,7 +58,8 @@ static struct rate_lease *
 open_one(struct bench *bench, uint64_t key)
 {
     struct rate_identity identity = {.key = {key, key},
-                                     .what = DYN_SLICE("key requests"),
+                                     .who = "key",
+                                     .what = "requests",
                                      .name = DYN_SLICE("somebody"),
                                      .amount = LIMIT,
                                      .period_us = MINUTE_US};
@@ -89,7 +90,9 @@ carry(struct bench *bench, struct dyn_buf *rows)
         ledger_row_encode(&row, &answers);
     }
     struct ledger_message message = {.rows = dyn_buf_slice(&answers), .n_rows = n};
-    rate_leases_take(bench->leases, &message, now_of(bench));
+    struct dyn_buf at_once = DYN_BUF_INIT;
+    (void)rate_leases_take(bench->leases, &message, now_of(bench), &at_once);
+    dyn_buf_fini(&at_once);
     dyn_buf_fini(&answers);
     return n;
 }
@@ -262,7 +265,9 @@ an_answer_to_somebody_else_is_left_alone(void **state)
         ledger_row_encode(&row, &rows);
     }
     struct ledger_message message = {.rows = dyn_buf_slice(&rows), .n_rows = 200};
-    rate_leases_take(bench.leases, &message, now_of(&bench));
+    struct dyn_buf at_once = DYN_BUF_INIT;
+    assert_int_equal(rate_leases_take(bench.leases, &message, now_of(&bench), &at_once), 0);
+    dyn_buf_fini(&at_once);
     assert_int_equal(take(&bench, lease, 1, &taken), LEASE_WAIT);
     rate_lease_close(bench.leases, lease);
     dyn_buf_fini(&rows);
