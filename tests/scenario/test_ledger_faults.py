@@ -153,3 +153,34 @@ def test_what_does_not_fit_is_lost_oldest_first_and_counted(start_gateway, mock,
     assert count(path) == 2 * (load.answered + 1) - done["dropped_rows"]
     assert count(path, f"SELECT count(*) FROM request_log WHERE trace_id='{last}'") == 2
     assert load.answered > before
+
+
+def test_budgets_run_on_their_open_blocks_then_fail_as_configured(start_gateway, mock, disk):
+    """What needs no decision about money never waits; the rest does not wait either, it fails."""
+    budget = {"name": "budget", "type": "ratelimit", "enabled": True, "config": {"spend_limit_usd": 1, "block_usd": 0.0005}}
+    config = {"store": {"backend": "sqlite", "dsn": str(disk / "kept.db")},
+              "plugins": [{**budget, "stage": stage} for stage in ("before_request", "after_request", "on_error")]}
+    gateway = start_gateway([target(mock.url, models=["gpt-4o-mini", "unpriced-model"])],
+                            environment={"MASTER_KEY": MASTER_KEY}, config=config)
+
+    def ask_for(model):
+        body = {"model": model, "max_tokens": 100, "messages": [{"role": "user", "content": "x"}]}
+        return request_once(gateway.port, "POST", "/v1/chat/completions", json.dumps(body).encode(), AUTH)
+
+    def statuses_until_refused():
+        statuses = []
+        while not statuses or (statuses[-1] == 200 and len(statuses) < 1000):
+            statuses.append(ask_for("gpt-4o-mini").status)
+        return statuses
+
+    until(lambda: ask_for("gpt-4o-mini").status, lambda status: status == 200)
+    fault = Locked(disk / "kept.db")
+    fault.begin()
+    statuses = statuses_until_refused()
+    assert statuses.count(200) >= 3 and statuses[-1] == 500, statuses
+    assert ask_for("gpt-4o-mini").error["code"] == "plugin_error"
+    for _ in range(20):
+        assert ask_for("unpriced-model").status == 200
+    assert request_once(gateway.port, "GET", "/v1/models", None, AUTH).status == 200
+    fault.end()
+    until(lambda: ask_for("gpt-4o-mini").status, lambda status: status == 200)
