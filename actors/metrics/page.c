@@ -103,6 +103,17 @@ split_labels(const char *text, struct dyn_slice labels[LABELS_MAX])
     }
 }
 
+/* A process counts microseconds where the page has seconds (proto/metrics.def). */
+static void
+write_node_value(enum metric_family_id family, uint64_t value, struct dyn_buf *out)
+{
+    if (strcmp(metric_families[family].unit, "seconds") == 0) {
+        metrics_text_real(out, (double)value / 1e6);
+    } else {
+        metrics_text_uint(out, value);
+    }
+}
+
 static void
 write_node_family(const struct metrics_facts *facts, enum metric_family_id family, struct dyn_buf *out)
 {
@@ -112,7 +123,7 @@ write_node_family(const struct metrics_facts *facts, enum metric_family_id famil
             struct dyn_slice labels[LABELS_MAX];
             split_labels(node_value_rows[i].label, labels);
             metrics_text_name(out, family, "", labels, NULL);
-            metrics_text_uint(out, facts->values.values[i]);
+            write_node_value(family, facts->values.values[i], out);
         }
     }
 }

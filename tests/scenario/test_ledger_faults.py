@@ -144,8 +144,8 @@ def test_what_does_not_fit_is_lost_oldest_first_and_counted(start_gateway, mock,
     fault.begin()
     before = load.answered
     until(lambda: load.run(0.5) or ledger_of(gateway), lambda ledger: ledger["dropped_rows"] > 500)
-    waiting = ledger_of(gateway)
-    assert waiting["status"] == "losing" and waiting["pending_bytes"] <= 1024 * 1024
+    waiting = until(lambda: ledger_of(gateway), lambda ledger: ledger["status"] == "losing")
+    assert waiting["pending_bytes"] <= 1024 * 1024
     last = request_once(gateway.port, "POST", "/v1/chat/completions", CHAT, AUTH).header("x-request-id")
     fault.end()
     done = until(lambda: ledger_of(gateway), lambda ledger: ledger["pending_rows"] == 0)
