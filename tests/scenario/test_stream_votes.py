@@ -211,15 +211,13 @@ def test_another_one_takes_over_a_stream(scene, upstream, holds, is_owed):
 
     def lose(i):
         if i == 1:
+            gateway.wait_until(lambda: len(gateway.plugin.asks) == 1, "it has the first question")
             gateway.plugins.append(ScriptedPlugin(gateway.plugin_endpoint, Second(hold), stages=["during_stream"]))
         if i == 2:
-            lose_when_asked() if is_owed else None
+            gateway.wait_until(lambda: len(gateway.plugin.asks) == 2, "it has the second question")
             gateway.plugin.close()
             gateway.wait_until(lambda: gateway.log_lines(event="router.plugin.left"), "it is gone")
             gateway.wait_until(lambda: resumed, "the other one has taken over")
-
-    def lose_when_asked():
-        gateway.wait_until(lambda: len(gateway.plugin.asks) == 2, "it has the second question")
 
     judge = Judge(hold)
     resumed = []
@@ -231,7 +229,9 @@ def test_another_one_takes_over_a_stream(scene, upstream, holds, is_owed):
     position, text = resumed[0]
     whole = "one two \u00e9".encode()
     assert text.encode() == whole[position:]
-    assert position == max(len("one " if is_owed else whole) - holds, 0)
+    decided = {max(len(said_of) - holds, 0) for said_of in (b"one ", whole)}
+    # An answer on its way when the process left may have come or not.
+    assert position == min(decided) if is_owed else position in decided
 
 
 def test_plain_answers_are_none_of_its_business(scene):
