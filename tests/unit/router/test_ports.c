@@ -536,11 +536,24 @@ drain_in_thread(void *arg)
     return bus_stop(hub->stage.bus, 20000) == 0 ? hub : NULL; /* how many were not idle */
 }
 
+struct drain_seen {
+    struct hub *hub;
+    bool has_begun;
+};
+
+static void
+look_at_drain(void *arg)
+{
+    struct drain_seen *seen = arg;
+    seen->has_begun = seen->hub->ports.idle_from_us != 0;
+}
+
 static bool
 drain_has_begun(struct hub *hub)
 {
-    stage_do(&hub->stage, NULL, NULL);
-    return hub->ports.idle_from_us != 0;
+    struct drain_seen seen = {.hub = hub};
+    stage_do(&hub->stage, look_at_drain, &seen);
+    return seen.has_begun;
 }
 
 static void
