@@ -32,8 +32,7 @@ config_wrong_kind(struct config_fill *fill, const struct config_key *key, const 
     const char *expected = "a single value";
     if (is_list(key->type) || key->type == CONFIG_SECTION_LIST) {
         expected = "a list";
-    } else if (key->type == CONFIG_STRING_MAP || key->type == CONFIG_SECTION ||
-               key->type == CONFIG_VARIANT) {
+    } else if (key->type == CONFIG_STRING_MAP || key->type == CONFIG_SECTION || key->type == CONFIG_VARIANT) {
         expected = "keys and values";
     }
     config_problem_refuse(fill->problems, node->mark, "expected %s here: '%s' is %s", expected,

@@ -30,9 +30,8 @@ write_scalar(struct writing *writing, const struct config_node *node, const stru
         dyn_buf_add_slice(&writing->out, text);
         return;
     }
-    if (writing->resolves &&
-        config_refs_resolve(&writing->fill->refs, node->text, node->mark, config_place_text(place).text,
-                            &text) != 0) {
+    if (writing->resolves && config_refs_resolve(&writing->fill->refs, node->text, node->mark,
+                                                 config_place_text(place).text, &text) != 0) {
         text = dyn_slice("", 0); /* it has its problem */
     }
     dyn_buf_add_json_string(&writing->out, text);

@@ -20,8 +20,7 @@ enum {
 };
 
 /* All that shows in the directory when a file comes, goes, is renamed or written. */
-#define FOLDER_EVENTS                                                                                        \
-    (IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_CLOSE_WRITE | IN_DELETE | IN_ATTRIB)
+#define FOLDER_EVENTS (IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_CLOSE_WRITE | IN_DELETE | IN_ATTRIB)
 
 struct asked {
     char expected[BUS_CONFIG_HASH_SIZE];

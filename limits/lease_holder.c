@@ -111,8 +111,8 @@ is_due(const struct lease_holder *holder, struct limits_now now)
     uint64_t left = unused(holder, now);
     bool is_low = is_current(holder, now) && holder->last_piece > 1 && left < holder->last_piece / 2;
     bool is_time = now.mono_us - holder->heard_at_us >= LEASE_RENEW_US;
-    return holder->wants != 0 || (is_low && !is_spent(holder)) ||
-           (holder->is_wanted_back && left != 0) || is_time;
+    return holder->wants != 0 || (is_low && !is_spent(holder)) || (holder->is_wanted_back && left != 0) ||
+           is_time;
 }
 
 /* What it owes goes off the next piece first. */

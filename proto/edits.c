@@ -9,9 +9,9 @@ struct place {
     size_t index;            /* of the child, or how many there are */
     const char *begin;       /* of the child, with its key */
     const char *end;
-    const char *next;        /* where the child behind it begins; NULL: it is the last */
-    const char *before;      /* where the child before it ends; NULL: it is the first */
-    size_t n;                /* children */
+    const char *next;   /* where the child behind it begins; NULL: it is the last */
+    const char *before; /* where the child before it ends; NULL: it is the first */
+    size_t n;           /* children */
 };
 
 /* One edit, on its way to a splice. */

@@ -13,11 +13,11 @@
 
 enum {
     VALUES_MAX = HEALTH_MAP_MAX, /* keys, values and elements: each has a byte at least */
-    FIGURES = 5,           /* of a model */
-    MODEL_BYTES = 32,      /* its figures as they are written, at most, without the name */
-    TARGET_NAME_MAX = 256, /* bytes */
-    TARGET_BYTES = 128,    /* its members as they are written, at most, without name and models */
-    MODELS_HEAD = 10,      /* "models" and the head of its map */
+    FIGURES = 5,                 /* of a model */
+    MODEL_BYTES = 32,            /* its figures as they are written, at most, without the name */
+    TARGET_NAME_MAX = 256,       /* bytes */
+    TARGET_BYTES = 128,          /* its members as they are written, at most, without name and models */
+    MODELS_HEAD = 10,            /* "models" and the head of its map */
 };
 
 /* ---- writing ---- */

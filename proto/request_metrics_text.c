@@ -2,8 +2,8 @@
 #include "proto/request_metrics_impl.h"
 
 static const char *const status_words[STATUS_COUNT] = {"success", "error", "rejected"};
-static const char *const type_words[TYPE_COUNT] = {"provider_error", "timeout", "client_canceled",
-                                                   "backpressure", "worker_lost", "plugin_error"};
+static const char *const type_words[TYPE_COUNT] = {"provider_error", "timeout",     "client_canceled",
+                                                   "backpressure",   "worker_lost", "plugin_error"};
 
 static uint64_t
 get(const atomic_uint_fast64_t *counter)
@@ -224,8 +224,7 @@ static size_t
 votes_offset(unsigned plugin, size_t stage)
 {
     return offsetof(struct request_cell, plugins) + plugin * sizeof(struct plugin_series) +
-           offsetof(struct plugin_series, votes) +
-           stage * PLUGIN_VERDICTS * sizeof(atomic_uint_fast64_t);
+           offsetof(struct plugin_series, votes) + stage * PLUGIN_VERDICTS * sizeof(atomic_uint_fast64_t);
 }
 
 static size_t

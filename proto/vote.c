@@ -12,8 +12,8 @@ static const char *const stage_names[VOTE_STAGE_COUNT] = {
 };
 
 static const char *const verdict_names[VOTE_VERDICT_COUNT] = {
-    [VOTE_NONE] = "none",     [VOTE_PASS] = "pass",     [VOTE_DENY] = "deny",
-    [VOTE_AMEND] = "amend",   [VOTE_ANSWER] = "answer", [VOTE_FAILED] = "failed",
+    [VOTE_NONE] = "none",   [VOTE_PASS] = "pass",     [VOTE_DENY] = "deny",
+    [VOTE_AMEND] = "amend", [VOTE_ANSWER] = "answer", [VOTE_FAILED] = "failed",
 };
 
 static const char *const need_names[] = {"counts", "price", "headers", "text", "body"};

@@ -159,8 +159,8 @@ budget_cell_free(void *shared, void *self)
     (void)pthread_mutex_lock(&budget->book->lock);
     dyn_list_remove(&own->link);
     budget->book->n_drained -= own->is_drained;
-    bool is_last = !own->is_drained && dyn_list_is_empty(&budget->book->cells) &&
-                   atomic_load(&budget->book->refs) == 1;
+    bool is_last =
+        !own->is_drained && dyn_list_is_empty(&budget->book->cells) && atomic_load(&budget->book->refs) == 1;
     (void)pthread_mutex_unlock(&budget->book->lock);
     if (is_last) { /* nobody goes on with it: what is not used of the blocks is given up */
         money_close(budget->book->money, dyn_wall_us(budget->clock));
@@ -310,11 +310,10 @@ refuse(const struct accounts *accounts, plugin_cell_t *cell, const struct money_
     static const char *const when[MONEY_WINDOWS] = {" today", " this week", " this month", ""};
     vote->verdict = VOTE_DENY;
     vote->error = ERR_INSUFFICIENT_QUOTA;
-    vote->reason = dyn_slice_str(
-        plugin_cell_text(cell, "the budget of %s is used up: $%.4f of $%.*f are spent or reserved%s",
-                         whose[accounts->whose[refusal->account]], (double)refusal->spent / 1e12,
-                         refusal->limit < MONEY_PER_USD / 100 ? 4 : 2, (double)refusal->limit / 1e12,
-                         when[refusal->window]));
+    vote->reason = dyn_slice_str(plugin_cell_text(
+        cell, "the budget of %s is used up: $%.4f of $%.*f are spent or reserved%s",
+        whose[accounts->whose[refusal->account]], (double)refusal->spent / 1e12,
+        refusal->limit < MONEY_PER_USD / 100 ? 4 : 2, (double)refusal->limit / 1e12, when[refusal->window]));
 }
 
 static void

@@ -7,13 +7,13 @@
 #include <stdlib.h>
 
 enum {
-    SLOT_BITS = 22,     /* of a holder's id: where its lease stands; the rest is random */
+    SLOT_BITS = 22, /* of a holder's id: where its lease stands; the rest is random */
     BUCKETS_MAX = 65536,
     CELLS_FIRST = 16,
-    IDLE_US = 1000000,  /* nobody used it for so long: its piece goes back */
-    PAUSE_US = 20000,   /* there was nothing, but something may come */
+    IDLE_US = 1000000, /* nobody used it for so long: its piece goes back */
+    PAUSE_US = 20000,  /* there was nothing, but something may come */
     EVICT_LOOKS = 16,
-    TEXT_MAX = 1024,    /* of a name that is hashed at once */
+    TEXT_MAX = 1024, /* of a name that is hashed at once */
 };
 
 struct rate_leases {
@@ -32,7 +32,7 @@ struct rate_leases {
     size_t n_active;
     bool is_lost;     /* nobody answers: new leases know at once */
     uint32_t holders; /* that the owner knew last */
-    void **cells; /* grows; those of former configurations leave when their requests have ended */
+    void **cells;     /* grows; those of former configurations leave when their requests have ended */
     size_t n_cells;
     size_t cells_size;
 };
@@ -443,8 +443,7 @@ rate_leases_take(rate_leases_t *leases, const struct ledger_message *answer, str
     size_t n = 0;
     (void)pthread_mutex_lock(&leases->lock);
     for (struct mp_cursor at = mp_cursor(answer->rows); ledger_row_next(&at, &row);) {
-        struct rate_lease *lease =
-            row.table == LEDGER_LEASE ? take_row(leases, &row.of.lease, now) : NULL;
+        struct rate_lease *lease = row.table == LEDGER_LEASE ? take_row(leases, &row.of.lease, now) : NULL;
         n += lease != NULL && lease->holder.is_wanted_back && collect_one(leases, lease, now, rows);
     }
     for (size_t i = 0; i < leases->n_cells; i++) {

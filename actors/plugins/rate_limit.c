@@ -28,8 +28,8 @@ struct charge {
     struct charge *next_free;
     size_t n;
     struct limit_take takes[TAKES_MAX];
-    uint64_t wants[TAKES_MAX];           /* what it asked of each */
-    struct counter *counters[TAKES_MAX]; /* open; NULL: the gateway's own bucket, or a lease */
+    uint64_t wants[TAKES_MAX];            /* what it asked of each */
+    struct counter *counters[TAKES_MAX];  /* open; NULL: the gateway's own bucket, or a lease */
     struct rate_lease *leases[TAKES_MAX]; /* open; NULL: the process counts for itself */
     const struct rate_rule *rules[TAKES_MAX];
 };
@@ -349,9 +349,8 @@ take_all(struct charge *charge, size_t *refuser, struct limits_now now)
     enum lease_verdict verdict = LEASE_TAKEN;
     while ((*refuser = limit_take_all(charge->takes, charge->n, now)) < charge->n && verdict == LEASE_TAKEN) {
         struct rate_lease *lease = charge->leases[*refuser];
-        verdict = lease == NULL
-                      ? LEASE_REFUSED
-                      : lease_holder_refused(&lease->holder, &charge->takes[*refuser], now);
+        verdict = lease == NULL ? LEASE_REFUSED
+                                : lease_holder_refused(&lease->holder, &charge->takes[*refuser], now);
         if (verdict != LEASE_TAKEN) {
             break;
         }

@@ -97,10 +97,9 @@ static const struct config_key keys[] = {
      .default_text = "100000",
      .min = 1,
      .max = 16777216,
-     .help =
-         "Keys, users, models and addresses that are remembered, 64 bytes each, with `scope: fleet` 400. "
-         "Beyond it the least recently "
-         "used is forgotten that no request is open of."},
+     .help = "Keys, users, models and addresses that are remembered, 64 bytes each, with `scope: fleet` 400. "
+             "Beyond it the least recently "
+             "used is forgotten that no request is open of."},
     {.name = "headers",
      .type = CONFIG_BOOL,
      .offset = offsetof(struct rate_config, headers),
@@ -246,9 +245,8 @@ same_limits(const struct rate_config *a, const struct rate_config *b)
 {
     bool same = a->algorithm == b->algorithm && a->scope == b->scope &&
                 a->on_owner_loss == b->on_owner_loss && a->max_keys == b->max_keys &&
-                has_rps(a) == has_rps(b) &&
-                a->is_burst_set == b->is_burst_set && a->requests_per_second == b->requests_per_second &&
-                a->burst == b->burst;
+                has_rps(a) == has_rps(b) && a->is_burst_set == b->is_burst_set &&
+                a->requests_per_second == b->requests_per_second && a->burst == b->burst;
     for (size_t i = 0; i < RATE_RULES_MAX && same; i++) {
         size_t who = i / RATE_UNIT_COUNT, unit = i % RATE_UNIT_COUNT;
         same = a->is_set[who][unit] == b->is_set[who][unit] &&
@@ -322,8 +320,8 @@ static struct rate_rule *
 own_new(const struct rate_rules *rules, enum rate_unit unit, bool is_day, uint64_t amount, uint32_t kind)
 {
     struct rate_rule *rule = dyn_zalloc(sizeof *rule);
-    bool is_window = is_day || unit == RATE_TOKENS || rules->config.algorithm == RATE_FIXED ||
-                     rules->leases != NULL;
+    bool is_window =
+        is_day || unit == RATE_TOKENS || rules->config.algorithm == RATE_FIXED || rules->leases != NULL;
     *rule = (struct rate_rule){.who = RATE_KEY, .unit = unit, .kind = kind};
     (void)snprintf(rule->words, sizeof rule->words, "%llu %s per %s", (unsigned long long)amount,
                    unit == RATE_REQUESTS ? "requests" : "tokens", is_day ? "day" : "minute");

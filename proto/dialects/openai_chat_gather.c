@@ -18,15 +18,15 @@ enum { NODE_UNSET = -1 };
 
 /* A value that grows. */
 struct node {
-    struct node *next;     /* in its container */
-    struct node *made;     /* in the list of all */
-    struct node *first;    /* of an array or object */
+    struct node *next;  /* in its container */
+    struct node *made;  /* in the list of all */
+    struct node *first; /* of an array or object */
     struct node *last;
-    size_t n;              /* children */
-    struct dyn_slice key;  /* as it stood between its quotes */
-    int type;              /* enum json_type, or NODE_UNSET */
-    int64_t index;         /* of an item that has a number; -1 */
-    struct dyn_buf text;   /* a string without its quotes; numbers and such as they stand */
+    size_t n;             /* children */
+    struct dyn_slice key; /* as it stood between its quotes */
+    int type;             /* enum json_type, or NODE_UNSET */
+    int64_t index;        /* of an item that has a number; -1 */
+    struct dyn_buf text;  /* a string without its quotes; numbers and such as they stand */
 };
 
 struct choice {
@@ -91,8 +91,8 @@ static bool
 is_in_pieces(struct dyn_slice key)
 {
     static const char *const names[] = {
-        "content",  "refusal", "reasoning_content", "reasoning", "arguments",
-        "thinking", "text",    "data",              "summary",   "transcript",
+        "content", "refusal", "reasoning_content", "reasoning",  "arguments", "thinking",
+        "text",    "data",    "summary",           "transcript",
     };
     for (size_t i = 0; i < DYN_ARRAY_LEN(names); i++) {
         if (dyn_slice_is(key, names[i])) {

@@ -105,8 +105,7 @@ walk_strings(struct walk *w, struct json_value value, size_t len)
 }
 
 /* All strings of what stands at `prefix` and the rest of the pointer. */
-static void DYN_PRINTF(3, 4)
-    tell_all(struct walk *w, struct json_value value, const char *rest, ...)
+static void DYN_PRINTF(3, 4) tell_all(struct walk *w, struct json_value value, const char *rest, ...)
 {
     va_list args;
     va_start(args, rest);

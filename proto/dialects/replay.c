@@ -44,8 +44,8 @@ tell(struct telling *telling, struct chat_event event)
 static void
 tell_call(struct telling *telling, const struct chat_part *part, unsigned number, struct arena *arena)
 {
-    tell(telling, (struct chat_event){
-                      .kind = CHAT_CALL_BEGIN, .call = number, .id = part->id, .name = part->name});
+    tell(telling,
+         (struct chat_event){.kind = CHAT_CALL_BEGIN, .call = number, .id = part->id, .name = part->name});
     tell(telling, (struct chat_event){
                       .kind = CHAT_CALL_ADD, .call = number, .text = chat_encode(part->arguments, arena)});
 }

@@ -401,9 +401,12 @@ there_are_only_so_many_breakers(void **state)
     }
     assert_int_equal(breakers.n, NODE_BREAKERS_MAX);
     node_breakers_fini(&breakers);
-    node_breakers_read(&breakers, DYN_SLICE("\x02\xa1" "a"));
+    node_breakers_read(&breakers, DYN_SLICE("\x02\xa1"
+                                            "a"));
     /* A state of a later version, and one of ours. */
-    node_breakers_read(&breakers, DYN_SLICE("\x82\xa1" "a\x07\xa1" "b\x02"));
+    node_breakers_read(&breakers, DYN_SLICE("\x82\xa1"
+                                            "a\x07\xa1"
+                                            "b\x02"));
     assert_int_equal(breakers.n, 1);
     assert_int_equal(breakers.items[0].name[0], 'b');
     node_breakers_fini(&breakers);

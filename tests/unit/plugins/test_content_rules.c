@@ -82,9 +82,8 @@ a_flood_of_matches_is_bounded(void **state)
     struct content_rules_options options = {.words = words, .n_words = WORDS, .window_bytes = 4096};
     content_rules_t *rules = content_rules_new(&options, &refused, NULL);
     assert_non_null(rules);
-    assert_int_equal(
-        content_rules_search(rules, dyn_slice(text, sizeof text), false, true, &budget, &found),
-        CONTENT_FOUND);
+    assert_int_equal(content_rules_search(rules, dyn_slice(text, sizeof text), false, true, &budget, &found),
+                     CONTENT_FOUND);
     assert_int_equal(found.n, 1);
     assert_int_equal(found.items[0].to - found.items[0].from, TEXT);
     assert_true(found.cap <= 64);
@@ -94,9 +93,8 @@ a_flood_of_matches_is_bounded(void **state)
     for (size_t i = 1; i < sizeof text; i += 2) {
         text[i] = i < sizeof text / 2 ? 'b' : 'c';
     }
-    assert_int_equal(
-        content_rules_search(rules, dyn_slice(text, sizeof text), false, true, &budget, &found),
-        CONTENT_FOUND);
+    assert_int_equal(content_rules_search(rules, dyn_slice(text, sizeof text), false, true, &budget, &found),
+                     CONTENT_FOUND);
     assert_true(found.is_full);
     assert_int_equal(found.n, CONTENT_MATCHES_MAX);
     assert_true(found.cap * sizeof *found.items <= 1024 * 1024);
@@ -135,7 +133,7 @@ places_of_long_arguments_are_right(void **state)
         size_t n = 0;
         dyn_rng_seed(&rng, seed);
         while (text.len < (size_t)100 * 1024) {
-            static const char *const pieces[] = {"\\n",     "\\\"",     "\\u00e9", "\\ud83d\\ude00",
+            static const char *const pieces[] = {"\\n",    "\\\"",     "\\u00e9", "\\ud83d\\ude00",
                                                  "plain ", "\xc3\xa9", "\\x"};
             uint64_t which = dyn_rng_below(&rng, 4000);
             if (which == 0 && n < DYN_ARRAY_LEN(at)) {

@@ -76,8 +76,8 @@ carry(struct bench *bench, struct dyn_buf *rows)
     for (struct mp_cursor at = mp_cursor(dyn_buf_slice(rows)); ledger_row_next(&at, &row); n++) {
         const struct ledger_lease *lease = &row.of.lease;
         struct lease_grant grant;
-        struct lease_ask ask = {lease->holder,   lease->owner, lease->sequence, lease->window,
-                                lease->used,     lease->returned, lease->wants, lease->goodbye != 0};
+        struct lease_ask ask = {lease->holder, lease->owner,    lease->sequence, lease->window,
+                                lease->used,   lease->returned, lease->wants,    lease->goodbye != 0};
         assert_int_equal(lease_owner_ask(&bench->owner, &ask, bench->now_us, &grant), LEASE_ANSWERED);
         row.of.lease.given = grant.given;
         row.of.lease.owner = grant.owner;

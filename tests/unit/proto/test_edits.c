@@ -9,9 +9,21 @@
 
 #include <cmocka.h>
 
-#define REPLACE(pointer, json) {VOTE_EDIT_REPLACE, DYN_SLICE_INIT(pointer), DYN_SLICE_INIT(json)}
-#define ADD(pointer, json)     {VOTE_EDIT_ADD, DYN_SLICE_INIT(pointer), DYN_SLICE_INIT(json)}
-#define REMOVE(pointer)        {VOTE_EDIT_REMOVE, DYN_SLICE_INIT(pointer), {NULL, 0}}
+#define REPLACE(pointer, json)                                                                               \
+    {                                                                                                        \
+        VOTE_EDIT_REPLACE, DYN_SLICE_INIT(pointer), DYN_SLICE_INIT(json)                                     \
+    }
+#define ADD(pointer, json)                                                                                   \
+    {                                                                                                        \
+        VOTE_EDIT_ADD, DYN_SLICE_INIT(pointer), DYN_SLICE_INIT(json)                                         \
+    }
+#define REMOVE(pointer)                                                                                      \
+    {                                                                                                        \
+        VOTE_EDIT_REMOVE, DYN_SLICE_INIT(pointer),                                                           \
+        {                                                                                                    \
+            NULL, 0                                                                                          \
+        }                                                                                                    \
+    }
 enum { EDITS = 4 };
 
 struct edits_case {
@@ -25,9 +37,7 @@ static const struct edits_case cases[] = {
     {"{\"a\":1}", {REPLACE("/a", "2")}, "{\"a\":2}"},
     {"{ \"a\" : 1 , \"b\":[ 1,2 ] }", {REPLACE("/b/1", "\"x\"")}, "{ \"a\" : 1 , \"b\":[ 1,\"x\" ] }"},
     {"{\"a\":{\"b\":{\"c\":1}}}", {REPLACE("/a/b/c", "[]")}, "{\"a\":{\"b\":{\"c\":[]}}}"},
-    {"{\"a\":1,\"b\":2,\"c\":3}",
-     {REPLACE("/c", "30"), REPLACE("/a", "10")},
-     "{\"a\":10,\"b\":2,\"c\":30}"},
+    {"{\"a\":1,\"b\":2,\"c\":3}", {REPLACE("/c", "30"), REPLACE("/a", "10")}, "{\"a\":10,\"b\":2,\"c\":30}"},
     {"[1,2,3]", {REPLACE("/0", "0")}, "[0,2,3]"},
     {" {\"a\":1}\n", {REPLACE("/a", "2")}, " {\"a\":2}\n"},
     {"{\"a/b\":1,\"m~n\":2}", {REPLACE("/a~1b", "3"), REPLACE("/m~0n", "4")}, "{\"a/b\":3,\"m~n\":4}"},
@@ -87,7 +97,8 @@ static const struct edits_case cases[] = {
     {"[[1,2],[3,4]]",
      {REPLACE("/1/1", "8"), REPLACE("/0/1", "6"), REPLACE("/1/0", "7"), REPLACE("/0/0", "5")},
      "[[5,6],[7,8]]"},
-    {"{\"a\":[{\"b\":1},{\"b\":2}]}", {REPLACE("/a/0/b", "3"), REPLACE("/a/1/b", "4")},
+    {"{\"a\":[{\"b\":1},{\"b\":2}]}",
+     {REPLACE("/a/0/b", "3"), REPLACE("/a/1/b", "4")},
      "{\"a\":[{\"b\":3},{\"b\":4}]}"},
 };
 

@@ -209,11 +209,15 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_new_envelope_is_empty), cmocka_unit_test(an_envelope_is_small),
-        cmocka_unit_test(strings_are_copied),      cmocka_unit_test(headers_are_kept_up_to_the_limit),
+        cmocka_unit_test(a_new_envelope_is_empty),
+        cmocka_unit_test(an_envelope_is_small),
+        cmocka_unit_test(strings_are_copied),
+        cmocka_unit_test(headers_are_kept_up_to_the_limit),
         cmocka_unit_test(a_header_that_no_wire_takes_is_left_out),
-        cmocka_unit_test(about_the_same_request),  cmocka_unit_test(a_clone_outlives_its_original),
-        cmocka_unit_test(random_ids_differ),       cmocka_unit_test(names_are_words),
+        cmocka_unit_test(about_the_same_request),
+        cmocka_unit_test(a_clone_outlives_its_original),
+        cmocka_unit_test(random_ids_differ),
+        cmocka_unit_test(names_are_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

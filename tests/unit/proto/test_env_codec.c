@@ -2,8 +2,8 @@
  * vectors in proto/vectors are run by test_env_vectors.c. */
 #include "core/rand.h"
 #include "proto/env_fields.h"
-#include "proto/vote.h"
 #include "proto/mp.h"
+#include "proto/vote.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -288,7 +288,7 @@ error_said(enum err_code code, unsigned minor)
         {ERR_TARGET_NOT_ALLOWED, ERR_INVALID_REQUEST}, {ERR_KEYS_UNAVAILABLE, ERR_UPSTREAM_UNAVAILABLE},
         {ERR_INVALID_SCOPE, ERR_INVALID_REQUEST},      {ERR_RESOURCE_NOT_FOUND, ERR_NOT_FOUND},
         {ERR_SELF_MUTATION, ERR_INVALID_REQUEST},      {ERR_LAST_ADMIN_KEY, ERR_INVALID_REQUEST},
-        {ERR_NOT_IMPLEMENTED, ERR_NOT_FOUND},       {ERR_LEDGER_UNAVAILABLE, ERR_INTERNAL}};
+        {ERR_NOT_IMPLEMENTED, ERR_NOT_FOUND},          {ERR_LEDGER_UNAVAILABLE, ERR_INTERNAL}};
     for (size_t i = 0; minor < 3 && i < DYN_ARRAY_LEN(since_1_3); i++) {
         if (code == since_1_3[i][0]) {
             return since_1_3[i][1];

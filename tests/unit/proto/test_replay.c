@@ -127,8 +127,8 @@ golden_answers_come_back(void **state)
 {
     (void)state;
     assert_true(each("openai_chat", ".answer.json", answer_comes_back, &dialect_openai_chat) >= 5);
-    assert_true(each("anthropic_messages", ".answer.json", answer_comes_back,
-                     &dialect_anthropic_messages) >= 4);
+    assert_true(each("anthropic_messages", ".answer.json", answer_comes_back, &dialect_anthropic_messages) >=
+                4);
 }
 
 static bool
@@ -169,8 +169,8 @@ golden_streams_give_answers(void **state)
 {
     (void)state;
     assert_true(each("openai_chat", ".sse", stream_is_the_same_in_pieces, &dialect_openai_chat) >= 10);
-    assert_true(each("anthropic_messages", ".sse", stream_is_the_same_in_pieces,
-                     &dialect_anthropic_messages) >= 5);
+    assert_true(
+        each("anthropic_messages", ".sse", stream_is_the_same_in_pieces, &dialect_anthropic_messages) >= 5);
 }
 
 static void
@@ -262,10 +262,8 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden_answers_come_back),
-        cmocka_unit_test(golden_streams_give_answers),
-        cmocka_unit_test(everything_is_put_together),
-        cmocka_unit_test(usage_is_for_those_who_asked),
+        cmocka_unit_test(golden_answers_come_back),   cmocka_unit_test(golden_streams_give_answers),
+        cmocka_unit_test(everything_is_put_together), cmocka_unit_test(usage_is_for_those_who_asked),
         cmocka_unit_test(bytes_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,10 +15,8 @@ texts_come_back(void **state)
     (void)state;
     static const struct vote_text written[] = {
         {DYN_SLICE_INIT("user"), VOTE_TEXT, DYN_SLICE_INIT("/messages/0/content"), 0, DYN_SLICE_INIT("hi")},
-        {DYN_SLICE_INIT("assistant"),
-         VOTE_TEXT_TOOL_ARGUMENTS,
-         DYN_SLICE_INIT("/choices/1/message/tool_calls/0/function/arguments"),
-         1,
+        {DYN_SLICE_INIT("assistant"), VOTE_TEXT_TOOL_ARGUMENTS,
+         DYN_SLICE_INIT("/choices/1/message/tool_calls/0/function/arguments"), 1,
          DYN_SLICE_INIT("{\"a\":\"\xc3\xa4\"}")},
         {{NULL, 0}, VOTE_TEXT_IMAGE_URL, DYN_SLICE_INIT("/x"), 0, DYN_SLICE_INIT("")},
     };
@@ -145,12 +143,45 @@ what_is_no_body_is_refused(void **state)
 {
     (void)state;
     static const struct dyn_slice wrong[] = {
-        DYN_SLICE_INIT(""), DYN_SLICE_INIT("\xc0"), DYN_SLICE_INIT("\x90"), DYN_SLICE_INIT("\x81\x01\x01"),
-        DYN_SLICE_INIT("\x81\xa5" "edits" "\x91\x80"), /* an edit without anything */
-        DYN_SLICE_INIT("\x81\xa5" "edits" "\xdd\xff\xff\xff\xff"),
-        DYN_SLICE_INIT("\x81\xa5" "edits" "\x91\x82\xa2" "op" "\xa6" "remove" "\xa2" "at" "\x01"),
-        DYN_SLICE_INIT("\x81\xa5" "edits" "\x91\x82\xa2" "op" "\xa7" "replace" "\xa2" "at" "\xa2" "/a"),
-        DYN_SLICE_INIT("\x81\xa5" "edits" "\x91\x82\xa2" "op" "\xa3" "mov" "\xa2" "at" "\xa2" "/a"),
+        DYN_SLICE_INIT(""),
+        DYN_SLICE_INIT("\xc0"),
+        DYN_SLICE_INIT("\x90"),
+        DYN_SLICE_INIT("\x81\x01\x01"),
+        DYN_SLICE_INIT("\x81\xa5"
+                       "edits"
+                       "\x91\x80"), /* an edit without anything */
+        DYN_SLICE_INIT("\x81\xa5"
+                       "edits"
+                       "\xdd\xff\xff\xff\xff"),
+        DYN_SLICE_INIT("\x81\xa5"
+                       "edits"
+                       "\x91\x82\xa2"
+                       "op"
+                       "\xa6"
+                       "remove"
+                       "\xa2"
+                       "at"
+                       "\x01"),
+        DYN_SLICE_INIT("\x81\xa5"
+                       "edits"
+                       "\x91\x82\xa2"
+                       "op"
+                       "\xa7"
+                       "replace"
+                       "\xa2"
+                       "at"
+                       "\xa2"
+                       "/a"),
+        DYN_SLICE_INIT("\x81\xa5"
+                       "edits"
+                       "\x91\x82\xa2"
+                       "op"
+                       "\xa3"
+                       "mov"
+                       "\xa2"
+                       "at"
+                       "\xa2"
+                       "/a"),
     };
     for (size_t i = 0; i < DYN_ARRAY_LEN(wrong); i++) {
         struct arena arena;

@@ -145,10 +145,8 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_model_is_listed_once),
-        cmocka_unit_test(a_model_is_found_by_its_whole_name),
-        cmocka_unit_test(health_lists_the_targets),
-        cmocka_unit_test(ready_is_who_can_route),
+        cmocka_unit_test(each_model_is_listed_once), cmocka_unit_test(a_model_is_found_by_its_whole_name),
+        cmocka_unit_test(health_lists_the_targets),  cmocka_unit_test(ready_is_who_can_route),
         cmocka_unit_test(an_open_breaker_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,7 +5,7 @@
 
 enum { TIME_LIMIT_MS = 500 };
 
-#define JUDGE B /* plugins are played by these */
+#define JUDGE       B /* plugins are played by these */
 #define OTHER_JUDGE C
 
 static const struct route_plugin judge = {
@@ -37,8 +37,7 @@ join_all(struct world *world, enum who who, const struct plugin_said *said, size
 static void
 join(struct world *world, enum who who, enum vote_stage stage, uint32_t needs)
 {
-    struct plugin_said said = {
-        .name = DYN_SLICE("judge"), .stages = VOTE_STAGE_BIT(stage), .needs = needs};
+    struct plugin_said said = {.name = DYN_SLICE("judge"), .stages = VOTE_STAGE_BIT(stage), .needs = needs};
     join_all(world, who, &said, 1);
 }
 
