@@ -39,8 +39,7 @@ happened(struct monitor *monitor, unsigned event, int value)
         link->peer->fd = value;
     } else if (link->peer != NULL && !link->peer->ended) {
         link->peer->fd = -1;
-        link->peer->ended = true;
-        bus_task_queue(link->remote.loop, &link->remote.settle);
+        peer_end(link->peer);
     }
 }
 

@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <zmq.h>
 
-enum { EVENT_BYTES = 6 }; /* 16 bits event, 32 bits value, in the machine's order */
+enum { EVENT_BATCH = 64 }; /* then tasks queued before get their turn */
+enum { EVENT_BYTES = 6 };  /* 16 bits event, 32 bits value, in the machine's order */
 
 static void
 close_frame(zmq_msg_t *frame)
@@ -58,9 +59,12 @@ static bool
 receive(struct zmq_poll *poll)
 {
     struct monitor *monitor = DYN_CONTAINER_OF(poll, struct monitor, poll);
-    while (poll->socket != NULL && tell_one(monitor)) {
+    for (unsigned n = 0; n < EVENT_BATCH && poll->socket != NULL; n++) {
+        if (!tell_one(monitor)) {
+            return false;
+        }
     }
-    return false;
+    return poll->socket != NULL;
 }
 
 static int

@@ -27,8 +27,7 @@ cannot_write(struct peer *peer, int why)
 {
     struct remote *remote = peer->remote;
     if (why == EHOSTUNREACH || (monitor_drain(&remote->monitor), peer->ended)) {
-        peer->ended = true; /* what it said before comes first, then it is lost */
-        bus_task_queue(remote->loop, &remote->settle);
+        peer_end(peer); /* what it said before comes first, then it is lost */
         return;
     }
     /* The queue holds more than any window and any mailbox allows. */
@@ -232,6 +231,18 @@ peer_leave(struct peer *peer, const char *reason, bool tell)
     if (tell && !peer->ended) {
         peer_say(peer, ENV_GOODBYE, peer->reason);
     }
+}
+
+void
+peer_end(struct peer *peer)
+{
+    struct remote *remote = peer->remote;
+    if (!peer->ended) {
+        peer->ended = true;
+        peer->ended_us = bus_loop_now_us(remote->loop);
+        dyn_list_append(&remote->ended, &peer->ended_link);
+    }
+    bus_task_queue(remote->loop, &remote->settle);
 }
 
 /* In the gauge of peers by role. */
@@ -516,6 +527,7 @@ peer_new(struct remote *remote, struct dyn_slice routing, int fd)
     peer->view.node = dyn_slice_str(peer->node);
     (void)zmq_msg_init(&peer->pin);
     dyn_list_init(&peer->leave_link);
+    dyn_list_init(&peer->ended_link);
     dyn_list_init(&peer->link);
     dyn_list_append(&remote->peers, &peer->link);
     return peer;
@@ -526,6 +538,7 @@ peer_free(struct peer *peer)
 {
     dyn_list_remove(&peer->link);
     dyn_list_remove(&peer->leave_link);
+    dyn_list_remove(&peer->ended_link);
     if (peer->announced) {
         bus_remove_actor(peer->remote->owner, peer->view.addr);
         count_as(peer, BUS_ROLE_NONE);

@@ -33,6 +33,7 @@ struct connection {
     bool open;    /* accepted, not yet ended */
     bool haunted; /* one ended that nobody was known on: it may have said something that is not read yet */
     struct peer *peer; /* that surely speaks over it; NULL: none yet, or suspects */
+    struct peer *suspects;
 };
 
 struct bus_port {
@@ -40,7 +41,7 @@ struct bus_port {
     char endpoint[ENDPOINT_SIZE];
     struct connection *connections; /* by descriptor */
     size_t n_connections;
-    size_t n_suspects, n_haunted;
+    size_t n_haunted;
     struct peer **buckets; /* by routing id */
     size_t n_buckets;
     size_t n_peers;
@@ -73,40 +74,42 @@ connection_at(struct bus_port *port, int fd)
     return &port->connections[fd];
 }
 
-/* Its connection is over. It leaves when everything that it sent has been read. */
-static void
-connection_ended(struct bus_port *port, struct peer *peer)
-{
-    peer->ended = true;
-    bus_task_queue(port->remote.loop, &port->remote.settle);
-}
-
 static void
 suspect(struct bus_port *port, struct peer *peer)
 {
+    struct connection *connection = connection_at(port, peer->fd);
     peer->suspect_until_us = bus_loop_now_us(port->remote.loop) + SUSPECT_US;
-    port->n_suspects++;
+    peer->next_suspect = connection->suspects;
+    connection->suspects = peer;
 }
 
 /* Those on that descriptor who are suspects already are so for longer. */
 static void
-suspect_all(struct bus_port *port, int fd)
+suspect_longer(struct bus_port *port, const struct connection *connection)
 {
-    struct dyn_list *peers = &port->remote.peers;
-    for (struct dyn_list *link = peers->next; port->n_suspects > 0 && link != peers; link = link->next) {
-        struct peer *peer = DYN_CONTAINER_OF(link, struct peer, link);
-        if (peer->fd == fd && peer->suspect_until_us != 0) {
-            peer->suspect_until_us = bus_loop_now_us(port->remote.loop) + SUSPECT_US;
-        }
+    for (struct peer *peer = connection->suspects; peer != NULL; peer = peer->next_suspect) {
+        peer->suspect_until_us = bus_loop_now_us(port->remote.loop) + SUSPECT_US;
     }
+}
+
+static void
+suspect_no_more(struct bus_port *port, struct peer *peer)
+{
+    struct peer **at = &connection_at(port, peer->fd)->suspects;
+    while (*at != NULL && *at != peer) {
+        at = &(*at)->next_suspect;
+    }
+    if (*at == peer) {
+        *at = peer->next_suspect;
+    }
+    peer->suspect_until_us = 0;
 }
 
 static void
 trust(struct bus_port *port, struct peer *peer)
 {
     struct connection *connection = connection_at(port, peer->fd);
-    peer->suspect_until_us = 0;
-    port->n_suspects--;
+    suspect_no_more(port, peer);
     if (connection->peer == NULL && connection->open && !peer->ended) {
         connection->peer = peer;
     }
@@ -127,12 +130,12 @@ happened(struct monitor *monitor, unsigned event, int fd)
     }
     connection->peer = NULL;
     if (peer != NULL) {
-        connection_ended(port, peer);
+        peer_end(peer);
         return;
     }
     port->n_haunted += !connection->haunted;
     connection->haunted = true;
-    suspect_all(port, fd);
+    suspect_longer(port, connection);
     bus_task_queue(port->remote.loop, &port->remote.settle);
 }
 
@@ -249,8 +252,7 @@ static void
 disconnect(struct bus_port *port, struct peer *peer)
 {
     if (peer->suspect_until_us != 0) {
-        peer->suspect_until_us = 0;
-        port->n_suspects--;
+        suspect_no_more(port, peer);
     }
     if (peer->fd >= 0 && connection_at(port, peer->fd)->peer == peer) {
         connection_at(port, peer->fd)->peer = NULL;
@@ -263,7 +265,7 @@ displace(struct bus_port *port, struct peer *peer)
 {
     take_out(port, peer);
     disconnect(port, peer);
-    connection_ended(port, peer);
+    peer_end(peer);
     peer_leave(peer, "lost", false);
 }
 
@@ -273,7 +275,7 @@ find_connection(struct bus_port *port, struct peer *peer)
 {
     struct connection *connection = connection_at(port, peer->fd);
     if (!connection->open) { /* the last words over one that has ended */
-        connection_ended(port, peer);
+        peer_end(peer);
     } else if (connection->peer == NULL && !connection->haunted) {
         connection->peer = peer;
     } else {

@@ -12,10 +12,15 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* Messages read for connections that have ended, before others get their turn. */
-#define SETTLE_BATCH 1024u
+/* Messages received in one go; then tasks queued before get their turn. */
+#define RECEIVE_BATCH 64u
 
 #define US_PER_MS 1000u
+
+/* A socket that is never read to its end, because more comes than this loop can read, may not keep the ended
+ * for ever. What one of them had sent and is read after that comes from a stranger whose connection is over.
+ */
+#define SETTLE_US_MAX (1000 * US_PER_MS)
 
 /* Of a body that is on its way, within a second. Pings of a foreign libzmq, which only prove that its thread
  * lives, are far less. */
@@ -104,9 +109,6 @@ remote_open_socket(struct remote *remote, unsigned attempt, struct dyn_err *err)
     return -1;
 }
 
-/* Messages received in one go; then tasks queued before get their turn. */
-#define RECEIVE_BATCH 64u
-
 static bool
 receive(struct zmq_poll *poll)
 {
@@ -163,17 +165,19 @@ say_goodbyes(struct bus_task *task)
     }
 }
 
-/* Nothing is left to read: those whose connection has ended have said all they had to say. */
+/* Those whose connection has ended until then have said all they had to say. */
 static void
-lose_the_ended(struct remote *remote)
+lose_the_ended(struct remote *remote, uint64_t until_us)
 {
-    struct dyn_list *next;
-    for (struct dyn_list *link = remote->peers.next; link != &remote->peers; link = next) {
-        struct peer *peer = DYN_CONTAINER_OF(link, struct peer, link);
-        next = link->next;
-        if (peer->ended && peer->state == PEER_OPEN) {
+    while (!dyn_list_is_empty(&remote->ended)) {
+        struct peer *peer = DYN_CONTAINER_OF(remote->ended.next, struct peer, ended_link);
+        if (peer->ended_us > until_us) {
+            return;
+        }
+        dyn_list_remove(&peer->ended_link);
+        if (peer->state == PEER_OPEN) {
             peer_leave(peer, "lost", false);
-        } else if (peer->ended && peer->state == PEER_CUT) {
+        } else if (peer->state == PEER_CUT) {
             remote->gone(peer);
         }
     }
@@ -183,10 +187,10 @@ static void
 settle(struct bus_task *task)
 {
     struct remote *remote = DYN_CONTAINER_OF(task, struct remote, settle);
-    for (unsigned n = 0; n < SETTLE_BATCH; n++) {
+    for (unsigned n = 0; n < RECEIVE_BATCH; n++) {
         if (!remote->receive_one(remote)) {
             if (!remote->closed) {
-                lose_the_ended(remote);
+                lose_the_ended(remote, UINT64_MAX);
             }
             if (!remote->closed && remote->settled != NULL) {
                 remote->settled(remote);
@@ -194,7 +198,11 @@ settle(struct bus_task *task)
             return;
         }
     }
-    bus_task_queue(remote->loop, &remote->settle);
+    uint64_t now_us = bus_loop_now_us(remote->loop);
+    lose_the_ended(remote, now_us > SETTLE_US_MAX ? now_us - SETTLE_US_MAX : 0);
+    if (remote->socket != NULL) { /* else its only peer is gone, and a link's socket with it */
+        bus_task_queue(remote->loop, &remote->settle);
+    }
 }
 
 /* ---- the tick ---- */
@@ -332,6 +340,7 @@ remote_init(struct remote *remote, bus_actor_t *owner, const struct bus_remote_o
     remote->tick.fire = on_tick;
     dyn_list_init(&remote->peers);
     dyn_list_init(&remote->leaving);
+    dyn_list_init(&remote->ended);
     bus_task_init(&remote->say_goodbyes, say_goodbyes);
     bus_task_init(&remote->settle, settle);
     if (remote_check_endpoint(options->process->security, options->endpoint, err) != 0) {

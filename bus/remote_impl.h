@@ -32,6 +32,7 @@ struct remote {
 
     struct dyn_list peers;        /* struct peer.link */
     struct dyn_list leaving;      /* struct peer.leave_link: their GOODBYE is to be told to the owner */
+    struct dyn_list ended;        /* struct peer.ended_link, the first that ended first */
     struct bus_task say_goodbyes;
     struct bus_task settle;       /* a connection has ended: reads what is left, then its peer is lost */
     struct bus_timer tick;
@@ -58,6 +59,7 @@ struct peer {
     struct remote *remote;
     struct dyn_list link;
     struct dyn_list leave_link;
+    struct dyn_list ended_link; /* until what it had sent has been read */
     enum peer_state state;
     bool announced;   /* the owner has heard of it: view.addr is set, GOODBYE will be told */
     bool has_version; /* view.minor is known */
@@ -65,7 +67,7 @@ struct peer {
     bool is_late;     /* as the owner was told */
     enum bus_role counted_as; /* in the process's gauge; BUS_ROLE_NONE: not yet */
     bool ended;       /* its connection is over; what it had sent may still come */
-    uint64_t heard_us, sent_us;
+    uint64_t heard_us, sent_us, ended_us;
     uint64_t listened_since_us, bytes_received; /* of the silence that began then */
     uint64_t cut_us; /* when its GOODBYE was sent */
     uint64_t key_checked; /* bus_security_generation() */
@@ -80,7 +82,8 @@ struct peer {
     /* Of a port's. */
     const void *metadata; /* of its messages: only compared */
     zmq_msg_t pin;        /* keeps that from being another's */
-    uint64_t suspect_until_us; /* 0: its connection is known */
+    uint64_t suspect_until_us;  /* 0: its connection is known */
+    struct peer *next_suspect;  /* on its descriptor */
     struct peer *next; /* in the table of routing ids */
     uint64_t hash;
     size_t routing_len; /* 0: a link's */
@@ -111,6 +114,8 @@ void remote_close(struct remote *remote, bool lingers, void (*free_it)(void *rem
 struct peer *peer_new(struct remote *remote, struct dyn_slice routing, int fd);
 /* Out of its lists and of the bus; the owner is told nothing. */
 void peer_free(struct peer *peer);
+/* Its connection is over. It is lost when everything that it sent has been read. */
+void peer_end(struct peer *peer);
 /* Takes a message that came from it. It may be leaving afterwards, and the remote may be closed. */
 void peer_take(struct peer *peer, struct frames *frames);
 /* Says READY. */

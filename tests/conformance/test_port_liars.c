@@ -1,5 +1,6 @@
 /* A port, and peers that lie about who they are or take more than they are given: routing ids of others,
  * keys of others, queues that nobody empties; and what the owner of the port does with them. */
+#include "bus/remote_impl.h"
 #include "tests/conformance/host.h"
 #include "tests/conformance/raw.h"
 
@@ -102,6 +103,46 @@ peers_that_come_and_go_at_once_are_all_accounted_for(void **state)
         host_call(&host, NULL);
     }
     assert_int_equal(host.process.peers_joined, TIMES);
+    host_close(&host);
+}
+
+static bool (*read_one)(struct remote *remote);
+
+static bool
+read_one_of_many(struct remote *remote)
+{
+    (void)read_one(remote);
+    return !remote->closed;
+}
+
+static void
+always_have_more(struct host *host)
+{
+    struct remote *remote = (struct remote *)(void *)host->port; /* its first member */
+    read_one = remote->receive_one;
+    remote->receive_one = read_one_of_many;
+}
+
+/* A port at which more arrives than its loop can read never has read everything. */
+static void
+who_leaves_in_a_flood_is_lost_all_the_same(void **state)
+{
+    enum { TIMES = 20, STEP_MS = 250 };
+    struct host host = {0};
+    (void)state;
+    host_open(&host);
+    host_call(&host, always_have_more);
+    for (unsigned i = 1; i <= TIMES; i++) {
+        struct raw raw = raw_open((struct raw_options){.connect = bus_port_endpoint(host.port)});
+        raw_say_ready(&raw, "worker");
+        raw_expect_ready(&raw);
+        raw_close(&raw);
+        host_expect(&host, "ready:worker");
+        while (host.process.peers_lost < i) { /* it hangs here when one is forgotten */
+            host_wait_ms(&host, STEP_MS);
+        }
+        host_expect(&host, "goodbye:lost");
+    }
     host_close(&host);
 }
 
@@ -541,6 +582,7 @@ main(void)
         cmocka_unit_test(who_takes_anothers_id_does_not_get_its_answers),
         cmocka_unit_test(an_id_that_comes_back_is_another_peer),
         cmocka_unit_test(peers_that_come_and_go_at_once_are_all_accounted_for),
+        cmocka_unit_test(who_leaves_in_a_flood_is_lost_all_the_same),
         cmocka_unit_test(a_long_id_is_given_back_with_its_peer),
         cmocka_unit_test(who_never_reads_is_cut_when_its_queue_is_full),
         cmocka_unit_test(a_flood_that_breaks_off_harms_nobody),
