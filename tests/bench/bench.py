@@ -215,7 +215,7 @@ def build_load(out_dir):
     newest = max(os.path.getmtime(source) for source in sources)
     if not os.path.exists(binary) or os.path.getmtime(binary) < newest:
         units = [source for source in sources if source.endswith(".c")]
-        subprocess.run(["cc", "-std=c11", "-D_GNU_SOURCE", "-O2", "-o", binary, *units], check=True)
+        subprocess.run(["cc", "-std=c11", "-D_GNU_SOURCE", "-O2", "-o", binary, *units, "-lssl", "-lcrypto"], check=True)
     return binary
 
 

@@ -15,12 +15,14 @@ load_die(const char *what)
 static void
 parse_url(struct load_options *options, const char *url)
 {
+    char scheme[8];
     char host[64];
     unsigned port = 0;
     int used = 0;
-    if (sscanf(url, "http://%63[0-9.]:%5u%n", host, &port, &used) != 2 || port > 65535) {
+    if (sscanf(url, "%7[a-z]://%63[0-9.]:%5u%n", scheme, host, &port, &used) != 3 || port > 65535) {
         load_die("the URL must look like http://127.0.0.1:8080/v1/chat/completions");
     }
+    options->tls = strcmp(scheme, "https") == 0;
     options->address.sin_family = AF_INET;
     options->address.sin_port = htons((uint16_t)port);
     if (inet_pton(AF_INET, host, &options->address.sin_addr) != 1) {
@@ -34,28 +36,44 @@ parse_url(struct load_options *options, const char *url)
 static void
 parse_option(struct load_options *options, const char *name, const char *value)
 {
-    if (strcmp(name, "--connections") == 0) {
-        options->connections = (unsigned)strtoul(value, NULL, 10);
-    } else if (strcmp(name, "--seconds") == 0) {
-        options->seconds = strtod(value, NULL);
-    } else if (strcmp(name, "--warmup") == 0) {
-        options->warmup_seconds = strtod(value, NULL);
-    } else if (strcmp(name, "--ramp-ms") == 0) {
-        options->ramp_ms = (unsigned)strtoul(value, NULL, 10);
-    } else if (strcmp(name, "--timeout-ms") == 0) {
-        options->timeout_ms = (unsigned)strtoul(value, NULL, 10);
-    } else if (strcmp(name, "--tokens") == 0) {
-        options->tokens = (unsigned)strtoul(value, NULL, 10);
-    } else if (strcmp(name, "--body-bytes") == 0) {
+    struct {
+        const char *name;
+        unsigned *number;
+        double *real;
+        const char **text;
+    } known[] = {
+        {.name = "--connections", .number = &options->connections},
+        {.name = "--seconds", .real = &options->seconds},
+        {.name = "--warmup", .real = &options->warmup_seconds},
+        {.name = "--rate", .real = &options->rate},
+        {.name = "--ramp-ms", .number = &options->ramp_ms},
+        {.name = "--timeout-ms", .number = &options->timeout_ms},
+        {.name = "--tokens", .number = &options->tokens},
+        {.name = "--cancel-every", .number = &options->cancel_every},
+        {.name = "--close-each", .number = &options->close_each},
+        {.name = "--model", .text = &options->model},
+        {.name = "--key", .text = &options->key},
+    };
+    if (strcmp(name, "--body-bytes") == 0) {
         options->body_bytes = strtoul(value, NULL, 10);
-    } else if (strcmp(name, "--model") == 0) {
-        options->model = value;
-    } else if (strcmp(name, "--key") == 0) {
-        options->key = value;
-    } else {
-        load_die("unknown option; known are --connections --seconds --warmup --ramp-ms --timeout-ms --tokens "
-                 "--body-bytes --model --key");
+        return;
     }
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        if (strcmp(name, known[i].name) != 0) {
+            continue;
+        }
+        if (known[i].number != NULL) {
+            *known[i].number = (unsigned)strtoul(value, NULL, 10);
+        } else if (known[i].real != NULL) {
+            *known[i].real = strtod(value, NULL);
+        } else {
+            *known[i].text = value;
+        }
+        return;
+    }
+    load_die(
+        "unknown option; known are --connections --seconds --warmup --rate --ramp-ms --timeout-ms --tokens "
+        "--cancel-every --close-each --body-bytes --model --key");
 }
 
 void

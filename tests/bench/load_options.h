@@ -7,15 +7,19 @@
 
 struct load_options {
     bool streams;
+    bool tls;
     struct sockaddr_in address;
     char path[256];
     char host[72];
     unsigned connections;
     double seconds;
     double warmup_seconds;
+    double rate;      /* requests a second that begin whatever became of others; 0: as answers come */
     unsigned ramp_ms; /* the first requests are spread over this time */
     unsigned timeout_ms;
     unsigned tokens;
+    unsigned cancel_every; /* so manieth streams are closed after some tokens; 0: none */
+    unsigned close_each;   /* 1: a connection for each request */
     size_t body_bytes;
     const char *model;
     const char *key;

@@ -1,79 +1,37 @@
-/* A load client for benchmarks: one thread, epoll, keep-alive connections, closed loop. It measures; it
- * decides nothing, and starts no server. Two modes:
+/* A load client for benchmarks: one thread, epoll, keep-alive connections. It measures; it decides nothing,
+ * and starts no server. Two modes:
  *
- *   requests  plain chat answers as fast as they come: requests a second, latency, errors
+ *   requests  plain chat answers: requests a second, latency, errors
  *   streams   so many SSE streams at once: time to first token, the delay of each token from the mock's
  *             send to here, and tokens lost, repeated, out of order or of another call
  *
+ * Closed loop: a connection asks again when it has its answer. With --rate requests begin at fixed times
+ * whatever became of those before, and latency counts from the time at which a request should have begun: a
+ * server that stalls is not asked less often because it stalls (coordinated omission).
+ *
  * The result is one JSON object on standard output. run: stream_load MODE URL [--option value ..] */
-#include "load_answer.h"
-#include "load_check.h"
-#include "load_hist.h"
-#include "load_options.h"
+#include "load_report.h"
 
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
+#include <sys/prctl.h>
 #include <time.h>
-#include <unistd.h>
 
 enum {
-    READ_SIZE = 256 * 1024,
     EVENTS_MAX = 256,
     WATCHDOG_MS = 250, /* how often stuck answers are looked for */
     CHECK_EVERY = 8,   /* plain answers whose tokens are read: reading all would slow the client */
+    CANCEL_AFTER = 3,  /* tokens of a stream that is to be cancelled */
     REQUEST_DIGITS = 12,
     RECONNECT_ERRORS = 100, /* failed connects in a row after which there is no server */
+    TIMER_SLACK_NS = 1000,  /* the default, 50 us, is half of what a request takes */
 };
 
-struct client {
-    int fd; /* -1: not connected */
-    bool busy;
-    bool checked; /* this answer's tokens are read */
-    bool has_first_token;
-    uint64_t start_at_ns; /* its first request waits for this */
-    uint64_t sent_ns;
-    uint64_t active_ns; /* last byte in or out */
-    uint64_t request_number;
-    size_t unsent; /* bytes of the request that the socket did not take yet */
-    uint32_t watched;
-    char *request;
-    struct load_answer answer;
-    struct load_check check;
-};
-
-struct load {
-    struct load_options options;
-    int epoll;
-    struct client *clients;
-    size_t request_len;
-    size_t number_at; /* where the number stands in a request */
-    uint64_t next_number;
-    uint64_t begin_ns;
-    uint64_t measure_ns; /* end of the warm-up */
-    uint64_t end_ns;
-    unsigned busy;
-    unsigned connect_failures;
-    uint64_t answers;       /* 2xx and whole, warm-up included */
-    uint64_t answers_timed; /* of these, begun after the warm-up */
-    uint64_t errors;
-    uint64_t bad_status;
-    uint64_t cut;
-    uint64_t timeouts;
-    uint64_t incomplete; /* streams that ended well-formed, but not whole */
-    uint64_t reconnects;
-    uint64_t body_bytes;
-    uint64_t last_answer_ns;
-    struct load_hist latency;
-    struct load_hist first_token;
-    struct load_totals totals;
-    char buffer[READ_SIZE];
-};
+static const uint64_t RETRY_NS = 10000000; /* after a failure */
 
 static uint64_t
 now_ns(void)
@@ -112,9 +70,10 @@ build_requests(struct load *load)
     int body_len = snprintf(body, size, shape, options->model, stream, REQUEST_DIGITS, 0, padding);
     int len = snprintf(request, size + 1024,
                        "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nAccept: */*\r\n"
-                       "User-Agent: stream_load\r\n%s%s%sContent-Length: %d\r\n\r\n%s",
+                       "User-Agent: stream_load\r\n%s%s%s%sContent-Length: %d\r\n\r\n%s",
                        options->path, options->host, options->key ? "Authorization: Bearer " : "",
-                       options->key ? options->key : "", options->key ? "\r\n" : "", body_len, body);
+                       options->key ? options->key : "", options->key ? "\r\n" : "",
+                       options->close_each ? "Connection: close\r\n" : "", body_len, body);
     load->request_len = (size_t)len;
     load->number_at = (size_t)(strstr(request, "request-0") - request) + strlen("request-");
     for (unsigned i = 0; i < options->connections; i++) {
@@ -136,38 +95,29 @@ watch(struct load *load, struct client *client, uint32_t events)
         return;
     }
     struct epoll_event event = {.events = events, .data.ptr = client};
-    (void)epoll_ctl(load->epoll, client->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, client->fd, &event);
+    (void)epoll_ctl(load->epoll, client->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, client->wire.fd, &event);
     client->watched = events;
 }
 
 static void
 disconnect(struct client *client)
 {
-    if (client->fd >= 0) {
-        (void)close(client->fd);
-    }
-    client->fd = -1;
+    load_wire_close(&client->wire);
     client->watched = 0;
 }
 
 static int
 connect_client(struct load *load, struct client *client)
 {
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0) {
-        load_die("no socket: too many connections for the descriptor limit?");
-    }
-    /* Blocking: on loopback it is over before it returns. */
-    if (connect(fd, (const struct sockaddr *)&load->options.address, sizeof load->options.address) != 0) {
-        (void)close(fd);
+    if (load_wire_connect(&client->wire, &load->options.address, load->options.tls) != 0) {
+        if (errno == EMFILE || errno == ENFILE) {
+            load_die("no socket: too many connections for the descriptor limit?");
+        }
         load->connect_failures++;
         return -1;
     }
-    int one = 1;
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     load->connect_failures = 0;
     load->reconnects++;
-    client->fd = fd;
     watch(load, client, EPOLLIN);
     return 0;
 }
@@ -188,7 +138,7 @@ static void
 send_more(struct load *load, struct client *client)
 {
     const char *from = client->request + (load->request_len - client->unsent);
-    ssize_t sent = send(client->fd, from, client->unsent, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ssize_t sent = load_wire_send(&client->wire, from, client->unsent);
     if (sent < 0 && errno != EAGAIN) {
         answer_failed(load, client, &load->cut);
         return;
@@ -197,19 +147,23 @@ send_more(struct load *load, struct client *client)
     watch(load, client, client->unsent > 0 ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }
 
-static void
-begin_request(struct load *load, struct client *client)
+/* Sends the next request, which should have begun at `due_ns`; -1 when there is no connection. */
+static int
+begin_request(struct load *load, struct client *client, uint64_t due_ns)
 {
-    if (client->fd < 0 && connect_client(load, client) != 0) {
+    uint64_t now = now_ns();
+    if (client->wire.fd < 0 && connect_client(load, client) != 0) {
         load->errors++;
         if (load->connect_failures > RECONNECT_ERRORS) {
             load_die("nobody listens at that address");
         }
-        client->start_at_ns = now_ns() + 10000000u; /* tries again after 10 ms */
-        return;
+        client->start_at_ns = now + RETRY_NS;
+        return -1;
     }
+    unsigned every = load->options.cancel_every;
     client->request_number = load->next_number++;
     client->checked = load->options.streams || client->request_number % CHECK_EVERY == 0;
+    client->to_cancel = every > 0 && client->request_number % every == every - 1;
     client->has_first_token = false;
     client->start_at_ns = 0;
     client->unsent = load->request_len;
@@ -218,8 +172,49 @@ begin_request(struct load *load, struct client *client)
     set_number(load, client);
     load_answer_reset(&client->answer);
     load_check_start(&client->check, &load->totals, client->request_number);
-    client->sent_ns = client->active_ns = now_ns();
+    client->active_ns = now;
+    client->sent_ns = due_ns > 0 ? due_ns : now;
     send_more(load, client);
+    return 0;
+}
+
+/* ---- fixed rate ---------------------------------------------------------------------------------- */
+
+static bool
+has_rate(const struct load *load)
+{
+    return load->options.rate > 0;
+}
+
+/* With a rate: begins what is due while a connection is free. What is due and finds none is begun later, and
+ * its latency counts from when it was due. */
+static void
+take_arrivals(struct load *load, uint64_t now)
+{
+    uint64_t step = (uint64_t)(1e9 / load->options.rate);
+    while (load->n_idle > 0 && load->next_arrival_ns <= now && load->next_arrival_ns < load->end_ns) {
+        uint64_t due = load->next_arrival_ns;
+        if (begin_request(load, load->idle[--load->n_idle], due) == 0) {
+            load->next_arrival_ns = due + step;
+        }
+    }
+}
+
+static bool
+has_backlog(const struct load *load)
+{
+    return has_rate(load) && load->next_arrival_ns < load->end_ns;
+}
+
+/* What was due before this connection was free has waited for it. */
+static void
+client_is_free(struct load *load, struct client *client, uint64_t now)
+{
+    load->idle[load->n_idle++] = client;
+    if (has_backlog(load) && load->next_arrival_ns <= now) {
+        load->queued++;
+        take_arrivals(load, now);
+    }
 }
 
 /* ---- answers ------------------------------------------------------------------------------------- */
@@ -229,8 +224,10 @@ begin_next(struct load *load, struct client *client, uint64_t now)
 {
     client->busy = false;
     load->busy--;
-    if (now < load->end_ns) {
-        begin_request(load, client);
+    if (has_rate(load)) {
+        client_is_free(load, client, now);
+    } else if (now < load->end_ns) {
+        (void)begin_request(load, client, 0);
     }
 }
 
@@ -245,7 +242,7 @@ answer_failed(struct load *load, struct client *client, uint64_t *counter)
     disconnect(client);
     client->busy = false;
     load->busy--;
-    client->start_at_ns = now_ns() + 10000000u;
+    client->start_at_ns = now_ns() + RETRY_NS;
 }
 
 static void
@@ -272,9 +269,17 @@ answer_done(struct load *load, struct client *client, uint64_t now)
         }
     }
     load->body_bytes += client->answer.body_bytes;
-    if (!client->answer.keep_alive) {
+    if (!client->answer.keep_alive || load->options.close_each) {
         disconnect(client);
     }
+    begin_next(load, client, now);
+}
+
+static void
+cancel(struct load *load, struct client *client, uint64_t now)
+{
+    load->cancelled++;
+    disconnect(client);
     begin_next(load, client, now);
 }
 
@@ -299,28 +304,11 @@ note_first_token(struct load *load, struct client *client, uint64_t now)
 }
 
 static void
-client_readable(struct load *load, struct client *client)
+bytes_came(struct load *load, struct client *client, size_t len, uint64_t now)
 {
-    ssize_t got = recv(client->fd, load->buffer, READ_SIZE, MSG_DONTWAIT);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
-        return;
-    }
-    uint64_t now = now_ns();
-    if (!client->busy) { /* an idle connection that the server closed */
-        disconnect(client);
-        return;
-    }
     client->active_ns = now;
     client->check.now_ns = now;
-    if (got <= 0) {
-        if (got == 0 && load_answer_closed(&client->answer)) {
-            answer_done(load, client, now);
-        } else {
-            answer_failed(load, client, &load->cut);
-        }
-        return;
-    }
-    (void)load_answer_feed(&client->answer, load->buffer, (size_t)got, body_bytes, client);
+    (void)load_answer_feed(&client->answer, load->buffer, len, body_bytes, client);
     if (client->checked) {
         note_first_token(load, client, now);
     }
@@ -328,10 +316,47 @@ client_readable(struct load *load, struct client *client)
         answer_failed(load, client, &load->cut);
     } else if (client->answer.state == LOAD_ANSWER_DONE) {
         answer_done(load, client, now);
+    } else if (client->to_cancel && client->check.next_seq >= CANCEL_AFTER) {
+        cancel(load, client, now);
     }
 }
 
+static void
+client_readable(struct load *load, struct client *client)
+{
+    do {
+        ssize_t got = load_wire_receive(&client->wire, load->buffer, LOAD_READ_SIZE);
+        if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
+            return;
+        }
+        uint64_t now = now_ns();
+        if (!client->busy) { /* an idle connection that the server closed */
+            disconnect(client);
+            return;
+        }
+        if (got > 0) {
+            bytes_came(load, client, (size_t)got, now);
+        } else if (got == 0 && load_answer_closed(&client->answer)) {
+            answer_done(load, client, now);
+        } else {
+            answer_failed(load, client, &load->cut);
+        }
+    } while (load_wire_has_more(&client->wire));
+}
+
 /* ---- the run ------------------------------------------------------------------------------------- */
+
+/* What waited for its time: its first request, or a moment after a failure. */
+static void
+client_is_due(struct load *load, struct client *client, uint64_t now)
+{
+    client->start_at_ns = 0;
+    if (has_rate(load)) {
+        client_is_free(load, client, now);
+    } else {
+        (void)begin_request(load, client, 0);
+    }
+}
 
 /* Begins what waits for its time and gives up what is stuck. Returns when to look again. */
 static uint64_t
@@ -344,9 +369,9 @@ tend_clients(struct load *load, uint64_t now)
         if (client->busy && now > client->active_ns && now - client->active_ns > patience) {
             answer_failed(load, client, &load->timeouts);
         }
-        if (!client->busy && client->start_at_ns != 0 && now < load->end_ns) {
+        if (!client->busy && client->start_at_ns != 0 && (now < load->end_ns || has_backlog(load))) {
             if (client->start_at_ns <= now) {
-                begin_request(load, client);
+                client_is_due(load, client, now);
             }
             if (client->start_at_ns != 0 && client->start_at_ns < next) {
                 next = client->start_at_ns;
@@ -362,8 +387,40 @@ is_over(const struct load *load, uint64_t now)
     if (now < load->end_ns) {
         return false;
     }
-    /* Streams that were begun are read to their end: a lost token shows only there. */
-    return !load->options.streams || load->busy == 0;
+    /* Streams that were begun are read to their end: a lost token shows only there. With a rate, what is
+     * still under way is what took longest. */
+    return (!load->options.streams && !has_rate(load)) || (load->busy == 0 && !has_backlog(load));
+}
+
+/* Sleeps until something comes, or until `until`. A millisecond is too coarse to begin requests by. */
+static int
+wait_for_events(const struct load *load, struct epoll_event *events, uint64_t now, uint64_t until)
+{
+    uint64_t ns = until > now ? until - now : 0;
+    struct timespec timeout = {.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
+    return epoll_pwait2(load->epoll, events, EVENTS_MAX, &timeout, NULL);
+}
+
+static uint64_t
+next_look(struct load *load, uint64_t tend_at, uint64_t now)
+{
+    uint64_t until = tend_at;
+    if (now < load->end_ns && load->end_ns < until) {
+        until = load->end_ns;
+    }
+    if (has_backlog(load) && load->n_idle > 0 && load->next_arrival_ns < until) {
+        until = load->next_arrival_ns;
+    }
+    return until;
+}
+
+static void
+begin_arrivals(struct load *load, uint64_t now)
+{
+    if (has_backlog(load) && load->n_idle > 0 && load->next_arrival_ns <= now) {
+        load_hist_add(&load->lag, now - load->next_arrival_ns);
+        take_arrivals(load, now);
+    }
 }
 
 static void
@@ -375,15 +432,14 @@ run(struct load *load)
         if (now >= tend_at) {
             tend_at = tend_clients(load, now);
         }
-        uint64_t until = tend_at < load->end_ns || now >= load->end_ns ? tend_at : load->end_ns;
-        int wait_ms = until > now ? (int)((until - now + 999999u) / 1000000u) : 0;
-        int n = epoll_wait(load->epoll, events, EVENTS_MAX, wait_ms);
+        begin_arrivals(load, now);
+        int n = wait_for_events(load, events, now, next_look(load, tend_at, now));
         for (int i = 0; i < n; i++) {
             struct client *client = events[i].data.ptr;
             if (events[i].events & EPOLLOUT && client->busy && client->unsent > 0) {
                 send_more(load, client);
             }
-            if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR) && client->fd >= 0) {
+            if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR) && client->wire.fd >= 0) {
                 client_readable(load, client);
             }
         }
@@ -391,48 +447,25 @@ run(struct load *load)
 }
 
 static void
-print_hist(const char *name, const struct load_hist *hist)
+set_up(struct load *load)
 {
-    (void)printf("\"%s\":{\"n\":%llu,\"mean_us\":%.2f,\"p50_us\":%.2f,\"p90_us\":%.2f,\"p99_us\":%.2f,\"p999_"
-                 "us\":%.2f,"
-                 "\"max_us\":%.2f},",
-                 name, (unsigned long long)hist->n, load_hist_mean_us(hist), load_hist_us(hist, 0.5),
-                 load_hist_us(hist, 0.9), load_hist_us(hist, 0.99), load_hist_us(hist, 0.999),
-                 (double)hist->max_ns / 1000.0);
-}
-
-static void
-print_count(const char *name, uint64_t value)
-{
-    (void)printf("\"%s\":%llu,", name, (unsigned long long)value);
-}
-
-static void
-print_result(const struct load *load)
-{
-    uint64_t last = load->last_answer_ns > load->measure_ns ? load->last_answer_ns : load->measure_ns;
-    double timed_seconds = (double)(last - load->measure_ns) / 1e9;
-    (void)printf("{\"mode\":\"%s\",", load->options.streams ? "streams" : "requests");
-    print_count("connections", load->options.connections);
-    print_count("answers", load->answers);
-    print_count("errors", load->errors);
-    print_count("bad_status", load->bad_status);
-    print_count("cut", load->cut);
-    print_count("timeouts", load->timeouts);
-    print_count("incomplete", load->incomplete);
-    print_count("connects", load->reconnects);
-    print_count("body_bytes", load->body_bytes);
-    print_count("tokens", load->totals.tokens);
-    print_count("lost", load->totals.lost);
-    print_count("repeated", load->totals.repeated);
-    print_count("out_of_order", load->totals.out_of_order);
-    print_count("mixed", load->totals.mixed);
-    print_count("unreadable", load->totals.unreadable);
-    print_hist("latency", &load->latency);
-    print_hist("first_token", &load->first_token);
-    print_hist("delay", &load->totals.delay);
-    (void)printf("\"answers_per_s\":%.1f}\n",
-                 timed_seconds > 0 ? (double)load->answers_timed / timed_seconds : 0.0);
+    const struct load_options *options = &load->options;
+    load->clients = calloc(options->connections, sizeof *load->clients);
+    load->idle = calloc(options->connections, sizeof(struct client *));
+    load->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (options->connections == 0 || load->clients == NULL || load->idle == NULL || load->epoll < 0) {
+        load_die("cannot set up that many connections");
+    }
+    build_requests(load);
+    load->begin_ns = now_ns();
+    load->measure_ns = load->begin_ns + (uint64_t)(options->warmup_seconds * 1e9);
+    load->end_ns = load->measure_ns + (uint64_t)(options->seconds * 1e9);
+    load->next_arrival_ns = load->begin_ns + (uint64_t)options->ramp_ms * 1000000u;
+    for (unsigned i = 0; i < options->connections; i++) {
+        load->clients[i].wire.fd = -1;
+        load->clients[i].start_at_ns =
+            load->begin_ns + (uint64_t)options->ramp_ms * 1000000u * i / options->connections;
+    }
 }
 
 int
@@ -443,23 +476,10 @@ main(int argc, char **argv)
         load_die("out of memory");
     }
     load_options_parse(&load->options, argc, argv);
-    struct load_options *options = &load->options;
     (void)signal(SIGPIPE, SIG_IGN);
-    load->clients = calloc(options->connections, sizeof *load->clients);
-    load->epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (options->connections == 0 || load->clients == NULL || load->epoll < 0) {
-        load_die("cannot set up that many connections");
-    }
-    build_requests(load);
-    load->begin_ns = now_ns();
-    load->measure_ns = load->begin_ns + (uint64_t)(options->warmup_seconds * 1e9);
-    load->end_ns = load->measure_ns + (uint64_t)(options->seconds * 1e9);
-    for (unsigned i = 0; i < options->connections; i++) {
-        load->clients[i].fd = -1;
-        load->clients[i].start_at_ns =
-            load->begin_ns + (uint64_t)options->ramp_ms * 1000000u * i / options->connections;
-    }
+    (void)prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS, 0, 0, 0);
+    set_up(load);
     run(load);
-    print_result(load);
+    load_report(load);
     return 0;
 }
