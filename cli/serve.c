@@ -1,5 +1,6 @@
 /* dynabus serve: a gateway from options, configuration and environment, until a signal ends it. */
 #include "cli/cli.h"
+#include "cli/memory.h"
 #include "cli/notify.h"
 #include "cli/signals.h"
 #include "core/base.h"
@@ -177,11 +178,15 @@ reload(dynabus_t *gateway)
 static int
 serve_until_signal(dynabus_t *gateway)
 {
-    int number;
-    while ((number = signals_wait_or_reload()) == SIGHUP) {
-        reload(gateway);
+    for (;;) {
+        int number = signals_wait_or_reload_ms(MEMORY_LOOK_MS);
+        if (number == SIGHUP) {
+            reload(gateway);
+        } else if (number != 0) {
+            return number;
+        }
+        memory_give_back_after_load();
     }
-    return number;
 }
 
 int
@@ -201,6 +206,7 @@ cli_serve(int argc, char **argv)
     find_config(&options);
     cli_raise_descriptor_limit();
     signals_block();
+    memory_give_back_start(); /* of the loading: once more when all is set up, but before anybody looks */
 
     static char why[16384];
     dynabus_t *gateway = dynabus_new(&options, why, sizeof why);
@@ -208,6 +214,7 @@ cli_serve(int argc, char **argv)
         (void)fprintf(stderr, "dynabus: %s\n", why);
         return CLI_FAILED;
     }
+    memory_give_back_start();
     print_start(gateway, &options);
     if (options.dev) {
         print_first_steps(gateway);

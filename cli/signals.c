@@ -36,23 +36,27 @@ signals_wait(void)
     return number;
 }
 
+static int
+wait_ms(const sigset_t *set, unsigned ms)
+{
+    const struct timespec patience = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+    int number = sigtimedwait(set, NULL, &patience);
+    return number > 0 ? number : 0;
+}
+
 int
-signals_wait_or_reload(void)
+signals_wait_or_reload_ms(unsigned ms)
 {
     sigset_t set = ending_signals();
-    int number = 0;
     (void)sigaddset(&set, SIGHUP);
-    (void)sigwait(&set, &number);
-    return number;
+    return wait_ms(&set, ms);
 }
 
 int
 signals_wait_ms(unsigned ms)
 {
     sigset_t set = ending_signals();
-    const struct timespec patience = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
-    int number = sigtimedwait(&set, NULL, &patience);
-    return number > 0 ? number : 0;
+    return wait_ms(&set, ms);
 }
 
 /* Who forwards a signal to us and has it delivered to our process group too sends it twice, meaning it once.
