@@ -1,8 +1,7 @@
 #include "proto/event.h"
 
 #include "proto/mp.h"
-
-#include <msgpack.h>
+#include "proto/mp_write.h"
 
 /* Keys and values together: our own fields take a half with all attempts, the rest is for later versions. */
 enum { EVENT_VALUES_MAX = 2048 };
@@ -27,90 +26,87 @@ struct entry_field {
     const char *name;
     enum event_type type;
     size_t offset;
+    struct mp_key key;
 };
 static const struct entry_field plugin_fields[] = {
-#define PLUGIN_FIELD(type, name, help) {#name, EVENT_##type, offsetof(struct event_plugin, name)},
+#define PLUGIN_FIELD(type, name, help) {#name, EVENT_##type, offsetof(struct event_plugin, name), MP_KEY(#name)},
 #include "proto/event_plugin_fields.def"
 #undef PLUGIN_FIELD
 };
 static const struct entry_field attempt_fields[] = {
-#define ATTEMPT_FIELD(type, name, help) {#name, EVENT_##type, offsetof(struct event_attempt, name)},
+#define ATTEMPT_FIELD(type, name, help) {#name, EVENT_##type, offsetof(struct event_attempt, name), MP_KEY(#name)},
 #include "proto/event_attempt_fields.def"
 #undef ATTEMPT_FIELD
 };
 
-static const void *
-value_of(const struct event_record *record, const struct event_field *field)
+/* What a map has beside texts and lists: its head, and a key and a number for each member. */
+enum {
+    MAP_HEAD_BYTES = 3,
+    RECORD_BYTES = MAP_HEAD_BYTES + DYN_ARRAY_LEN(event_fields) * (MP_KEY_ROOM + MP_VALUE_ROOM),
+};
+
+/* Texts and lists; 0 for the others. */
+#define BYTES_TEXT(value) ((value).len)
+#define BYTES_LIST(value) ((value).len)
+#define BYTES_UINT(value) 0u
+#define BYTES_BOOL(value) 0u
+#define BYTES_REAL(value) 0u
+
+static size_t
+room_for(const struct event_record *record)
 {
-    return (const char *)record + field->offset;
+    size_t bytes = RECORD_BYTES;
+#define EVENT_FIELD(type, name, where, help) bytes += BYTES_##type(record->name);
+#include "proto/event_fields.def"
+#undef EVENT_FIELD
+    return bytes;
 }
 
-static bool
-is_told(const struct event_record *record, const struct event_field *field)
-{
-    enum event_where here = record->failed ? EVENT_IN_F : EVENT_IN_C;
-    if ((field->where & here) == 0) {
-        return false;
-    }
-    bool is_slice = field->type == EVENT_TEXT || field->type == EVENT_LIST;
-    return !is_slice || ((const struct dyn_slice *)value_of(record, field))->data != NULL;
-}
+/* What is told always, so that a map's head has three bytes. */
+#define ALWAYS_TEXT 0
+#define ALWAYS_LIST 0
+#define ALWAYS_UINT 1
+#define ALWAYS_BOOL 1
+#define ALWAYS_REAL 1
+#define EVENT_FIELD(type, name, where, help) +(EVENT_IN_##where == EVENT_IN_CF ? ALWAYS_##type : 0)
+_Static_assert(0
+#include "proto/event_fields.def"
+                   > 15,
+               "the head of a map is that of a long one");
+#undef EVENT_FIELD
 
-/* What is not UTF-8 (the segment of a path, a provider's sentence) is spelled with question marks: readers in
- * other languages refuse a whole map for one such byte. */
-static void
-pack_text(msgpack_packer *packer, struct dyn_slice text)
-{
-    (void)msgpack_pack_str(packer, text.len);
-    if (mp_is_utf8(text)) {
-        (void)msgpack_pack_str_body(packer, text.data, text.len);
-        return;
-    }
-    for (size_t i = 0; i < text.len; i++) {
-        char c = (unsigned char)text.data[i] < 0x80 ? text.data[i] : '?';
-        (void)msgpack_pack_str_body(packer, &c, 1);
-    }
-}
+#define IS_TOLD_TEXT(value)  ((value).data != NULL)
+#define IS_TOLD_LIST(value)  ((value).data != NULL)
+#define IS_TOLD_UINT(value)  true
+#define IS_TOLD_BOOL(value)  true
+#define IS_TOLD_REAL(value)  true
+#define PUT_TEXT(at, value)  mp_put_any_text(at, value)
+#define PUT_LIST(at, value)  mp_put_bytes(at, value) /* encoded already */
+#define PUT_UINT(at, value)  mp_put_uint(at, value)
+#define PUT_BOOL(at, value)  mp_put_bool(at, value)
+#define PUT_REAL(at, value)  mp_put_real(at, value)
 
-static void
-pack_value(msgpack_packer *packer, enum event_type type, const void *value)
-{
-    switch (type) {
-    case EVENT_TEXT:
-        pack_text(packer, *(const struct dyn_slice *)value);
-        return;
-    case EVENT_UINT:
-        (void)msgpack_pack_uint64(packer, *(const uint64_t *)value);
-        return;
-    case EVENT_BOOL:
-        (void)(*(const bool *)value ? msgpack_pack_true(packer) : msgpack_pack_false(packer));
-        return;
-    case EVENT_REAL:
-        (void)msgpack_pack_double(packer, *(const double *)value);
-        return;
-    case EVENT_LIST: /* encoded already */
-        dyn_buf_add_slice(packer->data, *(const struct dyn_slice *)value);
-        return;
-    }
-}
-
+/* Not by the table: an event of each request is written here, and straight code is several times as fast. */
 void
 event_encode(const struct event_record *record, struct dyn_buf *out)
 {
-    msgpack_packer packer;
-    msgpack_packer_init(&packer, out, mp_append);
-    size_t n = 0;
-    for (size_t i = 0; i < DYN_ARRAY_LEN(event_fields); i++) {
-        n += is_told(record, &event_fields[i]) ? 1 : 0;
+    const unsigned here = record->failed ? EVENT_IN_F : EVENT_IN_C;
+    char *start = dyn_buf_room(out, room_for(record));
+    unsigned n = 0;
+    if (start == NULL) {
+        return;
     }
-    (void)msgpack_pack_map(&packer, n);
-    for (size_t i = 0; i < DYN_ARRAY_LEN(event_fields); i++) {
-        const struct event_field *field = &event_fields[i];
-        if (is_told(record, field)) {
-            pack_text(&packer, dyn_slice_str(field->name));
-            pack_value(&packer, field->type, value_of(record, field));
-        }
+    char *at = start + MAP_HEAD_BYTES;
+#define EVENT_FIELD(type, name, where, help)                                                                 \
+    if ((EVENT_IN_##where & here) != 0 && IS_TOLD_##type(record->name)) {                                    \
+        static const struct mp_key key = MP_KEY(#name);                                                      \
+        at = PUT_##type(mp_put_key(at, &key), record->name);                                                 \
+        n++;                                                                                                 \
     }
+#include "proto/event_fields.def"
+#undef EVENT_FIELD
+    (void)mp_put_16(start, 0xde, n);
+    out->len += (size_t)(at - start);
 }
 
 /* ---- attempts ---- */
@@ -128,42 +124,76 @@ entry_has(const void *entry, const struct entry_field *field)
     return field->type == EVENT_BOOL ? *(const bool *)at : *(const uint64_t *)at != 0;
 }
 
-static void
-encode_entry(msgpack_packer *packer, const void *entry, const struct entry_field *fields, size_t n_fields)
+static char *
+put_value(char *at, enum event_type type, const void *value)
+{
+    switch (type) {
+    case EVENT_TEXT:
+        return mp_put_any_text(at, *(const struct dyn_slice *)value);
+    case EVENT_UINT:
+        return mp_put_uint(at, *(const uint64_t *)value);
+    case EVENT_BOOL:
+        return mp_put_bool(at, *(const bool *)value);
+    case EVENT_REAL:
+        return mp_put_real(at, *(const double *)value);
+    case EVENT_LIST:
+        break;
+    }
+    return at;
+}
+
+static char *
+put_entry(char *at, const void *entry, const struct entry_field *fields, size_t n_fields)
 {
     size_t n = 0;
     for (size_t i = 0; i < n_fields; i++) {
         n += entry_has(entry, &fields[i]) ? 1 : 0;
     }
-    (void)msgpack_pack_map(packer, n);
+    at = mp_put_map(at, n);
     for (size_t i = 0; i < n_fields; i++) {
         if (entry_has(entry, &fields[i])) {
-            pack_text(packer, dyn_slice_str(fields[i].name));
-            pack_value(packer, fields[i].type, (const char *)entry + fields[i].offset);
+            at = mp_put_key(at, &fields[i].key);
+            at = put_value(at, fields[i].type, (const char *)entry + fields[i].offset);
         }
+    }
+    return at;
+}
+
+static size_t
+entry_room(const void *entry, const struct entry_field *fields, size_t n_fields)
+{
+    size_t bytes = MAP_HEAD_BYTES + n_fields * (MP_KEY_ROOM + MP_VALUE_ROOM);
+    for (size_t i = 0; i < n_fields; i++) {
+        if (fields[i].type == EVENT_TEXT) {
+            bytes += ((const struct dyn_slice *)(const void *)((const char *)entry + fields[i].offset))->len;
+        }
+    }
+    return bytes;
+}
+
+static void
+encode_list(const void *entries, size_t n, size_t size, const struct entry_field *fields, size_t n_fields,
+            struct dyn_buf *out)
+{
+    char *at = dyn_buf_room(out, MP_VALUE_ROOM);
+    out->len += at != NULL ? (size_t)(mp_put_array(at, n) - at) : 0;
+    for (size_t i = 0; i < n; i++) {
+        const void *entry = (const char *)entries + i * size;
+        at = dyn_buf_room(out, entry_room(entry, fields, n_fields));
+        out->len += at != NULL ? (size_t)(put_entry(at, entry, fields, n_fields) - at) : 0;
     }
 }
 
 void
 event_attempts_encode(const struct event_attempt *attempts, size_t n, struct dyn_buf *out)
 {
-    msgpack_packer packer;
-    msgpack_packer_init(&packer, out, mp_append);
-    (void)msgpack_pack_array(&packer, n);
-    for (size_t i = 0; i < n; i++) {
-        encode_entry(&packer, &attempts[i], attempt_fields, DYN_ARRAY_LEN(attempt_fields));
-    }
+    encode_list(attempts, n, sizeof *attempts, attempt_fields, DYN_ARRAY_LEN(attempt_fields), out);
 }
 
 void
 event_plugins_encode(const struct event_plugin *plugins, size_t n, struct dyn_buf *out)
 {
-    msgpack_packer packer;
-    msgpack_packer_init(&packer, out, mp_append);
-    (void)msgpack_pack_array(&packer, n);
-    for (size_t i = 0; i < n; i++) {
-        encode_entry(&packer, &plugins[i], plugin_fields, DYN_ARRAY_LEN(plugin_fields));
-    }
+    encode_list(plugins, n, sizeof *plugins, plugin_fields, DYN_ARRAY_LEN(plugin_fields), out);
 }
 
 /* ---- reading ---- */

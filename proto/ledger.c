@@ -4,11 +4,10 @@
 #include "core/buf.h"
 
 #include <math.h>
-#include <msgpack.h>
 
 #define COLUMN(table, type, name, key)                                                                       \
     {                                                                                                        \
-#name, LEDGER_##type, offsetof(struct ledger_##table, name), key                                     \
+#name, LEDGER_##type, offsetof(struct ledger_##table, name), key, MP_KEY(#name)                      \
     }
 #define KEY true
 #define NO  false
@@ -51,10 +50,12 @@ const struct ledger_schema ledger_schemas[LEDGER_TABLES] = {
 
 static const struct ledger_column message_fields[] = {
 #define LEDGER_FIELD(type, name, where, help)                                                                \
-    {#name, LEDGER_##type, offsetof(struct ledger_message, name), false},
+    {#name, LEDGER_##type, offsetof(struct ledger_message, name), false, MP_KEY(#name)},
 #include "proto/ledger_fields.def"
 #undef LEDGER_FIELD
 };
+
+_Static_assert(DYN_ARRAY_LEN(message_fields) <= LEDGER_COLUMNS_MAX, "all may be told");
 
 const char *
 ledger_state_name(enum ledger_state state)
@@ -88,103 +89,98 @@ is_told(const void *base, const struct ledger_column *column)
     return ((const struct dyn_slice *)value)->data != NULL;
 }
 
-static void
-pack_text(msgpack_packer *packer, struct dyn_slice text)
-{
-    if (mp_is_utf8(text)) {
-        mp_pack_text(packer, text);
-        return;
-    }
-    (void)msgpack_pack_str(packer, text.len);
-    for (size_t i = 0; i < text.len; i++) {
-        (void)msgpack_pack_str_body(packer, (unsigned char)text.data[i] < 0x80 ? text.data + i : "?", 1);
-    }
-}
-
-static void
-pack_value(msgpack_packer *packer, const void *base, const struct ledger_column *column)
+static char *
+put_member(char *at, const void *base, const struct ledger_column *column)
 {
     const void *value = value_at(base, column);
-    const struct dyn_slice *bytes = value;
-    mp_pack_text(packer, dyn_slice_str(column->name));
+    at = mp_put_key(at, &column->key);
     switch (column->type) {
     case LEDGER_UINT:
-        (void)msgpack_pack_uint64(packer, *(const uint64_t *)value);
-        break;
+        return mp_put_uint(at, *(const uint64_t *)value);
     case LEDGER_REAL:
-        (void)msgpack_pack_double(packer, *(const double *)value);
-        break;
+        return mp_put_real(at, *(const double *)value);
     case LEDGER_BLOB:
-        (void)msgpack_pack_bin(packer, bytes->len);
-        (void)msgpack_pack_bin_body(packer, bytes->data, bytes->len);
-        break;
+        return mp_put_blob(at, *(const struct dyn_slice *)value);
     case LEDGER_TEXT:
-        pack_text(packer, *bytes);
         break;
     }
+    return mp_put_any_text(at, *(const struct dyn_slice *)value);
 }
 
-static size_t
-count_told(const void *base, const struct ledger_column *columns, size_t n)
-{
-    size_t told = 0;
-    for (size_t i = 0; i < n; i++) {
-        told += is_told(base, &columns[i]);
-    }
-    return told;
-}
+/* What is told of a struct: its columns, and the bytes that they take at most. */
+struct told {
+    const struct ledger_column *columns[LEDGER_COLUMNS_MAX];
+    size_t n;
+    size_t room;
+};
 
 static void
-pack_members(msgpack_packer *packer, const void *base, const struct ledger_column *columns, size_t n)
+find_told(const void *base, const struct ledger_column *columns, size_t n, struct told *told)
 {
+    told->n = 0;
+    told->room = n * (MP_KEY_ROOM + MP_VALUE_ROOM) + 2 * (MP_KEY_ROOM + MP_VALUE_ROOM);
     for (size_t i = 0; i < n; i++) {
         if (is_told(base, &columns[i])) {
-            pack_value(packer, base, &columns[i]);
+            bool is_bytes = columns[i].type == LEDGER_TEXT || columns[i].type == LEDGER_BLOB;
+            told->columns[told->n++] = &columns[i];
+            told->room += is_bytes ? ((const struct dyn_slice *)value_at(base, &columns[i]))->len : 0;
         }
     }
+}
+
+static char *
+put_told(char *at, const void *base, const struct told *told)
+{
+    for (size_t i = 0; i < told->n; i++) {
+        at = put_member(at, base, told->columns[i]);
+    }
+    return at;
 }
 
 void
 ledger_row_encode(const struct ledger_row *row, struct dyn_buf *out)
 {
+    static const struct mp_key table = MP_KEY("table");
     const struct ledger_schema *schema = &ledger_schemas[row->table];
-    msgpack_packer packer;
-    msgpack_packer_init(&packer, out, mp_append);
-    (void)msgpack_pack_map(&packer, count_told(&row->of, schema->columns, schema->n) + 1);
-    mp_pack_text(&packer, DYN_SLICE("table"));
-    mp_pack_text(&packer, dyn_slice_str(schema->name));
-    pack_members(&packer, &row->of, schema->columns, schema->n);
+    struct told told;
+    find_told(&row->of, schema->columns, schema->n, &told);
+    char *start = dyn_buf_room(out, told.room);
+    if (start == NULL) {
+        return;
+    }
+    char *at = mp_put_key(mp_put_map(start, told.n + 1), &table);
+    at = mp_put_text(at, dyn_slice_str(schema->name));
+    out->len += (size_t)(put_told(at, &row->of, &told) - start);
 }
 
 dyn_block_t *
 ledger_message_encode(const struct ledger_message *message)
 {
-    size_t n = DYN_ARRAY_LEN(message_fields);
-    struct dyn_buf out = DYN_BUF_INIT;
-    msgpack_packer packer;
-    msgpack_packer_init(&packer, &out, mp_append);
-    (void)msgpack_pack_map(&packer, count_told(message, message_fields, n) + (message->n_rows > 0));
-    pack_members(&packer, message, message_fields, n);
+    static const struct mp_key rows = MP_KEY("rows");
+    struct told told;
+    find_told(message, message_fields, DYN_ARRAY_LEN(message_fields), &told);
+    dyn_block_t *block = dyn_block_new(0, told.room + message->rows.len);
+    char *start = dyn_block_data(block);
+    char *at = put_told(mp_put_map(start, told.n + (message->n_rows > 0)), message, &told);
     if (message->n_rows > 0) {
-        mp_pack_text(&packer, DYN_SLICE("rows"));
-        (void)msgpack_pack_array(&packer, message->n_rows);
+        at = mp_put_array(mp_put_key(at, &rows), message->n_rows);
+        at = message->rows.len > 0 ? mp_put_bytes(at, message->rows) : at;
     }
-    dyn_block_t *block = dyn_block_new(0, out.len + message->rows.len);
-    dyn_block_append(&block, out.data, out.len);
-    if (message->n_rows > 0) {
-        dyn_block_append(&block, message->rows.data, message->rows.len);
-    }
-    dyn_buf_fini(&out);
+    block->len = (size_t)(at - start);
     return block;
 }
 
 /* ---- reading ---- */
 
+/* Members come in the order of the columns, nearly always: the search begins behind the last one, *after. */
 static const struct ledger_column *
-find_column(const struct ledger_column *columns, size_t n, struct dyn_slice name)
+find_column(const struct ledger_column *columns, size_t n, struct dyn_slice name, size_t *after)
 {
-    for (size_t i = 0; i < n; i++) {
-        if (dyn_slice_is(name, columns[i].name)) {
+    for (size_t k = 0; k < n; k++) {
+        size_t i = *after + k < n ? *after + k : *after + k - n;
+        const struct mp_key *key = &columns[i].key;
+        if (name.len == (key->head & 0x1fu) && memcmp(name.data, key->text, name.len) == 0) {
+            *after = i + 1;
             return &columns[i];
         }
     }
@@ -219,28 +215,29 @@ forget_reals(void *base, const struct ledger_column *columns, size_t n)
     }
 }
 
+static enum ledger_table
+table_of(struct dyn_slice name)
+{
+    size_t table = 0;
+    while (table < LEDGER_TABLES && !dyn_slice_is(name, ledger_schemas[table].name)) {
+        table++;
+    }
+    return (enum ledger_table)table;
+}
+
 /* The table's name may stand behind its columns. */
 static bool
 find_table(struct mp_cursor at, uint64_t members, enum ledger_table *table)
 {
+    struct mp_value key, value;
     for (uint64_t i = 0; i < members; i++) {
-        struct mp_value key, value;
-        if (!mp_next(&at, &key)) {
+        if (!mp_next(&at, &key) || !mp_take(&at, &value)) {
             return false;
         }
-        struct mp_cursor before = at;
-        mp_skip(&at);
-        if (key.type != MP_STR || !dyn_slice_is(key.bytes, "table") || !mp_next(&before, &value) ||
-            value.type != MP_STR) {
-            continue;
+        if (key.type == MP_STR && dyn_slice_is(key.bytes, "table") && value.type == MP_STR) {
+            *table = table_of(value.bytes);
+            return *table != LEDGER_TABLES;
         }
-        for (size_t k = 0; k < LEDGER_TABLES; k++) {
-            if (dyn_slice_is(value.bytes, ledger_schemas[k].name)) {
-                *table = (enum ledger_table)k;
-                return true;
-            }
-        }
-        return false;
     }
     return false;
 }
@@ -249,13 +246,15 @@ static void
 read_members(struct mp_cursor *cursor, uint64_t members, void *base, const struct ledger_column *columns,
              size_t n)
 {
+    size_t after = 0;
     for (uint64_t i = 0; i < members; i++) {
         struct mp_value key, value;
-        (void)mp_next(cursor, &key);
-        struct mp_cursor at = *cursor;
-        mp_skip(cursor);
-        const struct ledger_column *column = key.type == MP_STR ? find_column(columns, n, key.bytes) : NULL;
-        if (column != NULL && mp_next(&at, &value)) {
+        if (!mp_next(cursor, &key) || !mp_take(cursor, &value)) {
+            return;
+        }
+        const struct ledger_column *column =
+            key.type == MP_STR ? find_column(columns, n, key.bytes, &after) : NULL;
+        if (column != NULL) {
             set_value(base, column, &value);
         }
     }
@@ -309,6 +308,7 @@ ledger_message_decode(struct dyn_slice body, struct ledger_message *message, str
     if (!mp_next(&cursor, &head) || head.type != MP_MAP) {
         return dyn_err_set(err, DYN_E_INVALID, "no map");
     }
+    size_t after = 0;
     for (uint64_t i = 0; i < head.number; i++) {
         struct mp_value key, value;
         (void)mp_next(&cursor, &key);
@@ -321,11 +321,9 @@ ledger_message_decode(struct dyn_slice body, struct ledger_message *message, str
             }
             continue;
         }
-        struct mp_cursor at = cursor;
-        mp_skip(&cursor);
         const struct ledger_column *field =
-            find_column(message_fields, DYN_ARRAY_LEN(message_fields), key.bytes);
-        if (field != NULL && mp_next(&at, &value)) {
+            find_column(message_fields, DYN_ARRAY_LEN(message_fields), key.bytes, &after);
+        if (mp_take(&cursor, &value) && field != NULL) {
             set_value(message, field, &value);
         }
     }

@@ -10,6 +10,7 @@
 #include "core/buf.h"
 #include "core/err.h"
 #include "proto/mp.h"
+#include "proto/mp_write.h"
 
 #include <stdatomic.h>
 
@@ -75,6 +76,7 @@ struct ledger_column {
     enum ledger_type type;
     size_t           offset; /* in the struct of its table, which is that of ledger_row.of */
     bool             is_key;
+    struct mp_key    key; /* the name as it is written */
 };
 struct ledger_schema {
     const char                 *name; /* "request_log" */

@@ -3,17 +3,29 @@
 
 #include "core/buf.h"
 #include "core/text.h"
+#include "proto/mp_write.h"
 
 #include <msgpack.h>
 
 static uint64_t
 big_endian(const uint8_t *at, size_t size)
 {
-    uint64_t number = 0;
-    for (size_t i = 0; i < size; i++) {
-        number = number << 8 | at[i];
+    uint16_t two;
+    uint32_t four;
+    uint64_t eight;
+    switch (size) {
+    case sizeof two:
+        memcpy(&two, at, sizeof two);
+        return __builtin_bswap16(two);
+    case sizeof four:
+        memcpy(&four, at, sizeof four);
+        return __builtin_bswap32(four);
+    case sizeof eight:
+        memcpy(&eight, at, sizeof eight);
+        return __builtin_bswap64(eight);
+    default:
+        return *at;
     }
-    return number;
 }
 
 /* Takes a big-endian number of that size. */
@@ -177,6 +189,19 @@ mp_skip(struct mp_cursor *cursor)
     }
 }
 
+bool
+mp_take(struct mp_cursor *cursor, struct mp_value *value)
+{
+    struct mp_value element;
+    if (!mp_next(cursor, value)) {
+        return false;
+    }
+    for (uint64_t left = elements(value); left > 0 && mp_next(cursor, &element); left--) {
+        left += elements(&element);
+    }
+    return true;
+}
+
 /* Behind the ASCII characters that begin at `at`; eight at a time, since nearly all text is that. */
 static const char *
 skip_ascii(const char *at, const char *end)
@@ -264,4 +289,17 @@ mp_pack_text(struct msgpack_packer *packer, struct dyn_slice text)
 {
     (void)msgpack_pack_str(packer, text.len);
     (void)msgpack_pack_str_body(packer, text.data, text.len);
+}
+
+char *
+mp_put_any_text(char *at, struct dyn_slice text)
+{
+    if (mp_is_utf8(text)) {
+        return mp_put_text(at, text);
+    }
+    at = mp_put_text_head(at, text.len);
+    for (size_t i = 0; i < text.len; i++) {
+        *at++ = (unsigned char)text.data[i] < 0x80 ? text.data[i] : '?';
+    }
+    return at;
 }

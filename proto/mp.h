@@ -1,7 +1,8 @@
 /* MessagePack that came from outside (msgpack.org, "MessagePack specification"): a guard that checks
  * a whole text before anything is made of it, and a cursor that reads one value after the other in
  * place. msgpack-c trusts element counts and builds a tree; this does neither and allocates nothing. What is
- * written is written with msgpack-c, which is good at that; at the end is what that takes here. */
+ * written is written with msgpack-c, which is good at that (at the end is what that takes here), and where each
+ * request writes with mp_write.h. */
 #pragma once
 
 #include "core/err.h"
@@ -39,6 +40,8 @@ mp_cursor(struct dyn_slice bytes)
 bool mp_next(struct mp_cursor *cursor, struct mp_value *value);
 /* Skips one value with all its elements. Checked bytes only. */
 void mp_skip(struct mp_cursor *cursor);
+/* Reads a value as mp_next() does, and skips its elements. Checked bytes only. */
+bool mp_take(struct mp_cursor *cursor, struct mp_value *value);
 
 /* Whether the text is UTF-8 as RFC 3629 has it. */
 bool mp_is_utf8(struct dyn_slice text);
