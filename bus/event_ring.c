@@ -11,12 +11,6 @@ slot_at(const struct event_ring *ring, size_t i)
     return &ring->slots[(ring->first + i) & (ring->cap - 1)];
 }
 
-static size_t
-cost_of(const dyn_block_t *body)
-{
-    return body->len + EVENT_SLOT_COST;
-}
-
 void
 event_ring_init(struct event_ring *ring, size_t limit_bytes)
 {
@@ -27,7 +21,7 @@ static void
 drop_oldest(struct event_ring *ring)
 {
     struct event_slot *slot = slot_at(ring, 0);
-    ring->bytes -= cost_of(slot->body);
+    ring->bytes -= slot->bytes;
     dyn_block_unref(&slot->body);
     ring->first = (ring->first + 1) & (ring->cap - 1);
     ring->n--;
@@ -59,19 +53,21 @@ grow(struct event_ring *ring)
 }
 
 void
-event_ring_push(struct event_ring *ring, uint64_t sequence, const char *topic, dyn_block_t *body)
+event_ring_push(struct event_ring *ring, uint64_t sequence, const char *topic, dyn_block_t *body,
+                struct dyn_slice map, size_t spare)
 {
-    if (cost_of(body) > ring->limit) {
+    size_t bytes = map.len + spare + EVENT_SLOT_COST;
+    if (bytes > ring->limit) {
         return;
     }
-    while (ring->bytes + cost_of(body) > ring->limit) {
+    while (ring->bytes + bytes > ring->limit) {
         drop_oldest(ring);
     }
     if (ring->n == ring->cap) {
         grow(ring);
     }
-    *slot_at(ring, ring->n++) = (struct event_slot){sequence, topic, dyn_block_ref(body)};
-    ring->bytes += cost_of(body);
+    *slot_at(ring, ring->n++) = (struct event_slot){sequence, topic, dyn_block_ref(body), map, bytes};
+    ring->bytes += bytes;
 }
 
 /* The first slot with at least that sequence; n: there is none. */
@@ -101,7 +97,7 @@ event_ring_read(const struct event_ring *ring, uint64_t since, struct dyn_slice 
             since = slot->sequence + 1;
             continue;
         }
-        struct dyn_slice map = dyn_block_slice(slot->body);
+        struct dyn_slice map = slot->map;
         if (map.len > max - (*out)->len) {
             return slot->sequence;
         }

@@ -5,9 +5,11 @@
 #include "core/block.h"
 
 struct event_slot {
-    uint64_t     sequence;
-    const char  *topic; /* as its publisher keeps it */
+    uint64_t sequence;
+    const char *topic; /* as its publisher keeps it */
     dyn_block_t *body;
+    struct dyn_slice map; /* in it */
+    size_t bytes;         /* what it counts for */
 };
 
 struct event_ring {
@@ -15,15 +17,18 @@ struct event_ring {
     size_t cap;   /* a power of two */
     size_t first; /* index of the oldest */
     size_t n;
-    size_t bytes; /* of all bodies, and EVENT_SLOT_COST each */
+    size_t bytes; /* of all maps with what is spare behind them, and EVENT_SLOT_COST each */
     size_t limit;
 };
 enum { EVENT_SLOT_COST = 96 }; /* the slot, the block's head and what malloc adds */
 
 void event_ring_init(struct event_ring *ring, size_t limit_bytes); /* 0: nothing is kept */
 void event_ring_fini(struct event_ring *ring);
-/* Keeps a reference to the body, unless it alone is larger than the limit. Sequences rise by one. */
-void event_ring_push(struct event_ring *ring, uint64_t sequence, const char *topic, dyn_block_t *body);
+/* Keeps a reference to the body, in which the map is and `spare` bytes more belong to it, unless that alone
+ * is larger than the limit. Sequences rise by one. Events may share a body: the memory of the first ones of a
+ * batch goes with the last one. */
+void event_ring_push(struct event_ring *ring, uint64_t sequence, const char *topic, dyn_block_t *body,
+                     struct dyn_slice map, size_t spare);
 /* Appends the maps whose topic begins with `topic`, from sequence `since` on or from the oldest there is,
  * while they fit into `max` bytes, to *out. Returns the sequence to go on with: behind the last one looked
  * at. */

@@ -14,16 +14,20 @@
 #include "core/log.h"
 #include "proto/env_codec.h"
 #include "proto/event.h"
+#include "proto/event_batch.h"
+#include "proto/mp_write.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <zmq.h>
 
 /* What is handed to the hooks. */
-static const char hooks_prefix[] = "gateway.request.";
+static const char hooks_prefix[] = EVENT_REQUESTS;
 
-/* Topics of the gateway itself: strangers' can't take their places. */
-static const char *const own_topics[] = {EVENT_REQUEST_COMPLETED, EVENT_REQUEST_FAILED, EVENT_NODE_COUNTERS};
+/* Topics of the gateway itself: strangers' can't take their places. The first two are those of batches. */
+enum { TOPIC_COMPLETED, TOPIC_FAILED, BATCH_TOPICS };
+static const char *const own_topics[] = {
+    [TOPIC_COMPLETED] = EVENT_REQUEST_COMPLETED, [TOPIC_FAILED] = EVENT_REQUEST_FAILED, EVENT_NODE_COUNTERS};
 
 /* Whose keys are let in. */
 #define LISTENERS                                                                                            \
@@ -38,6 +42,7 @@ enum { TOPIC_MAX = 256, SUBSCRIBER_FRAME_MAX = 2048 };
 struct topic {
     char *name;
     uint64_t published;
+    struct dyn_buf header; /* of the gateway's own: the header of its events up to their number */
 };
 
 struct publisher {
@@ -116,32 +121,55 @@ release_body(void *data, void *hint)
     dyn_block_unref(&block);
 }
 
-/* A PUB socket never refuses: who can't take it does not get it. */
+/* With the header in its buffer, and a map that is part of the body. A PUB socket never refuses: who can't
+ * take it does not get it. */
 static void
-send_event(struct publisher *publisher, const struct env *env)
+send_frames(struct publisher *publisher, struct dyn_slice topic, dyn_block_t *body, struct dyn_slice map)
 {
     void *socket = publisher->poll.socket;
     zmq_msg_t frame;
-    dyn_buf_clear(&publisher->header);
-    if (socket == NULL || env_encode(env, &publisher->header, NULL) != 0 ||
-        !send_bytes(socket, env->topic.data, env->topic.len) ||
+    if (!send_bytes(socket, topic.data, topic.len) ||
         !send_bytes(socket, publisher->header.data, publisher->header.len)) {
         return;
     }
-    dyn_block_t *body = dyn_block_ref(env->body);
-    DYN_ASSERT(zmq_msg_init_data(&frame, dyn_block_data(body), body->len, release_body, body) == 0);
+    (void)dyn_block_ref(body);
+    DYN_ASSERT(zmq_msg_init_data(&frame, (void *)(uintptr_t)map.data, map.len, release_body, body) == 0);
     BUS_TSAN_RELEASE(body);
     if (zmq_msg_send(&frame, socket, ZMQ_DONTWAIT) < 0) {
         (void)zmq_msg_close(&frame);
     }
 }
 
+static void
+send_event(struct publisher *publisher, const struct env *env)
+{
+    dyn_buf_clear(&publisher->header);
+    if (publisher->poll.socket != NULL && env_encode(env, &publisher->header, NULL) == 0) {
+        send_frames(publisher, env->topic, env->body, dyn_block_slice(env->body));
+    }
+}
+
 static DYN_COLD void
-refuse(struct publisher *publisher, const struct env *env, const char *why)
+refuse(struct publisher *publisher, struct dyn_slice topic, const char *why)
 {
     count(&publisher->options.counts->refused, 1);
-    dyn_log(DYN_LOG_WARN, "events.refused", "an event was not published", DYN_LOG_SLICE("topic", env->topic),
+    dyn_log(DYN_LOG_WARN, "events.refused", "an event was not published", DYN_LOG_SLICE("topic", topic),
             DYN_LOG_STR("reason", why));
+}
+
+static void
+keep(struct publisher *publisher, uint64_t sequence, const struct topic *topic, dyn_block_t *body,
+     struct dyn_slice map, size_t spare)
+{
+    event_ring_push(&publisher->ring, sequence, topic->name, body, map, spare);
+    count(&publisher->options.counts->published, 1);
+}
+
+static void
+show_ring(struct publisher *publisher)
+{
+    atomic_store_explicit(&publisher->options.counts->replay_bytes, publisher->ring.bytes,
+                          memory_order_relaxed);
 }
 
 /* Gives the event its numbers and its final map. */
@@ -158,7 +186,7 @@ stamp(struct publisher *publisher, struct env *env, struct topic *topic)
     dyn_block_t *body = NULL;
     struct dyn_err err;
     if (event_stamp(dyn_block_slice(env->body), &stamp, &body, &err) != 0) {
-        refuse(publisher, env, err.text);
+        refuse(publisher, env->topic, err.text);
         return -1;
     }
     dyn_block_unref(&env->body);
@@ -183,11 +211,11 @@ listener_of(const struct publisher *publisher, struct dyn_slice topic)
 }
 
 static void
-tell_listener(struct publisher *publisher, struct env **env_p)
+tell_listener(struct publisher *publisher, struct env **env_p, uint64_t n)
 {
     bus_addr_t to = listener_of(publisher, (*env_p)->topic);
     if (to != 0 && bus_send(publisher->me, to, env_p, NULL) != 0) {
-        count(&publisher->options.counts->unheard, 1);
+        count(&publisher->options.counts->unheard, n);
     }
 }
 
@@ -197,18 +225,100 @@ publish(struct publisher *publisher, struct env **env_p)
     struct env *env = *env_p;
     struct topic *topic = find_topic(publisher, env->topic);
     if (topic == NULL) {
-        refuse(publisher, env, "its topic is none, or there are too many already");
+        refuse(publisher, env->topic, "its topic is none, or there are too many already");
         return;
     }
     if (stamp(publisher, env, topic) != 0) {
         return;
     }
     send_event(publisher, env);
-    event_ring_push(&publisher->ring, env->event_sequence, topic->name, env->body);
-    count(&publisher->options.counts->published, 1);
-    atomic_store_explicit(&publisher->options.counts->replay_bytes, publisher->ring.bytes,
-                          memory_order_relaxed);
-    tell_listener(publisher, env_p);
+    keep(publisher, env->event_sequence, topic, env->body, dyn_block_slice(env->body), 0);
+    show_ring(publisher);
+    tell_listener(publisher, env_p, 1);
+}
+
+/* ---- batches: what the routers of this process tell, which needs no check ---- */
+
+/* All of a header is the same for all events of a topic, but the number, which is its last member. */
+static void
+make_header(const struct publisher *publisher, struct topic *topic)
+{
+    struct env *env = env_new(ENV_EVENT);
+    env->topic = dyn_slice_str(topic->name);
+    env->node = dyn_slice_str(publisher->options.process->node);
+    env->epoch = publisher->epoch;
+    env->event_sequence = 1;
+    DYN_ASSERT(env_encode(env, &topic->header, NULL) == 0 && topic->header.data[topic->header.len - 1] == 1);
+    topic->header.len--;
+    env_free(&env);
+}
+
+static struct topic *
+topic_of(struct publisher *publisher, const struct event_batch_item *item)
+{
+    return &publisher->topics[item->failed ? TOPIC_FAILED : TOPIC_COMPLETED];
+}
+
+/* Before it is stamped and after it. */
+static bool
+is_too_large(const struct event_batch_item *item)
+{
+    return item->map_len + item->room > EVENT_MAX;
+}
+
+/* Before the first of them is sent, since nobody writes to what others read. */
+static void
+stamp_all(struct publisher *publisher, dyn_block_t *batch)
+{
+    struct event_batch_item item;
+    struct event_stamp stamp = {.node = dyn_slice_str(publisher->options.process->node),
+                                .epoch = publisher->epoch};
+    DYN_ASSERT(!dyn_block_is_shared(batch));
+    for (size_t at = 0; event_batch_next(dyn_block_slice(batch), &at, &item);) {
+        struct topic *topic = topic_of(publisher, &item);
+        stamp.topic = dyn_slice_str(topic->name);
+        if (is_too_large(&item)) {
+            refuse(publisher, stamp.topic, "it is larger than an event may be");
+            continue;
+        }
+        stamp.sequence = ++publisher->sequence;
+        stamp.topic_sequence = ++topic->published;
+        event_batch_stamp(dyn_block_data(batch), &item, &stamp);
+    }
+}
+
+static void
+send_from_batch(struct publisher *publisher, uint64_t sequence, const struct topic *topic, dyn_block_t *batch,
+                struct dyn_slice map)
+{
+    if (publisher->poll.socket != NULL) {
+        dyn_buf_clear(&publisher->header);
+        dyn_buf_add_slice(&publisher->header, dyn_buf_slice(&topic->header));
+        char *at = dyn_buf_room(&publisher->header, MP_VALUE_ROOM);
+        publisher->header.len += (size_t)(mp_put_uint(at, sequence) - at);
+        send_frames(publisher, dyn_slice_str(topic->name), batch, map);
+    }
+}
+
+static void
+publish_batch(struct publisher *publisher, struct env **env_p)
+{
+    dyn_block_t *batch = (*env_p)->body;
+    struct event_batch_item item;
+    uint64_t sequence = publisher->sequence;
+    uint64_t n = 0;
+    stamp_all(publisher, batch);
+    for (size_t at = 0, begin = 0; event_batch_next(dyn_block_slice(batch), &at, &item); begin = at, n++) {
+        struct dyn_slice map = event_batch_map(dyn_block_data(batch), &item);
+        const struct topic *topic = topic_of(publisher, &item);
+        if (!is_too_large(&item)) {
+            sequence++;
+            send_from_batch(publisher, sequence, topic, batch, map);
+            keep(publisher, sequence, topic, batch, map, at - begin - map.len);
+        }
+    }
+    show_ring(publisher);
+    tell_listener(publisher, env_p, n);
 }
 
 /* ---- replay ---- */
@@ -265,7 +375,7 @@ publisher_receive(void *self, struct env **env_p)
     struct publisher *publisher = self;
     const struct env *env = *env_p;
     if (env->kind == ENV_EVENT) {
-        publish(publisher, env_p);
+        (env->is_own ? publish_batch : publish)(publisher, env_p);
     } else if (env->kind == ENV_REQUEST && env->surface == ENV_SURFACE_EVENTS) {
         replay(publisher, env);
     }
@@ -400,6 +510,9 @@ publisher_start(void *self, bus_actor_t *me, struct dyn_err *err)
     struct publisher *publisher = self;
     publisher->me = me;
     publisher->epoch = (uint32_t)(dyn_wall_us(bus_loop_clock(bus_actor_loop(me))) / 1000000);
+    for (size_t i = 0; i < BATCH_TOPICS; i++) {
+        make_header(publisher, &publisher->topics[i]);
+    }
     return publisher->endpoint != NULL ? open_socket(publisher, err) : 0;
 }
 
@@ -412,6 +525,7 @@ publisher_stop(void *self)
     event_ring_fini(&publisher->ring);
     for (size_t i = 0; i < publisher->n_topics; i++) {
         free(publisher->topics[i].name);
+        dyn_buf_fini(&publisher->topics[i].header);
     }
     dyn_buf_fini(&publisher->header);
     free(publisher->endpoint);

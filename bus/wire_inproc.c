@@ -29,6 +29,7 @@ struct prefix {
     size_t mailbox_bytes;
     size_t body_start;    /* of the body frame's bytes in dyn_block.memory */
     uint64_t received_us; /* means the same on both sides: one process, one clock */
+    bool is_own;          /* likewise: it is the same process that made the body */
 };
 
 struct wire_end {
@@ -100,7 +101,8 @@ header_frame(zmq_msg_t *frame, const struct env *env, const struct dyn_buf *head
                             .to = env->to,
                             .mailbox_bytes = env->mailbox_bytes,
                             .body_start = env->body ? env->body->start : 0,
-                            .received_us = env->received_us};
+                            .received_us = env->received_us,
+                            .is_own = env->is_own};
     if (zmq_msg_init_size(frame, sizeof prefix + header->len) != 0) {
         return -1;
     }
@@ -204,6 +206,7 @@ envelope_of(zmq_msg_t *header, struct prefix *prefix)
     env->to = prefix->to;
     env->mailbox_bytes = prefix->mailbox_bytes;
     env->received_us = prefix->received_us;
+    env->is_own = prefix->is_own;
     return env;
 }
 

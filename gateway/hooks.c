@@ -1,6 +1,6 @@
 #include "gateway/hooks.h"
 
-#include "proto/event.h"
+#include "proto/event_batch.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -103,20 +103,34 @@ has_hooks(struct hooks *hooks)
 }
 
 static void
+take(struct hooks *hooks, struct dyn_slice map, bool has_one)
+{
+    struct event_record record;
+    hooks->received++;
+    if (!has_one) {
+        return; /* it is published on the bus, and heard by nobody here */
+    }
+    if (is_too_late(hooks)) {
+        (void)atomic_fetch_add_explicit(&hooks->shared->events_dropped, 1, memory_order_relaxed);
+    } else if (event_decode(map, &record) == 0) {
+        call_hooks(hooks, &record);
+    }
+}
+
+static void
 hooks_receive(void *self, struct env **env_p)
 {
     struct hooks *hooks = self;
-    struct event_record record;
-    if ((*env_p)->kind == ENV_EVENT) {
-        hooks->received++;
-        if (!has_hooks(hooks)) {
-            env_free(env_p); /* it is published on the bus, and heard by nobody here */
-            return;
+    const struct env *env = *env_p;
+    if (env->kind == ENV_EVENT) {
+        struct dyn_slice body = dyn_block_slice(env->body);
+        struct event_batch_item item;
+        bool has_one = has_hooks(hooks);
+        for (size_t at = 0; env->is_own && event_batch_next(body, &at, &item);) {
+            take(hooks, event_batch_map(body.data, &item), has_one);
         }
-        if (is_too_late(hooks)) {
-            (void)atomic_fetch_add_explicit(&hooks->shared->events_dropped, 1, memory_order_relaxed);
-        } else if (event_decode(dyn_block_slice((*env_p)->body), &record) == 0) {
-            call_hooks(hooks, &record);
+        if (!env->is_own) {
+            take(hooks, body, has_one);
         }
     }
     env_free(env_p);

@@ -29,12 +29,14 @@ struct entry_field {
     struct mp_key key;
 };
 static const struct entry_field plugin_fields[] = {
-#define PLUGIN_FIELD(type, name, help) {#name, EVENT_##type, offsetof(struct event_plugin, name), MP_KEY(#name)},
+#define PLUGIN_FIELD(type, name, help)                                                                       \
+    {#name, EVENT_##type, offsetof(struct event_plugin, name), MP_KEY(#name)},
 #include "proto/event_plugin_fields.def"
 #undef PLUGIN_FIELD
 };
 static const struct entry_field attempt_fields[] = {
-#define ATTEMPT_FIELD(type, name, help) {#name, EVENT_##type, offsetof(struct event_attempt, name), MP_KEY(#name)},
+#define ATTEMPT_FIELD(type, name, help)                                                                      \
+    {#name, EVENT_##type, offsetof(struct event_attempt, name), MP_KEY(#name)},
 #include "proto/event_attempt_fields.def"
 #undef ATTEMPT_FIELD
 };
@@ -63,11 +65,11 @@ room_for(const struct event_record *record)
 }
 
 /* What is told always, so that a map's head has three bytes. */
-#define ALWAYS_TEXT 0
-#define ALWAYS_LIST 0
-#define ALWAYS_UINT 1
-#define ALWAYS_BOOL 1
-#define ALWAYS_REAL 1
+#define ALWAYS_TEXT                          0
+#define ALWAYS_LIST                          0
+#define ALWAYS_UINT                          1
+#define ALWAYS_BOOL                          1
+#define ALWAYS_REAL                          1
 #define EVENT_FIELD(type, name, where, help) +(EVENT_IN_##where == EVENT_IN_CF ? ALWAYS_##type : 0)
 _Static_assert(0
 #include "proto/event_fields.def"
@@ -75,16 +77,16 @@ _Static_assert(0
                "the head of a map is that of a long one");
 #undef EVENT_FIELD
 
-#define IS_TOLD_TEXT(value)  ((value).data != NULL)
-#define IS_TOLD_LIST(value)  ((value).data != NULL)
-#define IS_TOLD_UINT(value)  true
-#define IS_TOLD_BOOL(value)  true
-#define IS_TOLD_REAL(value)  true
-#define PUT_TEXT(at, value)  mp_put_any_text(at, value)
-#define PUT_LIST(at, value)  mp_put_bytes(at, value) /* encoded already */
-#define PUT_UINT(at, value)  mp_put_uint(at, value)
-#define PUT_BOOL(at, value)  mp_put_bool(at, value)
-#define PUT_REAL(at, value)  mp_put_real(at, value)
+#define IS_TOLD_TEXT(value) ((value).data != NULL)
+#define IS_TOLD_LIST(value) ((value).data != NULL)
+#define IS_TOLD_UINT(value) true
+#define IS_TOLD_BOOL(value) true
+#define IS_TOLD_REAL(value) true
+#define PUT_TEXT(at, value) mp_put_any_text(at, value)
+#define PUT_LIST(at, value) mp_put_bytes(at, value) /* encoded already */
+#define PUT_UINT(at, value) mp_put_uint(at, value)
+#define PUT_BOOL(at, value) mp_put_bool(at, value)
+#define PUT_REAL(at, value) mp_put_real(at, value)
 
 /* Not by the table: an event of each request is written here, and straight code is several times as fast. */
 void

@@ -1,8 +1,8 @@
 /* MessagePack that came from outside (msgpack.org, "MessagePack specification"): a guard that checks
  * a whole text before anything is made of it, and a cursor that reads one value after the other in
  * place. msgpack-c trusts element counts and builds a tree; this does neither and allocates nothing. What is
- * written is written with msgpack-c, which is good at that (at the end is what that takes here), and where each
- * request writes with mp_write.h. */
+ * written is written with msgpack-c, which is good at that (at the end is what that takes here), and where
+ * each request writes with mp_write.h. */
 #pragma once
 
 #include "core/err.h"
@@ -11,8 +11,8 @@ enum mp_type { MP_NIL, MP_BOOL, MP_UINT, MP_NEGATIVE, MP_FLOAT, MP_STR, MP_BIN, 
 
 struct mp_value {
     enum mp_type type;
-    uint64_t     number; /* BOOL, UINT; NEGATIVE: two's complement; ARRAY, MAP: elements or pairs */
-    double       real;   /* FLOAT */
+    uint64_t number;        /* BOOL, UINT; NEGATIVE: two's complement; ARRAY, MAP: elements or pairs */
+    double real;            /* FLOAT */
     struct dyn_slice bytes; /* STR, BIN: in place, never absent */
 };
 

@@ -101,27 +101,25 @@ publish(const struct route_request *rq, struct event_record *record, const struc
         size_t n_plugins)
 {
     struct router *router = rq->router;
-    struct dyn_buf map = DYN_BUF_INIT;
-    struct dyn_buf list = DYN_BUF_INIT;
+    struct dyn_buf *lists = &router->event_lists;
     struct event_attempt attempts[ROUTE_NOTES_MAX];
     size_t n = route_notes_tell(rq, attempts);
+    dyn_buf_clear(lists);
     if (n > 0) {
-        event_attempts_encode(attempts, n, &list);
-        record->attempt_list = dyn_buf_slice(&list);
+        event_attempts_encode(attempts, n, lists);
     }
-    struct dyn_buf votes = DYN_BUF_INIT;
+    size_t plugins_at = lists->len;
     if (n_plugins > 0) {
-        event_plugins_encode(plugins, n_plugins, &votes);
-        record->plugins = dyn_buf_slice(&votes);
+        event_plugins_encode(plugins, n_plugins, lists);
     }
-    event_encode(record, &map);
-    dyn_buf_fini(&list);
-    dyn_buf_fini(&votes);
-    struct env *event = env_about(ENV_EVENT, rq->request);
-    event->topic = record->failed ? DYN_SLICE(EVENT_REQUEST_FAILED) : DYN_SLICE(EVENT_REQUEST_COMPLETED);
-    event->body = dyn_block_copy(0, dyn_buf_slice(&map));
-    dyn_buf_fini(&map);
-    route_event_keep(router, event);
+    /* Both are there: the memory moves no more. */
+    if (n > 0) {
+        record->attempt_list = dyn_slice(lists->data, plugins_at);
+    }
+    if (n_plugins > 0) {
+        record->plugins = dyn_slice(lists->data + plugins_at, lists->len - plugins_at);
+    }
+    route_event_keep(router, record);
 }
 
 /* The provider's failure, though the client never saw it. */

@@ -326,7 +326,6 @@ router_new(const struct router_options *options)
     router->grace_ms = ROUTE_CANCEL_GRACE_MS;
     router->drain.fire = cut_drain;
     router->events_due.fire = route_events_due;
-    dyn_list_init(&router->events);
     router->memo = route_memo_new();
     env_map_init(&router->requests);
     dyn_list_init(&router->parked);
@@ -362,10 +361,8 @@ router_stop(void *self)
     for (struct dyn_list *link; (link = dyn_list_pop(&router->spare)) != NULL;) {
         request_fini(DYN_CONTAINER_OF(link, struct route_request, link));
     }
-    for (struct dyn_list *link; (link = dyn_list_pop(&router->events)) != NULL;) {
-        struct env *event = DYN_CONTAINER_OF(link, struct env, link);
-        env_free(&event);
-    }
+    dyn_buf_fini(&router->events);
+    dyn_buf_fini(&router->event_lists);
     bus_timer_fini(&router->events_due);
     bus_timer_fini(&router->drain);
     env_map_fini(&router->requests);

@@ -13,7 +13,7 @@ static void
 push(struct event_ring *ring, uint64_t sequence, const char *topic, const char *text)
 {
     dyn_block_t *body = dyn_block_copy(0, dyn_slice_str(text));
-    event_ring_push(ring, sequence, topic, body);
+    event_ring_push(ring, sequence, topic, body, dyn_block_slice(body), 0);
     dyn_block_unref(&body);
 }
 

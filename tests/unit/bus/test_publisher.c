@@ -4,7 +4,7 @@
 
 #include "core/rand.h"
 #include "proto/env_codec.h"
-#include "proto/event.h"
+#include "proto/event_batch.h"
 #include "proto/mp.h"
 #include "tests/conformance/wires.h"
 #include "tests/unit/bus/keys.h"
@@ -161,7 +161,8 @@ struct telling {
     char map[64];
     size_t map_len;
     unsigned times;
-    struct env *request; /* or this is sent */
+    dyn_block_t *batch;  /* or this is sent */
+    struct env *request; /* or this */
 };
 
 static void
@@ -173,6 +174,13 @@ tell_on_loop(void *arg)
         struct env *event = env_new(ENV_EVENT);
         event->topic = env_copy(event, dyn_slice_str(telling->topic));
         event->body = dyn_block_copy(0, dyn_slice(telling->map, telling->map_len));
+        CHECK(bus_send(teller->me, teller->publisher, &event, NULL) == 0);
+    }
+    if (telling->batch != NULL) {
+        struct env *event = env_new(ENV_EVENT);
+        event->topic = DYN_SLICE(EVENT_REQUESTS);
+        event->body = telling->batch;
+        event->is_own = true;
         CHECK(bus_send(teller->me, teller->publisher, &event, NULL) == 0);
     }
     if (telling->request != NULL) {
@@ -198,6 +206,21 @@ static void
 tell(const struct stage *stage, const char *topic, unsigned times)
 {
     tell_map(stage, topic, DYN_SLICE("\x81\xa1n\x01"), times);
+}
+
+/* As a router of the process does. */
+static void
+tell_batch(const struct stage *stage, const struct event_record *records, size_t n)
+{
+    struct telling *telling = dyn_zalloc(sizeof *telling);
+    struct dyn_buf batch = DYN_BUF_INIT;
+    for (size_t i = 0; i < n; i++) {
+        event_batch_add(&batch, &records[i]);
+    }
+    telling->teller = stage->teller;
+    telling->batch = dyn_block_copy(0, dyn_buf_slice(&batch));
+    dyn_buf_fini(&batch);
+    bus_loop_post(stage->loop, tell_on_loop, telling);
 }
 
 static struct env *
@@ -338,6 +361,47 @@ events_are_numbered_by_one_over_all_topics_and_in_each(void **state)
     assert_int_equal(in_topic, 3);
     (void)zmq_close(all);
     (void)zmq_close(some);
+    stage_free(stage);
+}
+
+static void
+events_of_a_batch_are_told_one_by_one(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_new(0, false);
+    char *long_text = dyn_zalloc(EVENT_MAX);
+    const struct event_record records[] = {
+        {.model = DYN_SLICE("one"), .status = 200},
+        {.failed = true, .error_code = DYN_SLICE("x"), .model = DYN_SLICE("two")},
+        {.model = dyn_slice(long_text, EVENT_MAX)}, /* refused, and not counted */
+        {.model = DYN_SLICE("three")},
+    };
+    void *all = subscribe(stage, "");
+    uint64_t first = warm_up(stage, all, "a.warm");
+    tell(stage, "b", 1);
+    first = skip_to(all, "b");
+    tell_batch(stage, records, DYN_ARRAY_LEN(records));
+    tell(stage, EVENT_REQUEST_COMPLETED, 1);
+    uint64_t in_topic = 0;
+    assert_int_equal(receive_event(all, EVENT_REQUEST_COMPLETED, &in_topic), first + 1);
+    assert_int_equal(in_topic, 1);
+    assert_int_equal(receive_event(all, EVENT_REQUEST_FAILED, &in_topic), first + 2);
+    assert_int_equal(in_topic, 1);
+    assert_int_equal(receive_event(all, EVENT_REQUEST_COMPLETED, &in_topic), first + 3);
+    assert_int_equal(in_topic, 2);
+    assert_int_equal(receive_event(all, EVENT_REQUEST_COMPLETED, &in_topic), first + 4);
+    assert_int_equal(in_topic, 3);
+    struct env *end = ask_since(stage, first + 2, NULL, NULL);
+    struct event_record again;
+    struct mp_cursor cursor = mp_cursor(dyn_block_slice(end->body));
+    const char *begin = (const char *)cursor.next;
+    mp_skip(&cursor);
+    assert_int_equal(event_decode(dyn_slice(begin, (size_t)((const char *)cursor.next - begin)), &again), 0);
+    assert_true(again.failed && dyn_slice_is(again.model, "two") && again.sequence == first + 2);
+    assert_int_equal(counted(&stage->counts.refused), 1);
+    env_free(&end);
+    free(long_text);
+    (void)zmq_close(all);
     stage_free(stage);
 }
 
@@ -701,6 +765,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(events_are_numbered_by_one_over_all_topics_and_in_each),
+        cmocka_unit_test(events_of_a_batch_are_told_one_by_one),
         cmocka_unit_test(what_was_told_can_be_had_again),
         cmocka_unit_test(a_long_replay_comes_in_pieces),
         cmocka_unit_test(what_is_no_event_is_refused_and_counted),

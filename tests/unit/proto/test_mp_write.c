@@ -39,9 +39,8 @@ end(struct both *both)
 }
 
 /* At the borders of each form. */
-static const uint64_t numbers[] = {0,          1,          0x1f,        0x20,       0x7f,
-                                   0x80,       0xff,       0x100,       0xffff,     0x10000,
-                                   0xffffffff, 0x100000000, INT64_MAX, UINT64_MAX};
+static const uint64_t numbers[] = {0,     1,      0x1f,    0x20,       0x7f,        0x80,      0xff,
+                                   0x100, 0xffff, 0x10000, 0xffffffff, 0x100000000, INT64_MAX, UINT64_MAX};
 
 static void
 numbers_and_flags(void **state)
@@ -116,8 +115,14 @@ what_is_not_utf_8_has_question_marks(void **state)
 {
     char out[16];
     (void)state;
-    assert_int_equal(mp_put_any_text(out, DYN_SLICE("a\xff" "b")) - out, 4);
-    assert_memory_equal(out, "\xa3" "a?b", 4);
+    assert_int_equal(mp_put_any_text(out, DYN_SLICE("a\xff"
+                                                    "b")) -
+                         out,
+                     4);
+    assert_memory_equal(out,
+                        "\xa3"
+                        "a?b",
+                        4);
     assert_int_equal(mp_put_any_text(out, DYN_SLICE("\xc3\xa9")) - out, 3);
     assert_memory_equal(out, "\xa2\xc3\xa9", 3);
 }

@@ -1,6 +1,7 @@
 /* What the peers of a router's world hear, and that they hear nothing else. */
 #pragma once
 
+#include "proto/event_batch.h"
 #include "tests/unit/router/router_world.h"
 
 #include <setjmp.h>
@@ -33,6 +34,34 @@ hear_and_drop(struct world *world, enum who who, enum env_kind kind)
 {
     struct env *env = hear(world, who, kind);
     env_free(&env);
+}
+
+/* A batch of events; then the next of it, which is there until the envelope goes. */
+struct told {
+    struct env *env;
+    size_t at;
+};
+
+static DYN_UNUSED struct event_record
+told_next(struct told *told)
+{
+    struct dyn_slice body = dyn_block_slice(told->env->body);
+    struct event_batch_item item;
+    struct event_record record;
+    assert_true(told->env->is_own && event_batch_next(body, &told->at, &item));
+    assert_int_equal(event_decode(event_batch_map(body.data, &item), &record), 0);
+    assert_true(record.failed == item.failed);
+    return record;
+}
+
+/* The only one of its batch. */
+static DYN_UNUSED struct event_record
+told_alone(struct env *env)
+{
+    struct told told = {.env = env};
+    struct event_record record = told_next(&told);
+    assert_int_equal(told.at, env->body->len);
+    return record;
 }
 
 static void

@@ -168,8 +168,7 @@ who_was_refused_before_ends_under_its_plan(void **state)
     env_free(&end);
     pass_ms(world, ROUTE_EVENTS_MS);
     struct env *event = hear(world, METRICS, ENV_EVENT);
-    struct event_record record;
-    assert_int_equal(event_decode(dyn_block_slice(event->body), &record), 0);
+    struct event_record record = told_alone(event);
     assert_int_equal(record.attempts, 1);
     struct event_attempt attempts[3];
     assert_int_equal(event_attempts_decode(record.attempt_list, attempts, 3), 2);
@@ -204,8 +203,7 @@ a_variant_that_was_not_asked_is_not_told_of(void **state)
     struct env *end = hear_error(world, OWNER, ERR_CLIENT_CLOSED);
     pass_ms(world, ROUTE_EVENTS_MS);
     struct env *event = hear(world, METRICS, ENV_EVENT);
-    struct event_record record;
-    assert_int_equal(event_decode(dyn_block_slice(event->body), &record), 0);
+    struct event_record record = told_alone(event);
     assert_int_equal(record.ab_label.len, 0);
     assert_true(dyn_slice_is(record.strategy, "fallback"));
     env_free(&event);
