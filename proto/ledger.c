@@ -281,34 +281,32 @@ ledger_row_next(struct mp_cursor *rows, struct ledger_row *row)
 }
 
 static int
-read_rows(struct mp_cursor *cursor, struct ledger_message *message, struct dyn_err *err)
+read_rows(struct mp_cursor *cursor, bool is_own, struct ledger_message *message, struct dyn_err *err)
 {
     struct mp_value head;
     if (!mp_next(cursor, &head) || head.type != MP_ARRAY) {
         return dyn_err_set(err, DYN_E_INVALID, "'rows' is no list");
     }
     const char *begin = (const char *)cursor->next;
-    for (uint64_t i = 0; i < head.number; i++) {
+    for (uint64_t i = 0; !is_own && i < head.number; i++) {
         mp_skip(cursor);
     }
+    cursor->next = is_own ? cursor->end : cursor->next; /* they come last */
     message->rows = dyn_slice(begin, (size_t)((const char *)cursor->next - begin));
     message->n_rows = (size_t)head.number;
     return 0;
 }
 
-int
-ledger_message_decode(struct dyn_slice body, struct ledger_message *message, struct dyn_err *err)
+static int
+read_message(struct dyn_slice body, bool is_own, struct ledger_message *message, struct dyn_err *err)
 {
-    *message = (struct ledger_message){.n_rows = 0};
     struct mp_cursor cursor = mp_cursor(body);
     struct mp_value head;
-    if (mp_check(body, LEDGER_VALUES_MAX, err) != 0) {
-        return -1;
-    }
+    size_t after = 0;
+    *message = (struct ledger_message){.n_rows = 0};
     if (!mp_next(&cursor, &head) || head.type != MP_MAP) {
         return dyn_err_set(err, DYN_E_INVALID, "no map");
     }
-    size_t after = 0;
     for (uint64_t i = 0; i < head.number; i++) {
         struct mp_value key, value;
         (void)mp_next(&cursor, &key);
@@ -316,7 +314,7 @@ ledger_message_decode(struct dyn_slice body, struct ledger_message *message, str
             return dyn_err_set(err, DYN_E_INVALID, "a key that is no text");
         }
         if (dyn_slice_is(key.bytes, "rows")) {
-            if (read_rows(&cursor, message, err) != 0) {
+            if (read_rows(&cursor, is_own, message, err) != 0) {
                 return -1;
             }
             continue;
@@ -328,4 +326,17 @@ ledger_message_decode(struct dyn_slice body, struct ledger_message *message, str
         }
     }
     return 0;
+}
+
+int
+ledger_message_read(struct dyn_slice body, struct ledger_message *message, struct dyn_err *err)
+{
+    return read_message(body, true, message, err);
+}
+
+int
+ledger_message_decode(struct dyn_slice body, struct ledger_message *message, struct dyn_err *err)
+{
+    *message = (struct ledger_message){.n_rows = 0};
+    return mp_check(body, LEDGER_VALUES_MAX, err) == 0 ? read_message(body, false, message, err) : -1;
 }

@@ -145,3 +145,7 @@ dyn_block_t *ledger_message_encode(const struct ledger_message *message) __attri
  * maps, whatever is in them. */
 DYN_MUST_CHECK int ledger_message_decode(struct dyn_slice body, struct ledger_message *message,
                                          struct dyn_err *err);
+/* The same for a body that ledger_message_encode() has made in this process (env->is_own), of rows that were
+ * checked or made here: it and its rows are not looked through. */
+DYN_MUST_CHECK int ledger_message_read(struct dyn_slice body, struct ledger_message *message,
+                                       struct dyn_err *err);

@@ -171,7 +171,9 @@ take(struct ledger *ledger, struct env **env_p)
     struct clerk_job *job = clerk_job_new(env_p);
     struct ledger_message *ask = &job->job.ask;
     struct dyn_err err;
-    if (ledger_message_decode(dyn_block_slice(job->request->body), ask, &err) != 0) {
+    int (*decode)(struct dyn_slice, struct ledger_message *, struct dyn_err *) =
+        job->request->is_own ? ledger_message_read : ledger_message_decode;
+    if (decode(dyn_block_slice(job->request->body), ask, &err) != 0) {
         refuse(ledger, job->request, ERR_INVALID_REQUEST, err.text);
     } else if (dyn_slice_is(ask->op, "status")) {
         tell_state(ledger, job->request);

@@ -141,6 +141,7 @@ send_rows(struct gathered *gathered)
     request->surface = ENV_SURFACE_LEDGER;
     request->id = env_id_random();
     request->body = ledger_message_encode(&message);
+    request->is_own = true;
     if (ledger == 0 || plugin_send(gathered->cell, ledger, &request, NULL) == 0) {
         dyn_buf_clear(&gathered->rows);
         gathered->n = 0;
