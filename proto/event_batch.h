@@ -1,6 +1,6 @@
 /* Events of ended requests on their way from a router to the publisher of its process: maps as
- * event_encode() makes them, one behind the other, each with room behind it for what the publisher says of it.
- * So an event is written once, and its bytes stay where they are until the last who wants them has gone.
+ * event_encode() makes them, one behind the other, each with room for what the publisher says of it. So an
+ * event is written once, and its bytes stay where they are until the last who wants them has gone.
  * Never leaves the process: an envelope with it has `is_own` (proto/env.h), and the maps are not checked
  * again. */
 #pragma once

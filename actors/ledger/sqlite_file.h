@@ -30,9 +30,12 @@ struct store_file {
     sqlite3 *db;
     sqlite3_stmt *fixed[SQL_FIXED];
     sqlite3_stmt *insert[LEDGER_TABLES]; /* NULL: none for that table */
+    sqlite3_stmt *insert_incoming; /* rows of the request log, all that `incoming` has */
     sqlite3_stmt *put_key;
     sqlite3_stmt *keys;
     recent_t *recent;
+    struct mp_cursor incoming; /* rows that are being written */
+    bool has_others; /* some of these are not of the request log */
     bool is_full; /* what `synchronous` is */
     uint64_t read_until_us; /* monotonic: what is asked now has no longer; 0: as long as it takes */
 };
@@ -54,6 +57,9 @@ struct dyn_slice sqlite_text(sqlite3_stmt *statement, int column);
 void sqlite_get_row(sqlite3_stmt *statement, enum ledger_table table, struct ledger_row *row);
 /* "id, occurred_us, .." */
 void sqlite_columns_of(enum ledger_table table, struct dyn_buf *out);
+
+/* The table `incoming` (sqlite_incoming.c), before there is a statement that reads it. */
+int sqlite_incoming_open(struct store_file *store, struct dyn_err *err);
 
 /* ---- questions that are made as they are asked (sqlite_question.c) ---- */
 

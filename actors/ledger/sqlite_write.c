@@ -50,32 +50,41 @@ is_known_batch(struct store_file *store, const struct ledger_message *ask, uint6
     return sqlite_run(store, store->fixed[SQL_SENDER_SET], err);
 }
 
-int
-sqlite_write_rows(struct store_file *store, struct store_job *job, uint64_t wall_us, struct dyn_err *err)
+/* Those of the request log are written. */
+static int
+write_others(struct store_file *store, struct store_job *job, struct dyn_err *err)
 {
     struct mp_cursor rows = mp_cursor(job->ask.rows);
     struct ledger_row row;
+    int rc = 0;
+    while (rc == 0 && ledger_row_next(&rows, &row)) {
+        if (row.table == LEDGER_API_KEYS) {
+            rc = count_use(store, &row.of.api_key, err);
+        } else if (row.table == LEDGER_AUDIT) {
+            rc = insert(store, &row, &job->answer.changed, err);
+        }
+    }
+    return rc;
+}
+
+int
+sqlite_write_rows(struct store_file *store, struct store_job *job, uint64_t wall_us, struct dyn_err *err)
+{
     bool is_known;
     job->answer.sequence = job->ask.sequence;
     if (is_known_batch(store, &job->ask, wall_us, &is_known, err) != 0) {
         return -1;
     }
-    while (!is_known && ledger_row_next(&rows, &row)) {
-        int rc = 0;
-        if (row.table == LEDGER_API_KEYS) {
-            rc = count_use(store, &row.of.api_key, err);
-        } else if (row.table == LEDGER_REQUEST_LOG) {
-            const struct ledger_request_log *log = &row.of.request_log;
-            bool is_new = recent_add(store->recent, log->request_id, log->stage);
-            rc = is_new ? insert(store, &row, &job->answer.changed, err) : 0;
-        } else if (row.table == LEDGER_AUDIT) {
-            rc = insert(store, &row, &job->answer.changed, err);
-        }
-        if (rc != 0) {
-            return -1;
-        }
+    if (is_known) {
+        return 0;
     }
-    return 0;
+    store->incoming = mp_cursor(job->ask.rows);
+    store->has_others = false;
+    if (sqlite_run(store, store->insert_incoming, err) != 0) {
+        return -1;
+    }
+    job->answer.changed += (uint64_t)sqlite3_changes(store->db);
+    return store->has_others ? write_others(store, job, err) : 0;
 }
 
 static int

@@ -192,12 +192,12 @@ prepare_all(struct store_file *store, struct dyn_err *err)
     for (size_t i = 0; i < SQL_FIXED && rc == 0; i++) {
         rc = prepare(store, sql_texts[i], &store->fixed[i], err);
     }
-    static const enum ledger_table inserted[] = {LEDGER_REQUEST_LOG, LEDGER_AUDIT};
-    for (size_t i = 0; i < DYN_ARRAY_LEN(inserted) && rc == 0; i++) {
-        dyn_buf_clear(&sql);
-        insert_text(inserted[i], "INSERT OR IGNORE", &sql);
-        rc = prepare(store, dyn_buf_cstr(&sql), &store->insert[inserted[i]], err);
-    }
+    insert_text(LEDGER_AUDIT, "INSERT OR IGNORE", &sql);
+    rc = rc == 0 ? prepare(store, dyn_buf_cstr(&sql), &store->insert[LEDGER_AUDIT], err) : rc;
+    rc = rc == 0 ? sqlite_incoming_open(store, err) : rc;
+    rc = rc == 0 ? prepare(store, "INSERT OR IGNORE INTO request_log SELECT * FROM incoming",
+                           &store->insert_incoming, err)
+                 : rc;
     dyn_buf_clear(&sql);
     put_key_text(&sql);
     rc = rc == 0 ? prepare(store, dyn_buf_cstr(&sql), &store->put_key, err) : rc;
@@ -288,6 +288,7 @@ sqlite_close(void *self)
     for (size_t i = 0; i < LEDGER_TABLES; i++) {
         (void)sqlite3_finalize(store->insert[i]);
     }
+    (void)sqlite3_finalize(store->insert_incoming);
     (void)sqlite3_finalize(store->put_key);
     (void)sqlite3_finalize(store->keys);
     (void)sqlite3_close(store->db);
