@@ -10,9 +10,10 @@
 #include "core/unicode.h"
 #include "core/word_set.h"
 
-/* An entry of the ring: of the first folded byte of a character the bytes of it in the text, of others 0; and
- * whether what it was folded to is part of a word. */
-enum { RING_LEN = 0x07, RING_WORD = 0x08 };
+/* An entry of the ring: of the first folded byte of a character the bytes of it in the text, and of what is
+ * invisible behind it; whether what it was folded to is part of a word, and was a letter of another
+ * script. */
+enum { RING_LEN = 0x0FFFFFFF, RING_FIRST = 0x10000000, RING_WORD = 0x20000000, RING_ALIKE = 0x40000000 };
 
 struct word_scan {
     uint64_t position; /* bytes of whole characters that were seen */
@@ -22,7 +23,7 @@ struct word_scan {
     bool is_over;     /* enough was found */
     uint8_t n_partial;
     char partial[4]; /* a character that is not whole yet */
-    uint8_t ring[];
+    uint32_t ring[];
 };
 
 struct telling {
@@ -36,7 +37,7 @@ struct telling {
 size_t
 word_scan_size(const word_set_t *set)
 {
-    return sizeof(struct word_scan) + set->ring;
+    return sizeof(struct word_scan) + set->ring * sizeof(uint32_t);
 }
 
 word_scan_t *
@@ -44,12 +45,12 @@ word_scan_begin(const word_set_t *set, void *memory)
 {
     struct word_scan *scan = memory;
     *scan = (struct word_scan){.position = 0};
-    memset(scan->ring, 0, set->ring);
+    memset(scan->ring, 0, set->ring * sizeof *scan->ring);
     return scan;
 }
 
 /* The entry of the n-th last folded byte. */
-static inline uint8_t
+static inline uint32_t
 ring_back(const struct word_set *set, const struct word_scan *scan, size_t n)
 {
     return scan->ring[(scan->ring_at - n) & (set->ring - 1)];
@@ -63,7 +64,7 @@ bytes_back(const struct word_set *set, const struct word_scan *scan, size_t n)
     for (size_t i = 1; i <= n; i++) {
         bytes += ring_back(set, scan, i) & RING_LEN;
     }
-    for (size_t i = n; i < set->ring && (ring_back(set, scan, i) & RING_LEN) == 0;) {
+    for (size_t i = n; i < set->ring && (ring_back(set, scan, i) & RING_FIRST) == 0;) {
         bytes += ring_back(set, scan, ++i) & RING_LEN; /* it begins within a character */
     }
     return bytes;
@@ -77,11 +78,27 @@ is_left_free(const struct word_set *set, const struct word_scan *scan, size_t n)
            (ring_back(set, scan, n + 1) & RING_WORD) == 0;
 }
 
+/* A word that is all of another script in the text is one of that script, not one of ASCII in disguise; and
+ * the other way round. */
+static bool
+is_of_script(const struct word_set *set, const struct word_scan *scan, const struct word_entry *word)
+{
+    if (set->options.look_alikes != WORD_ALIKE_MIXED) {
+        return true;
+    }
+    size_t n_alike = 0;
+    for (size_t i = 1; i <= word->len; i++) {
+        n_alike += (ring_back(set, scan, i) & RING_ALIKE) != 0;
+    }
+    return (word->is_spelled && (n_alike == 0 || n_alike < word->n_ascii_letters)) ||
+           (word->is_look_alike && (n_alike > 0 || word->is_foreign));
+}
+
 static void
 tell(struct telling *t, const struct word_entry *word)
 {
     struct word_scan *scan = t->scan;
-    if (scan->is_over || !is_left_free(t->set, scan, word->len)) {
+    if (scan->is_over || !is_left_free(t->set, scan, word->len) || !is_of_script(t->set, scan, word)) {
         return;
     }
     t->has_found = true;
@@ -95,19 +112,34 @@ tell(struct telling *t, const struct word_entry *word)
     scan->is_over = !t->fn(t->self, &match);
 }
 
-/* Words that end at the state: those that wait for what follows, or those that need not. */
+/* Words that end at the state and need not wait for what follows. */
 static void
-tell_found(struct telling *t, uint32_t state, bool waiting)
+tell_found(struct telling *t)
+{
+    const struct word_set *set = t->set;
+    for (uint32_t state = t->scan->state; state != 0; state = set->next_found[state]) {
+        if (set->word_at[state] != 0) {
+            const struct word_entry *word = &set->words[set->word_at[state] - 1];
+            if (word_waits(set, word)) {
+                t->scan->waiting = t->scan->state;
+            } else {
+                tell(t, word);
+            }
+        }
+    }
+}
+
+/* What follows is here: part of a word, part of the last character, or neither. */
+static void
+tell_waiting(struct telling *t, uint32_t state, bool is_word, bool continues)
 {
     const struct word_set *set = t->set;
     for (; state != 0; state = set->next_found[state]) {
         if (set->word_at[state] != 0) {
             const struct word_entry *word = &set->words[set->word_at[state] - 1];
-            bool waits = set->options.whole_words && word->is_word_last;
-            if (waits && !waiting) {
-                t->scan->waiting = t->scan->state;
-            }
-            if (waits == waiting) {
+            bool is_spoilt = (is_word && set->options.whole_words && word->is_word_last) ||
+                             (continues && word->may_continue);
+            if (word_waits(set, word) && !is_spoilt) {
                 tell(t, word);
             }
         }
@@ -115,22 +147,35 @@ tell_found(struct telling *t, uint32_t state, bool waiting)
 }
 
 static inline void
-push(const struct word_set *set, struct word_scan *scan, uint8_t entry)
+push(const struct word_set *set, struct word_scan *scan, uint32_t entry)
 {
     scan->ring[scan->ring_at++ & (set->ring - 1)] = entry;
 }
 
 /* What came before a character decides what waited for it. */
 static inline void
-settle_waiting(struct telling *t, bool is_word)
+settle_waiting(struct telling *t, bool is_word, bool continues)
 {
     if (DYN_UNLIKELY(t->scan->waiting != 0)) {
         uint32_t state = t->scan->waiting;
         t->scan->waiting = 0;
-        if (!is_word) {
-            tell_found(t, state, true);
-        }
+        tell_waiting(t, state, is_word, continues);
     }
+}
+
+/* What is not seen belongs to the character before it. A flood of it parts words: no text is that long. */
+static void
+skip(struct telling *t, size_t len)
+{
+    struct word_scan *scan = t->scan;
+    uint32_t *last = &scan->ring[(scan->ring_at - 1) & (t->set->ring - 1)];
+    if ((*last & RING_LEN) + len > RING_LEN) {
+        settle_waiting(t, false, false);
+        scan->state = 0;
+    } else {
+        *last += (uint32_t)len;
+    }
+    scan->position += len;
 }
 
 static inline void
@@ -139,7 +184,7 @@ step(struct telling *t, uint8_t class)
     uint32_t next = word_set_step(t->set, t->scan->state, class);
     t->scan->state = next & ~WORD_STATE_FOUND;
     if (DYN_UNLIKELY((next & WORD_STATE_FOUND) != 0)) {
-        tell_found(t, t->scan->state, false);
+        tell_found(t);
     }
 }
 
@@ -147,10 +192,14 @@ static inline void
 take_ascii(struct telling *t, unsigned char c)
 {
     struct word_scan *scan = t->scan;
+    if (DYN_UNLIKELY(unicode_is_hidden_byte(c)) && t->set->options.is_loose) {
+        skip(t, 1);
+        return;
+    }
     bool is_word = t->set->options.whole_words && unicode_is_word_byte(c);
-    settle_waiting(t, is_word);
+    settle_waiting(t, is_word, false);
     scan->position++;
-    push(t->set, scan, is_word ? 1 | RING_WORD : 1);
+    push(t->set, scan, is_word ? 1 | RING_FIRST | RING_WORD : 1 | RING_FIRST);
     step(t, t->set->ascii_classes[c]);
 }
 
@@ -158,27 +207,37 @@ take_ascii(struct telling *t, unsigned char c)
 static void
 take_junk(struct telling *t, unsigned char c)
 {
-    settle_waiting(t, false);
+    settle_waiting(t, false, false);
     t->scan->position++;
-    push(t->set, t->scan, 1);
+    push(t->set, t->scan, 1 | RING_FIRST);
     step(t, t->set->classes[c]);
+}
+
+/* Whether with what stands before it that is another character. */
+static bool
+continues(const struct word_set *set, uint32_t scalar)
+{
+    return set->options.is_loose && (unicode_is_continuation(scalar) || unicode_is_accent(scalar));
 }
 
 static void
 take_character(struct telling *t, const char *at, size_t len)
 {
     const struct word_set *set = t->set;
-    uint32_t to[UNICODE_FOLD_MAX];
-    to[0] = dyn_utf8_scalar(at, len);
-    size_t n = set->options.is_case_sensitive ? 1 : unicode_fold(to[0], to);
-    for (size_t i = 0; i < n; i++) {
+    struct word_fold to;
+    word_fold(&set->options, dyn_utf8_scalar(at, len), &to);
+    if (to.n == 0) {
+        skip(t, len);
+    }
+    for (size_t i = 0; i < to.n; i++) {
         char bytes[4];
-        size_t n_bytes = dyn_utf8_put(bytes, to[i]);
-        bool is_word = set->options.whole_words && unicode_is_word(to[i]);
-        settle_waiting(t, is_word);
+        size_t n_bytes = dyn_utf8_put(bytes, to.scalars[i]);
+        bool is_word = set->options.whole_words && unicode_is_word(to.scalars[i]);
+        uint32_t flags = (is_word ? RING_WORD : 0) | (to.is_alike[i] ? RING_ALIKE : 0);
+        settle_waiting(t, is_word, continues(set, to.scalars[i]));
         t->scan->position += i == 0 ? len : 0;
         for (size_t j = 0; j < n_bytes; j++) {
-            push(set, t->scan, (uint8_t)((i + j == 0 ? len : 0) | (is_word ? RING_WORD : 0)));
+            push(set, t->scan, flags | (i + j == 0 ? (uint32_t)len | RING_FIRST : 0));
             step(t, set->classes[(uint8_t)bytes[j]]);
         }
     }
@@ -219,7 +278,8 @@ take_characters(struct telling *t, const char *at, const char *end)
                     at++;
                 }
                 scan->position += (uint64_t)(at - first);
-                push(set, scan, unicode_is_word_byte((unsigned char)at[-1]) ? 1 | RING_WORD : 1);
+                bool is_word = unicode_is_word_byte((unsigned char)at[-1]);
+                push(set, scan, is_word ? 1 | RING_FIRST | RING_WORD : 1 | RING_FIRST);
             } else {
                 take_ascii(t, c);
                 at++;
@@ -272,7 +332,7 @@ word_scan_end(const word_set_t *set, word_scan_t *scan, word_match_fn fn, void *
         take_junk(&t, (unsigned char)scan->partial[i]);
     }
     scan->n_partial = 0;
-    settle_waiting(&t, false);
+    settle_waiting(&t, false, false);
     scan->state = 0;
     return !scan->is_over;
 }
@@ -281,7 +341,7 @@ bool
 word_set_search(const word_set_t *set, struct dyn_slice text, word_match_fn fn, void *self)
 {
     enum { RING_MOST = 2 * WORD_MAX };
-    _Alignas(struct word_scan) char memory[sizeof(struct word_scan) + RING_MOST];
+    _Alignas(struct word_scan) char memory[sizeof(struct word_scan) + RING_MOST * sizeof(uint32_t)];
     DYN_ASSERT(set->ring <= RING_MOST);
     struct telling t = {set, word_scan_begin(set, memory), fn, self, false};
     struct word_scan *scan = t.scan;
@@ -292,7 +352,7 @@ word_set_search(const word_set_t *set, struct dyn_slice text, word_match_fn fn, 
             take_junk(&t, (unsigned char)*at++);
         }
     }
-    settle_waiting(&t, false);
+    settle_waiting(&t, false, false);
     return t.has_found;
 }
 
@@ -303,8 +363,8 @@ may_match(const struct word_set *set, const struct word_scan *scan, uint32_t sta
     if (!is_left_free(set, scan, set->depth[state])) {
         return false;
     }
-    bool is_waiting =
-        scan->waiting != 0 && set->word_at[state] != 0 && set->words[set->word_at[state] - 1].is_word_last;
+    bool is_waiting = scan->waiting != 0 && set->word_at[state] != 0 &&
+                      word_waits(set, &set->words[set->word_at[state] - 1]);
     return is_waiting || set->first_child[state + 1] > set->first_child[state];
 }
 

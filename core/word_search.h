@@ -1,10 +1,11 @@
 /* Many words looked for in one pass over a text, whole or in pieces: an Aho-Corasick automaton over bytes,
  * upper and lower case the same (full Unicode case folding, core/unicode.h) unless asked otherwise. The time
  * does not depend on how many words there are, but for the cache of the processor. It knows no patterns
- * (core/regex.h) and no normalisation. Texts should be UTF-8; bytes that are none match nothing and part
- * words.
+ * (core/regex.h). Texts should be UTF-8; bytes that are none match nothing and part words. With `is_loose`
+ * words are found however they are written (core/unicode_loose.h); ASCII costs no more for it.
  *
- * A match covers whole characters: "ss" is found in "ß", and is two bytes long there. */
+ * A match covers whole characters: "ss" is found in "ß", and is two bytes long there. What is invisible
+ * within it belongs to it. */
 #pragma once
 
 #include "core/err.h"
@@ -12,15 +13,25 @@
 typedef struct word_set word_set_t;
 
 enum {
-    WORD_MAX = 512,                           /* bytes of one word, folded */
-    WORD_SET_BYTES_MAX = 64 * 1024 * 1024,    /* of one set; some 30 bytes for each character of its words */
-    WORD_SET_DENSE_BYTES = 512 * 1024,        /* of those in which a step is one look-up: they fit a cache */
+    WORD_MAX = 512,                        /* bytes of one word, folded */
+    WORD_SET_BYTES_MAX = 64 * 1024 * 1024, /* of one set; some 30 bytes for each character of its words */
+    WORD_SET_DENSE_BYTES = 512 * 1024,     /* of those in which a step is one look-up: they fit a cache */
+};
+
+/* Letters of other scripts that look like those of ASCII. */
+enum word_look_alikes {
+    WORD_ALIKE_NONE,  /* other letters */
+    WORD_ALIKE_MIXED, /* the same, but a word of ASCII letters is not found where all of them are others */
+    WORD_ALIKE_ALL,   /* the same */
 };
 
 struct word_options {
     bool is_case_sensitive;
-    bool whole_words; /* what stands beside a match is no part of a word (unicode_is_word) */
-    size_t bytes_max; /* 0: WORD_SET_BYTES_MAX */
+    bool whole_words;   /* what stands beside a match is no part of a word (unicode_is_word) */
+    bool is_loose;      /* invisible characters are nothing, compatibility forms are what they stand for */
+    bool keeps_accents; /* is_loose: accents count, be they one character with their letter */
+    enum word_look_alikes look_alikes; /* is_loose */
+    size_t bytes_max;                  /* 0: WORD_SET_BYTES_MAX */
 };
 
 /* Words that are empty, too long, or no UTF-8 are refused, and sets beyond their bound. *at (may be NULL) is

@@ -30,25 +30,76 @@ struct building {
 
 /* ---- folding and sorting ---- */
 
-static const char *
-fold_word(struct building *b, struct dyn_slice word, struct folded *folded)
+/* One character of the compatibility form: letters that look alike become one, then their case is folded. */
+static void
+fold_one(const struct word_options *options, uint32_t scalar, struct word_fold *fold)
 {
-    bool is_first = true;
+    char alike = options->look_alikes != WORD_ALIKE_NONE ? unicode_look_alike(scalar) : '\0';
+    uint32_t *to = &fold->scalars[fold->n];
+    to[0] = alike != '\0' ? (uint32_t)alike : scalar;
+    size_t n = options->is_case_sensitive ? 1 : unicode_fold(to[0], to);
+    for (size_t i = 0; i < n; i++) {
+        fold->is_alike[fold->n++] = alike != '\0';
+    }
+}
+
+void
+word_fold(const struct word_options *options, uint32_t scalar, struct word_fold *fold)
+{
+    uint32_t loose[UNICODE_LOOSE_MAX] = {scalar};
+    size_t n = options->is_loose ? unicode_loose(scalar, loose) : 1;
+    fold->n = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!options->is_loose || options->keeps_accents || !unicode_is_accent(loose[i])) {
+            fold_one(options, loose[i], fold);
+        }
+    }
+}
+
+/* Greek letters look like one letter of ASCII when they are small and like another when they are not ("ν",
+ * "Ν"): a word of them is listed as it is written, and in either case. */
+enum spelling { SPELLED_AS_WRITTEN, SPELLED_SMALL, SPELLED_CAPITAL, SPELLINGS };
+
+static uint32_t
+spelled(uint32_t scalar, enum spelling spelling)
+{
+    enum { GREEK_FIRST = 0x391, GREEK_SMALL_FIRST = 0x3B1, GREEK_SMALL_LAST = 0x3C9, TO_SMALL = 0x20 };
+    bool is_small = scalar >= GREEK_SMALL_FIRST && scalar <= GREEK_SMALL_LAST;
+    bool is_capital = scalar >= GREEK_FIRST && scalar <= GREEK_SMALL_LAST - TO_SMALL;
+    if (spelling == SPELLED_SMALL && is_capital) {
+        return scalar + TO_SMALL;
+    }
+    return spelling == SPELLED_CAPITAL && is_small ? scalar - TO_SMALL : scalar;
+}
+
+static void
+add_scalar(struct building *b, struct word_entry *entry, uint32_t scalar, bool is_alike)
+{
+    char bytes[4];
+    dyn_buf_add(&b->text, bytes, dyn_utf8_put(bytes, scalar));
+    entry->is_word_last = unicode_is_word(scalar);
+    entry->may_continue =
+        b->set->options.is_loose && (b->set->options.keeps_accents || unicode_may_continue(scalar));
+    if ((scalar | 0x20) >= 'a' && (scalar | 0x20) <= 'z') {
+        entry->n_ascii_letters++;
+    }
+    entry->is_look_alike = entry->is_look_alike || is_alike;
+    entry->is_foreign = entry->is_foreign || scalar >= 0x80;
+}
+
+static const char *
+fold_word(struct building *b, struct dyn_slice word, enum spelling spelling, struct folded *folded)
+{
     folded->offset = b->text.len;
     for (const char *at = word.data, *end = word.data + word.len; at < end;) {
-        uint32_t to[UNICODE_FOLD_MAX];
+        struct word_fold to;
         size_t len = dyn_utf8_len(at, end);
         if (len == 0) {
             return "is not UTF-8";
         }
-        to[0] = dyn_utf8_scalar(at, len);
-        size_t n = b->set->options.is_case_sensitive ? 1 : unicode_fold(to[0], to);
-        for (size_t i = 0; i < n; i++) {
-            char bytes[4];
-            dyn_buf_add(&b->text, bytes, dyn_utf8_put(bytes, to[i]));
-            folded->entry.is_word_last = unicode_is_word(to[i]);
-            folded->entry.is_word_first = is_first ? folded->entry.is_word_last : folded->entry.is_word_first;
-            is_first = false;
+        word_fold(&b->set->options, spelled(dyn_utf8_scalar(at, len), spelling), &to);
+        for (size_t i = 0; i < to.n; i++) {
+            add_scalar(b, &folded->entry, to.scalars[i], to.is_alike[i]);
         }
         at += len;
         if (b->text.len - folded->offset > WORD_MAX) {
@@ -56,7 +107,8 @@ fold_word(struct building *b, struct dyn_slice word, struct folded *folded)
         }
     }
     folded->entry.len = (uint16_t)(b->text.len - folded->offset);
-    return folded->entry.len > 0 ? NULL : "is empty";
+    folded->entry.is_spelled = !folded->entry.is_look_alike;
+    return folded->entry.len > 0 ? NULL : word.len > 0 ? "has nothing to be seen" : "is empty";
 }
 
 static int
@@ -87,7 +139,10 @@ sort_words(struct building *b)
         const struct folded *last = kept > 0 ? &b->words[kept - 1] : NULL;
         bool is_same = last != NULL && last->entry.len == word->entry.len &&
                        memcmp(text + last->offset, text + word->offset, word->entry.len) == 0;
-        if (!is_same) {
+        if (is_same) {
+            b->words[kept - 1].entry.is_spelled |= word->entry.is_spelled;
+            b->words[kept - 1].entry.is_look_alike |= word->entry.is_look_alike;
+        } else {
             b->words[kept++] = *word;
         }
     }
@@ -100,17 +155,42 @@ bytes_of_states(size_t n_states)
     return n_states * (4 * sizeof(uint32_t) + sizeof(uint16_t) + sizeof(uint8_t));
 }
 
+static unsigned
+spellings_of(const struct word_options *options)
+{
+    return options->look_alikes != WORD_ALIKE_NONE && !options->is_case_sensitive ? SPELLINGS : 1;
+}
+
+/* Another spelling that is none is left out at once: nearly all are. */
+static bool
+is_no_other(const struct building *b, const struct folded *folded)
+{
+    for (size_t i = b->n_words; i > 0 && b->words[i - 1].entry.index == folded->entry.index; i--) {
+        const struct folded *before = &b->words[i - 1];
+        if (before->entry.len == folded->entry.len &&
+            memcmp(b->text.data + before->offset, b->text.data + folded->offset, folded->entry.len) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* The bound is on the words' bytes first, so that folding them stays within it, too. */
 static int
 fold_words(struct building *b, const struct dyn_slice *words, size_t n, size_t *at, struct dyn_err *err)
 {
-    for (size_t i = 0; i < n; i++) {
+    unsigned n_spellings = spellings_of(&b->set->options);
+    for (size_t i = 0; i < n * n_spellings; i++) {
         struct folded *folded = &b->words[b->n_words];
-        folded->entry = (struct word_entry){.index = (uint32_t)i};
-        const char *wrong = fold_word(b, words[i], folded);
+        folded->entry = (struct word_entry){.index = (uint32_t)(i / n_spellings)};
+        const char *wrong = fold_word(b, words[i / n_spellings], (enum spelling)(i % n_spellings), folded);
         if (wrong != NULL) {
-            *at = i;
+            *at = i / n_spellings;
             return dyn_err_set(err, DYN_E_INVALID, "the word %s", wrong);
+        }
+        if (i % n_spellings != SPELLED_AS_WRITTEN && is_no_other(b, folded)) {
+            b->text.len = folded->offset;
+            continue;
         }
         b->n_words++;
         b->set->len_max = folded->entry.len > b->set->len_max ? folded->entry.len : b->set->len_max;
@@ -291,11 +371,13 @@ finish(struct building *b)
         set->words[i] = b->words[i].entry;
     }
     for (size_t c = 0; c < sizeof set->ascii_classes; c++) {
-        set->is_inert[c] = set->rows[set->ascii_classes[c]] == 0;
+        bool is_hidden = set->options.is_loose && unicode_is_hidden_byte((unsigned char)c);
+        set->is_inert[c] = set->rows[set->ascii_classes[c]] == 0 && !is_hidden;
     }
     /* Before a match: one more character for the look at what stands there, and the rest of one that became
      * several when it was folded. */
-    size_t wanted = set->len_max + 4 + 4 * (size_t)UNICODE_FOLD_MAX;
+    size_t most = set->options.is_loose ? (size_t)WORD_FOLD_BYTES_MAX : 4 * (size_t)UNICODE_FOLD_MAX;
+    size_t wanted = set->len_max + 4 + most;
     for (set->ring = 1; set->ring < wanted;) {
         set->ring *= 2;
     }
@@ -307,7 +389,9 @@ word_set_new(const struct dyn_slice *words, size_t n, const struct word_options 
 {
     size_t unused;
     struct word_set *set = dyn_zalloc(sizeof *set);
-    struct building b = {.set = set, .text = DYN_BUF_INIT, .words = dyn_alloc((n + 1) * sizeof *b.words)};
+    struct building b = {.set = set,
+                         .text = DYN_BUF_INIT,
+                         .words = dyn_alloc((n * spellings_of(options) + 1) * sizeof *b.words)};
     set->options = *options;
     set->options.bytes_max = options->bytes_max > 0 ? options->bytes_max : WORD_SET_BYTES_MAX;
     set->bytes = sizeof *set;

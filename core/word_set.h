@@ -5,6 +5,8 @@
  * behind them a step looks among the children, mostly one, and falls back until it reaches a row. */
 #pragma once
 
+#include "core/unicode.h"
+#include "core/unicode_loose.h"
 #include "core/word_search.h"
 
 #define WORD_STATE_FOUND 0x80000000u /* in a row: at that state at least one word ends */
@@ -12,8 +14,12 @@
 struct word_entry {
     uint32_t index; /* of the caller */
     uint16_t len;   /* folded bytes */
-    bool is_word_first;
-    bool is_word_last; /* its outer characters are parts of words: another one beside it spoils a match */
+    uint16_t n_ascii_letters;
+    bool is_word_last;  /* its last character is part of a word: another one behind it spoils a match */
+    bool may_continue;  /* a continuation or accent behind it would make its last character another one */
+    bool is_spelled;    /* as it stands there, without look-alikes */
+    bool is_look_alike; /* it was written with some itself */
+    bool is_foreign;    /* it has characters beyond ASCII that are like none of it */
 };
 
 struct word_set {
@@ -23,19 +29,36 @@ struct word_set {
     size_t n_dense;
     size_t n_classes;
     size_t len_max;
-    size_t ring;               /* entries of a scan's memory, a power of two */
-    uint8_t classes[256];      /* of folded bytes; 0: of those that are in no word */
+    size_t ring;                /* entries of a scan's memory, a power of two */
+    uint8_t classes[256];       /* of folded bytes; 0: of those that are in no word */
     uint8_t ascii_classes[128]; /* the same for characters that are not folded yet */
-    bool is_inert[256];        /* ASCII that leads from the first state nowhere */
-    struct word_entry *words;  /* sorted; those equal to one before it left out */
-    uint32_t *rows;            /* n_dense * n_classes */
-    uint32_t *first_child;     /* n_states + 1 */
-    uint32_t *falls_to;        /* the longest proper suffix that is a state */
-    uint32_t *word_at;         /* 1 + index into words, 0: none ends here */
-    uint32_t *next_found;      /* the longest proper suffix at which a word ends; 0: none */
+    bool is_inert[256];         /* ASCII that leads from the first state nowhere */
+    struct word_entry *words;   /* sorted; those equal to one before it left out */
+    uint32_t *rows;             /* n_dense * n_classes */
+    uint32_t *first_child;      /* n_states + 1 */
+    uint32_t *falls_to;         /* the longest proper suffix that is a state */
+    uint32_t *word_at;          /* 1 + index into words, 0: none ends here */
+    uint32_t *next_found;       /* the longest proper suffix at which a word ends; 0: none */
     uint16_t *depth;
-    uint8_t *class_of;         /* by which it is reached */
+    uint8_t *class_of; /* by which it is reached */
 };
+
+enum { WORD_FOLD_BYTES_MAX = 48 }; /* of what one character becomes */
+
+/* What one character of a text becomes when it is compared. */
+struct word_fold {
+    size_t n;
+    uint32_t scalars[UNICODE_LOOSE_MAX * UNICODE_FOLD_MAX];
+    bool is_alike[UNICODE_LOOSE_MAX * UNICODE_FOLD_MAX]; /* it was a letter of another script */
+};
+void word_fold(const struct word_options *options, uint32_t scalar, struct word_fold *fold);
+
+/* Whether a word waits for what follows before it is told of. */
+static inline bool
+word_waits(const struct word_set *set, const struct word_entry *word)
+{
+    return (set->options.whole_words && word->is_word_last) || word->may_continue;
+}
 
 /* The next state, with WORD_STATE_FOUND. `state` without it. */
 static inline uint32_t

@@ -67,7 +67,10 @@ content_rules_new(const struct content_rules_options *options, struct content_re
 {
     struct content_rules *rules = dyn_zalloc(sizeof *rules);
     struct word_options how = {.is_case_sensitive = options->is_case_sensitive,
-                               .whole_words = options->whole_words};
+                               .whole_words = options->whole_words,
+                               .is_loose = options->is_loose,
+                               .keeps_accents = options->keeps_accents,
+                               .look_alikes = options->look_alikes};
     *refused = (struct content_refused){.is_pattern = false};
     rules->window_bytes = options->window_bytes;
     rules->has_words = options->n_words > 0;

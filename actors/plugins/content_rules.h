@@ -13,7 +13,11 @@ struct content_rules_options {
     size_t n_words;
     const struct dyn_slice *patterns;
     size_t n_patterns;
-    bool is_case_sensitive; /* words; expressions say it themselves */
+    /* Words; expressions say it themselves. */
+    bool is_case_sensitive;
+    bool is_loose; /* these three as in struct word_options: expressions see the text as it is written */
+    bool keeps_accents;
+    enum word_look_alikes look_alikes;
     bool whole_words;
     size_t window_bytes;    /* of a text in pieces an expression sees so much behind where it begins */
 };

@@ -19,11 +19,19 @@ static const char *const stream_action_names[] = {"cut", "mask", NULL};
 enum { UNINSPECTABLE_REJECT, UNINSPECTABLE_PASS };
 static const char *const uninspectable_names[] = {"reject", "pass", NULL};
 
+static const char *const accent_names[] = {"ignore", "keep", NULL};
+enum { ACCENTS_IGNORE, ACCENTS_KEEP };
+static const char *const look_alike_names[] = {"none", "mixed", "all", NULL};
+_Static_assert(WORD_ALIKE_NONE == 0 && WORD_ALIKE_MIXED == 1 && WORD_ALIKE_ALL == 2, "as they are named");
+
 struct word_filter_config {
     struct config_strings blocked_words;
     struct config_strings patterns;
     bool case_sensitive;
     bool whole_words;
+    bool normalize;
+    int accents;
+    int confusables;
     int action;
     struct dyn_slice mask_text;
     struct config_strings scan;
@@ -55,6 +63,27 @@ static const struct config_key keys[] = {
      .offset = offsetof(struct word_filter_config, whole_words),
      .default_text = "false",
      .help = "Whether a word counts only where no letter or digit stands beside it."},
+    {.name = "normalize",
+     .type = CONFIG_BOOL,
+     .offset = offsetof(struct word_filter_config, normalize),
+     .default_text = "true",
+     .help = "Whether words are found however they are written: with invisible characters between their "
+             "letters, in full width or another compatibility form (Unicode's NFKD)."},
+    {.name = "accents",
+     .type = CONFIG_ENUM,
+     .offset = offsetof(struct word_filter_config, accents),
+     .default_text = "ignore",
+     .names = accent_names,
+     .help = "With `normalize`: whether marks on letters make another word (`keep`: `año` is not `ano`) or "
+             "not."},
+    {.name = "confusables",
+     .type = CONFIG_ENUM,
+     .offset = offsetof(struct word_filter_config, confusables),
+     .default_text = "mixed",
+     .names = look_alike_names,
+     .help = "With `normalize`: letters of other scripts that look like those of ASCII are other letters "
+             "(`none`), are the same unless the word has no letter of ASCII at all (`mixed`), or are always "
+             "the same (`all`)."},
     {.name = "action",
      .type = CONFIG_ENUM,
      .offset = offsetof(struct word_filter_config, action),
@@ -156,6 +185,9 @@ rules_of(const struct word_filter_config *config, struct content_refused *refuse
         .n_patterns = config->patterns.n,
         .is_case_sensitive = config->case_sensitive,
         .whole_words = config->whole_words,
+        .is_loose = config->normalize,
+        .keeps_accents = config->accents == ACCENTS_KEEP,
+        .look_alikes = config->normalize ? (enum word_look_alikes)config->confusables : WORD_ALIKE_NONE,
         .window_bytes = (size_t)config->window_bytes,
     };
     return content_rules_new(&options, refused, err);

@@ -1,5 +1,5 @@
 /* Words and texts of any bytes: what is found lies in the text, is in order, and does not depend on how the
- * text comes in pieces. Input: a byte of options, words on a line each, an empty line, the text. */
+ * text comes in pieces. Input: two bytes of options, words on a line each, an empty line, the text. */
 #include "core/word_search.h"
 
 #include <stddef.h>
@@ -54,12 +54,20 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct dyn_slice words[WORDS_MOST];
     size_t n = 0;
-    if (size < 1) {
+    if (size < 2) {
         return 0;
     }
-    struct word_options options = {.is_case_sensitive = data[0] & 1, .whole_words = data[0] & 2};
+    struct word_options options = {
+        .is_case_sensitive = data[0] & 1,
+        .whole_words = data[0] & 2,
+        .is_loose = data[1] & 1,
+        .keeps_accents = data[1] & 2,
+        .look_alikes = data[1] & 4   ? WORD_ALIKE_MIXED
+                       : data[1] & 8 ? WORD_ALIKE_ALL
+                                     : WORD_ALIKE_NONE,
+    };
     size_t step = 1 + (data[0] >> 2) % 7;
-    struct dyn_slice text = {(const char *)data + 1, size - 1};
+    struct dyn_slice text = {(const char *)data + 2, size - 2};
     while (text.len > 0 && n < WORDS_MOST) {
         const char *end = memchr(text.data, '\n', text.len);
         size_t len = end != NULL ? (size_t)(end - text.data) : text.len;

@@ -110,6 +110,36 @@ def test_text_in_unusual_places_of_an_answer_is_looked_at(start, upstream, delta
     assert chat_once(gateway.port, PLAIN).status == 502
 
 
+DISGUISED = {
+    "invisible": "b\u200bo\u00adm\ufe0f\U000e0041b",
+    "full width": "\uff22\uff2f\uff2d\uff22",
+    "accents": "b\u00f6m\u0336b",
+    "two scripts": "b\u043emb",
+    "control": "bo\x02mb",
+}
+
+
+@pytest.mark.parametrize("word", DISGUISED.values(), ids=DISGUISED)
+def test_a_word_in_disguise_is_that_word(start, upstream, word):
+    gateway = start(action="mask")
+    arguments = json.dumps({"a": f"a {word}!"})
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    messages = [{"role": "user", "content": f"a {word}!"}, {"role": "assistant", "tool_calls": [call]}]
+    for as_escapes in (True, False):
+        body = json.dumps(PLAIN | {"messages": messages}, ensure_ascii=as_escapes).encode()
+        assert chat_once(gateway.port, body).status == 200
+        sent = upstream.received()[-1].json()["messages"]
+        assert sent[0]["content"] == "a ***!"
+        assert json.loads(sent[1]["tool_calls"][0]["function"]["arguments"]) == {"a": "a ***!"}
+    events = [json.dumps({"choices": [{"index": 0, "delta": {"content": c}}]}, ensure_ascii=i % 2 == 0).encode()
+              for i, c in enumerate(f"a {word}!")]
+    says(upstream, *(b"data: " + event + b"\n\n" for event in events))
+    assert said(sse_events(chat_once(gateway.port, STREAM).body)) == "a ***!"
+    as_written = start(normalize=False)
+    upstream.reset_to(lambda request, exchange: exchange.json(completion("fine")))
+    assert chat_once(as_written.port, PLAIN | {"messages": messages}).status == 200
+
+
 def test_what_holds_no_text_is_refused_unless_configured(start):
     parts = [{"type": "text", "text": "what is this"}, {"type": "image_url", "image_url": {"url": "http://x/y.png"}}]
     body = PLAIN | {"messages": [{"role": "user", "content": parts}]}

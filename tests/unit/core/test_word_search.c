@@ -5,6 +5,7 @@
 #include "core/text.h"
 #include "core/unicode.h"
 #include "core/word_search.h"
+#include "core/word_set.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -27,6 +28,114 @@ keep(void *self, const struct word_match *match)
     assert_true(matches->n < MATCHES_MAX);
     matches->items[matches->n++] = *match;
     return true;
+}
+
+/* Words as the word-filter takes them unless told otherwise, with these options beside it. */
+static struct word_options loosely = {.is_loose = true, .look_alikes = WORD_ALIKE_MIXED};
+
+static const char *
+seen(const char *word, const char *text)
+{
+    static struct dyn_buf out;
+    static struct matches matches;
+    struct dyn_slice slice = dyn_slice_str(word);
+    struct dyn_err err;
+    matches.n = 0;
+    dyn_buf_clear(&out);
+    word_set_t *set = word_set_new(&slice, 1, &loosely, NULL, &err);
+    if (set == NULL) {
+        return "refused";
+    }
+    (void)word_set_search(set, dyn_slice_str(text), keep, &matches);
+    for (size_t i = 0; i < matches.n; i++) {
+        dyn_buf_addf(&out, "%s%u-%u", i > 0 ? " " : "", (unsigned)matches.items[i].begin,
+                     (unsigned)matches.items[i].end);
+    }
+    word_set_free(&set);
+    return dyn_buf_cstr(&out);
+}
+
+static void
+what_is_invisible_hides_no_word(void **state)
+{
+    (void)state;
+    static const char *const invisible[] = {
+        "\u200b",     "\u200c", "\u200d", "\u2060", "\ufeff", "\u00ad",   "\ufe0f",
+        "\u202e",     "\u2066", "\u061c", "\u034f", "\u180e", "\u3164",   "\U000e0041",
+        "\U000e0101", "\u115f", "\u2063", "\x01",   "\x7f",   "\xC2\x99", "\ufff9",
+    };
+    for (size_t i = 0; i < DYN_ARRAY_LEN(invisible); i++) {
+        struct dyn_buf text = DYN_BUF_INIT;
+        const char *it = invisible[i];
+        char where[32];
+        dyn_buf_addf(&text, "%sa %sb%so%s%smb%s!", it, it, it, it, it, it);
+        (void)snprintf(where, sizeof where, "%zu-%zu", 2 + 2 * strlen(it), 6 + 5 * strlen(it));
+        assert_string_equal(seen("bomb", dyn_buf_cstr(&text)), where);
+        assert_string_equal(seen(dyn_buf_cstr(&text), "a BOMB!"), "0-7");
+        dyn_buf_fini(&text);
+    }
+    assert_string_equal(seen("bomb", "bo\tmb bo\nmb bo mb"), ""); /* white space is seen */
+    assert_string_equal(seen("\u200b", "anything"), "refused");
+}
+
+static void
+a_form_of_a_letter_is_that_letter(void **state)
+{
+    (void)state;
+    assert_string_equal(seen("bomb", "\uff22\uff2f\uff2d\uff22"), "0-12");                 /* full width */
+    assert_string_equal(seen("bomb", "\u24d1\u24de\u24dc\u24d1"), "0-12");                 /* circled */
+    assert_string_equal(seen("bomb", "\U0001d41b\U0001d428\U0001d426\U0001d41b"), "0-16"); /* mathematical */
+    assert_string_equal(seen("bomb", "\U0001f171\U0001f17e\U0001f17c\U0001f171"), "0-16"); /* in squares */
+    assert_string_equal(seen("bomb", "\u249d\u24aa\u24a8\u249d"), "0-12");                 /* in brackets */
+    assert_string_equal(seen("bomb", "\u0299\u1d0f\u1d0d\u0299"), "0-10"); /* small capitals */
+    assert_string_equal(seen("office", "o\ufb03ce"), "0-6");
+    assert_string_equal(seen("two words", "two\u00a0words, two\u3000words"), "0-10 12-23");
+    assert_string_equal(seen("カタカナ", "\uff76\uff80\uff76\uff85"), "0-12");
+    assert_string_equal(seen("\uff22omb", "bomb"), "0-4");
+}
+
+static void
+accents_do_not_make_another_word(void **state)
+{
+    (void)state;
+    assert_string_equal(seen("bomb", "b\u0301o\u0336m\u20dd\u0489b"), "0-13");
+    assert_string_equal(seen("bomb", "b\u00f6mb, bo\u0308mb"), "0-5 7-13");
+    assert_string_equal(seen("caf\u00e9", "CAFE cafe\u0301"), "0-4 5-9");
+    assert_string_equal(seen("שלום", "שָׁלוֹם"), "0-14");
+    loosely.keeps_accents = true;
+    assert_string_equal(seen("ano", "a\u00f1o an\u0303o ano"), "11-14");
+    assert_string_equal(seen("a\u00f1o", "a\u00f1o an\u0303o ano"), "0-4 5-10");
+    assert_string_equal(seen("an", "a\u00f1 an\u0303 an"), "9-11"); /* the last letter, too */
+    loosely.keeps_accents = false;
+}
+
+static void
+letters_of_more_than_one_part_are_whole(void **state)
+{
+    (void)state;
+    assert_string_equal(seen("각", "\u1100\u1161\u11a8"), "0-9"); /* a syllable in its parts */
+    assert_string_equal(seen("가", "각 가 가다"), "4-7 8-11");
+    assert_string_equal(seen("か", "が か\u3099 か"), "11-14"); /* voiced, in one and in two characters */
+    assert_string_equal(seen("ばか", "はか ばか は\u3099か"), "7-13 14-23");
+    assert_string_equal(seen("क", "कि"), "0-3"); /* what stands behind it is a vowel of its own */
+}
+
+static void
+letters_of_two_scripts_are_read_as_they_look(void **state)
+{
+    (void)state;
+    assert_string_equal(seen("forbidden", "f\u043erbidd\u0435n FORB\u0399DDEN"), "0-11 12-22");
+    assert_string_equal(seen("class", "класс сlаss"), "11-18");
+    assert_string_equal(seen("cop", "сорок"), ""); /* a word of another script, not one in disguise */
+    assert_string_equal(seen("вор", "ВОР вор bop"), "0-6 7-13");
+    assert_string_equal(seen("вор", "вop"), "0-4");
+    assert_string_equal(seen("бомба", "бoмба"), "0-9");
+    assert_string_equal(seen("νερό", "ΝΕΡΟ νερό"), "0-8 9-17"); /* its first letter looks like two */
+    loosely.look_alikes = WORD_ALIKE_ALL;
+    assert_string_equal(seen("cop", "сорок"), "0-6");
+    loosely.look_alikes = WORD_ALIKE_NONE;
+    assert_string_equal(seen("forbidden", "f\u043erbidden"), "");
+    loosely.look_alikes = WORD_ALIKE_MIXED;
 }
 
 static word_set_t *
@@ -284,6 +393,65 @@ scan_in_pieces(const word_set_t *set, struct dyn_slice text, struct dyn_rng *rng
     free(memory);
 }
 
+/* Disguised texts of random pieces are found wherever they are cut, from their first byte to their last. */
+static void
+what_is_disguised_is_found_in_pieces(void **state)
+{
+    (void)state;
+    static const char *const disguises[] = {"\u200b", "\u00ad", "\u0301", "\ufe0f", "\U000e0041", "\x02"};
+    static const char *const letters[][4] = {{"b", "\uff22", "\u0412", "B"},
+                                             {"o", "\u24de", "\u043e", "\u00f6"},
+                                             {"m", "\uff4d", "M", "\u1d0d"},
+                                             {"b", "\u24b7", "\u0299", "b"}};
+    static struct matches matches;
+    struct dyn_slice word = DYN_SLICE("bomb");
+    struct dyn_rng rng;
+    dyn_rng_seed(&rng, 7);
+    for (unsigned round = 0; round < 2000; round++) {
+        struct dyn_buf text = DYN_BUF_INIT;
+        struct word_options options = {.is_loose = true, .look_alikes = WORD_ALIKE_MIXED};
+        options.whole_words = dyn_rng_below(&rng, 2) == 0;
+        word_set_t *set = word_set_new(&word, 1, &options, NULL, NULL);
+        dyn_buf_add_str(&text, "so \u00ad");
+        size_t begin = text.len;
+        size_t last = 0;
+        for (size_t i = 0; i < 4; i++) {
+            dyn_buf_add_str(&text, letters[i][dyn_rng_below(&rng, 4)]);
+            last = text.len;
+            for (size_t n = dyn_rng_below(&rng, 4); n > 0; n--) {
+                dyn_buf_add_str(&text, disguises[dyn_rng_below(&rng, DYN_ARRAY_LEN(disguises))]);
+            }
+        }
+        size_t behind = text.len;
+        dyn_buf_add_str(&text, " it is");
+        scan_in_pieces(set, dyn_buf_slice(&text), &rng, &matches);
+        assert_int_equal(matches.n, 1);
+        assert_int_equal(matches.items[0].begin, begin);
+        assert_int_equal(matches.items[0].end, options.whole_words ? behind : last);
+        word_set_free(&set);
+        dyn_buf_fini(&text);
+    }
+}
+
+/* The memory of a scan is for the longest word and one character before it. */
+static void
+no_character_becomes_too_many_bytes(void **state)
+{
+    (void)state;
+    static const struct word_options options = {.is_loose = true, .keeps_accents = true};
+    for (uint32_t scalar = 1; scalar < 0x110000; scalar++) {
+        struct word_fold fold;
+        size_t n_bytes = 0;
+        word_fold(&options, scalar, &fold);
+        for (size_t i = 0; i < fold.n; i++) {
+            char bytes[4];
+            n_bytes += dyn_utf8_put(bytes, fold.scalars[i]);
+            assert_true(fold.scalars[i] < 0x110000);
+        }
+        assert_true(n_bytes <= WORD_FOLD_BYTES_MAX);
+    }
+}
+
 static void
 it_finds_what_a_naive_search_finds(void **state)
 {
@@ -370,6 +538,13 @@ main(void)
         cmocka_unit_test(case_folds_as_unicode_says),
         cmocka_unit_test(a_whole_word_has_no_letter_beside_it),
         cmocka_unit_test(words_within_each_other_are_all_found),
+        cmocka_unit_test(what_is_invisible_hides_no_word),
+        cmocka_unit_test(a_form_of_a_letter_is_that_letter),
+        cmocka_unit_test(accents_do_not_make_another_word),
+        cmocka_unit_test(letters_of_more_than_one_part_are_whole),
+        cmocka_unit_test(letters_of_two_scripts_are_read_as_they_look),
+        cmocka_unit_test(what_is_disguised_is_found_in_pieces),
+        cmocka_unit_test(no_character_becomes_too_many_bytes),
         cmocka_unit_test(bad_words_are_refused),
         cmocka_unit_test(only_what_may_become_a_match_is_held),
         cmocka_unit_test(it_finds_what_a_naive_search_finds),
