@@ -76,7 +76,7 @@ static void
 add_plugins(dynabus_t *gateway, struct gateway_cell *cell, unsigned number)
 {
     struct plugin_actor_options options = {
-        .set = gateway->boot->plugins, .host = &gateway->plugin_host, .cell = number};
+        .set = gateway->boot->plugins, .host = &gateway->plugin_host, .cell = number, .here = &cell->here};
     cell->plugins_self = plugin_actor_new(&options);
     cell->plugins = bus_add_actor(gateway->bus, cell->loop, &plugin_actor_ops, cell->plugins_self);
 }
@@ -93,6 +93,7 @@ add_router(dynabus_t *gateway, struct gateway_cell *cell, unsigned number)
         .counts = gateway->requests != NULL ? request_metrics_cell(gateway->requests, number) : NULL,
         .events = common->publisher != 0 ? common->publisher : common->hooks,
         .plugins = cell->plugins,
+        .here = &cell->here,
         .ledger = common->ledger,
         .metrics = common->metrics,
         .keys = common->keys,

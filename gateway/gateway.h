@@ -34,6 +34,7 @@ struct gateway_cell {
     keeper_t *keeper; /* of the providers; NULL: nothing is called or routed to here */
     void *plugins_self; /* NULL: no plugins are hosted here */
     bus_addr_t plugins; /* 0: the same */
+    struct vote_here here; /* how the router of this cell asks them */
     void *plugin_link;  /* NULL: they are not asked by routers elsewhere */
     void *router_self; /* NULL: there is no router */
     void *owner_self;  /* NULL: there is no owner */

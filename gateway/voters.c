@@ -22,6 +22,7 @@ voter_of(const struct plugin_wanted *wanted, const plugin_set_t *set)
                    .charges = wanted->traits.charges,
                    .amends = wanted->traits.amends,
                    .answers = wanted->traits.answers,
+                   .lists = wanted->traits.lists,
                    .watches = wanted->traits.watches,
                    .shares = wanted->traits.shares},
         .is_local = is_here,

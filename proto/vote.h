@@ -166,6 +166,7 @@ struct vote_texts {
     struct mp_cursor cursor;
     uint64_t         left;
     bool             uninspectable;
+    const struct vote_text *items; /* of a list (vote_here.h), the next one; NULL: it is a map */
 };
 DYN_MUST_CHECK int vote_texts_open(struct vote_texts *texts, struct dyn_slice body, struct dyn_err *err);
 bool vote_texts_next(struct vote_texts *texts, struct vote_text *text);

@@ -258,6 +258,10 @@ vote_texts_next(struct vote_texts *texts, struct vote_text *text)
         return false;
     }
     texts->left--;
+    if (texts->items != NULL) {
+        *text = *texts->items++;
+        return true;
+    }
     struct members members = members_of(&texts->cursor);
     while (next_member(&members, &key)) {
         if (dyn_slice_is(key, "role")) {

@@ -13,6 +13,7 @@ struct route_traits {
     bool charges;
     bool amends;
     bool answers;
+    bool lists;   /* it reads texts as a list: only of one that is asked by a call (proto/vote_here.h) */
     bool watches; /* it only looks: after_request it is told, not asked */
     bool shares;  /* requests wait for the answers of others (shared.h) */
 };

@@ -41,6 +41,7 @@ struct router_options {
     bus_addr_t events;                /* who takes EVENTs; 0: nobody */
     struct request_cell *counts;      /* what ended requests are counted into, this cell's; NULL: nowhere */
     bus_addr_t plugins; /* who hosts plugins of this cell; 0: nobody */
+    const struct vote_here *here; /* the same, asked by a call; NULL: by envelopes. Outlives the router */
     bus_addr_t ledger;  /* who takes REQUESTs of the surface `ledger` here; 0: nobody */
     bus_addr_t metrics; /* who answers REQUESTs of the surface `metrics` once they are admitted; 0: nobody */
     bus_addr_t keys;    /* who answers what the surface `admin` asks of keys; 0: nobody */

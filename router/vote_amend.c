@@ -59,7 +59,7 @@ route_amend_request(struct route_request *rq, const struct env *vote)
     rq->model = rq->asked_model;
     rq->votes->is_counted = false; /* those behind it are told of what the body is now */
     vote_facts_unref(&rq->votes->facts);
-    dyn_block_unref(&rq->votes->texts);
+    route_forget_texts(rq->votes);
     return NULL;
 }
 
@@ -79,7 +79,7 @@ route_amend_answer(struct route_request *rq, const struct env *vote)
     route_shared_keep(rq, end->body);
     dyn_block_unref(&end->body);
     end->body = body;
-    dyn_block_unref(&rq->votes->texts);
+    route_forget_texts(rq->votes);
     return NULL;
 }
 

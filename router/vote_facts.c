@@ -175,6 +175,21 @@ route_vote_facts(struct route_request *rq, const struct env *end, uint32_t needs
     return facts;
 }
 
+/* Of the request, or of the answer `end`. What is in no language of ours cannot be looked at. */
+static bool
+walk_texts(struct route_request *rq, const struct env *end, dialect_text_fn fn, void *self)
+{
+    const struct dialect_texts *dialect = rq->dialect != NULL ? rq->dialect->texts : NULL;
+    struct dyn_slice body = dyn_block_slice(end != NULL ? end->body : rq->request->body);
+    if (dialect == NULL) {
+        return true;
+    }
+    if (end == NULL) {
+        return dialect->request(body, fn, self);
+    }
+    return dialect->answer != NULL && dialect->answer(body, fn, self) != 0;
+}
+
 static void
 tell_text(void *self, const struct dialect_text *found)
 {
@@ -189,22 +204,75 @@ tell_text(void *self, const struct dialect_text *found)
     dyn_buf_fini(&room);
 }
 
-/* What is in no language of ours cannot be looked at. */
 dyn_block_t *
 route_vote_texts(struct route_request *rq, const struct env *end)
 {
-    const struct dialect_texts *dialect = rq->dialect != NULL ? rq->dialect->texts : NULL;
-    struct dyn_slice body = dyn_block_slice(end != NULL ? end->body : rq->request->body);
     struct dyn_buf out = DYN_BUF_INIT;
     struct vote_texts_writer writer;
     vote_texts_begin(&writer, &out);
-    if (end == NULL) {
-        writer.uninspectable = dialect == NULL || dialect->request(body, tell_text, &writer);
-    } else if (dialect == NULL || dialect->answer != NULL) {
-        writer.uninspectable = dialect == NULL || dialect->answer(body, tell_text, &writer) != 0;
-    }
+    writer.uninspectable = walk_texts(rq, end, tell_text, &writer);
     vote_texts_end(&writer);
     dyn_block_t *block = dyn_block_copy(0, dyn_buf_slice(&out));
     dyn_buf_fini(&out);
     return block;
+}
+
+struct listing {
+    struct vote_text_list *list;
+    struct dyn_slice body;
+};
+
+static bool
+is_within(struct dyn_slice text, struct dyn_slice body)
+{
+    return (uintptr_t)text.data - (uintptr_t)body.data < body.len;
+}
+
+/* Some answers are read from a copy, which does not stay. */
+static struct dyn_slice
+text_that_stays(const struct listing *listing, struct json_value value)
+{
+    struct arena *arena = &listing->list->arena;
+    struct dyn_slice plain = json_string_plain(value);
+    if (plain.data != NULL) {
+        return is_within(plain, listing->body) ? plain : arena_copy(arena, plain);
+    }
+    /* What is decoded is never longer, so the buffer does not grow. */
+    struct dyn_buf out = {.data = arena_alloc(arena, value.raw.len), .cap = value.raw.len};
+    json_string_decode(value, &out);
+    return dyn_buf_slice(&out);
+}
+
+static void
+list_text(void *self, const struct dialect_text *found)
+{
+    struct listing *listing = self;
+    struct vote_text text = {.role = found->role,
+                             .kind = found->kind,
+                             .at = found->at,
+                             .choice = found->choice,
+                             .text = text_that_stays(listing, found->value)};
+    vote_text_list_add(listing->list, &text);
+}
+
+struct vote_text_list *
+route_vote_text_list(struct route_request *rq, const struct env *end)
+{
+    enum { FIRST_BYTES = 1024 }; /* the texts of most bodies */
+    struct arena *arena = &rq->request->arena;
+    struct vote_text_list *list = arena_alloc(arena, sizeof *list);
+    struct listing listing = {list, dyn_block_slice(end != NULL ? end->body : rq->request->body)};
+    vote_text_list_init(list, arena_alloc(arena, FIRST_BYTES), FIRST_BYTES);
+    list->uninspectable = walk_texts(rq, end, list_text, &listing);
+    return list;
+}
+
+void
+route_forget_texts(struct route_votes *votes)
+{
+    dyn_block_unref(&votes->texts);
+    if (votes->list != NULL) {
+        vote_text_list_fini(votes->list);
+        votes->list = NULL;
+    }
 }

@@ -26,7 +26,7 @@ forget_stage(struct route_votes *votes)
     votes->round.n = 0;
     votes->stage = VOTE_STAGE_NONE;
     vote_facts_unref(&votes->facts);
-    dyn_block_unref(&votes->texts);
+    route_forget_texts(votes);
 }
 
 void

@@ -3,6 +3,7 @@
  * router/. */
 #pragma once
 
+#include "proto/vote_here.h"
 #include "router/request.h"
 
 /* More are not told of one by one. */
@@ -45,8 +46,10 @@ struct route_votes {
     uint64_t n_said;           /* of the voters, when the traits were taken */
     struct route_facts counted; /* what the walk over the body found */
     bool is_counted;
+    bool has_gate;             /* plugins were asked about its stream: by envelopes */
     struct vote_facts *facts;  /* of the stage */
     dyn_block_t *texts;        /* of its body, as a map; made when it is needed first */
+    struct vote_text_list *list; /* the same, for those who are asked by a call */
     dyn_block_t *original;     /* the client's body, when a plugin has amended it */
     struct env *answer;        /* the VOTE that answered */
     struct dyn_slice answered_by;
@@ -124,6 +127,10 @@ void route_held_drop(struct route_request *rq);
 struct vote_facts *route_vote_facts(struct route_request *rq, const struct env *end, uint32_t needs);
 /* The texts of the request, or of the answer `end`, as a map. */
 dyn_block_t *route_vote_texts(struct route_request *rq, const struct env *end);
+/* The same where they stand. */
+struct vote_text_list *route_vote_text_list(struct route_request *rq, const struct env *end);
+/* The body is another one, or of another stage. */
+void route_forget_texts(struct route_votes *votes);
 
 /* ---- what they change (vote_amend.c) ---- */
 

@@ -48,14 +48,21 @@ route_ballot_fail_late(struct route_request *rq, size_t i, const char *why)
 
 /* ---- asking ---- */
 
+/* The answer that is asked about; NULL: it is the request. */
+static const struct env *
+end_of(const struct route_request *rq)
+{
+    return rq->votes->stage == VOTE_AFTER_REQUEST ? rq->inbound : NULL;
+}
+
+/* Borrowed. */
 static dyn_block_t *
 body_for(struct route_request *rq, const struct route_traits *traits)
 {
     struct route_votes *votes = rq->votes;
-    const struct env *end = votes->stage == VOTE_AFTER_REQUEST ? rq->inbound : NULL;
+    const struct env *end = end_of(rq);
     if ((traits->needs & VOTE_NEEDS_BODY) != 0) {
-        dyn_block_t *body = end != NULL ? end->body : rq->request->body;
-        return body != NULL ? dyn_block_ref(body) : NULL;
+        return end != NULL ? end->body : rq->request->body;
     }
     if ((traits->needs & VOTE_NEEDS_TEXT) == 0) {
         return NULL;
@@ -63,7 +70,17 @@ body_for(struct route_request *rq, const struct route_traits *traits)
     if (votes->texts == NULL) {
         votes->texts = route_vote_texts(rq, end);
     }
-    return votes->texts != NULL ? dyn_block_ref(votes->texts) : NULL;
+    return votes->texts;
+}
+
+static struct vote_facts *
+facts_for(struct route_request *rq)
+{
+    struct route_votes *votes = rq->votes;
+    if (votes->facts == NULL) {
+        votes->facts = route_vote_facts(rq, end_of(rq), votes->needs);
+    }
+    return votes->facts;
 }
 
 static struct env *
@@ -71,18 +88,15 @@ ask_envelope(struct route_request *rq, const struct route_ballot *ballot)
 {
     const struct route_plugin *plugin = ballot->plugin;
     struct route_votes *votes = rq->votes;
+    dyn_block_t *body = body_for(rq, &ballot->traits);
     struct env *ask = env_new(ENV_ASK);
-    if (votes->facts == NULL) {
-        const struct env *end = votes->stage == VOTE_AFTER_REQUEST ? rq->inbound : NULL;
-        votes->facts = route_vote_facts(rq, end, votes->needs);
-    }
     ask->id = rq->node.id;
     ask->epoch = ++votes->epoch;
     ask->plugin = env_copy(ask, plugin->name);
     ask->instance = plugin->serial;
     ask->stage = (uint8_t)votes->stage;
-    ask->facts_asked = vote_facts_ref(votes->facts);
-    ask->body = body_for(rq, &ballot->traits);
+    ask->facts_asked = vote_facts_ref(facts_for(rq));
+    ask->body = body != NULL ? dyn_block_ref(body) : NULL;
     return ask;
 }
 
@@ -131,6 +145,63 @@ send_ask(struct route_request *rq, size_t i, struct route_voter *voter, bus_addr
     rq->votes->round.ballots[i] = VOTE_BALLOT_ASKED;
 }
 
+/* It has the question, and waits for something itself. */
+static void
+votes_later(struct route_request *rq, size_t i, bus_addr_t addr, uint32_t epoch)
+{
+    struct route_ballot *ballot = &rq->votes->ballots[i];
+    ballot->epoch = epoch;
+    ballot->times++;
+    ballot->asked = addr;
+    rq->votes->round.ballots[i] = VOTE_BALLOT_ASKED;
+}
+
+/* Of this loop: it has voted when the call returns, or will do so. */
+static void
+call(struct route_request *rq, size_t i, const struct vote_here *here, bus_addr_t addr)
+{
+    struct route_votes *votes = rq->votes;
+    struct route_ballot *ballot = &votes->ballots[i];
+    const struct route_traits *traits = &ballot->traits;
+    bool lists = traits->lists && (traits->needs & VOTE_NEEDS_TEXT) != 0;
+    if (lists && votes->list == NULL) {
+        votes->list = route_vote_text_list(rq, end_of(rq));
+    }
+    struct vote_heard heard = {.vote = NULL};
+    struct vote_question question = {.id = rq->node.id,
+                                     .epoch = ++votes->epoch,
+                                     .stage = votes->stage,
+                                     .instance = ballot->plugin->serial,
+                                     .from = bus_actor_addr(rq->router->me),
+                                     .facts = facts_for(rq),
+                                     .body = lists ? NULL : body_for(rq, traits),
+                                     .texts = lists ? votes->list : NULL};
+    switch (here->ask(here->self, &question, &heard)) {
+    case VOTE_HERE_PASSED:
+        route_ballot_passed(rq, i, &heard);
+        return;
+    case VOTE_HERE_VOTED:
+        route_ballot_take(rq, i, &heard.vote);
+        env_free(&heard.vote);
+        return;
+    case VOTE_HERE_LATER:
+        votes_later(rq, i, addr, question.epoch);
+        return;
+    case VOTE_HERE_ABSENT:
+        vote_breaker_succeeded(&route_ballot_voter(rq, ballot->plugin)->breaker);
+        route_ballot_fail(rq, i, "it said so", DYN_SLICE("not here"));
+        return;
+    }
+}
+
+/* NULL: envelopes are sent. */
+const struct vote_here *
+route_votes_here(const struct route_request *rq, const struct route_plugin *plugin)
+{
+    const struct vote_here *here = rq->router->options.here;
+    return plugin->is_local && plugin->serial != 0 && here != NULL && here->ask != NULL ? here : NULL;
+}
+
 void
 route_ballot_ask(struct route_request *rq, size_t i)
 {
@@ -157,8 +228,11 @@ route_ballot_ask(struct route_request *rq, size_t i)
     if (ballot->asked_us == 0) { /* its time began when it was asked first */
         ballot->asked_us = dyn_mono_us(bus_loop_clock(router->loop));
     }
+    const struct vote_here *here = route_votes_here(rq, plugin);
     if (is_absent) {
         wait_for_one(rq, i);
+    } else if (here != NULL) {
+        call(rq, i, here, addr);
     } else {
         send_ask(rq, i, voter, addr);
     }

@@ -5,6 +5,12 @@
 #include "router/votes.h"
 
 struct route_voter *route_ballot_voter(struct route_request *rq, const struct route_plugin *plugin);
+/* How a plugin of this loop is asked without envelopes; NULL: it is not. */
+const struct vote_here *route_votes_here(const struct route_request *rq, const struct route_plugin *plugin);
+/* It let it pass; what it said besides. */
+void route_ballot_passed(struct route_request *rq, size_t i, const struct vote_heard *heard);
+/* Its VOTE, taken where it is kept. */
+void route_ballot_take(struct route_request *rq, size_t i, struct env **vote_p);
 /* Asks the plugin of that ballot, waits for it to join, or settles the ballot without it. */
 void route_ballot_ask(struct route_request *rq, size_t i);
 /* The plugin has failed; its policy decides. */

@@ -59,6 +59,7 @@ begin(struct route_request *rq)
     struct route_gated *gated = rq->gated = dyn_zalloc(sizeof *gated);
     struct route_votes *votes = route_votes_of(rq);
     uint32_t needs = 0;
+    votes->has_gate = true;
     for (size_t i = 0; i < route_voting_plan(rq)->n_plugins; i++) {
         const struct route_plugin *plugin = &route_voting_plan(rq)->plugins[i];
         if (votes_on_streams(rq, plugin)) {

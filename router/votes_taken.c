@@ -24,18 +24,18 @@ is_ours(struct dyn_slice name)
 }
 
 static void
-keep_headers(struct route_request *rq, const struct env *vote)
+keep_headers(struct route_request *rq, const struct env_header *headers, size_t n)
 {
     struct route_votes *votes = rq->votes;
-    if (vote->n_headers > 0 && votes->headers == NULL) {
+    if (n > 0 && votes->headers == NULL) {
         votes->headers = arena_alloc(&rq->request->arena, ENV_HEADERS_MAX * sizeof *votes->headers);
     }
-    for (size_t i = 0; i < vote->n_headers && votes->n_headers < ENV_HEADERS_MAX; i++) {
-        if (is_ours(vote->headers[i].name)) {
+    for (size_t i = 0; i < n && votes->n_headers < ENV_HEADERS_MAX; i++) {
+        if (is_ours(headers[i].name)) {
             continue;
         }
         votes->headers[votes->n_headers++] = (struct env_header){
-            env_copy(rq->request, vote->headers[i].name), env_copy(rq->request, vote->headers[i].value)};
+            env_copy(rq->request, headers[i].name), env_copy(rq->request, headers[i].value)};
     }
 }
 
@@ -109,8 +109,21 @@ take_verdict(struct route_request *rq, size_t i, struct env **vote_p)
     return NULL;
 }
 
-static void
-take(struct route_request *rq, size_t i, struct env **vote_p)
+void
+route_ballot_passed(struct route_request *rq, size_t i, const struct vote_heard *heard)
+{
+    struct route_ballot *ballot = &rq->votes->ballots[i];
+    keep_headers(rq, heard->headers, heard->n_headers);
+    if (heard->charged) {
+        keep_charge(rq, ballot->plugin, 0);
+    }
+    vote_breaker_succeeded(&route_ballot_voter(rq, ballot->plugin)->breaker);
+    rq->votes->round.ballots[i] = VOTE_BALLOT_PASSED;
+    route_ballot_note(rq, ballot, vote_verdict_name(VOTE_PASS), heard->notes);
+}
+
+void
+route_ballot_take(struct route_request *rq, size_t i, struct env **vote_p)
 {
     struct route_votes *votes = rq->votes;
     struct route_ballot *ballot = &votes->ballots[i];
@@ -119,7 +132,7 @@ take(struct route_request *rq, size_t i, struct env **vote_p)
     struct dyn_slice told = vote->notes.len > 0 ? vote->notes : vote->error_text;
     route_voter_count(route_ballot_voter(rq, ballot->plugin), ballot->asked, -1);
     ballot->asked = 0;
-    keep_headers(rq, vote);
+    keep_headers(rq, vote->headers, vote->n_headers);
     if (vote->charged) {
         keep_charge(rq, ballot->plugin, vote->from);
     }
@@ -170,7 +183,7 @@ route_take_vote(struct route_request *rq, struct env **env_p)
         }
         return;
     }
-    take(rq, i, env_p);
+    route_ballot_take(rq, i, env_p);
     if (vote_round_next(&votes->round).move != VOTE_MOVE_WAIT) {
         route_run(rq); /* it has waited in the step of the stage */
     }

@@ -65,9 +65,32 @@ is_told_at(const struct route_request *rq, size_t i, const struct env *end)
 }
 
 static void
+call(struct route_request *rq, size_t i, const struct vote_here *here, struct vote_facts *facts,
+     enum vote_stage stage)
+{
+    const struct route_plugin *plugin = &route_voting_plan(rq)->plugins[i];
+    struct vote_heard unused;
+    struct vote_question told = {.id = rq->node.id,
+                                 .epoch = ++rq->votes->epoch,
+                                 .stage = stage,
+                                 .instance = plugin->serial,
+                                 .from = bus_actor_addr(rq->router->me),
+                                 .facts = facts,
+                                 .tell = true,
+                                 .charged = (rq->votes->charged >> i) & 1};
+    told.body = plugin->traits.shares && told.charged ? route_shared_answer(rq) : NULL;
+    (void)here->ask(here->self, &told, &unused);
+}
+
+static void
 tell(struct route_request *rq, size_t i, struct vote_facts *facts, enum vote_stage stage)
 {
     const struct route_plugin *plugin = &route_voting_plan(rq)->plugins[i];
+    const struct vote_here *here = route_votes_here(rq, plugin);
+    if (here != NULL && !rq->votes->has_gate) { /* else questions are on their way to it still */
+        call(rq, i, here, facts, stage);
+        return;
+    }
     struct route_voter *voter = route_ballot_voter(rq, plugin);
     bus_addr_t first = rq->votes->charged_at != NULL ? rq->votes->charged_at[i] : 0;
     bus_addr_t addr =

@@ -11,7 +11,7 @@
 
 #include "bus/bus.h"
 #include "core/config.h"
-#include "proto/vote.h"
+#include "proto/vote_here.h"
 
 typedef struct plugin_cell plugin_cell_t;
 
@@ -60,6 +60,7 @@ struct plugin_ask {
     struct vote_facts       *facts;
     struct dyn_slice         body;   /* by the row's needs: texts, raw bytes, deltas; absent: none */
     dyn_block_t             *block;  /* the same, to keep a reference; may be NULL */
+    const struct vote_text_list *texts; /* in place of a map of texts, when traits.lists; else NULL */
     uint64_t                 now_us; /* the loop's monotonic time */
     /* It is told, not asked: nobody waits for a vote (on_error; the end of a stream; the end of a request
      * that it charged). What vote() says is dropped. */
@@ -102,6 +103,7 @@ struct plugin_traits {
     bool     charges; /* a vote of it may take something that has to be given back */
     bool     amends;
     bool     answers;
+    bool     lists;   /* it reads texts as a list as well, where there is one (vote_here.h) */
     bool     watches; /* it only looks: after_request it is told, not asked, so that no answer waits for it */
     /* Requests may wait for the answer of another: its vote may take as long as the request. One that it
      * charged is told with its plain answer, whatever form the client got, and goes on when its client has

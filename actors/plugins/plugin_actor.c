@@ -185,9 +185,8 @@ vote_on(const plugin_cell_t *cell, const struct plugin_ticket *ticket)
     return env;
 }
 
-/* Takes `env`. */
 static void
-send_vote(plugin_cell_t *cell, struct env *env, bus_addr_t to, struct plugin_vote *vote)
+fill_vote(struct env *env, struct plugin_vote *vote)
 {
     env->verdict = (uint8_t)vote->verdict;
     env->status = vote->status;
@@ -201,6 +200,13 @@ send_vote(plugin_cell_t *cell, struct env *env, bus_addr_t to, struct plugin_vot
         env_add_header(env, vote->headers[i].name, vote->headers[i].value);
     }
     fill_body(env, vote);
+}
+
+/* Takes `env`. */
+static void
+send_vote(plugin_cell_t *cell, struct env *env, bus_addr_t to, struct plugin_vote *vote)
+{
+    fill_vote(env, vote);
     if (bus_send(cell->actor->me, to, &env, NULL) != 0) {
         env_free(&env); /* the router is gone, and its request with it */
     }
@@ -263,17 +269,71 @@ say_failed(struct plugin_actor *actor, const struct env *env)
 /* ---- cells ---- */
 
 static plugin_cell_t *
-cell_of(struct plugin_actor *actor, const struct env *env)
+cell_numbered(const struct plugin_actor *actor, uint64_t serial)
 {
-    const struct plugin_instance *named =
-        env->instance == 0 && actor->n_sets > 0 ? plugin_set_find(actor->sets[0], env->plugin) : NULL;
     for (size_t i = 0; i < actor->n_cells; i++) {
-        const struct plugin_instance *instance = actor->cells[i]->instance;
-        if (named != NULL ? instance == named : instance->serial == env->instance) {
+        if (actor->cells[i]->instance->serial == serial) {
             return actor->cells[i];
         }
     }
     return NULL;
+}
+
+static plugin_cell_t *
+cell_of(struct plugin_actor *actor, const struct env *env)
+{
+    if (env->instance != 0) {
+        return cell_numbered(actor, env->instance);
+    }
+    const struct plugin_instance *named =
+        actor->n_sets > 0 ? plugin_set_find(actor->sets[0], env->plugin) : NULL;
+    return named != NULL ? cell_numbered(actor, named->serial) : NULL;
+}
+
+static bool
+is_plain_pass(const struct plugin_vote *vote)
+{
+    bool has_more = vote->retry_after_s != 0 || vote->reason.len > 0 || vote->log.len > 0 ||
+                    vote->answer != NULL || vote->marks != NULL;
+    return vote->verdict == VOTE_PASS && vote->status == 0 && !has_more;
+}
+
+/* Who is asked for by the number of its instance, without an envelope. */
+static enum vote_here_said
+ask_here(void *self, const struct vote_question *question, struct vote_heard *heard)
+{
+    struct plugin_actor *actor = self;
+    plugin_cell_t *cell = cell_numbered(actor, question->instance);
+    if (cell == NULL) {
+        return VOTE_HERE_ABSENT;
+    }
+    const struct plugin_instance *instance = cell->instance;
+    struct plugin_vote vote = {.verdict = VOTE_PASS};
+    struct plugin_ask asked = {
+        .ticket = {question->id, 0, question->epoch, question->stage, question->from, instance->serial},
+        .stage = question->stage,
+        .facts = question->facts,
+        .body = dyn_block_slice(question->body),
+        .block = question->body,
+        .texts = question->texts,
+        .now_us = bus_loop_now_us(actor->loop),
+        .is_told = question->tell,
+        .has_charged = question->charged,
+    };
+    begin_scratch(cell);
+    enum plugin_when when = instance->ops->vote(instance->shared, cell->own, cell, &asked, &vote);
+    if (when != PLUGIN_VOTED || question->tell) {
+        drop_vote(&vote);
+        return VOTE_HERE_LATER;
+    }
+    if (is_plain_pass(&vote)) {
+        *heard = (struct vote_heard){vote.headers, vote.n_headers, vote.notes, vote.charged, NULL};
+        return VOTE_HERE_PASSED;
+    }
+    heard->vote = vote_on(cell, &asked.ticket);
+    heard->vote->from = bus_actor_addr(actor->me);
+    fill_vote(heard->vote, &vote);
+    return VOTE_HERE_VOTED;
 }
 
 static bool
@@ -483,6 +543,9 @@ actor_start(void *self, bus_actor_t *me, struct dyn_err *err)
         plugin_actor_apply(actor, actor->first);
         plugin_set_unref(&actor->first);
     }
+    if (actor->options.here != NULL) {
+        *actor->options.here = (struct vote_here){ask_here, actor};
+    }
     return 0;
 }
 
@@ -490,6 +553,9 @@ static void
 actor_stop(void *self)
 {
     struct plugin_actor *actor = self;
+    if (actor->options.here != NULL) {
+        *actor->options.here = (struct vote_here){.ask = NULL};
+    }
     bus_timer_fini(&actor->leaving);
     bus_timer_fini(&actor->drain);
     while (actor->n_sets > 0) {

@@ -9,6 +9,7 @@ struct plugin_actor_options {
     plugin_set_t *set;    /* a reference is taken; NULL: none yet */
     const struct plugin_host *host;
     unsigned cell;
+    struct vote_here *here; /* filled while the actor is there; NULL: all who ask send envelopes */
 };
 
 /* Give both to bus_add_actor(). */

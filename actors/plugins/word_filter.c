@@ -403,15 +403,17 @@ is_ambiguous(const struct looking *l, struct vote_texts texts)
 }
 
 static void
-look_at_body(struct looking *l, struct dyn_slice body)
+look_at_body(struct looking *l, const struct plugin_ask *ask)
 {
     struct vote_texts texts;
     struct vote_text text;
     struct dyn_err err;
-    if (body.len == 0) {
+    if (ask->texts == NULL && ask->body.len == 0) {
         return;
     }
-    if (vote_texts_open(&texts, body, &err) != 0) { /* it has more texts than a map may hold */
+    int failed = ask->texts != NULL ? vote_texts_of(&texts, ask->texts, &err)
+                                    : vote_texts_open(&texts, ask->body, &err);
+    if (failed) { /* it has more texts than a map may hold */
         deny(l, dyn_slice(NULL, 0));
         l->vote->log = dyn_slice_str(plugin_cell_text(l->cell, "its texts cannot be read: %s", err.text));
         return;
@@ -699,7 +701,7 @@ word_filter_vote(void *shared, void *cell_own, plugin_cell_t *cell, const struct
     } else if (ask->stage == VOTE_DURING_STREAM) {
         look_at_stream(&l, own, ask);
     } else if (!content_rules_is_empty(self->rules)) {
-        look_at_body(&l, ask->body);
+        look_at_body(&l, ask);
     }
     content_found_fini(&l.found);
     return PLUGIN_VOTED;
@@ -712,7 +714,8 @@ const struct plugin_ops plugin_word_filter = {
     .traits = {.stages = VOTE_STAGE_BIT(VOTE_BEFORE_REQUEST) | VOTE_STAGE_BIT(VOTE_AFTER_REQUEST) |
                          VOTE_STAGE_BIT(VOTE_DURING_STREAM),
                .needs = VOTE_NEEDS_TEXT,
-               .amends = true},
+               .amends = true,
+               .lists = true},
     .denies = VOTE_STAGE_BIT(VOTE_BEFORE_REQUEST) | VOTE_STAGE_BIT(VOTE_AFTER_REQUEST) |
               VOTE_STAGE_BIT(VOTE_DURING_STREAM),
     .config = &section,
