@@ -77,7 +77,38 @@ bool json_iter_next(struct json_iter *it, struct json_member *member);
 /* The member of a validated object with that key (decoded comparison), or false. First one wins. */
 bool json_find(struct json_value object, const char *key, struct json_value *found);
 
-bool json_key_is(const struct json_member *member, const char *key);
+/* A walk from front to back that looks at no byte twice: a container's end is found by walking to it. Of an
+ * item that is a container, raw is only where it begins, until json_walk_value() finds its end; or it is
+ * entered, and what follows it comes when it was walked to its end. One that is neither is passed over.
+ *   struct json_walk walk = json_walk(value);
+ *   while (json_walk_next(&walk, &member)) { struct json_walk items = json_walk_into(&walk, &member); .. }
+ * While a walk within it goes on, nothing is asked of the outer one. */
+struct json_walk {
+    const char *next;
+    const char *end;
+    struct json_walk *outer;
+    bool is_object;
+    bool is_at_container; /* the last item, neither entered nor passed over yet */
+};
+struct json_walk json_walk(struct json_value value);
+bool json_walk_next(struct json_walk *walk, struct json_member *member);
+/* The items of the item that came last; of one that is no container there are none. */
+struct json_walk json_walk_into(struct json_walk *walk, const struct json_member *member);
+/* The whole of the item that came last. */
+struct json_value json_walk_value(struct json_walk *walk, struct json_member *member);
+/* The value of a member that is still to come, scalar or string; the walk stays where it is. */
+bool json_walk_peek(const struct json_walk *walk, const char *key, struct json_value *found);
+
+bool json_key_decodes_to(const struct json_member *member, const char *key);
+/* Most keys are another one by their length; of a literal it is known when this is compiled. */
+static inline bool
+json_key_is(const struct json_member *member, const char *key)
+{
+    if (DYN_UNLIKELY(member->key_is_escaped)) {
+        return json_key_decodes_to(member, key);
+    }
+    return member->key.data != NULL && dyn_slice_is(member->key, key);
+}
 /* Appends the decoded bytes of a validated string value. */
 void json_string_decode(struct json_value string, struct dyn_buf *out);
 /* The bytes between the quotes when nothing is escaped, absent otherwise: the cheap common case. */

@@ -192,16 +192,16 @@ json_iter(struct json_value value)
     return (struct json_iter){json_skip_space(begin, end), end, value.type == JSON_OBJECT};
 }
 
-static const char *
-read_key(struct json_iter *it, const char *at, struct json_member *member)
+static inline const char *
+read_key(const char *at, const char *end, struct json_member *member)
 {
-    const char *behind = skip_string(at, it->end, &member->key_is_escaped);
+    const char *behind = skip_string(at, end, &member->key_is_escaped);
     if (behind - at < 2) {
-        return it->end;
+        return end;
     }
     member->key = dyn_slice(at + 1, (size_t)(behind - at) - 2);
-    at = json_skip_space(behind, it->end);
-    return at < it->end ? json_skip_space(at + 1, it->end) : at; /* behind the colon */
+    at = json_skip_space(behind, end);
+    return at < end ? json_skip_space(at + 1, end) : at; /* behind the colon */
 }
 
 bool
@@ -210,7 +210,7 @@ json_iter_next(struct json_iter *it, struct json_member *member)
     const char *at = it->next;
     *member = (struct json_member){.key = {NULL, 0}};
     if (it->is_object && at < it->end) {
-        at = read_key(it, at, member);
+        at = read_key(at, it->end, member);
     }
     if (at >= it->end) {
         it->next = it->end;
@@ -255,7 +255,7 @@ key_is(const struct json_member *member, struct dyn_slice key)
 }
 
 bool
-json_key_is(const struct json_member *member, const char *key)
+json_key_decodes_to(const struct json_member *member, const char *key)
 {
     return key_is(member, dyn_slice_str(key));
 }
@@ -320,4 +320,112 @@ json_string_is(struct json_value string, const char *text)
 {
     struct dyn_slice raw = inside(string);
     return raw.data != NULL && decodes_to(raw, dyn_slice_str(text));
+}
+
+/* ---- front to back ---- */
+
+/* Behind what follows a value: the next item, or the closing bracket. */
+static inline const char *
+skip_separator(const char *at, const char *end)
+{
+    at = json_skip_space(at, end);
+    return at < end && *at == ',' ? json_skip_space(at + 1, end) : at;
+}
+
+static inline bool
+is_container(enum json_type type)
+{
+    return type == JSON_OBJECT || type == JSON_ARRAY;
+}
+
+struct json_walk
+json_walk(struct json_value value)
+{
+    if (!is_container(value.type) || value.raw.len < 2) {
+        return (struct json_walk){.next = "", .end = ""};
+    }
+    const char *end = value.raw.data + value.raw.len;
+    return (struct json_walk){
+        .next = json_skip_space(value.raw.data + 1, end), .end = end, .is_object = value.type == JSON_OBJECT};
+}
+
+/* Behind the closing bracket the outer walk goes on. */
+static bool
+leave(struct json_walk *walk, const char *at)
+{
+    if (walk->outer != NULL) {
+        walk->outer->next = at < walk->end ? skip_separator(at + 1, walk->end) : walk->end;
+        walk->outer->is_at_container = false;
+        walk->outer = NULL;
+    }
+    walk->next = walk->end;
+    return false;
+}
+
+bool
+json_walk_next(struct json_walk *walk, struct json_member *member)
+{
+    const char *end = walk->end;
+    if (walk->is_at_container) {
+        walk->next = skip_separator(skip_container(walk->next, end), end);
+        walk->is_at_container = false;
+    }
+    const char *at = walk->next;
+    *member = (struct json_member){.key = {NULL, 0}};
+    if (at >= end || *at == ']' || *at == '}') {
+        return leave(walk, at);
+    }
+    if (walk->is_object && (at = read_key(at, end, member)) >= end) {
+        return leave(walk, at);
+    }
+    enum json_type type = member->value.type = json_type_of_byte(*at);
+    if (is_container(type)) {
+        member->value.raw = dyn_slice(at, 1);
+        walk->next = at;
+        walk->is_at_container = true;
+        return true;
+    }
+    const char *behind = skip_value(at, end);
+    member->value.raw = dyn_slice(at, (size_t)(behind - at));
+    walk->next = skip_separator(behind, end);
+    return true;
+}
+
+struct json_walk
+json_walk_into(struct json_walk *walk, const struct json_member *member)
+{
+    if (!walk->is_at_container) {
+        return (struct json_walk){.next = "", .end = ""};
+    }
+    return (struct json_walk){.next = json_skip_space(walk->next + 1, walk->end),
+                              .end = walk->end,
+                              .outer = walk,
+                              .is_object = member->value.type == JSON_OBJECT};
+}
+
+struct json_value
+json_walk_value(struct json_walk *walk, struct json_member *member)
+{
+    if (walk->is_at_container) {
+        const char *behind = skip_container(walk->next, walk->end);
+        member->value.raw = dyn_slice(walk->next, (size_t)(behind - walk->next));
+        walk->next = skip_separator(behind, walk->end);
+        walk->is_at_container = false;
+    }
+    return member->value;
+}
+
+bool
+json_walk_peek(const struct json_walk *walk, const char *key, struct json_value *found)
+{
+    struct json_walk ahead = *walk;
+    struct dyn_slice wanted = dyn_slice_str(key);
+    ahead.outer = NULL;
+    for (struct json_member member; json_walk_next(&ahead, &member);) {
+        if (key_is(&member, wanted)) {
+            *found = member.value;
+            return true;
+        }
+    }
+    return false;
 }

@@ -134,15 +134,15 @@ read_content(struct reader *reader, struct json_value content, bool is_user)
 }
 
 static void
-read_messages(struct reader *reader, struct json_value messages)
+read_messages(struct reader *reader, struct json_walk *messages)
 {
-    struct json_iter items = json_iter(messages);
-    for (struct json_member message; messages.type == JSON_ARRAY && json_iter_next(&items, &message);) {
+    for (struct json_member message; json_walk_next(messages, &message);) {
         reader->facts->n_messages++;
         struct json_value role = {.type = JSON_NULL};
         struct json_value content = {.type = JSON_NULL};
-        struct json_iter members = json_iter(message.value);
-        for (struct json_member member; json_iter_next(&members, &member);) {
+        struct json_walk members = json_walk_into(messages, &message);
+        for (struct json_member member; json_walk_next(&members, &member);) {
+            (void)json_walk_value(&members, &member);
             if (json_key_is(&member, "role")) {
                 role = member.value;
             } else if (json_key_is(&member, "content")) {
@@ -215,9 +215,7 @@ static void
 read_member(struct reader *reader, const struct json_member *member)
 {
     struct json_value value = member->value;
-    if (json_key_is(member, "messages")) {
-        read_messages(reader, value);
-    } else if (json_key_is(member, "input")) {
+    if (json_key_is(member, "input")) {
         read_input(reader, value);
     } else if (json_key_is(member, "tools") || json_key_is(member, "functions")) {
         read_tools(reader, value);
@@ -247,9 +245,14 @@ route_facts_read(struct route_facts *facts, struct dyn_slice body, uint32_t need
     while (body.len > 0 && body.data[body.len - 1] != '}') {
         body.len--;
     }
-    struct json_value object = {JSON_OBJECT, body};
-    struct json_iter members = json_iter(object);
-    for (struct json_member member; json_iter_next(&members, &member);) {
+    struct json_walk members = json_walk((struct json_value){JSON_OBJECT, body});
+    for (struct json_member member; json_walk_next(&members, &member);) {
+        if (member.value.type == JSON_ARRAY && json_key_is(&member, "messages")) {
+            struct json_walk messages = json_walk_into(&members, &member);
+            read_messages(&reader, &messages);
+            continue;
+        }
+        (void)json_walk_value(&members, &member);
         read_member(&reader, &member);
     }
     facts->prompt_tokens = reader.text_bytes / BYTES_PER_TOKEN + 1 + reader.image_tokens;

@@ -6,17 +6,16 @@
 #include "core/log.h"
 #include "router/votes_stream.h"
 
-#include <strings.h>
-
 /* What the edge says of each answer itself, and what would speak for the gateway's host to browsers. */
 static bool
 is_ours(struct dyn_slice name)
 {
-    static const char *const ours[] = {"content-type", "content-encoding", "date",
-                                       "server",       "set-cookie",       "location",
-                                       "retry-after",  "x-request-id",     "www-authenticate"};
+    static const struct dyn_slice ours[] = {
+        DYN_SLICE_INIT("content-type"), DYN_SLICE_INIT("content-encoding"), DYN_SLICE_INIT("date"),
+        DYN_SLICE_INIT("server"),       DYN_SLICE_INIT("set-cookie"),       DYN_SLICE_INIT("location"),
+        DYN_SLICE_INIT("retry-after"),  DYN_SLICE_INIT("x-request-id"),     DYN_SLICE_INIT("www-authenticate")};
     for (size_t i = 0; i < DYN_ARRAY_LEN(ours); i++) {
-        if (strlen(ours[i]) == name.len && strncasecmp(name.data, ours[i], name.len) == 0) {
+        if (ours[i].len == name.len && dyn_slice_ieq(ours[i], name)) {
             return true;
         }
     }

@@ -3,6 +3,7 @@
  * be read. */
 #include "proto/dialects/openai_chat_texts.h"
 
+#include "core/text.h"
 #include "proto/dialects/chat.h"
 #include "proto/dialects/upstream_json.h"
 
@@ -23,6 +24,33 @@ struct walk {
     char at[POINTER_MAX];
 };
 
+static void
+begin(struct walk *w, dialect_text_fn fn, void *self, struct dyn_slice role)
+{
+    w->fn = fn;
+    w->self = self;
+    w->role = role;
+    w->choice = 0;
+    w->is_uninspectable = false;
+    w->prefix = 0;
+}
+
+static size_t
+put(struct walk *w, size_t len, const char *text, size_t text_len)
+{
+    memcpy(w->at + len, text, text_len);
+    return len + text_len;
+}
+
+/* Of the string that `len` bytes of the pointer name. */
+static void
+tell_at(struct walk *w, enum vote_text_kind kind, struct json_value value, size_t len)
+{
+    struct dialect_text text = {
+        .role = w->role, .kind = kind, .choice = w->choice, .at = {w->at, len}, .value = value};
+    w->fn(w->self, &text);
+}
+
 /* Tells of the value when it is a string: it stands at `prefix` and the rest of the pointer. */
 static void DYN_PRINTF(4, 5)
     tell(struct walk *w, enum vote_text_kind kind, struct json_value value, const char *rest, ...)
@@ -34,20 +62,47 @@ static void DYN_PRINTF(4, 5)
     va_start(args, rest);
     int len = vsnprintf(w->at + w->prefix, sizeof w->at - w->prefix, rest, args);
     va_end(args);
-    struct dialect_text text = {.role = w->role,
-                                .kind = kind,
-                                .choice = w->choice,
-                                .at = {w->at, w->prefix + (size_t)len},
-                                .value = value};
-    w->fn(w->self, &text);
+    tell_at(w, kind, value, w->prefix + (size_t)len);
 }
 
-static void DYN_PRINTF(2, 3) enter(struct walk *w, const char *prefix, ...)
+/* The same for a pointer that needs no format; most do not. */
+static void
+tell_plain(struct walk *w, enum vote_text_kind kind, struct json_value value, const char *rest)
 {
-    va_list args;
-    va_start(args, prefix);
-    w->prefix = (size_t)vsnprintf(w->at, sizeof w->at, prefix, args);
-    va_end(args);
+    if (value.type == JSON_STRING) {
+        tell_at(w, kind, value, put(w, w->prefix, rest, strlen(rest)));
+    }
+}
+
+/* `before`, a number, `behind`; all short. Returns the length with them. */
+static size_t
+put_numbered(struct walk *w, size_t len, const char *before, size_t number, const char *behind)
+{
+    char digits[DYN_UINT_TEXT_MAX];
+    len = put(w, len, before, strlen(before));
+    len = put(w, len, digits, dyn_uint_text(digits, number));
+    return put(w, len, behind, strlen(behind));
+}
+
+static void
+tell_numbered(struct walk *w, enum vote_text_kind kind, struct json_value value, const char *before,
+              size_t number, const char *behind)
+{
+    if (value.type == JSON_STRING) {
+        tell_at(w, kind, value, put_numbered(w, w->prefix, before, number, behind));
+    }
+}
+
+static void
+enter(struct walk *w, const char *before, size_t number, const char *behind)
+{
+    w->prefix = put_numbered(w, 0, before, number, behind);
+}
+
+static void
+enter_at(struct walk *w, const char *prefix)
+{
+    w->prefix = put(w, 0, prefix, strlen(prefix));
 }
 
 /* ---- all strings of a value, however deep ---- */
@@ -128,10 +183,10 @@ walk_image(struct walk *w, struct json_value image, size_t part)
 {
     struct json_iter members = json_iter(image);
     w->is_uninspectable = true;
-    tell(w, VOTE_TEXT_IMAGE_URL, image, "/content/%zu/image_url", part);
+    tell_numbered(w, VOTE_TEXT_IMAGE_URL, image, "/content/", part, "/image_url");
     for (struct json_member member; image.type == JSON_OBJECT && json_iter_next(&members, &member);) {
         if (json_key_is(&member, "url")) {
-            tell(w, VOTE_TEXT_IMAGE_URL, member.value, "/content/%zu/image_url/url", part);
+            tell_numbered(w, VOTE_TEXT_IMAGE_URL, member.value, "/content/", part, "/image_url/url");
         }
     }
 }
@@ -142,7 +197,7 @@ walk_thinking(struct walk *w, struct json_value value, size_t part)
 {
     struct json_iter items = json_iter(value);
     struct json_member item;
-    tell(w, VOTE_TEXT_REASONING, value, "/content/%zu/thinking", part);
+    tell_numbered(w, VOTE_TEXT_REASONING, value, "/content/", part, "/thinking");
     for (size_t i = 0; value.type == JSON_ARRAY && json_iter_next(&items, &item); i++) {
         struct json_iter members = json_iter(item.value);
         for (struct json_member member; json_iter_next(&members, &member);) {
@@ -153,20 +208,21 @@ walk_thinking(struct walk *w, struct json_value value, size_t part)
     }
 }
 
+/* A walk of its members; `part` itself when it is a string. */
 static void
-walk_part(struct walk *w, struct json_value part, size_t index)
+walk_part(struct walk *w, struct json_walk *members, struct json_value part, size_t index)
 {
     bool is_text = false;
-    struct json_iter members = json_iter(part);
-    tell(w, text_kind(w), part, "/content/%zu", index);
-    for (struct json_member member; part.type == JSON_OBJECT && json_iter_next(&members, &member);) {
+    tell_numbered(w, text_kind(w), part, "/content/", index, "");
+    for (struct json_member member; part.type == JSON_OBJECT && json_walk_next(members, &member);) {
+        (void)json_walk_value(members, &member);
         if (json_key_is(&member, "type")) {
             is_text = json_string_is(member.value, "text") || json_string_is(member.value, "refusal") ||
                       json_string_is(member.value, "thinking");
         } else if (json_key_is(&member, "text")) {
-            tell(w, text_kind(w), member.value, "/content/%zu/text", index);
+            tell_numbered(w, text_kind(w), member.value, "/content/", index, "/text");
         } else if (json_key_is(&member, "refusal")) {
-            tell(w, VOTE_TEXT_REFUSAL, member.value, "/content/%zu/refusal", index);
+            tell_numbered(w, VOTE_TEXT_REFUSAL, member.value, "/content/", index, "/refusal");
         } else if (json_key_is(&member, "thinking")) {
             walk_thinking(w, member.value, index);
         } else if (json_key_is(&member, "image_url")) {
@@ -177,16 +233,18 @@ walk_part(struct walk *w, struct json_value part, size_t index)
 }
 
 static void
-walk_content(struct walk *w, struct json_value content)
+walk_content(struct walk *w, struct json_walk *message, struct json_member *content)
 {
-    struct json_iter items = json_iter(content);
     struct json_member item;
-    tell(w, text_kind(w), content, "/content");
-    if (content.type == JSON_OBJECT) {
-        tell_all(w, content, "/content");
+    tell_plain(w, text_kind(w), content->value, "/content");
+    if (content->value.type == JSON_OBJECT) {
+        tell_all(w, json_walk_value(message, content), "/content");
+        return;
     }
-    for (size_t i = 0; content.type == JSON_ARRAY && json_iter_next(&items, &item); i++) {
-        walk_part(w, item.value, i);
+    struct json_walk items = json_walk_into(message, content);
+    for (size_t i = 0; json_walk_next(&items, &item); i++) {
+        struct json_walk members = json_walk_into(&items, &item);
+        walk_part(w, &members, item.value, i);
     }
 }
 
@@ -242,7 +300,7 @@ walk_audio(struct walk *w, struct json_value audio)
     for (struct json_member member; audio.type == JSON_OBJECT && json_iter_next(&members, &member);) {
         w->is_uninspectable = true;
         if (json_key_is(&member, "transcript")) {
-            tell(w, VOTE_TEXT, member.value, "/audio/transcript");
+            tell_plain(w, VOTE_TEXT, member.value, "/audio/transcript");
         }
     }
 }
@@ -256,7 +314,7 @@ walk_thinking_blocks(struct walk *w, struct json_value blocks)
         struct json_iter members = json_iter(item.value);
         for (struct json_member member; json_iter_next(&members, &member);) {
             if (json_key_is(&member, "thinking")) {
-                tell(w, VOTE_TEXT_REASONING, member.value, "/thinking_blocks/%zu/thinking", i);
+                tell_numbered(w, VOTE_TEXT_REASONING, member.value, "/thinking_blocks/", i, "/thinking");
             }
         }
     }
@@ -272,9 +330,9 @@ walk_details(struct walk *w, struct json_value details)
         struct json_iter members = json_iter(item.value);
         for (struct json_member member; json_iter_next(&members, &member);) {
             if (json_key_is(&member, "text")) {
-                tell(w, VOTE_TEXT_REASONING, member.value, "/reasoning_details/%zu/text", i);
+                tell_numbered(w, VOTE_TEXT_REASONING, member.value, "/reasoning_details/", i, "/text");
             } else if (json_key_is(&member, "summary")) {
-                tell(w, VOTE_TEXT_REASONING, member.value, "/reasoning_details/%zu/summary", i);
+                tell_numbered(w, VOTE_TEXT_REASONING, member.value, "/reasoning_details/", i, "/summary");
             }
         }
     }
@@ -290,19 +348,17 @@ walk_thoughts(struct walk *w, const char *key, struct json_value thoughts)
 }
 
 static void
-walk_message_member(struct walk *w, const struct json_member *member)
+walk_other_member(struct walk *w, const struct json_member *member)
 {
     struct json_value value = member->value;
-    if (json_key_is(member, "content")) {
-        walk_content(w, value);
-    } else if (json_key_is(member, "name")) {
-        tell(w, VOTE_TEXT_NAME, value, "/name");
+    if (json_key_is(member, "name")) {
+        tell_plain(w, VOTE_TEXT_NAME, value, "/name");
     } else if (json_key_is(member, "tool_calls")) {
         walk_calls(w, value);
     } else if (json_key_is(member, "function_call")) {
         walk_function(w, value, "/function_call");
     } else if (json_key_is(member, "refusal")) {
-        tell(w, VOTE_TEXT_REFUSAL, value, "/refusal");
+        tell_plain(w, VOTE_TEXT_REFUSAL, value, "/refusal");
     } else if (json_key_is(member, "reasoning_content")) {
         walk_thoughts(w, "reasoning_content", value);
     } else if (json_key_is(member, "reasoning")) {
@@ -321,11 +377,15 @@ walk_message_member(struct walk *w, const struct json_member *member)
 }
 
 static void
-walk_message(struct walk *w, struct json_value message)
+walk_message(struct walk *w, struct json_walk *members)
 {
-    struct json_iter members = json_iter(message);
-    for (struct json_member member; json_iter_next(&members, &member);) {
-        walk_message_member(w, &member);
+    for (struct json_member member; json_walk_next(members, &member);) {
+        if (json_key_is(&member, "content")) {
+            walk_content(w, members, &member);
+        } else if (!json_key_is(&member, "role")) {
+            (void)json_walk_value(members, &member);
+            walk_other_member(w, &member);
+        }
     }
 }
 
@@ -333,30 +393,33 @@ walk_message(struct walk *w, struct json_value message)
 
 /* Escaped or unknown ones are nobody's. */
 static struct dyn_slice
-role_of(struct json_value message)
+role_of(const struct json_walk *message)
 {
+    static const struct dyn_slice roles[] = {DYN_SLICE_INIT("user"),      DYN_SLICE_INIT("assistant"),
+                                             DYN_SLICE_INIT("system"),    DYN_SLICE_INIT("tool"),
+                                             DYN_SLICE_INIT("developer"), DYN_SLICE_INIT("function")};
     struct json_value role;
-    struct dyn_slice plain = {NULL, 0};
-    if (json_find(message, "role", &role)) {
-        static const char *const roles[] = {"user", "assistant", "system", "tool", "developer", "function"};
-        for (size_t i = 0; i < DYN_ARRAY_LEN(roles); i++) {
-            if (json_string_is(role, roles[i])) {
-                plain = dyn_slice_str(roles[i]);
-            }
+    if (!json_walk_peek(message, "role", &role)) {
+        return roles[0];
+    }
+    struct dyn_slice plain = json_string_plain(role);
+    for (size_t i = 0; i < DYN_ARRAY_LEN(roles); i++) {
+        if (plain.data != NULL ? dyn_slice_eq(plain, roles[i]) : json_string_is(role, roles[i].data)) {
+            return roles[i];
         }
     }
-    return plain.data != NULL ? plain : DYN_SLICE("user");
+    return roles[0];
 }
 
 static void
-walk_messages(struct walk *w, struct json_value messages)
+walk_messages(struct walk *w, struct json_walk *messages)
 {
-    struct json_iter items = json_iter(messages);
     struct json_member item;
-    for (size_t i = 0; messages.type == JSON_ARRAY && json_iter_next(&items, &item); i++) {
-        enter(w, "/messages/%zu", i);
-        w->role = role_of(item.value);
-        walk_message(w, item.value);
+    for (size_t i = 0; json_walk_next(messages, &item); i++) {
+        struct json_walk members = json_walk_into(messages, &item);
+        enter(w, "/messages/", i, "");
+        w->role = role_of(&members);
+        walk_message(w, &members);
     }
 }
 
@@ -368,7 +431,7 @@ walk_description(struct walk *w, struct json_value function)
     struct json_iter members = json_iter(function);
     for (struct json_member member; function.type == JSON_OBJECT && json_iter_next(&members, &member);) {
         if (json_key_is(&member, "name")) {
-            tell(w, VOTE_TEXT_NAME, member.value, "/name");
+            tell_plain(w, VOTE_TEXT_NAME, member.value, "/name");
         } else {
             size_t len = append_name(w, w->prefix, &member);
             walk_strings(w, member.value, len);
@@ -386,7 +449,7 @@ walk_tools(struct walk *w, struct json_value tools)
         for (struct json_member member; json_iter_next(&members, &member);) {
             bool is_custom = json_key_is(&member, "custom");
             if (is_custom || json_key_is(&member, "function")) {
-                enter(w, "/tools/%zu/%s", i, is_custom ? "custom" : "function");
+                enter(w, "/tools/", i, is_custom ? "/custom" : "/function");
                 walk_description(w, member.value);
             }
         }
@@ -399,7 +462,7 @@ walk_functions(struct walk *w, struct json_value functions)
     struct json_iter items = json_iter(functions);
     struct json_member item;
     for (size_t i = 0; functions.type == JSON_ARRAY && json_iter_next(&items, &item); i++) {
-        enter(w, "/functions/%zu", i);
+        enter(w, "/functions/", i, "");
         walk_description(w, item.value);
     }
 }
@@ -410,10 +473,10 @@ walk_other(struct walk *w, const struct json_member *member)
 {
     struct json_value value;
     if (json_key_is(member, "response_format") && json_find(member->value, "json_schema", &value)) {
-        enter(w, "/response_format/json_schema");
+        enter_at(w, "/response_format/json_schema");
         walk_description(w, value);
     } else if (json_key_is(member, "prediction") && json_find(member->value, "content", &value)) {
-        enter(w, "/prediction");
+        enter_at(w, "/prediction");
         w->role = DYN_SLICE("assistant");
         tell_all(w, value, "/content");
         w->role = DYN_SLICE("system");
@@ -423,13 +486,18 @@ walk_other(struct walk *w, const struct json_member *member)
 static bool
 read_request(struct dyn_slice body, dialect_text_fn fn, void *self)
 {
-    struct walk w = {.fn = fn, .self = self, .role = DYN_SLICE("system")};
-    struct json_iter members = json_iter(chat_object(body));
-    for (struct json_member member; json_iter_next(&members, &member);) {
-        if (json_key_is(&member, "messages")) {
-            walk_messages(&w, member.value);
+    struct walk w;
+    struct json_walk members = json_walk(chat_object(body));
+    begin(&w, fn, self, DYN_SLICE("system"));
+    for (struct json_member member; json_walk_next(&members, &member);) {
+        if (json_key_is(&member, "messages") && member.value.type == JSON_ARRAY) {
+            struct json_walk messages = json_walk_into(&members, &member);
+            walk_messages(&w, &messages);
             w.role = DYN_SLICE("system");
-        } else if (json_key_is(&member, "tools")) {
+            continue;
+        }
+        (void)json_walk_value(&members, &member);
+        if (json_key_is(&member, "tools")) {
             walk_tools(&w, member.value);
         } else if (json_key_is(&member, "functions")) {
             walk_functions(&w, member.value);
@@ -443,23 +511,23 @@ read_request(struct dyn_slice body, dialect_text_fn fn, void *self)
 /* ---- plain answers ---- */
 
 static void
-walk_choice(struct walk *w, struct json_value choice, size_t index)
+walk_choice(struct walk *w, struct json_walk *members, size_t index)
 {
     int64_t number;
     struct json_value said;
     w->choice = (uint32_t)index;
-    if (json_find(choice, "index", &said) && json_int64(said, &number) == 0 && number >= 0 &&
+    if (json_walk_peek(members, "index", &said) && json_int64(said, &number) == 0 && number >= 0 &&
         number <= UINT32_MAX) {
         w->choice = (uint32_t)number;
     }
-    struct json_iter members = json_iter(choice);
-    for (struct json_member member; json_iter_next(&members, &member);) {
+    for (struct json_member member; json_walk_next(members, &member);) {
         if (json_key_is(&member, "message")) {
-            enter(w, "/choices/%zu/message", index);
-            walk_message(w, member.value);
+            struct json_walk message = json_walk_into(members, &member);
+            enter(w, "/choices/", index, "/message");
+            walk_message(w, &message);
         } else if (json_key_is(&member, "text")) {
-            enter(w, "/choices/%zu", index);
-            tell(w, VOTE_TEXT, member.value, "/text");
+            enter(w, "/choices/", index, "");
+            tell_plain(w, VOTE_TEXT, member.value, "/text");
         }
     }
 }
@@ -467,19 +535,23 @@ walk_choice(struct walk *w, struct json_value choice, size_t index)
 static int
 read_answer(struct dyn_slice body, dialect_text_fn fn, void *self)
 {
-    struct walk w = {.fn = fn, .self = self, .role = DYN_SLICE("assistant")};
+    struct walk w;
     struct json_value object;
     char *copy;
     if (upstream_json_scan(body, &object, &copy) != 0) {
         return -1;
     }
-    struct json_iter members = json_iter(object);
-    for (struct json_member member; json_iter_next(&members, &member);) {
-        struct json_iter choices = json_iter(member.value);
+    struct json_walk members = json_walk(object);
+    begin(&w, fn, self, DYN_SLICE("assistant"));
+    for (struct json_member member; json_walk_next(&members, &member);) {
         struct json_member choice;
-        bool is_choices = json_key_is(&member, "choices") && member.value.type == JSON_ARRAY;
-        for (size_t i = 0; is_choices && json_iter_next(&choices, &choice); i++) {
-            walk_choice(&w, choice.value, i);
+        if (!json_key_is(&member, "choices") || member.value.type != JSON_ARRAY) {
+            continue;
+        }
+        struct json_walk choices = json_walk_into(&members, &member);
+        for (size_t i = 0; json_walk_next(&choices, &choice); i++) {
+            struct json_walk inside = json_walk_into(&choices, &choice);
+            walk_choice(&w, &inside, i);
         }
     }
     free(copy);
