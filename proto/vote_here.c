@@ -48,7 +48,6 @@ vote_text_list_add(struct vote_text_list *list, const struct vote_text *text)
 int
 vote_texts_of(struct vote_texts *texts, const struct vote_text_list *list, struct dyn_err *err)
 {
-    *texts = (struct vote_texts){
-        .left = list->n, .items = list->items, .uninspectable = list->uninspectable};
+    *texts = (struct vote_texts){.left = list->n, .items = list->items, .uninspectable = list->uninspectable};
     return list->is_full ? dyn_err_set(err, DYN_E_LIMIT, "there are more than %d texts", VOTE_TEXTS_MAX) : 0;
 }

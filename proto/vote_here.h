@@ -1,5 +1,5 @@
-/* The question of an ASK and the answer of a VOTE (proto/vote.h) as one call, for who asks plugins of the loop
- * that it runs on itself: nothing is packed, and no envelope is made. What it means is what 05-PLUGIN.md says
+/* The question of an ASK and the answer of a VOTE (proto/vote.h) as one call, for who asks plugins of its own
+ * loop: nothing is packed, and no envelope is made. What it means is what 05-PLUGIN.md says
  * of the two. Plugins elsewhere get envelopes; so do questions during a stream. */
 #pragma once
 

@@ -10,10 +10,15 @@
 static bool
 is_ours(struct dyn_slice name)
 {
-    static const struct dyn_slice ours[] = {
-        DYN_SLICE_INIT("content-type"), DYN_SLICE_INIT("content-encoding"), DYN_SLICE_INIT("date"),
-        DYN_SLICE_INIT("server"),       DYN_SLICE_INIT("set-cookie"),       DYN_SLICE_INIT("location"),
-        DYN_SLICE_INIT("retry-after"),  DYN_SLICE_INIT("x-request-id"),     DYN_SLICE_INIT("www-authenticate")};
+    static const struct dyn_slice ours[] = {DYN_SLICE_INIT("content-type"),
+                                            DYN_SLICE_INIT("content-encoding"),
+                                            DYN_SLICE_INIT("date"),
+                                            DYN_SLICE_INIT("server"),
+                                            DYN_SLICE_INIT("set-cookie"),
+                                            DYN_SLICE_INIT("location"),
+                                            DYN_SLICE_INIT("retry-after"),
+                                            DYN_SLICE_INIT("x-request-id"),
+                                            DYN_SLICE_INIT("www-authenticate")};
     for (size_t i = 0; i < DYN_ARRAY_LEN(ours); i++) {
         if (ours[i].len == name.len && dyn_slice_ieq(ours[i], name)) {
             return true;
@@ -33,8 +38,8 @@ keep_headers(struct route_request *rq, const struct env_header *headers, size_t 
         if (is_ours(headers[i].name)) {
             continue;
         }
-        votes->headers[votes->n_headers++] = (struct env_header){
-            env_copy(rq->request, headers[i].name), env_copy(rq->request, headers[i].value)};
+        votes->headers[votes->n_headers++] = (struct env_header){env_copy(rq->request, headers[i].name),
+                                                                 env_copy(rq->request, headers[i].value)};
     }
 }
 
