@@ -21,8 +21,9 @@ import subprocess
 import sys
 import time
 
-from bench import KEY, ROOT, Row, build_load
+from bench_paths import ROOT, build_load
 from bench_proc import Server, cpu_us, free_port, rss_kib
+from bench_rows import KEY, Row
 
 IDLE_CONNECTIONS = 9000
 ROUNDS = 3

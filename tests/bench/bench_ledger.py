@@ -19,9 +19,10 @@ import sys
 import time
 import urllib.request
 
-from bench import KEY, ROOT, Row, build_load
 from bench_fleet import free_base, load_run
+from bench_paths import ROOT, build_load
 from bench_proc import Server, cpu_us, free_port, rss_kib
+from bench_rows import KEY, Row
 
 sys.path.insert(0, os.path.join(ROOT, "tests"))
 from harness.store_faults import Frozen, Full, Limited, Locked, ask, mounts_work, on_small_disk  # noqa: E402

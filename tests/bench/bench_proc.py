@@ -3,7 +3,9 @@
 import os
 import signal
 import socket
+import ssl
 import subprocess
+import threading
 import time
 import urllib.request
 
@@ -68,11 +70,65 @@ def rss_kib(pid):
     return sum(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
 
 
+def open_files(pid):
+    """Descriptors of the process alone, or None when it is gone."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        return None
+
+
+def threads(pid):
+    found = [line for line in read_text(f"/proc/{pid}/status").splitlines() if line.startswith("Threads:")]
+    return int(found[0].split()[1]) if found else None
+
+
+class MemoryWatch:
+    """Resident memory of some trees over time, read by a thread. Their processes are looked up once."""
+
+    PERIOD_S = 0.25
+    PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
+
+    def __init__(self, servers):
+        self.trees = {name: tree(server.pid) for name, server in servers.items()}
+        self.began = time.monotonic()
+        self.times = []
+        self.marks = {}
+        self.series = {name: [] for name in servers}
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self.watch, daemon=True)
+        self.thread.start()
+
+    def watch(self):
+        while not self.over.wait(self.PERIOD_S):
+            for name, members in self.trees.items():
+                sizes = [read_text(f"/proc/{member}/statm").split() for member in members]
+                self.series[name].append(sum(int(size[1]) for size in sizes if size) * self.PAGE_KIB)
+            self.times.append(time.monotonic())  # last: whoever sees a time finds the sizes of it
+
+    def now_kib(self, name):
+        return self.series[name][-1] if self.series[name] else 0
+
+    def mark(self, what):
+        """Keeps the sizes of this moment, the first time that it is called with that name."""
+        self.marks.setdefault(what, {name: self.now_kib(name) for name in self.series})
+
+    def peak_kib(self, name, since):
+        """The largest size since that time."""
+        known = zip(self.times, self.series.get(name, ()))
+        return max((size for at, size in known if at >= since), default=0)
+
+    def stop(self):
+        self.over.set()
+        self.thread.join()
+
+
 class Server:
     """A server under test, or the upstream behind it."""
 
-    def __init__(self, name, command, port, log_path, env=None, cpus=None):
+    def __init__(self, name, command, port, log_path, env=None, cpus=None, scheme="http"):
         self.name = name
+        self.scheme = scheme
         self.port = port
         self.log_path = log_path
         with open(log_path, "wb") as log:
@@ -93,7 +149,7 @@ class Server:
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.port}/v1/chat/completions"
+        return f"{self.scheme}://127.0.0.1:{self.port}/v1/chat/completions"
 
     def wait_until_listening(self, seconds=10):
         deadline = time.monotonic() + seconds
@@ -114,7 +170,8 @@ class Server:
         request = urllib.request.Request(
             self.url, body, {"content-type": "application/json", "authorization": f"Bearer {key}"}
         )
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        trust_all = ssl._create_unverified_context()  # pylint: disable=protected-access
+        with urllib.request.urlopen(request, timeout=5, context=trust_all) as answer:
             return answer.read()
 
     def stop(self):
@@ -130,8 +187,11 @@ class Server:
 class Reader:
     """A program beside the load, of which nothing is measured."""
 
-    def __init__(self, command, log_path):
-        self.log = open(log_path, "wb")  # pylint: disable=consider-using-with
+    name = "reader"
+
+    def __init__(self, command, log_path, keep=True):
+        """Without `keep` what it prints goes nowhere: a line for each request fills a disk."""
+        self.log = open(log_path if keep else os.devnull, "wb")  # pylint: disable=consider-using-with
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT)
         self.pid = self.process.pid
 

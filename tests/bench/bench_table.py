@@ -1,138 +1,172 @@
-"""The table that bench.py prints: what was measured, its ratio to nginx, and what we hold ourselves to."""
+"""Figures as a table for a terminal and for a page: the same cells, laid out twice."""
 
-# What is shown: title, row and figure of the run ("+": beyond the direct path; "@": of another path than
-# dynabus), unit, and two ratios to nginx: what has to hold now and what we aim at. Rows without bounds are
-# there to explain the others.
-ROWS = [
-    ("CPU per request, 1 connection", "requests-1", "cpu_us", "us", 1.8, 1.35),
-    ("CPU per request, 8 connections", "requests-8", "cpu_us", "us", None, None),
-    ("CPU per request, 64 connections", "requests-64", "cpu_us", "us", 2.5, 2.0),
-    ("  with everything on", "requests-64", "cpu_us@dynabus-all", "us", 3.0, 2.0),
-    ("  with the access log on", "requests-64", "cpu_us@dynabus-log", "us", 3.0, 2.0),
-    ("CPU per request, 64 KiB, 8 conn.", "requests-8-64k", "cpu_us", "us", 2.0, 1.5),
-    ("requests/s, 1 connection", "requests-1", "answers_per_s", "/s", None, None),
-    ("requests/s, 8 connections", "requests-8", "answers_per_s", "/s", None, None),
-    ("requests/s, 64 connections", "requests-64", "answers_per_s", "/s", None, None),
-    ("added p50, 1 connection", "requests-1", "+latency.p50_us", "us", 2.5, 1.5),
-    ("added first token p50, 100 streams", "streams-100", "+first_token.p50_us", "us", 2.0, 1.2),
-    ("added first token p50, 500 streams", "streams-500", "+first_token.p50_us", "us", None, None),
-    ("CPU per chunk, 100 streams", "streams-100", "cpu_us", "us", 2.0, 1.0),
-    ("  with everything on", "streams-100", "cpu_us@dynabus-all", "us", None, None),
-    ("  with a guardrail on streams", "streams-100", "cpu_us@dynabus-guard", "us", None, None),
-    ("  with a guardrail elsewhere", "streams-100", "cpu_us@dynabus-aside", "us", None, None),
-    ("CPU per chunk, 500 streams", "streams-500", "cpu_us", "us", None, None),
-    ("CPU per chunk, 1,000 streams", "streams-1000", "cpu_us", "us", 1.5, 1.0),
-    ("added delay of a chunk p50, 100 streams", "streams-100", "+delay.p50_us", "us", None, None),
-    ("added delay of a chunk p99, 100 streams", "streams-100", "+delay.p99_us", "us", None, None),
-    ("added delay of a chunk p50, 500 streams", "streams-500", "+delay.p50_us", "us", None, None),
-    ("added delay of a chunk p99, 500 streams", "streams-500", "+delay.p99_us", "us", None, None),
-    ("added delay of a chunk p99, 1,000 streams", "streams-1000", "+delay.p99_us", "us", None, None),
-]
+from bench_bounds import RIVALS
+from bench_rows import ALL
 
 
-def figure(paths, path, key):
-    """A figure of one path; with a plus in front of its key, what it has beyond the direct path."""
-    if key.startswith("+"):
-        return paths[path][key[1:]] - paths["direct"][key[1:]]
-    return paths[path][key]
-
-
-def text(value, unit):
+def scale_of(value, unit):
+    """Divisor, decimals and unit in which a figure is shown."""
     if unit == "/s":
-        return f"{value:,.0f}/s"
-    return f"{value:.1f} us" if value < 10000 else f"{value / 1000:.1f} ms"
+        return 1, 0, "/s"
+    if unit != "us":
+        return 1, 1, f" {unit}"
+    if abs(value) >= 10_000:
+        return 1000, 1, " ms"
+    return 1, 0 if abs(value) >= 1000 else 1, " us"
 
 
-def verdict(ratio, must, aim):
-    if must is None:
+def number(value, unit):
+    divisor, decimals, shown = scale_of(value, unit)
+    return f"{value / divisor:,.{decimals}f}{shown}"
+
+
+def spread(found, unit):
+    """A median, and behind it the smallest and the largest of the rounds."""
+    if found is None:
         return ""
-    state = "meets the aim" if ratio <= aim else "holds" if ratio <= must else "MISSED"
-    return f"<= {must} x, aim {aim} x: {state}"
+    divisor, decimals, _ = scale_of(found["median"], unit)
+    if found["low"] == found["high"]:
+        return number(found["median"], unit)  # one round
+    low, high = (f"{found[end] / divisor:,.{decimals}f}" for end in ("low", "high"))
+    return f"{number(found['median'], unit)} ({low}..{high})"
 
 
-LINE = "{:<42}{:>13}{:>13}{:>13}{:>9}   {}"
+def times(ratio):
+    return "" if ratio is None else f"{ratio:.2f} x"
 
 
-def show_rows(summary):
-    print(LINE.format("", "direct", "nginx", "dynabus", "ratio", "bound"))
-    for title, row, key, unit, must, aim in ROWS:
-        if row not in summary:
-            continue
-        paths = summary[row]
-        key, _, other = key.partition("@")
-        if (other or "dynabus") not in paths:
-            continue
-        nginx, ours = figure(paths, "nginx", key), figure(paths, other or "dynabus", key)
-        ratio = ours / nginx if nginx > 0 else float("nan")
-        has_direct = key != "cpu_us"
-        direct = text(paths["direct"][key.lstrip("+")], unit) if has_direct else ""
-        shown = f"{ratio:.2f} x"
-        print(LINE.format(title, direct, text(nginx, unit), text(ours, unit), shown, verdict(ratio, must, aim)))
+def bound(figure):
+    if figure["now"] is None:
+        return ""
+    if figure.get("absolute"):
+        return f"<= {number(figure['now'], figure['unit'])}: {figure['state']}"
+    return f"<= {figure['now']:g} x: {figure['state']}"
 
 
-def limit(value, must, aim, unit):
-    """The verdict on a figure that has to stay below an absolute one."""
-    state = "meets the aim" if value <= aim else "holds" if value <= must else "MISSED"
-    return f"<= {must} {unit}, aim {aim}: {state}"
+def rivals(figure):
+    unit = figure["unit"] if figure.get("absolute") else None
+    shown = [f"{value:g} x" if unit is None else number(value, unit) for value in figure["rivals"]]
+    return ", ".join(f"{name.partition(' ')[0]} {value}" for name, value in zip(RIVALS, shown))
 
 
-def show_resident(memory):
-    """Resident size of the tree, shared library pages included."""
-    rows = (
-        ("resident at start", "start_kib", "nginx", 12, 6),
-        ("resident after the request rows", "after_requests_kib", "nginx", 16, 10),
-        ("resident after everything", "after_kib", "nginx-stream", None, None),
+HEADS = ("", "direct", "nginx", "dynabus", "to nginx", "bound", "others, each beside nginx")
+
+
+def cells(figure):
+    """One line of the large table. A figure that is noise is not shown: the reason stands in its place."""
+    first = figure["title"]
+    if figure["noise"]:
+        return (first, "", "", figure["noise"], "", bound(figure), rivals(figure))
+    unit = figure["unit"]
+    everything = first.startswith("  ")
+    return (
+        first,
+        "" if everything or figure["direct"] is None else number(figure["direct"]["median"], unit),
+        "" if everything else spread(figure["nginx"], unit),
+        spread(figure["ours"], unit),
+        times(figure["ratio"]),
+        bound(figure),
+        "" if everything else rivals(figure),
     )
-    for title, key, server, must, aim in rows:
-        nginx, ours = memory[server][key] / 1024, memory["dynabus"][key] / 1024
-        verdict_on = limit(ours, must, aim, "MiB") if must else ""
-        print(LINE.format(title, "", f"{nginx:.1f} MiB", f"{ours:.1f} MiB", f"{ours / nginx:.2f} x", verdict_on))
 
 
-def show_per_stream(summary, memory):
-    """What the tree grew from its start to its peak, over the streams that were open then."""
-    for row in ("streams-500", "streams-1000", "streams-2000-slow"):
-        if row not in summary:
-            continue
-        count = int(row.split("-")[1])
-        nginx, ours = (
-            (summary[row][path]["rss_peak_kib"] - memory[server]["start_kib"]) / count
-            for path, server in (("nginx", "nginx-stream"), ("dynabus", "dynabus"))
-        )
-        print(LINE.format(f"memory per open stream, {count:,} streams", "", f"{nginx:.1f} KiB", f"{ours:.1f} KiB",
-                          f"{ours / max(nginx, 0.1):.2f} x", limit(ours, 24, 12, "KiB")))  # fmt: skip
+def memory_cells(line):
+    def with_state(name, state):
+        value = line.get(name)
+        return "" if value is None else number(value, line["unit"]) + (f" ({line[state]})" if state and line[state] else "")
+
+    shown = ", ".join(f"{name.partition(' ')[0]} {value:g} {line['unit']}" for name, value in zip(RIVALS, line["rivals"]))
+    limit = f"<= {line['now']:g} {line['unit']}" if line["now"] else ""
+    return (line["title"], with_state("nginx", None), with_state("dynabus", "state"), with_state(ALL, "state_all"), limit, shown)
 
 
-def show_everything_on(summary):
-    """Of the same gateway: what it costs with everything on, over what it costs with none of it."""
-    for title, row, must in (("everything on over none, 64 connections", "requests-64", 1.25),
-                             ("everything on over none, a chunk of 100 streams", "streams-100", None)):  # fmt: skip
-        if "dynabus-all" not in summary.get(row, {}):
-            continue
-        ratio = summary[row]["dynabus-all"]["cpu_us"] / summary[row]["dynabus"]["cpu_us"]
-        verdict_on = "" if must is None else f"<= {must} x: {'holds' if ratio <= must else 'MISSED'}"
-        print(LINE.format(title, "", "", "", f"{ratio:.2f} x", verdict_on))
+MEMORY_HEADS = ("memory", "nginx", "dynabus", "everything on", "bound", "others")
 
 
-def show_promises(summary):
-    for row, paths in summary.items():
-        for path, figures in paths.items():
-            faults = {name: figures[name] for name in ("errors", "lost", "repeated", "out_of_order", "mixed", "unreadable")}
-            if any(faults.values()):
-                print(f"BROKEN  {row} through {path}: " + ", ".join(f"{name} {count}" for name, count in faults.items() if count))
-    tokens = sum(paths["dynabus"]["tokens"] for row, paths in summary.items() if row.startswith("streams"))
-    if tokens:
-        lost = sum(paths["dynabus"][name] for row, paths in summary.items() if row.startswith("streams")
-                   for name in ("lost", "repeated", "out_of_order", "mixed"))  # fmt: skip
-        print(f"\n{tokens:,} streamed tokens through dynabus: {lost} lost, repeated, out of order or of another call")
+def ratio_text(found):
+    if found["low"] == found["high"]:
+        return times(found["median"])
+    return f"{found['median']:.2f} x ({found['low']:.2f}..{found['high']:.2f})"
 
 
-def show(summary, memory, seconds, pinned):
-    print()
-    show_rows(summary)
-    show_everything_on(summary)
-    show_resident(memory)
-    show_per_stream(summary, memory)
-    show_promises(summary)
-    where = "the path under test alone on one processor" if pinned else "placed by the kernel"
-    print(f"medians; 'added' is beyond the direct path; {where}; {seconds:.0f} s")
+def over_cells(line):
+    limit = f"<= {line['now']:g} x: {line['state']}" if line["now"] else ""
+    return (line["title"], line["noise"] or ratio_text(line["ratio"]), limit)
+
+
+OVER_HEADS = ("everything on over none of it", "ratio", "bound")
+
+
+def feature_cells(line):
+    if line["noise"]:
+        return (line["title"], line["per"], line["noise"], "")
+    return (line["title"], line["per"], spread(line["us"], "us"), ratio_text(line["ratio"]))
+
+
+FEATURE_HEADS = ("switched on alone", "CPU per", "more", "over none")
+CALL_HEADS = ("counted per request", "nginx", "dynabus", "everything on")
+
+
+def call_rows(counts):
+    """System calls and allocations per request, from a list of {name, value, unit}: name is path.what.total."""
+    by_name = {row["name"]: row["value"] for row in counts}
+    rows = []
+    for title, what in (("system calls", "system_calls"), ("heap allocations", "allocations")):
+        values = [by_name.get(f"{path}.{what}.total") for path in ("nginx", "dynabus", ALL)]
+        if any(value is not None for value in values):
+            rows.append((title, *("" if value is None else f"{value:.2f}" for value in values)))
+    return rows
+
+
+def tables(report):
+    """All tables of a run: heads, rows."""
+    yield HEADS, [cells(figure) for figure in report["figures"]]
+    yield OVER_HEADS, [over_cells(line) for line in report["over_none"]]
+    yield FEATURE_HEADS, [feature_cells(line) for line in report["features"]]
+    yield MEMORY_HEADS, [memory_cells(line) for line in report["memory_lines"]]
+    yield CALL_HEADS, call_rows(report.get("counts", []))
+
+
+def as_text(heads, rows):
+    """Columns as wide as what stands in them; the last one ends where it ends."""
+    if not rows:
+        return ""
+    widths = [max(len(row[at]) for row in (heads, *rows)) for at in range(len(heads))]
+    lines = []
+    for row in (heads, *rows):
+        padded = [cell.ljust(width) if at == 0 else cell.rjust(width) for at, (cell, width) in enumerate(zip(row, widths))]
+        padded[-1] = row[-1]
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join(lines) + "\n"
+
+
+def as_markdown(heads, rows):
+    if not rows:
+        return ""
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for row in rows:
+        shown = [cell.replace("MISSED", "**MISSED**") for cell in row]
+        shown[0] = "&nbsp; " + shown[0].strip() if shown[0].startswith("  ") else shown[0]
+        lines.append("| " + " | ".join(shown) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def machine_lines(machine):
+    """On what it ran, for people."""
+    virtual = f" under {machine['virtual']}" if machine["virtual"] else ""
+    yield f"{machine['processors']} processors ({machine['cpu']}{virtual}), {machine['memory_mib']:,} MiB, Linux {machine['kernel']}"
+    yield f"{'; '.join(machine['gateway'])}; {machine['nginx']}; {machine['compiler']}; {machine['descriptors']:,} descriptors"
+
+
+MUCH = 0.10  # of the machine taken by others: figures are then not for quoting
+
+
+def settings_lines(settings):
+    where = "the path under test alone on one processor" if settings["pinned"] else "processes placed by the kernel"
+    rounds = "1 round" if settings["rounds"] == 1 else f"{settings['rounds']} rounds"
+    yield (
+        f"{settings['kind']}: {rounds}, paths by turns, {settings['seconds']:.0f} s; one cell, one worker of nginx; {where}; "
+        f"other programs took {settings['others'] * 100:.1f} % of the machine"
+    )
+    if settings["others"] > MUCH:
+        yield "NOT FOR QUOTING: other programs ran on this machine"
