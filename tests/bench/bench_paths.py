@@ -1,6 +1,7 @@
 """The servers that a benchmark compares: the mock alone (the direct path), nginx as a bare reverse proxy, and the
 gateway in the configurations that are measured. Each is started here and measured elsewhere."""
 
+import argparse
 import os
 import shutil
 import socket
@@ -210,8 +211,10 @@ def start_mock(options, out_dir, cpus):
 class Paths:
     """What is started for the rows of one run, by name; stop() ends whatever was started, also after a failure."""
 
-    def __init__(self, options, out_dir):
+    def __init__(self, options, out_dir, builds=None):
+        """`builds`: binaries by name, where several are compared; a path is then BUILD.PATH."""
         self.options, self.out_dir = options, out_dir
+        self.builds = builds or {}
         processors = sorted(os.sched_getaffinity(0))
         pin = len(processors) > 1 and options.pin
         self.ours = {processors[0]} if pin else None
@@ -257,7 +260,8 @@ class Paths:
         if name == "dynabus-out":
             more = f"upstream: {{ca_file: {self.certificate()['cert']}}}\n"
             return self.gateway(name, self.tls_upstream(), more=more, upstream_scheme="https")
-        return self.with_parts(name, {"dynabus": [], ALL: [*EVERYTHING, "reader"], **GUARDS, **FEATURES}[name])
+        parts = {"dynabus": [], ALL: [*EVERYTHING, "reader"], **GUARDS, **FEATURES}
+        return self.with_parts(name, parts[name.rpartition(".")[2]])
 
     def fresh(self, name):
         """One more of a kind, which the caller stops; what it needs beside it ends with the rest."""
@@ -281,7 +285,9 @@ class Paths:
         return start_nginx(name, self.out_dir, more.pop("upstream", self.upstream), buffering, self.ours, **more)
 
     def gateway(self, name, upstream=None, **more):
-        return start_gateway(name, self.options, self.out_dir, upstream or self.upstream, self.ours, **more)
+        options = argparse.Namespace(**vars(self.options))
+        options.gateway = self.builds.get(name.partition(".")[0], options.gateway)
+        return start_gateway(name, options, self.out_dir, upstream or self.upstream, self.ours, **more)
 
     def with_parts(self, name, parts):
         more, bus = config_of(parts, os.path.join(self.out_dir, "stores", name))

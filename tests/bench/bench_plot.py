@@ -5,7 +5,7 @@ import os
 
 from bench_bounds import CPU
 from bench_rows import ALL
-from bench_stats import beyond, sample
+from bench_stats import beyond, sample, slope
 from bench_svg import chart
 
 NAMES = {"direct": "direct", "nginx": "nginx", "nginx-stream": "nginx (streams)", "nginx-wide": "nginx (wide)",
@@ -88,3 +88,20 @@ def write_all(report, folder):
     for name, svg in pictures(report).items():
         with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
             file.write(svg)
+
+
+def soak(report):
+    """Memory over a soak, and the line through its second half."""
+    points = [(found["at_s"], found["rss_kib"] / 1024) for found in report["samples"]]
+    half = points[len(points) // 2 :]
+    steep = slope([x for x, _ in half], [y for _, y in half])
+    middle_x, middle_y = (sum(point[at] for point in half) / len(half) for at in (0, 1))
+    fit = [(x, middle_y + steep * (x - middle_x)) for x, _ in (half[0], half[-1])]
+    series = [("everything on", points), ("second half", fit)]
+    return chart("Resident memory in a soak", "seconds", "MiB", series, marks=False)
+
+
+def write_soak(report, folder):
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, "soak-memory.svg"), "w", encoding="utf-8") as file:
+        file.write(soak(report))

@@ -8,6 +8,10 @@ import statistics
 LIMITS = {"cpu": 0.30, "rate": 0.30, "p50": 0.50, "p99": 1.50}
 
 
+# Of two equal builds one is the slower in each of so many rounds in a row once in 32 comparisons.
+ROUNDS_TO_TELL = 6
+
+
 def value_at(result, key):
     """`key` is a path into a result of the load client: 'latency.p50_us'."""
     for part in key.split("."):
@@ -77,7 +81,7 @@ def own_noise(found, key):
 
 def difference(ratio):
     """What paired ratios of two builds say: 'slower', 'faster', or that they say nothing."""
-    if len(ratio.values) < 3:
+    if len(ratio.values) < ROUNDS_TO_TELL:
         return "too few rounds to tell"
     if ratio.low > 1.0:
         return f"{(ratio.median - 1) * 100:.1f} % more"

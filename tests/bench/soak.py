@@ -26,11 +26,10 @@ import time
 import urllib.request
 
 import bench_machine
+import bench_plot
 from bench_paths import EVERYTHING, PLUGINS, ROOT, WORDS, build_load, bus_port
 from bench_proc import Server, free_port, open_files, rss_kib, threads
 from bench_rows import KEY
-from bench_stats import slope
-from bench_svg import chart
 from soak_judge import judge, lines_of
 
 SAMPLE_S, RELOAD_S, AFTER_S = 2, 5, 60
@@ -239,15 +238,6 @@ class Client:
         self.process.wait()
 
 
-def picture(report):
-    points = [(found["at_s"], found["rss_kib"] / 1024) for found in report["samples"]]
-    half = points[len(points) // 2 :]
-    steep = slope([x for x, _ in half], [y for _, y in half])
-    middle = sum(y for _, y in half) / len(half), sum(x for x, _ in half) / len(half)
-    fit = [(x, middle[0] + steep * (x - middle[1])) for x, _ in (half[0], half[-1])]
-    return chart("Resident memory in a soak", "seconds", "MiB", [("everything on", points), ("second half", fit)], marks=False)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("minutes", nargs="?", type=float, default=20)
@@ -268,8 +258,7 @@ def main():
         print(f"BROKEN  {one}")
     with open(os.path.join(ROOT, "build/bench/soak.json"), "w", encoding="ascii") as file:
         json.dump(report, file, indent=1)
-    with open(os.path.join(ROOT, "build/bench/soak-memory.svg"), "w", encoding="utf-8") as file:
-        file.write(picture(report))
+    bench_plot.write_soak(report, os.path.join(ROOT, "build/bench"))
     print("build/bench/soak.json, build/bench/soak-memory.svg")
     return 1 if broken else 0
 

@@ -3,6 +3,7 @@
 import xml.etree.ElementTree as ElementTree
 
 import bench_bounds
+import bench_page
 import bench_plot
 import bench_stats
 import bench_table
@@ -55,10 +56,10 @@ def test_a_direct_path_that_differs_makes_noise():
 
 
 def test_two_builds_differ_only_where_every_round_says_so():
-    assert bench_stats.difference(bench_stats.Sample([1.05, 1.10, 1.20])) == "10.0 % more"
-    assert bench_stats.difference(bench_stats.Sample([0.80, 0.90, 0.95])) == "10.0 % less"
-    assert bench_stats.difference(bench_stats.Sample([0.98, 1.05, 1.10])) == "no difference can be told"
-    assert bench_stats.difference(bench_stats.Sample([1.5, 1.6])) == "too few rounds to tell"
+    assert bench_stats.difference(bench_stats.Sample([1.05, 1.10, 1.20] * 2)) == "10.0 % more"
+    assert bench_stats.difference(bench_stats.Sample([0.80, 0.90, 0.95] * 2)) == "10.0 % less"
+    assert bench_stats.difference(bench_stats.Sample([0.98, 1.05, 1.10] * 2)) == "no difference can be told"
+    assert bench_stats.difference(bench_stats.Sample([1.5, 1.6, 1.5, 1.6, 1.5])) == "too few rounds to tell"
 
 
 def test_bounds_are_held_missed_or_noise():
@@ -163,6 +164,39 @@ def test_streams_as_descriptors_allow():
     assert Row("r", True, 2, 1, tokens=20, pace_ms=250).ramp_ms == 1000
 
 
+def full_report(cpu, **settings):
+    results = {"requests-1": {"direct": runs(5, 5, 5), "nginx": runs(10, 10, 10), "dynabus": runs(cpu, cpu, cpu)}}
+    machine = {"processors": 2, "cpu": "x", "virtual": "", "memory_mib": 1, "kernel": "k", "gateway": ["g"], "nginx": "n",
+               "compiler": "c", "descriptors": 1024, "when": "today"}  # fmt: skip
+    return {
+        "machine": machine,
+        "settings": {"kind": "full", "only": None, "rounds": 3, "seconds": 9, "pinned": False, "others": 0.01, **settings},
+        "figures": bench_bounds.figures_of(results),
+        "over_none": [],
+        "features": [],
+        "memory_lines": [],
+        "faults": {},
+        "tokens": 8,
+        "runs": results,
+        "memory_over_time": {"seconds": [], "mib": {}},
+    }
+
+
+def test_the_page_quotes_the_slowest_of_runs_that_agree():
+    reports = [full_report(13), full_report(14), full_report(13.5)]
+    assert bench_page.unfit(reports) is None and bench_page.slowest(reports) == 1
+    page = bench_page.replaced(f"# head\n\n{bench_page.BEGIN}\nBEFORE\n{bench_page.END}\n\n## tail\n",
+                               bench_page.section(reports))  # fmt: skip
+    assert page.startswith("# head") and page.endswith("## tail\n") and "BEFORE" not in page
+    assert "14.0 us" in page and "agrees within 10 %" in page and "latency.svg" in page
+    assert "CPU per request, 1 connection (54 %)" in bench_page.section([full_report(13), full_report(20)])
+
+
+def test_the_page_takes_no_run_that_was_disturbed():
+    assert "other programs" in bench_page.unfit([full_report(13), full_report(13, others=0.3)])
+    assert "rows" in bench_page.unfit([full_report(13, only="streams")])
+
+
 def soak_report(**changes):
     """Of a soak in which all was well."""
     fine = {key: 0 for key in ("cut", "timeouts", "unfinished", "lost", "repeated", "out_of_order", "mixed", "unreadable",
@@ -197,6 +231,7 @@ def soak_report(**changes):
 
 def test_a_good_soak_is_good():
     assert soak_judge.judge(soak_report()) == []
+    assert "<svg" in bench_plot.soak(soak_report())
     assert "slope +0.0 KiB a minute" in "\n".join(soak_judge.lines_of(soak_report()))
 
 
