@@ -1,6 +1,6 @@
 #include "actors/plugins/content_rules.h"
 
-#include "actors/plugins/json_view.h"
+#include "core/json_view.h"
 
 #include <stdlib.h>
 

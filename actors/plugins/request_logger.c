@@ -2,8 +2,8 @@
  * `persist` a row for the ledger. Rows are gathered for a moment and go to the process's journal in one
  * piece; nothing waits for them. Bodies only where `bodies` asks for them, cut and with secrets blacked out.
  * It decides nothing. */
-#include "actors/plugins/blackout.h"
 #include "actors/plugins/plugin.h"
+#include "core/blackout.h"
 #include "core/log.h"
 #include "proto/ledger.h"
 

@@ -600,6 +600,7 @@ provider_stop(void *self)
     bus_timer_fini(&provider->queue_timer);
     bus_timer_fini(&provider->drain);
     env_map_fini(&provider->calls);
+    blackout_free(&provider->secret_shapes);
     free(provider);
 }
 

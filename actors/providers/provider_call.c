@@ -289,15 +289,26 @@ provider_call_secrets(const struct provider_call *call, struct dyn_slice *secret
     return n;
 }
 
+static struct dyn_slice
+clean_text(const struct provider_call *call, struct arena *arena, struct dyn_slice text)
+{
+    struct provider *provider = call->provider;
+    struct dyn_slice secrets[PROVIDER_SECRETS_MAX];
+    size_t n = provider_call_secrets(call, secrets);
+    if (provider->secret_shapes == NULL && text.len > 0) {
+        provider->secret_shapes = blackout_new(NULL);
+    }
+    return provider_text_clean(text, secrets, n, provider->secret_shapes, arena);
+}
+
 /* The texts that may leave, without what must not. */
 static void
 clean(const struct provider_call *call, struct arena *arena, struct provider_error *said)
 {
-    struct dyn_slice secrets[PROVIDER_SECRETS_MAX];
-    size_t n = provider_call_secrets(call, secrets);
-    said->message = provider_text_clean(said->message, secrets, n, arena);
-    said->param = provider_text_clean(said->param, secrets, n, arena);
-    said->code = provider_text_clean(said->code, secrets, n, arena);
+    said->message = clean_text(call, arena, said->message);
+    said->type = clean_text(call, arena, said->type);
+    said->param = clean_text(call, arena, said->param);
+    said->code = clean_text(call, arena, said->code);
 }
 
 void
@@ -441,10 +452,14 @@ static void
 broken(struct provider_call *call, const struct http_call_result *result)
 {
     enum err_code code = provider_error_of_call(result->end, call->mode == CALL_STREAM);
-    struct dyn_buf line = DYN_BUF_INIT;
-    dyn_buf_addf(&line, "%s%s", result->detail, advice(result->end));
-    provider_call_log(call, code, dyn_buf_cstr(&line));
-    dyn_buf_fini(&line);
+    char memory[1024];
+    struct arena arena;
+    arena_init(&arena, memory, sizeof memory);
+    struct dyn_slice what = clean_text(call, &arena, dyn_slice_str(result->detail));
+    struct dyn_slice line = arena_printf(&arena, "%.*s%s", (int)what.len, what.data != NULL ? what.data : "",
+                                         advice(result->end));
+    provider_call_log(call, code, line.data);
+    arena_fini(&arena);
     provider_call_fail(call, code, NULL);
 }
 

@@ -6,6 +6,7 @@
 #include "actors/providers/provider_guard.h"
 #include "actors/providers/provider_skim.h"
 #include "bus/credit.h"
+#include "core/blackout.h"
 #include "proto/dialects/bridge.h"
 #include "proto/env_map.h"
 
@@ -22,7 +23,8 @@ struct provider {
     bus_loop_t *loop;
     struct provider_surface chat;
     struct provider_surface embeddings;
-    struct dyn_buf bridged; /* room for what a bridge makes of one event; empty between two */
+    blackout_t *secret_shapes; /* made when a provider first says something of a failure */
+    struct dyn_buf bridged;    /* room for what a bridge makes of one event; empty between two */
     struct limiter_seat seat;
     struct dyn_list queue; /* calls that wait for a place, in the order in which their time ends */
     struct bus_timer queue_timer;

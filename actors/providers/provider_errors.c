@@ -274,7 +274,7 @@ trim_spaces(struct dyn_slice text)
 
 struct dyn_slice
 provider_text_clean(struct dyn_slice text, const struct dyn_slice *secrets, size_t n_secrets,
-                    struct arena *arena)
+                    const blackout_t *shapes, struct arena *arena)
 {
     text = trim_spaces(text);
     struct dyn_buf clean = DYN_BUF_INIT;
@@ -296,6 +296,12 @@ provider_text_clean(struct dyn_slice text, const struct dyn_slice *secrets, size
         }
         i += secret > 0 ? secret : len > 0 ? len : 1;
         points++;
+    }
+    if (shapes != NULL && clean.len > 0) {
+        struct dyn_buf shaped = DYN_BUF_INIT;
+        blackout_write(shapes, dyn_buf_slice(&clean), clean.len, &shaped);
+        dyn_buf_fini(&clean);
+        clean = shaped;
     }
     struct dyn_slice copy = clean.len > 0 ? arena_copy(arena, dyn_buf_slice(&clean)) : dyn_slice(NULL, 0);
     dyn_buf_fini(&clean);

@@ -6,6 +6,7 @@
 #include "proto/err.h"
 
 #include "core/arena.h"
+#include "core/blackout.h"
 
 /* Statuses other than 2xx; 3xx is an error, since redirects are not followed. */
 enum err_code provider_error_of_status(unsigned status);
@@ -33,10 +34,11 @@ bool provider_error_read(struct dyn_slice body, struct arena *arena, struct prov
 /* Our error for what an error inside an answer of status 200 says. */
 enum err_code provider_error_of_body(const struct provider_error *error);
 
-/* The text as it may be shown: trimmed, no control characters, each of the secrets replaced, at most
- * PROVIDER_TEXT_MAX code points. In the arena. Secrets under PROVIDER_SECRET_MIN bytes are no secrets. */
+/* The text as it may be shown: trimmed, no control characters, each of the secrets replaced, and what looks
+ * like one (`shapes`; NULL: nothing does), at most PROVIDER_TEXT_MAX code points of the text. In the arena.
+ * Secrets under PROVIDER_SECRET_MIN bytes are no secrets. */
 struct dyn_slice provider_text_clean(struct dyn_slice text, const struct dyn_slice *secrets, size_t n_secrets,
-                                     struct arena *arena);
+                                     const blackout_t *shapes, struct arena *arena);
 enum { PROVIDER_SECRET_MIN = 6 };
 /* Whether one of the secrets stands in the text. */
 bool provider_text_has_secret(struct dyn_slice text, const struct dyn_slice *secrets, size_t n_secrets);

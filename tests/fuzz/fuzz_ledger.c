@@ -2,7 +2,7 @@
  * can be written and read again; what operators ask over HTTP; answers as JSON; texts on their way into the
  * log. The first byte chooses which. */
 #include "actors/ledger/desk_answer.h"
-#include "actors/plugins/blackout.h"
+#include "core/blackout.h"
 #include "core/json_scan.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -15,7 +15,7 @@ read_text(struct dyn_slice text, struct arena *arena)
     } else {
         error.message = text;
     }
-    struct dyn_slice clean = provider_text_clean(error.message, &secret, 1, arena);
+    struct dyn_slice clean = provider_text_clean(error.message, &secret, 1, NULL, arena);
     DYN_ASSERT(clean.data == NULL || memmem(clean.data, clean.len, secret.data, secret.len) == NULL);
     for (size_t i = 0; i < clean.len; i++) {
         DYN_ASSERT((unsigned char)clean.data[i] >= ' ' && clean.data[i] != 0x7f);

@@ -74,6 +74,20 @@ def test_a_quoted_secret_is_not_shown(connect, upstream, gateway):
     assert SECRET not in gateway.log()
 
 
+def test_what_looks_like_a_secret_is_not_shown(connect, upstream, gateway):
+    """Nor one that the gateway does not know: a proxy's key, a part of ours, in plain words or in escapes."""
+    connection = connect()
+    other = "sk-proj-AbCdEfGhIjKlMnOpQrStUvWx"
+    for status in (400, 401, 500):
+        upstream.reset_to(lambda request, exchange: exchange.json(error_body(f"bad key {other}"), status))
+        answer = connection.chat(GOOD)
+        assert other.encode() not in answer.body
+    event = b"data: " + json.dumps(error_body(f"bad key {other}")).replace("-", "\\u002d").encode() + b"\n\n"
+    upstream.reset_to(lambda request, exchange: (exchange.start_stream(), exchange.chunk(event), exchange.end_stream()))
+    assert other.encode() not in connection.chat(GOOD | {"stream": True}).body
+    assert "bad key [REDACTED]" in gateway.log() and other not in gateway.log()
+
+
 def test_redirects_are_not_followed(connect, upstream):
     location = [("location", upstream.url + "/elsewhere")]
     upstream.reset_to(lambda request, exchange: exchange.json({}, 307, location))

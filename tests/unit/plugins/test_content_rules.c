@@ -2,7 +2,7 @@
  * was called clear is ever part of a match, and arguments of tools are read as who parses them reads them. */
 #include "actors/plugins/content_rules.h"
 
-#include "actors/plugins/json_view.h"
+#include "core/json_view.h"
 #include "core/rand.h"
 #include "core/text.h"
 

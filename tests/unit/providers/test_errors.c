@@ -153,11 +153,16 @@ secrets_never_pass(void **state)
         {"bad \xff utf-8", "bad   utf-8"},
     };
     for (size_t i = 0; i < DYN_ARRAY_LEN(cases); i++) {
-        struct dyn_slice clean = provider_text_clean(dyn_slice_str(cases[i].text), secrets, 4, &arena);
+        struct dyn_slice clean = provider_text_clean(dyn_slice_str(cases[i].text), secrets, 4, NULL, &arena);
         assert_text(clean, cases[i].clean);
     }
-    assert_null(provider_text_clean(DYN_SLICE(" "), secrets, 4, &arena).data);
-    assert_null(provider_text_clean(dyn_slice(NULL, 0), secrets, 4, &arena).data);
+    blackout_t *shapes = blackout_new(NULL); /* another key than ours, and a part of ours */
+    struct dyn_slice text = DYN_SLICE("sk-secret: use gsk_abcdefghij0123456789, Bearer abcdefghijkl0123");
+    assert_text(provider_text_clean(text, secrets, 4, shapes, &arena),
+                "[redacted]: use [REDACTED], [REDACTED]");
+    blackout_free(&shapes);
+    assert_null(provider_text_clean(DYN_SLICE(" "), secrets, 4, NULL, &arena).data);
+    assert_null(provider_text_clean(dyn_slice(NULL, 0), secrets, 4, NULL, &arena).data);
     arena_fini(&arena);
 }
 
@@ -171,9 +176,9 @@ long_texts_are_cut_between_characters(void **state)
     for (unsigned i = 0; i < PROVIDER_TEXT_MAX; i++) {
         dyn_buf_add_str(&text, "\xe2\x82\xac");
     }
-    assert_int_equal(provider_text_clean(dyn_buf_slice(&text), NULL, 0, &arena).len, text.len);
+    assert_int_equal(provider_text_clean(dyn_buf_slice(&text), NULL, 0, NULL, &arena).len, text.len);
     dyn_buf_add_str(&text, "x");
-    struct dyn_slice cut = provider_text_clean(dyn_buf_slice(&text), NULL, 0, &arena);
+    struct dyn_slice cut = provider_text_clean(dyn_buf_slice(&text), NULL, 0, NULL, &arena);
     assert_int_equal(cut.len, PROVIDER_TEXT_MAX * 3 + 3);
     assert_memory_equal(cut.data + cut.len - 3, "\xe2\x80\xa6", 3);
     dyn_buf_fini(&text);

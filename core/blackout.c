@@ -1,6 +1,6 @@
-#include "actors/plugins/blackout.h"
+#include "core/blackout.h"
 
-#include "actors/plugins/json_view.h"
+#include "core/json_view.h"
 #include "core/regex.h"
 #include "core/text.h"
 

@@ -1,5 +1,5 @@
 /* Secrets do not reach what is kept: not through the place where a text is cut, and not behind escapes. */
-#include "actors/plugins/blackout.h"
+#include "core/blackout.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-#include "actors/plugins/json_view.h"
+#include "core/json_view.h"
 
 #include "core/rand.h"
 #include "core/text.h"
