@@ -1,10 +1,11 @@
 /* The loop: one thread's libev loop. The only file that knows libev; it installs no signal handler.
  *
- * A turn: poll; read the clock; callbacks of descriptors and libraries; timers that are due; tasks,
- * round after round until there are none; poll again. Timers and tasks run in a prepare watcher of
- * the lowest priority, so that also what libraries with watchers of their own (libwebsockets) queue
- * is done before the loop sleeps. When a turn's rounds are used up an idle watcher keeps the next
- * poll from blocking.
+ * A turn: poll; read the clock; callbacks of libraries with watchers of their own (libwebsockets); those of
+ * our descriptors, and behind each the tasks that are queued by then; timers that are due; tasks; poll again.
+ * Tasks run round after round until there are none. A token that came in with twenty others is so on its
+ * way before the next is received, and a request before all of them. Timers and what tasks are left run in a
+ * prepare watcher of the lowest priority, so that also what libraries queue is done before the loop sleeps.
+ * When a turn's rounds are used up an idle watcher keeps the next poll from blocking.
  *
  * Compiled without strict aliasing: libev's watchers inherit by casting, and ours lie in bus_fd. */
 #include "bus/loop.h"
@@ -20,7 +21,8 @@
 /* A poll that does not block costs less than a microsecond: this many rounds hide it, and a flood of
  * envelopes keeps descriptors waiting for some milliseconds at most. */
 #define TASK_ROUNDS_PER_TURN 32
-#define LOOP_NAME_SIZE       16 /* what the kernel keeps of a thread's name */
+#define FD_PRIORITY          (-1) /* our descriptors: after those of libraries with watchers of their own */
+#define LOOP_NAME_SIZE       16   /* what the kernel keeps of a thread's name */
 #define US_PER_SECOND        1e6
 
 /* libev's macros cast away what these warnings guard. */
@@ -375,6 +377,7 @@ on_fd(struct ev_loop *ev, ev_io *watcher, int events)
                      (events & (EV_WRITE | EV_ERROR) ? BUS_FD_WRITE : 0u);
     loop->events++;
     watch->ready(watch, watcher->fd, ready);
+    run_tasks(loop);
 }
 
 void
@@ -402,6 +405,7 @@ bus_fd_watch(bus_loop_t *loop, struct bus_fd *watch, int fd, unsigned events)
     }
     if (wanted != 0) { /* init tells the kernel anew: the number may be another file by now */
         ev_io_init(watcher, on_fd, fd, wanted);
+        ev_set_priority(watcher, FD_PRIORITY);
         watcher->data = watch;
         watch->loop = loop;
         ev_io_start(loop->ev, watcher);

@@ -72,9 +72,9 @@ bus_timer_is_armed(const struct bus_timer *timer)
     return timer->at_us != 0;
 }
 
-/* Work at the end of the current turn, before the loop polls again: after all callbacks of libraries
- * have returned. Embedded; queuing one that is queued does nothing. `run` may queue again (runs
- * before the poll too, up to a limit that keeps input/output served). */
+/* Work of the current turn, before the loop polls again: no callback of a descriptor or of a library is under
+ * way then, though others of the turn may be to come. Embedded; queuing one that is queued does nothing.
+ * `run` may queue again (runs before the poll too, up to a limit that keeps input/output served). */
 struct bus_task {
     struct dyn_list link;
     void (*run)(struct bus_task *task);
