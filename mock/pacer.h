@@ -19,7 +19,8 @@ struct mock_pacer {
     struct bus_timer timer;
     uint64_t tick_ms; /* all slots up to this one have been looked at */
     size_t waiting;
-    bool firing;                            /* the timer is armed when all that are due have fired */
+    bool firing;                            /* some have fired, and `more` or the timer goes on */
+    unsigned times;                         /* that a few fired in this turn */
     struct dyn_list due;                    /* of tick_ms, still to be fired */
     struct bus_task more;                   /* fires the next few of them */
     uint64_t in_use[MOCK_PACER_SLOTS / 64]; /* a bit for each slot that may hold a wait */
