@@ -19,6 +19,7 @@ enum {
     LINE_MAX_BYTES = 512,
     QUIET_US = MEMORY_LOOK_MS * 1000 / 100, /* processor time between two looks: 1 % */
     LOAD_US = 200 * 1000,                   /* less than this leaves nothing worth a search */
+    TIMES_AFTER_LOAD = 9,                   /* until kept connections have become too old */
 };
 
 struct mapping {
@@ -95,17 +96,23 @@ processor_us(void)
            (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
 }
 
-/* The allocator looks through all that is free, and who allocates waits meanwhile: so when nobody does. */
+/* The allocator looks through all that is free, and who allocates waits meanwhile: so when nobody does. More
+ * than once, for connections that nobody uses are kept for a while after a load. */
 void
 memory_give_back_after_load(void)
 {
     static uint64_t last_us;
     static uint64_t given_back_at_us;
+    static unsigned times_left;
     uint64_t now_us = processor_us();
     bool is_quiet = now_us - last_us < QUIET_US;
     last_us = now_us;
-    if (is_quiet && now_us - given_back_at_us > LOAD_US) {
+    if (now_us - given_back_at_us > LOAD_US) {
+        times_left = TIMES_AFTER_LOAD;
+    }
+    if (is_quiet && times_left > 0) {
         (void)malloc_trim(0);
+        times_left--;
         given_back_at_us = processor_us();
     }
 }

@@ -53,6 +53,11 @@ collect_ended(http_client_t *client)
         CURLcode code = message->data.result;
         http_call_t *call = NULL;
         (void)curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&call);
+        if (call == NULL) {
+            http_sweep_ended(client);
+            continue;
+        }
+        client->last_call_us = bus_loop_now_us(client->loop);
         http_call_ended(call, code);
     }
 }
@@ -152,6 +157,7 @@ forget_socket(http_client_t *client, int fd)
 {
     struct client_socket **slot = socket_slot(client, fd);
     if (*slot != NULL) {
+        client->n_kept -= (*slot)->is_kept ? 1 : 0;
         bus_fd_watch(client->loop, &(*slot)->watch, fd, 0);
         free(*slot);
         *slot = NULL;
@@ -220,9 +226,12 @@ http_client_keep_socket(http_call_t *call)
         return;
     }
     /* One that lost the race between two addresses is not there any more. */
-    struct client_socket *socket = *socket_slot(call->origin->client, call->opened_fd);
-    if (socket != NULL) {
+    http_client_t *client = call->origin->client;
+    struct client_socket *socket = *socket_slot(client, call->opened_fd);
+    if (socket != NULL && !socket->is_kept) {
         socket->is_kept = true;
+        client->n_kept++;
+        http_sweep_arm(client);
     }
     call->opened_fd = -1;
 }
@@ -270,6 +279,7 @@ http_client_new(bus_loop_t *loop, const struct http_client_options *options, str
     DYN_ASSERT(client->share != NULL); /* only without memory */
     curl_share_setopt(client->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
     client->timer.fire = timer_fired;
+    http_sweep_init(client);
     bus_task_init(&client->task, do_chores);
     dyn_list_init(&client->chores);
     dyn_list_init(&client->touched);
@@ -299,6 +309,7 @@ http_client_unref(http_client_t **client_p)
         return;
     }
     DYN_ASSERT(client->n_calls == 0);
+    http_sweep_fini(client);
     (void)curl_multi_cleanup(client->multi); /* closes kept connections through http_client_close_socket() */
     (void)curl_share_cleanup(client->share);
     bus_task_cancel(&client->task);

@@ -14,6 +14,7 @@ enum {
     HTTP_HEAD_BYTES_MAX = 64 * 1024, /* of one answer, interim ones included; providers send 2 to 4 KiB */
     HTTP_SPARE_CALLS_MAX = 128,      /* per origin; an idle easy handle holds about 8 KiB */
     HTTP_RESOLVES_MAX = 4,           /* threads that look up one origin's name at the same time */
+    HTTP_IDLE_S = 75,                /* of a kept connection: less than common servers allow */
     HTTP_NAME_FRESH_S = 50,          /* less than libcurl keeps an address (60 s) */
 };
 
@@ -33,6 +34,10 @@ struct http_client {
     struct client_socket **sockets; /* by descriptor */
     size_t n_sockets;
     size_t n_calls;
+    size_t n_kept;         /* connections that were used, those in use included */
+    uint64_t last_call_us; /* end of the last one */
+    struct bus_timer sweep_timer;
+    CURL *sweeper;    /* http_sweep.c's; NULL: it has nothing to do */
     char detail[512]; /* the last sentence about an end */
 };
 
@@ -77,10 +82,10 @@ struct http_call {
     uint32_t head_bytes;
     uint32_t linger_bytes;
     unsigned sent;
-    int opened_fd;     /* the last socket opened for it; -1: none, or its connection is made */
-    bool is_added;     /* in libcurl's hands */
-    bool is_resolving; /* in libcurl's hands, and no address known: must not be taken out */
-    bool has_opened;   /* a connection of its own, not a kept one */
+    int opened_fd;      /* the last socket opened for it; -1: none, or its connection is made */
+    bool is_added;      /* in libcurl's hands */
+    bool is_resolving;  /* in libcurl's hands, and no address known: must not be taken out */
+    bool has_opened;    /* a connection of its own, not a kept one */
     bool must_be_fresh; /* libcurl was told not to use a kept one */
     bool is_cancelled;
     bool is_lingering;
@@ -101,6 +106,15 @@ curl_socket_t http_client_open_socket(void *call, curlsocktype purpose, struct c
 int http_client_close_socket(void *client, curl_socket_t fd);
 /* The call's connection is made: from now on its socket stays watched while nobody uses it. */
 void http_client_keep_socket(http_call_t *call);
+
+/* ---- http_sweep.c ---- */
+
+void http_sweep_init(http_client_t *client);
+void http_sweep_fini(http_client_t *client);
+/* There is a connection that may become old. */
+void http_sweep_arm(http_client_t *client);
+/* The sweeper's call is over. */
+void http_sweep_ended(http_client_t *client);
 
 /* ---- http_call.c ---- */
 

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CONNECTION_IDLE_S 75L /* below what common servers allow an idle connection */
 #define KEEPALIVE_PROBE_S 30L /* finds peers that are gone without a word */
 #define EXPECT_FROM_BYTES                                                                                    \
     (1024 * 1024) /* from here libcurl would ask with Expect: 100-continue, and wait                         \
@@ -19,7 +18,7 @@ set_network_options(const http_origin_t *origin, CURL *easy)
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, KEEPALIVE_PROBE_S);
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, KEEPALIVE_PROBE_S);
-    curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, CONNECTION_IDLE_S);
+    curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, (long)HTTP_IDLE_S);
     /* "*": libcurl neither looks into the environment nor compares names for each request. */
     const char *no_proxy = origin->no_proxy != NULL ? origin->no_proxy : "";
     curl_easy_setopt(easy, CURLOPT_PROXY, origin->proxy != NULL ? origin->proxy : "");
