@@ -126,7 +126,11 @@ class Attack:
         chance = random.Random(f"{self.seed}-mutated-{number}")
         context = zmq.Context()
         while not self.over.is_set():
-            peer = context.socket(zmq.DEALER)
+            try:
+                peer = context.socket(zmq.DEALER)
+            except zmq.ZMQError:  # too many that still linger
+                time.sleep(0.05)
+                continue
             peer.setsockopt(zmq.LINGER, 20)
             peer.setsockopt(zmq.SNDTIMEO, 200)
             peer.connect(f"tcp://127.0.0.1:{self.base + chance.randrange(2)}")
