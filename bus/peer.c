@@ -293,11 +293,23 @@ peer_refuse(struct peer *peer, const char *reason, const char *why)
     peer_leave(peer, reason, true);
 }
 
-static void
-count_received(struct remote *remote, size_t bytes)
+/* Bytes that a frame takes on its connection: flags and length, and the box of CURVE (ZMTP 3.1; RFC 26). */
+static size_t
+frame_bytes(const struct remote *remote, size_t len)
 {
+    enum { SHORT_FRAME = 2, LONG_FRAME = 9, SHORT_MAX = 255, CURVE_BOX = 33 };
+    size_t boxed = len + (bus_security_has_curve(remote->options.process->security) ? CURVE_BOX : 0);
+    return boxed + (boxed > SHORT_MAX ? LONG_FRAME : SHORT_FRAME);
+}
+
+static void
+count_received(struct peer *peer, size_t header_len, size_t body_len)
+{
+    struct remote *remote = peer->remote;
     remote->received++;
-    remote->received_bytes += bytes;
+    remote->received_bytes += header_len + body_len;
+    peer->taken++;
+    peer->taken_bytes += frame_bytes(remote, header_len) + (body_len > 0 ? frame_bytes(remote, body_len) : 0);
 }
 
 /* The first header tells which minor version is spoken: the lower of the two. */
@@ -487,7 +499,7 @@ peer_take(struct peer *peer, struct frames *frames)
             return;
         }
     }
-    count_received(remote, header.len + body.len);
+    count_received(peer, header.len, body.len);
     if (!peer->has_version) {
         learn_version(peer, header);
     }

@@ -16,7 +16,6 @@
 
 #include "core/rand.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -346,24 +345,16 @@ gone(struct peer *peer)
 
 /* ---- with each tick ---- */
 
-/* Ends the connection of a peer that was told to go and stays. The descriptor is libzmq's, which may close
- * it at any moment, and its number may be another file's right after. But it says DISCONNECTED before it
- * closes. So a copy is made, and only if the monitor has not heard of an end even after that, the copy is
- * surely of this connection: the other end of it is shut down, whatever libzmq does meanwhile. */
+/* Ends the connection of a peer that was told to go and stays: the other end of it is shut down, whatever
+ * libzmq does meanwhile. */
 static void
 cut_off(struct peer *peer)
 {
-    struct monitor *monitor = &peer->remote->monitor;
-    monitor_drain(monitor);
-    int copy = peer->ended || peer->fd < 0 ? -1 : fcntl(peer->fd, F_DUPFD_CLOEXEC, 0);
-    if (copy < 0) {
-        return;
-    }
-    monitor_drain(monitor);
-    if (!peer->ended) {
+    int copy = remote_copy_descriptor(peer);
+    if (copy >= 0) {
         (void)shutdown(copy, SHUT_RDWR);
+        (void)close(copy);
     }
-    (void)close(copy);
 }
 
 /* Is it still there? */

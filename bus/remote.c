@@ -3,14 +3,17 @@
 #include "bus/remote_impl.h"
 
 #include "bus/endpoint.h"
+#include "core/log.h"
 #include "core/rand.h"
 
+#include <fcntl.h>
 #include <linux/tcp.h> /* the C library's has no tcpi_bytes_received */
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 /* Messages received in one go; then tasks queued before get their turn. */
 #define RECEIVE_BATCH 64u
@@ -25,6 +28,12 @@
 /* Of a body that is on its way, within a second. Pings of a foreign libzmq, which only prove that its thread
  * lives, are far less. */
 #define LISTEN_BYTES_MIN (16 * 1024u)
+
+/* What a peer may have sent that is not read, before its connection is slowed down: room for bursts, and as
+ * many messages as a queue to a peer holds (SNDHWM), some 20 MB when they are of the smallest. */
+#define UNREAD_BYTES_MAX    (64u * 1024 * 1024)
+#define UNREAD_MESSAGES_MAX 200000u
+enum { WINDOW_MAX = 1 << 30 }; /* of TCP */
 
 void
 bus_process_init(struct bus_process *process, struct bus_security *security)
@@ -115,6 +124,7 @@ receive(struct zmq_poll *poll)
     struct remote *remote = DYN_CONTAINER_OF(poll, struct remote, poll);
     for (unsigned n = 0; n < RECEIVE_BATCH; n++) {
         if (!remote->receive_one(remote)) {
+            remote->emptied++;
             return false;
         }
     }
@@ -189,6 +199,7 @@ settle(struct bus_task *task)
     struct remote *remote = DYN_CONTAINER_OF(task, struct remote, settle);
     for (unsigned n = 0; n < RECEIVE_BATCH; n++) {
         if (!remote->receive_one(remote)) {
+            remote->emptied++;
             if (!remote->closed) {
                 lose_the_ended(remote, UINT64_MAX);
             }
@@ -242,6 +253,72 @@ is_receiving(struct peer *peer)
     return bytes > peer->bytes_received + LISTEN_BYTES_MIN;
 }
 
+/* The descriptor is libzmq's, which may close it at any moment, and its number may be another file's right
+ * after. But it says DISCONNECTED before it closes. So if the monitor has not heard of an end even after the
+ * copy was made, the copy is surely of this connection. */
+int
+remote_copy_descriptor(const struct peer *peer)
+{
+    struct monitor *monitor = &peer->remote->monitor;
+    monitor_drain(monitor);
+    int copy = peer->ended || peer->fd < 0 ? -1 : fcntl(peer->fd, F_DUPFD_CLOEXEC, 0);
+    if (copy < 0) {
+        return -1;
+    }
+    monitor_drain(monitor);
+    if (peer->ended || peer->suspect_until_us != 0) {
+        (void)close(copy);
+        return -1;
+    }
+    return copy;
+}
+
+/* More than may wait. How many messages are unread is guessed from the size of those that were read. */
+static bool
+has_too_much_unread(const struct peer *peer, uint64_t received)
+{
+    uint64_t read = peer->unread_base + peer->taken_bytes;
+    uint64_t unread = received > read ? received - read : 0;
+    return unread > UNREAD_BYTES_MAX ||
+           (peer->taken > 0 && unread / (peer->taken_bytes / peer->taken) > UNREAD_MESSAGES_MAX);
+}
+
+/* libzmq reads a connection as fast as it brings, whether this loop can follow or not (socket_options.def,
+ * RCVHWM). But the kernel can be told to take no more than a few bytes at a time from the other end, which
+ * then has to wait. */
+static void
+throttle(struct peer *peer, bool is_throttled)
+{
+    int window = is_throttled ? 1 : WINDOW_MAX; /* the kernel makes the smallest one of 1 */
+    int copy = remote_copy_descriptor(peer);
+    if (copy < 0) {
+        return;
+    }
+    if (setsockopt(copy, IPPROTO_TCP, TCP_WINDOW_CLAMP, &window, sizeof window) == 0) {
+        peer->is_throttled = is_throttled;
+        (void)atomic_fetch_add_explicit(&peer->remote->options.process->throttled, is_throttled,
+                                        memory_order_relaxed);
+    }
+    (void)close(copy);
+}
+
+/* With each tick during which the socket was not read to its end. */
+static void
+look_for_a_flood(struct peer *peer)
+{
+    uint64_t received = bytes_received(peer);
+    if (peer->unread_since != peer->remote->emptied) {
+        peer->unread_since = peer->remote->emptied;
+        peer->unread_base = received;
+    } else {
+        if (!peer->is_throttled && has_too_much_unread(peer, received)) {
+            throttle(peer, true);
+        }
+        peer->unread_base += peer->taken_bytes;
+    }
+    peer->taken_bytes = peer->taken = 0;
+}
+
 static void
 look_after(struct peer *peer, uint64_t now_us)
 {
@@ -251,6 +328,11 @@ look_after(struct peer *peer, uint64_t now_us)
     }
     if (peer->state != PEER_OPEN) {
         return;
+    }
+    if (peer->remote->emptied == peer->remote->emptied_before) {
+        look_for_a_flood(peer);
+    } else if (peer->is_throttled) {
+        throttle(peer, false);
     }
     uint64_t silent_us = now_us - peer->heard_us;
     if (expects_word && silent_us > BUS_PEER_LOST_MS * US_PER_MS / 2 && is_receiving(peer)) {
@@ -295,6 +377,7 @@ on_tick(struct bus_timer *timer)
             return;
         }
     }
+    remote->emptied_before = remote->emptied;
     tell_counts(remote);
     remote_start_ticking(remote);
 }

@@ -45,6 +45,7 @@ struct bus_process {
     atomic_uint_fast64_t refused_protocol, refused_version, refused_role, refused_limit; /* GOODBYEs said */
     atomic_uint_fast64_t ignored_kinds;   /* of a later minor version */
     atomic_uint_fast64_t reconnects;
+    atomic_uint_fast64_t throttled; /* times that a peer sent faster than it was read and was slowed down */
 };
 void bus_process_init(struct bus_process *process, struct bus_security *security);
 /* The digest as READY has it: 16 hex digits, or "". Any thread. */

@@ -37,6 +37,8 @@ struct remote {
     struct bus_task settle;       /* a connection has ended: reads what is left, then its peer is lost */
     struct bus_timer tick;
     uint64_t tick_due_us;
+    uint64_t emptied; /* how often the socket has been read to its end */
+    uint64_t emptied_before; /* the last tick */
 
     struct dyn_buf header; /* of the envelope being sent; keeps its memory */
     /* Not yet in options.process: told with each tick, so that cells don't fight for its memory. */
@@ -69,6 +71,10 @@ struct peer {
     bool ended;       /* its connection is over; what it had sent may still come */
     uint64_t heard_us, sent_us, ended_us;
     uint64_t listened_since_us, bytes_received; /* of the silence that began then */
+    /* Since the socket was read to its end for the `unread_since`th time: what its connection had received
+     * when that was first seen and what was read of it, up to the last tick; and since that tick. */
+    uint64_t unread_since, unread_base, taken_bytes, taken;
+    bool is_throttled;
     uint64_t cut_us; /* when its GOODBYE was sent */
     uint64_t key_checked; /* bus_security_generation() */
     atomic_size_t *queued; /* bytes on their way to it, in its place */
@@ -100,6 +106,8 @@ int remote_init(struct remote *remote, bus_actor_t *owner, const struct bus_remo
 int remote_open_socket(struct remote *remote, unsigned attempt, struct dyn_err *err);
 /* It is bound or connected: watches it. `events` are of its monitor. */
 int remote_watch_socket(struct remote *remote, int events, struct dyn_err *err);
+/* Its connection's descriptor, copied, which the caller closes; -1: it has none that is surely its own. */
+int remote_copy_descriptor(const struct peer *peer);
 /* `lingers`: what was sent may still leave within BUS_LINGER_MS. */
 void remote_close_socket(struct remote *remote, bool lingers);
 void remote_start_ticking(struct remote *remote);

@@ -24,6 +24,7 @@ read_process(void *arg, struct node_values *out)
     values[NODE_peers_lost] += get(&process->peers_lost);
     values[NODE_heartbeats_lost] += get(&process->heartbeats_lost);
     values[NODE_reconnects] += get(&process->reconnects);
+    values[NODE_peers_throttled] += get(&process->throttled);
     values[NODE_goodbyes_protocol] += get(&process->refused_protocol);
     values[NODE_goodbyes_version] += get(&process->refused_version);
     values[NODE_goodbyes_role] += get(&process->refused_role);

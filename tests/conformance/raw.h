@@ -22,6 +22,7 @@ struct raw_options {
     const char *routing_id;
     const struct bus_cert *cert; /* CURVE */
     const char *server_key;
+    int queue_max; /* messages that wait to be sent; 0: any number */
 };
 
 static inline void
@@ -43,7 +44,7 @@ raw_open(struct raw_options options)
     raw.socket = zmq_socket(raw.context, raw.is_router ? ZMQ_ROUTER : ZMQ_DEALER);
     raw_set_int(&raw, ZMQ_RCVTIMEO, RAW_TIMEOUT_MS);
     raw_set_int(&raw, ZMQ_LINGER, RAW_TIMEOUT_MS);
-    raw_set_int(&raw, ZMQ_SNDHWM, 0);
+    raw_set_int(&raw, ZMQ_SNDHWM, options.queue_max);
     if (!raw.is_router) {
         raw_set_int(&raw, ZMQ_RECONNECT_IVL, -1);
     }

@@ -146,6 +146,89 @@ who_leaves_in_a_flood_is_lost_all_the_same(void **state)
     host_close(&host);
 }
 
+static void
+read_to_the_end(struct host *host)
+{
+    struct remote *remote = (struct remote *)(void *)host->port;
+    remote->receive_one = read_one;
+}
+
+static bool
+read_nothing(struct remote *remote)
+{
+    (void)remote;
+    return true;
+}
+
+static void
+read_no_more(struct host *host)
+{
+    struct remote *remote = (struct remote *)(void *)host->port;
+    read_one = remote->receive_one;
+    remote->receive_one = read_nothing;
+}
+
+/* Sends CHUNKs until nothing more is taken for a while, though time goes by for the port; how many. */
+static uint64_t
+send_until_stopped(struct host *host, struct raw *raw, uint64_t most)
+{
+    enum { BODY_BYTES = 32 * 1024, TICK_MS = 250, A_TICK = 1024, PATIENCE = 200, A_MS = 1000 };
+    static char body[BODY_BYTES];
+    struct dyn_buf header = DYN_BUF_INIT;
+    struct env *env = wire_envelope(ENV_CHUNK);
+    uint64_t n = 0;
+    assert_int_equal(env_encode(env, &header, NULL), 0);
+    for (unsigned refused = 0; refused < PATIENCE && n < most;) {
+        if (zmq_send(raw->socket, header.data, header.len, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0) {
+            refused++;
+            (void)usleep(A_MS);
+        } else {
+            assert_int_equal(zmq_send(raw->socket, body, sizeof body, 0), sizeof body);
+            refused = 0;
+            if (++n % A_TICK == 0) {
+                host_wait_ms(host, TICK_MS);
+            }
+        }
+    }
+    env_free(&env);
+    dyn_buf_fini(&header);
+    return n;
+}
+
+static void
+expect_no_throttled_peer(struct host *host)
+{
+    struct remote *remote = (struct remote *)(void *)host->port;
+    CHECK(!DYN_CONTAINER_OF(remote->peers.next, struct peer, link)->is_throttled);
+}
+
+/* libzmq would take a whole gigabyte into memory. */
+static void
+who_sends_faster_than_is_read_has_to_wait(void **state)
+{
+    enum { FAR_TOO_MANY = 32 * 1024, TICK_MS = 250 };
+    struct host host = {.mute = true, .roles = 1u << BUS_ROLE_CLIENT, .kinds = 1u << ENV_CHUNK};
+    (void)state;
+    host_open(&host);
+    struct raw raw =
+        raw_open((struct raw_options){.connect = bus_port_endpoint(host.port), .queue_max = 1000});
+    raw_say_chunk(&raw, 0); /* a client that said no READY may be silent */
+    host_expect_chunks(&host, 1);
+    host_call(&host, read_no_more);
+    host_wait_ms(&host, TICK_MS);
+    uint64_t sent = send_until_stopped(&host, &raw, FAR_TOO_MANY);
+    assert_true(sent < FAR_TOO_MANY);
+    assert_int_equal(host.process.throttled, 1);
+    host_call(&host, read_to_the_end);
+    host_call(&host, NULL);
+    host_wait_ms(&host, 2 * TICK_MS);
+    host_call(&host, expect_no_throttled_peer);
+    raw_set_int(&raw, ZMQ_LINGER, 0);
+    raw_close(&raw);
+    host_expect(&host, "goodbye:lost");
+    host_close(&host);
+}
+
 /* libzmq shares the memory of an id longer than 33 bytes. Leaks are found by the address sanitizer. */
 static void
 a_long_id_is_given_back_with_its_peer(void **state)
@@ -583,6 +666,7 @@ main(void)
         cmocka_unit_test(an_id_that_comes_back_is_another_peer),
         cmocka_unit_test(peers_that_come_and_go_at_once_are_all_accounted_for),
         cmocka_unit_test(who_leaves_in_a_flood_is_lost_all_the_same),
+        cmocka_unit_test(who_sends_faster_than_is_read_has_to_wait),
         cmocka_unit_test(a_long_id_is_given_back_with_its_peer),
         cmocka_unit_test(who_never_reads_is_cut_when_its_queue_is_full),
         cmocka_unit_test(a_flood_that_breaks_off_harms_nobody),
