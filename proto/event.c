@@ -26,17 +26,14 @@ struct entry_field {
     const char *name;
     enum event_type type;
     size_t offset;
-    struct mp_key key;
 };
 static const struct entry_field plugin_fields[] = {
-#define PLUGIN_FIELD(type, name, help)                                                                       \
-    {#name, EVENT_##type, offsetof(struct event_plugin, name), MP_KEY(#name)},
+#define PLUGIN_FIELD(type, name, help) {#name, EVENT_##type, offsetof(struct event_plugin, name)},
 #include "proto/event_plugin_fields.def"
 #undef PLUGIN_FIELD
 };
 static const struct entry_field attempt_fields[] = {
-#define ATTEMPT_FIELD(type, name, help)                                                                      \
-    {#name, EVENT_##type, offsetof(struct event_attempt, name), MP_KEY(#name)},
+#define ATTEMPT_FIELD(type, name, help) {#name, EVENT_##type, offsetof(struct event_attempt, name)},
 #include "proto/event_attempt_fields.def"
 #undef ATTEMPT_FIELD
 };
@@ -111,91 +108,89 @@ event_encode(const struct event_record *record, struct dyn_buf *out)
     out->len += (size_t)(at - start);
 }
 
-/* ---- attempts ---- */
+/* ---- entries of lists: what is absent, zero or false is left out ---- */
 
-static bool
-entry_has(const void *entry, const struct entry_field *field)
-{
-    const void *at = (const char *)entry + field->offset;
-    if (field->type == EVENT_TEXT) {
-        return ((const struct dyn_slice *)at)->data != NULL;
-    }
-    if (field->type == EVENT_REAL) {
-        return *(const double *)at > 0;
-    }
-    return field->type == EVENT_BOOL ? *(const bool *)at : *(const uint64_t *)at != 0;
-}
+#define HAS_TEXT(value) ((value).data != NULL)
+#define HAS_UINT(value) ((value) != 0)
+#define HAS_BOOL(value) (value)
+#define HAS_REAL(value) ((value) > 0)
 
-static char *
-put_value(char *at, enum event_type type, const void *value)
-{
-    switch (type) {
-    case EVENT_TEXT:
-        return mp_put_any_text(at, *(const struct dyn_slice *)value);
-    case EVENT_UINT:
-        return mp_put_uint(at, *(const uint64_t *)value);
-    case EVENT_BOOL:
-        return mp_put_bool(at, *(const bool *)value);
-    case EVENT_REAL:
-        return mp_put_real(at, *(const double *)value);
-    case EVENT_LIST:
-        break;
+/* Count, room and members of an entry, for the table of its fields. */
+#define COUNTED(type, name, help) +(HAS_##type(entry->name) ? 1u : 0u)
+#define ROOM_OF(type, name, help) +MP_KEY_ROOM + MP_VALUE_ROOM + BYTES_##type(entry->name)
+#define PUT_MEMBER(type, name, help)                                                                         \
+    if (HAS_##type(entry->name)) {                                                                           \
+        static const struct mp_key key = MP_KEY(#name);                                                      \
+        at = PUT_##type(mp_put_key(at, &key), entry->name);                                                  \
     }
-    return at;
-}
 
-static char *
-put_entry(char *at, const void *entry, const struct entry_field *fields, size_t n_fields)
+static void
+encode_attempt(const struct event_attempt *entry, struct dyn_buf *out)
 {
-    size_t n = 0;
-    for (size_t i = 0; i < n_fields; i++) {
-        n += entry_has(entry, &fields[i]) ? 1 : 0;
+#define ATTEMPT_FIELD ROOM_OF
+    char *start = dyn_buf_room(out, MAP_HEAD_BYTES
+#include "proto/event_attempt_fields.def"
+    );
+#undef ATTEMPT_FIELD
+    if (start == NULL) {
+        return;
     }
-    at = mp_put_map(at, n);
-    for (size_t i = 0; i < n_fields; i++) {
-        if (entry_has(entry, &fields[i])) {
-            at = mp_put_key(at, &fields[i].key);
-            at = put_value(at, fields[i].type, (const char *)entry + fields[i].offset);
-        }
-    }
-    return at;
-}
-
-static size_t
-entry_room(const void *entry, const struct entry_field *fields, size_t n_fields)
-{
-    size_t bytes = MAP_HEAD_BYTES + n_fields * (MP_KEY_ROOM + MP_VALUE_ROOM);
-    for (size_t i = 0; i < n_fields; i++) {
-        if (fields[i].type == EVENT_TEXT) {
-            bytes += ((const struct dyn_slice *)(const void *)((const char *)entry + fields[i].offset))->len;
-        }
-    }
-    return bytes;
+#define ATTEMPT_FIELD COUNTED
+    char *at = mp_put_map(start, 0
+#include "proto/event_attempt_fields.def"
+    );
+#undef ATTEMPT_FIELD
+#define ATTEMPT_FIELD PUT_MEMBER
+#include "proto/event_attempt_fields.def"
+#undef ATTEMPT_FIELD
+    out->len += (size_t)(at - start);
 }
 
 static void
-encode_list(const void *entries, size_t n, size_t size, const struct entry_field *fields, size_t n_fields,
-            struct dyn_buf *out)
+encode_plugin(const struct event_plugin *entry, struct dyn_buf *out)
+{
+#define PLUGIN_FIELD ROOM_OF
+    char *start = dyn_buf_room(out, MAP_HEAD_BYTES
+#include "proto/event_plugin_fields.def"
+    );
+#undef PLUGIN_FIELD
+    if (start == NULL) {
+        return;
+    }
+#define PLUGIN_FIELD COUNTED
+    char *at = mp_put_map(start, 0
+#include "proto/event_plugin_fields.def"
+    );
+#undef PLUGIN_FIELD
+#define PLUGIN_FIELD PUT_MEMBER
+#include "proto/event_plugin_fields.def"
+#undef PLUGIN_FIELD
+    out->len += (size_t)(at - start);
+}
+
+static void
+encode_head(size_t n, struct dyn_buf *out)
 {
     char *at = dyn_buf_room(out, MP_VALUE_ROOM);
     out->len += at != NULL ? (size_t)(mp_put_array(at, n) - at) : 0;
-    for (size_t i = 0; i < n; i++) {
-        const void *entry = (const char *)entries + i * size;
-        at = dyn_buf_room(out, entry_room(entry, fields, n_fields));
-        out->len += at != NULL ? (size_t)(put_entry(at, entry, fields, n_fields) - at) : 0;
-    }
 }
 
 void
 event_attempts_encode(const struct event_attempt *attempts, size_t n, struct dyn_buf *out)
 {
-    encode_list(attempts, n, sizeof *attempts, attempt_fields, DYN_ARRAY_LEN(attempt_fields), out);
+    encode_head(n, out);
+    for (size_t i = 0; i < n; i++) {
+        encode_attempt(&attempts[i], out);
+    }
 }
 
 void
 event_plugins_encode(const struct event_plugin *plugins, size_t n, struct dyn_buf *out)
 {
-    encode_list(plugins, n, sizeof *plugins, plugin_fields, DYN_ARRAY_LEN(plugin_fields), out);
+    encode_head(n, out);
+    for (size_t i = 0; i < n; i++) {
+        encode_plugin(&plugins[i], out);
+    }
 }
 
 /* ---- reading ---- */
