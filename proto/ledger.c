@@ -154,19 +154,28 @@ ledger_row_encode(const struct ledger_row *row, struct dyn_buf *out)
 }
 
 dyn_block_t *
-ledger_message_encode(const struct ledger_message *message)
+ledger_message_begin(const struct ledger_message *message, size_t row_bytes)
 {
     static const struct mp_key rows = MP_KEY("rows");
     struct told told;
     find_told(message, message_fields, DYN_ARRAY_LEN(message_fields), &told);
-    dyn_block_t *block = dyn_block_new(0, told.room + message->rows.len);
+    dyn_block_t *block = dyn_block_new(0, told.room + row_bytes);
     char *start = dyn_block_data(block);
     char *at = put_told(mp_put_map(start, told.n + (message->n_rows > 0)), message, &told);
     if (message->n_rows > 0) {
         at = mp_put_array(mp_put_key(at, &rows), message->n_rows);
-        at = message->rows.len > 0 ? mp_put_bytes(at, message->rows) : at;
     }
     block->len = (size_t)(at - start);
+    return block;
+}
+
+dyn_block_t *
+ledger_message_encode(const struct ledger_message *message)
+{
+    dyn_block_t *block = ledger_message_begin(message, message->rows.len);
+    if (message->n_rows > 0) {
+        dyn_block_append(&block, message->rows.data, message->rows.len);
+    }
     return block;
 }
 

@@ -141,6 +141,9 @@ struct ledger_message {
 };
 
 dyn_block_t *ledger_message_encode(const struct ledger_message *message) __attribute__((returns_nonnull));
+/* The same up to its rows, with room for so many bytes of them, which the caller appends. */
+dyn_block_t *ledger_message_begin(const struct ledger_message *message, size_t row_bytes)
+    __attribute__((returns_nonnull));
 /* Texts and rows point into `body`, which may come from anywhere; unknown members are skipped. Rows are
  * maps, whatever is in them. */
 DYN_MUST_CHECK int ledger_message_decode(struct dyn_slice body, struct ledger_message *message,

@@ -143,27 +143,38 @@ drop_one(struct journal *journal)
     return true;
 }
 
+/* How many of the first segments fit into one, at least one of them; with what they have together. */
+static size_t
+fitting(const struct journal *journal, size_t *bytes, size_t *n_rows)
+{
+    size_t n = 0;
+    *bytes = *n_rows = 0;
+    for (struct dyn_list *link = journal->segments.next; link != &journal->segments; link = link->next, n++) {
+        const struct segment *segment = DYN_CONTAINER_OF(link, struct segment, link);
+        if (n > 0 && (*bytes + segment->rows.len > JOURNAL_BATCH_BYTES ||
+                      *n_rows + segment->n_rows > JOURNAL_BATCH_ROWS)) {
+            break;
+        }
+        *bytes += segment->rows.len;
+        *n_rows += segment->n_rows;
+    }
+    return n;
+}
+
 static void
 make_batch(struct journal *journal)
 {
-    struct dyn_buf rows = DYN_BUF_INIT;
     struct ledger_message message = {.op = DYN_SLICE("rows"),
                                      .node = dyn_slice_str(journal->options.node),
                                      .sequence = ++journal->sequence};
-    for (struct dyn_list *link = journal->segments.next; link != &journal->segments; link = link->next) {
+    size_t bytes;
+    journal->batch_segments = fitting(journal, &bytes, &message.n_rows);
+    journal->batch = ledger_message_begin(&message, bytes);
+    struct dyn_list *link = journal->segments.next;
+    for (size_t i = 0; i < journal->batch_segments; i++, link = link->next) {
         const struct segment *segment = DYN_CONTAINER_OF(link, struct segment, link);
-        bool fits = rows.len + segment->rows.len <= JOURNAL_BATCH_BYTES &&
-                    message.n_rows + segment->n_rows <= JOURNAL_BATCH_ROWS;
-        if (rows.len > 0 && !fits) {
-            break;
-        }
-        dyn_buf_add_slice(&rows, segment->rows);
-        message.n_rows += segment->n_rows;
-        journal->batch_segments++;
+        dyn_block_append(&journal->batch, segment->rows.data, segment->rows.len);
     }
-    message.rows = dyn_buf_slice(&rows);
-    journal->batch = ledger_message_encode(&message);
-    dyn_buf_fini(&rows);
 }
 
 /* The first row after a while goes at once; while rows are coming, more of them share what a transaction
