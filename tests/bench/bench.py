@@ -33,7 +33,9 @@ import bench_machine
 import bench_memory
 import bench_plot
 import bench_table
+import bench_wrk
 from bench_paths import FEATURES, GUARDS, HERE, ROOT, Paths, build_load, names_of
+from bench_proc import rss_kib
 from bench_rows import KEY, ROUNDS, rows_of, wide_streams
 from bench_run import PROBE, faults_of, run_rounds
 
@@ -43,6 +45,7 @@ from bench_proc import Reader, Server, free_port  # noqa: F401 isort:skip
 from bench_rows import Row  # noqa: F401 isort:skip
 from bench_run import measure  # noqa: F401 isort:skip
 
+SETTLE_S = 1.0
 COUNTER = os.path.join(HERE, "bench_calls.py")  # counts system calls and allocations
 
 
@@ -82,6 +85,9 @@ def run(options, out_dir, rows, rounds):
         paths.start(names_of(rows))
         for server in paths.servers.values():
             server.ask(PROBE, KEY)
+        time.sleep(SETTLE_S)  # at rest, and able to answer
+        for server in paths.servers.values():
+            server.rss_at_start_kib = rss_kib(server.pid)
         memory = bench_memory.watch(paths)
         others = bench_machine.Others()
         results = run_rounds(rows, paths, load, rounds, memory)
@@ -140,7 +146,7 @@ def main():
     os.makedirs(out_dir, exist_ok=True)
     descriptors = bench_machine.descriptor_limit()
     machine = bench_machine.facts(options.gateway)
-    rows = rows_of(options.kind, descriptors, FEATURES, GUARDS)
+    rows = rows_of(options.kind, descriptors, FEATURES, GUARDS, bench_wrk.is_there())
     rows = [row for row in rows if options.only is None or options.only in row.name]
     rounds = options.rounds or ROUNDS[options.kind]
     started = time.monotonic()

@@ -2,7 +2,7 @@
 Pure functions; nothing is measured or printed here."""
 
 from bench_rows import ALL
-from bench_stats import Sample, beyond, noise, own_noise, ratios, sample
+from bench_stats import Sample, beyond, noise, own_noise, rate_missed, ratios, sample
 
 EVERYTHING_OVER_NONE = 1.25
 RIVALS = ("Busbar 1.5.5", "Ferro 1.4.1", "LiteLLM")
@@ -27,6 +27,7 @@ LINES = [
     Line("CPU per request, 1 connection", "requests-1", CPU, now=1.7, aim=1.35, rivals=(2.0, 6.7, 190)),
     Line("CPU per request, 8 connections", "requests-8", CPU),
     Line("CPU per request, 64 connections", "requests-64", CPU, now=3.0, now_bare=2.5, aim=2.0, rivals=(4.1, 12, 950)),
+    Line("CPU per request, 64 connections, load by wrk", "wrk-64", CPU),
     Line("CPU per request, 500 connections", "requests-500", CPU),
     Line("CPU per request, 64 KB body, 8 connections", "requests-8-64k", CPU, now=2.0, aim=1.5, rivals=(5.5, 71)),
     Line("CPU per request, 1 MB body, 8 connections", "requests-8-1m", CPU),
@@ -37,6 +38,7 @@ LINES = [
     Line("requests a second, 1 connection", "requests-1", RATE, "/s"),
     Line("requests a second, 8 connections", "requests-8", RATE, "/s"),
     Line("requests a second, 64 connections", "requests-64", RATE, "/s"),
+    Line("requests a second, 64 connections, load by wrk", "wrk-64", RATE, "/s"),
     Line("requests a second, 500 connections", "requests-500", RATE, "/s"),
     Line("requests a second, 60 ms upstream, 1,000 conn.", "slow-1000", RATE, "/s"),
     Line("requests a second, a connection for each, 8 at once", "churn-8", RATE, "/s"),
@@ -92,7 +94,7 @@ def one(line, by_path, ours, now, title):
     bare = line.key.lstrip("+")
     nginx, value = samples_of(by_path, line.nginx, line.key), samples_of(by_path, ours, line.key)
     reason = noise(by_path["direct"], bare) if by_path.get("direct") else None
-    reason = reason or own_noise(value, line.key)
+    reason = reason or rate_missed(by_path[ours]) or own_noise(value, line.key)
     told = nginx is not None and own_noise(nginx, line.key) is None
     ratio = value.median / nginx.median if told else None
     judged = value.median if line.absolute else ratio

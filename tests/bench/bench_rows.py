@@ -10,7 +10,7 @@ class Row:
     """One kind of load, and the paths that it is put on."""
 
     def __init__(self, name, streams, connections, seconds, *, tokens=8, pace_ms=0, delay_ms=0, body_bytes=1024, rate=0,
-                 close_each=False, ramp_ms=None, paths=PLAIN_PATHS, others=(), fewer=0):  # fmt: skip
+                 close_each=False, ramp_ms=None, paths=PLAIN_PATHS, others=(), fewer=0, by_wrk=False):  # fmt: skip
         self.name = name
         self.streams = streams
         self.connections = connections
@@ -25,6 +25,7 @@ class Row:
         most_ms = delay_ms or (min(tokens * pace_ms, 1000) if streams else 0)
         self.ramp_ms = most_ms if ramp_ms is None else ramp_ms
         self.paths = (*paths, *others)
+        self.by_wrk = by_wrk
         self.fewer = fewer  # rounds than the rows that bounds are set for
 
     @property
@@ -86,13 +87,14 @@ def full_rows(descriptors, features, guards):
         requests("open-1", 1, 1.5, rate=1000),
         requests("requests-8", 8),
         requests("requests-64", 64, fewer=0),
+        requests("wrk-64", 64, by_wrk=True),
         requests("requests-500", 500),
         requests("requests-8-64k", 8, body_bytes=64 * 1024, fewer=0),
         requests("requests-8-1m", 8, body_bytes=1024 * 1024),
-        requests("slow-1000", 1000, delay_ms=60),
+        requests("slow-1000", 1000, 1.5, delay_ms=60, ramp_ms=500),
         requests("churn-8", 8, 0.8, close_each=True),
-        requests("tls-in-64", 64, paths=("direct", "nginx-tls", "dynabus-tls"), others=()),
-        requests("tls-out-64", 64, paths=("direct", "nginx-out", "dynabus-out"), others=()),
+        requests("tls-in-64", 64, 1.5, paths=("direct", "nginx-tls", "dynabus-tls"), others=()),
+        requests("tls-out-64", 64, 1.5, paths=("direct", "nginx-out", "dynabus-out"), others=()),
         requests("features-64", 64, paths=("direct", "dynabus", *features), others=()),
         streams(1, 1.0),
         streams(100, others=(ALL, *guards), fewer=0),
@@ -107,7 +109,7 @@ def full_rows(descriptors, features, guards):
 ROUNDS = {"smoke": 1, "quick": 3, "full": 4}
 
 
-def rows_of(kind, descriptors=0, features=(), guards=()):
+def rows_of(kind, descriptors=0, features=(), guards=(), has_wrk=True):
     if kind == "full":
-        return full_rows(descriptors, features, guards)
+        return [row for row in full_rows(descriptors, features, guards) if has_wrk or not row.by_wrk]
     return quick_rows() if kind == "quick" else smoke_rows()

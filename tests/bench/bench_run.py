@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import bench_wrk
 from bench_machine import Others
 from bench_proc import cpu_us, rss_kib
 
@@ -13,6 +14,8 @@ PROBE = b'{"model":"mock","messages":[{"role":"user","content":"ping"}]}'
 
 
 def run_client(row, load, server, cpus=None):
+    if row.by_wrk:
+        return bench_wrk.run(row, server, os.path.dirname(load))
     finished = subprocess.run(
         row.command(load, server),
         stdout=subprocess.PIPE,

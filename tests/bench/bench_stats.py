@@ -70,6 +70,12 @@ def noise(direct, key):
     return f"too noisy: the direct path differs by {spread * 100:.0f} % (limit {limit * 100:.0f} %)"
 
 
+def rate_missed(runs):
+    """With a rate: why the latencies leave out the worst, or None."""
+    never = sum(run.get("overdue", 0) for run in runs)
+    return f"the rate was not kept: {never:,} requests never begun" if never else None
+
+
 def own_noise(found, key):
     """The same of the figure itself, which may lie twice as far apart: what is behind it does more."""
     if found.median <= 0:

@@ -33,6 +33,16 @@ print_count(const char *name, uint64_t value)
     (void)printf("\"%s\":%llu,", name, (unsigned long long)value);
 }
 
+/* With a rate: requests that should have begun before the end and never did. */
+static uint64_t
+load_overdue(const struct load *load)
+{
+    if (load->options.rate <= 0 || load->next_arrival_ns >= load->end_ns) {
+        return 0;
+    }
+    return (uint64_t)((double)(load->end_ns - load->next_arrival_ns) * load->options.rate / 1e9) + 1;
+}
+
 void
 load_report(const struct load *load)
 {
@@ -50,6 +60,7 @@ load_report(const struct load *load)
     print_count("unfinished", load->busy);
     print_count("cancelled", load->cancelled);
     print_count("queued", load->queued);
+    print_count("overdue", load_overdue(load));
     print_count("connects", load->reconnects);
     print_count("body_bytes", load->body_bytes);
     print_count("tokens", load->totals.tokens);

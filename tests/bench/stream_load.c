@@ -31,7 +31,8 @@ enum {
     TIMER_SLACK_NS = 1000,  /* the default, 50 us, is half of what a request takes */
 };
 
-static const uint64_t RETRY_NS = 10000000; /* after a failure */
+static const uint64_t RETRY_NS = 10000000;     /* after a failure */
+static const uint64_t BACKLOG_NS = 1000000000; /* for what a rate has left over at the end */
 
 static uint64_t
 now_ns(void)
@@ -186,13 +187,20 @@ has_rate(const struct load *load)
     return load->options.rate > 0;
 }
 
+/* What should have begun before the end and has not yet; it is given up a moment behind it. */
+static bool
+has_backlog(const struct load *load, uint64_t now)
+{
+    return has_rate(load) && load->next_arrival_ns < load->end_ns && now < load->end_ns + BACKLOG_NS;
+}
+
 /* With a rate: begins what is due while a connection is free. What is due and finds none is begun later, and
  * its latency counts from when it was due. */
 static void
 take_arrivals(struct load *load, uint64_t now)
 {
     uint64_t step = (uint64_t)(1e9 / load->options.rate);
-    while (load->n_idle > 0 && load->next_arrival_ns <= now && load->next_arrival_ns < load->end_ns) {
+    while (load->n_idle > 0 && load->next_arrival_ns <= now && has_backlog(load, now)) {
         uint64_t due = load->next_arrival_ns;
         if (begin_request(load, load->idle[--load->n_idle], due) == 0) {
             load->next_arrival_ns = due + step;
@@ -200,18 +208,12 @@ take_arrivals(struct load *load, uint64_t now)
     }
 }
 
-static bool
-has_backlog(const struct load *load)
-{
-    return has_rate(load) && load->next_arrival_ns < load->end_ns;
-}
-
 /* What was due before this connection was free has waited for it. */
 static void
 client_is_free(struct load *load, struct client *client, uint64_t now)
 {
     load->idle[load->n_idle++] = client;
-    if (has_backlog(load) && load->next_arrival_ns <= now) {
+    if (has_backlog(load, now) && load->next_arrival_ns <= now) {
         load->queued++;
         take_arrivals(load, now);
     }
@@ -369,7 +371,7 @@ tend_clients(struct load *load, uint64_t now)
         if (client->busy && now > client->active_ns && now - client->active_ns > patience) {
             answer_failed(load, client, &load->timeouts);
         }
-        if (!client->busy && client->start_at_ns != 0 && (now < load->end_ns || has_backlog(load))) {
+        if (!client->busy && client->start_at_ns != 0 && (now < load->end_ns || has_backlog(load, now))) {
             if (client->start_at_ns <= now) {
                 client_is_due(load, client, now);
             }
@@ -389,7 +391,7 @@ is_over(const struct load *load, uint64_t now)
     }
     /* Streams that were begun are read to their end: a lost token shows only there. With a rate, what is
      * still under way is what took longest. */
-    return (!load->options.streams && !has_rate(load)) || (load->busy == 0 && !has_backlog(load));
+    return (!load->options.streams && !has_rate(load)) || (load->busy == 0 && !has_backlog(load, now));
 }
 
 /* Sleeps until something comes, or until `until`. A millisecond is too coarse to begin requests by. */
@@ -408,7 +410,7 @@ next_look(struct load *load, uint64_t tend_at, uint64_t now)
     if (now < load->end_ns && load->end_ns < until) {
         until = load->end_ns;
     }
-    if (has_backlog(load) && load->n_idle > 0 && load->next_arrival_ns < until) {
+    if (has_backlog(load, now) && load->n_idle > 0 && load->next_arrival_ns < until) {
         until = load->next_arrival_ns;
     }
     return until;
@@ -417,7 +419,7 @@ next_look(struct load *load, uint64_t tend_at, uint64_t now)
 static void
 begin_arrivals(struct load *load, uint64_t now)
 {
-    if (has_backlog(load) && load->n_idle > 0 && load->next_arrival_ns <= now) {
+    if (has_backlog(load, now) && load->n_idle > 0 && load->next_arrival_ns <= now) {
         load_hist_add(&load->lag, now - load->next_arrival_ns);
         take_arrivals(load, now);
     }

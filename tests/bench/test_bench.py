@@ -7,6 +7,7 @@ import bench_page
 import bench_plot
 import bench_stats
 import bench_table
+import bench_wrk
 import pytest
 import soak_judge
 from bench_rows import ALL, ROUNDS, Row, rows_of, wide_streams
@@ -53,6 +54,11 @@ def test_a_direct_path_that_differs_makes_noise():
     assert bench_stats.own_noise(bench_stats.Sample([1.0, 1.1]), "cpu_us") is None
     assert "rounds differ" in bench_stats.own_noise(bench_stats.Sample([1.0, 3.0, 1.0]), "cpu_us")
     assert "cannot be told" in bench_stats.own_noise(bench_stats.Sample([-1.0, 0.0, -2.0]), "latency.p50_us")
+
+
+def test_a_rate_that_was_not_kept_hides_the_worst():
+    assert bench_stats.rate_missed([{"overdue": 0}, {}]) is None
+    assert "3 requests never begun" in bench_stats.rate_missed([{"overdue": 3}, {"overdue": 0}])
 
 
 def test_two_builds_differ_only_where_every_round_says_so():
@@ -162,6 +168,21 @@ def test_streams_as_descriptors_allow():
     assert wide_streams(1024) == 312
     assert wide_streams(1_000_000) == 10_000
     assert Row("r", True, 2, 1, tokens=20, pace_ms=250).ramp_ms == 1000
+
+
+def test_what_wrk_says_is_read():
+    said = """Running 1s test @ http://127.0.0.1:1/v1/chat/completions
+  1 threads and 64 connections
+    Latency     1.32ms  600us
+  20011 requests in 1.00s, 21.13MB read
+  Socket errors: connect 0, read 1, write 0, timeout 2
+  Non-2xx or 3xx responses: 4
+Requests/sec:  19987.03
+"""
+    found = bench_wrk.read(said)
+    assert (found["answers"], found["errors"], found["answers_per_s"]) == (20011, 7, 19987.03)
+    assert bench_wrk.read("unable to connect") is None
+    assert 1000 < len(bench_wrk.body_of(Row("r", False, 64, 1))) <= 1024
 
 
 def full_report(cpu, **settings):
