@@ -29,6 +29,7 @@ import sys
 import time
 
 import bench_bounds
+import bench_fleet
 import bench_machine
 import bench_memory
 import bench_plot
@@ -46,6 +47,7 @@ from bench_rows import Row  # noqa: F401 isort:skip
 from bench_run import measure  # noqa: F401 isort:skip
 
 SETTLE_S = 1.0
+FLEET_ROUNDS = 3
 COUNTER = os.path.join(HERE, "bench_calls.py")  # counts system calls and allocations
 
 
@@ -92,7 +94,8 @@ def run(options, out_dir, rows, rounds):
         others = bench_machine.Others()
         results = run_rounds(rows, paths, load, rounds, memory)
         more["others"] = others.share()
-        if options.kind == "full" and options.only is None:
+        if options.kind == "full" and options.only is None and options.gateway_command is None:
+            results["fleet-1"] = bench_fleet.added_by_processes(load, options.gateway, os.path.join(out_dir, "fleet"), FLEET_ROUNDS)
             ended = time.monotonic()
             more["idle"] = bench_memory.idle_figures(paths, load)
             more["counts"] = count_calls(options, out_dir)

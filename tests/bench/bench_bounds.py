@@ -9,7 +9,7 @@ RIVALS = ("Busbar 1.5.5", "Ferro 1.4.1", "LiteLLM")
 
 
 class Line:
-    """A figure: row and key of the results ("+": beyond the direct path), unit; what must hold now and what is aimed at,
+    """A figure: row and key of the results ("+": beyond the direct path, "^": beyond one process), unit; what must hold now and what is aimed at,
     as ratios to nginx or, `absolute`, in the unit; and what rivals were measured at, each beside nginx in its own run."""
 
     def __init__(self, title, row, key, unit="us", *, now=None, aim=None, now_bare=None, absolute=False, rivals=(),
@@ -47,6 +47,7 @@ LINES = [
     Line("added p50, 1 connection, 1,000 a second (open loop)", "open-1", P50),
     Line("added p99, 1 connection, 1,000 a second (open loop)", "open-1", P99),
     Line("added p50, 60 ms upstream, 1,000 connections", "slow-1000", P50),
+    Line("added p50, edge, router, provider on tcp with CURVE", "fleet-1", "^latency.p50_us", now=400, aim=200, absolute=True),
     Line("CPU per chunk, 1 stream", "streams-1", CPU),
     Line("CPU per chunk, 100 streams", "streams-100", CPU, now=1.5, aim=1.0, rivals=(2.5, 5.5, 62)),
     Line("CPU per chunk, 500 streams", "streams-500", CPU),
@@ -68,12 +69,16 @@ LINES = [
 ]  # fmt: skip
 
 
+BEYOND = {"+": "direct", "^": "one"}
+
+
 def samples_of(by_path, path, key):
     """The figure of one path, or None where the path was not run."""
     if not by_path.get(path):
         return None
-    if key.startswith("+"):
-        return beyond(by_path[path], by_path["direct"], key[1:])
+    base = by_path.get(BEYOND.get(key[0]))
+    if base:
+        return beyond(by_path[path], base, key[1:])
     return sample(by_path[path], key)
 
 
@@ -91,7 +96,7 @@ def plain(found):
 
 def one(line, by_path, ours, now, title):
     """The figure of one of our paths beside nginx."""
-    bare = line.key.lstrip("+")
+    bare = line.key.lstrip("+^")
     nginx, value = samples_of(by_path, line.nginx, line.key), samples_of(by_path, ours, line.key)
     reason = noise(by_path["direct"], bare) if by_path.get("direct") else None
     reason = reason or rate_missed(by_path[ours]) or own_noise(value, line.key)

@@ -161,6 +161,18 @@ def failed(results):
     return sum(run["errors"] for runs in results.values() for run in runs)
 
 
+def added_by_processes(load, gateway, out_dir, rounds):
+    """One connection: the runs of the direct path, of one process and of three, for who shows them beside others."""
+    os.makedirs(out_dir, exist_ok=True)
+    paths = Paths(gateway, out_dir)
+    try:
+        paths.start()
+        results = rounds_of(load, Row("fleet-1", False, 1, 1.0), paths, rounds)
+    finally:
+        paths.stop()
+    return {"direct": results["direct"], "one": results[ONE], "dynabus": results[FLEET]}
+
+
 # ---- rows ----
 
 

@@ -31,6 +31,11 @@ def spread(found, unit):
     return f"{number(found['median'], unit)} ({low}..{high})"
 
 
+def whole(us):
+    """A bound or a figure of others, in microseconds: as round as it was given."""
+    return f"{us / 1000:g} ms" if us >= 1000 else f"{us:g} us"
+
+
 def times(ratio):
     return "" if ratio is None else f"{ratio:.2f} x"
 
@@ -39,13 +44,12 @@ def bound(figure):
     if figure["now"] is None:
         return ""
     if figure.get("absolute"):
-        return f"<= {number(figure['now'], figure['unit'])}: {figure['state']}"
+        return f"<= {whole(figure['now'])}: {figure['state']}"
     return f"<= {figure['now']:g} x: {figure['state']}"
 
 
 def rivals(figure):
-    unit = figure["unit"] if figure.get("absolute") else None
-    shown = [f"{value:g} x" if unit is None else number(value, unit) for value in figure["rivals"]]
+    shown = [whole(value) if figure.get("absolute") else f"{value:g} x" for value in figure["rivals"]]
     return ", ".join(f"{name.partition(' ')[0]} {value}" for name, value in zip(RIVALS, shown))
 
 
@@ -104,17 +108,32 @@ def feature_cells(line):
 
 
 FEATURE_HEADS = ("switched on alone", "CPU per", "more", "over none")
-CALL_HEADS = ("counted per request", "nginx", "dynabus", "everything on")
+CALL_HEADS = ("counted per request, 64 connections", "nginx", "dynabus", "everything on", "bound")
+CALLS_NOW, ALLOCATIONS_NOW = 10, 0.5  # per request; what is made once for many requests rounds to none
+
+
+def counted(counts, path, what, of):
+    """The sum of what one path calls, over the names that `of` accepts, or None where nothing was counted."""
+    begin = f"{path}.{what}."
+    values = [row["value"] for row in counts if row["name"].startswith(begin) and of(row["name"][len(begin) :])]
+    return sum(values) if values else None
 
 
 def call_rows(counts):
-    """System calls and allocations per request, from a list of {name, value, unit}: name is path.what.total."""
-    by_name = {row["name"]: row["value"] for row in counts}
+    """System calls and allocations per request, from a list of {name, value, unit}: name is path.what.total, and
+    path.what.MODULE for who allocates."""
     rows = []
-    for title, what in (("system calls", "system_calls"), ("heap allocations", "allocations")):
-        values = [by_name.get(f"{path}.{what}.total") for path in ("nginx", "dynabus", ALL)]
+    for title, what, of, now in (
+        ("system calls", "system_calls", lambda name: name == "total", CALLS_NOW),
+        ("heap allocations by the gateway", "allocations", lambda name: name.startswith("dynabus"), ALLOCATIONS_NOW),
+        ("heap allocations by libraries", "allocations", lambda name: name.startswith("lib"), None),
+    ):
+        values = [counted(counts, path, what, of) for path in ("nginx", "dynabus", ALL)]
         if any(value is not None for value in values):
-            rows.append((title, *("" if value is None else f"{value:.2f}" for value in values)))
+            ours = [value for value in values[1:] if value is not None]
+            held = now is not None and bool(ours) and max(ours) <= now
+            bound_text = "" if now is None else f"<= {now:g}: {'held' if held else 'MISSED'}"
+            rows.append((title, *("" if value is None else f"{value:.2f}" for value in values), bound_text))
     return rows
 
 

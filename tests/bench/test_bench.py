@@ -83,6 +83,12 @@ def test_bounds_are_held_missed_or_noise():
     assert "too noisy" in shown[3] and "21" not in "".join(shown)
 
 
+def test_processes_are_compared_with_one_process():
+    by_path = {"direct": runs(5, 5, 5), "one": runs(5, 5, 5, p50=(200,) * 3), "dynabus": runs(5, 5, 5, p50=(500,) * 3)}
+    found = next(found for found in bench_bounds.figures_of({"fleet-1": by_path}) if found["title"].startswith("added p50"))
+    assert (found["ours"]["median"], found["state"]) == (300, "held")
+
+
 def test_everything_on_has_its_own_bound():
     by_path = {"direct": runs(5, 5, 5), "nginx": runs(10, 10, 10), "dynabus": runs(26, 26, 26), ALL: runs(29, 29, 29)}
     results = {"requests-64": by_path}
@@ -127,8 +133,14 @@ def test_tables_line_up_and_survive_markdown():
 
 
 def test_counts_of_another_program_are_a_table():
-    counts = [{"name": "dynabus.system_calls.total", "value": 9.5, "unit": "calls/request"}]
-    assert bench_table.call_rows(counts) == [("system calls", "", "9.50", "")]
+    values = {"dynabus.system_calls.total": 9.5, "dynabus.system_calls.poll": 2.0, "dynabus-all.system_calls.total": 10.5,
+              "dynabus.allocations.total": 23.0, "dynabus.allocations.dynabus": 1.0, "dynabus.allocations.libcurl": 22.0}  # fmt: skip
+    counts = [{"name": name, "value": value, "unit": "calls/request"} for name, value in values.items()]
+    assert bench_table.call_rows(counts) == [
+        ("system calls", "", "9.50", "10.50", "<= 10: MISSED"),
+        ("heap allocations by the gateway", "", "1.00", "", "<= 0.5: MISSED"),
+        ("heap allocations by libraries", "", "22.00", "", ""),
+    ]
 
 
 def test_charts_are_well_formed():
@@ -159,7 +171,7 @@ def test_pictures_are_drawn_of_what_there_is():
 
 def test_every_line_has_a_row():
     names = {row.name for row in rows_of("full", 20_000, ("rows",), ("dynabus-guard",))}
-    assert {line.row for line in bench_bounds.LINES} <= names
+    assert {line.row for line in bench_bounds.LINES} <= names | {"fleet-1"}  # which starts processes of its own
     for kind in ROUNDS:
         assert rows_of(kind, 20_000)
 
