@@ -1,5 +1,5 @@
 /* One call: its way into libcurl and out of it, its time-outs, and what libcurl tells about it. */
-#include "actors/providers/http_curl.h"
+#include "actors/providers/http_wire.h"
 
 #include <stdlib.h>
 
@@ -67,6 +67,23 @@ touch(http_call_t *call)
     }
 }
 
+void
+http_call_got_bytes(http_call_t *call)
+{
+    enter_phase(call, CALL_ANSWERING, call->wants_pause ? 0 : call->idle_ms);
+}
+
+bool
+http_call_sending(http_call_t *call)
+{
+    call->sent++;
+    enter_phase(call, CALL_WAITING, call->first_byte_ms);
+    if (call->ops != NULL && call->ops->sending != NULL) {
+        call->ops->sending(call->self);
+    }
+    return call->ops != NULL;
+}
+
 /* The connection is there and the request about to be sent. */
 static int
 about_to_send(void *call_, char *peer_ip, char *local_ip, int peer_port, int local_port)
@@ -80,11 +97,9 @@ about_to_send(void *call_, char *peer_ip, char *local_ip, int peer_port, int loc
     if (call->ops == NULL) {
         return CURL_PREREQFUNC_ABORT;
     }
-    call->sent++;
-    http_client_keep_socket(call);
-    enter_phase(call, CALL_WAITING, call->first_byte_ms);
-    if (call->ops->sending != NULL) {
-        call->ops->sending(call->self);
+    if (call->origin->pool == NULL) { /* else the connection is all that is wanted */
+        http_client_keep_socket(call);
+        (void)http_call_sending(call);
     }
     return CURL_PREREQFUNC_OK;
 }
@@ -225,15 +240,73 @@ must_wait_for_name(const http_origin_t *origin)
            bus_loop_now_us(origin->client->loop) >= origin->name_fresh_until_us;
 }
 
+/* ---- libcurl's handle of a call ---- */
+
+static void
+set_callbacks(http_call_t *call)
+{
+    CURL *easy = call->easy;
+    curl_easy_setopt(easy, CURLOPT_PRIVATE, call);
+    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, call->error);
+    curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
+    curl_easy_setopt(easy, CURLOPT_HEADERDATA, call);
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(easy, CURLOPT_WRITEDATA, call);
+    curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, about_to_send);
+    curl_easy_setopt(easy, CURLOPT_PREREQDATA, call);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, http_client_open_socket);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, call);
+    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, http_client_close_socket);
+    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, call->origin->client);
+}
+
+/* On wires a handle is only needed to make a connection: it goes from call to call. */
+static void
+take_easy(http_call_t *call)
+{
+    http_origin_t *origin = call->origin;
+    call->easy = origin->spare_easy;
+    origin->spare_easy = NULL;
+    if (call->easy == NULL) {
+        call->easy = curl_easy_init();
+        DYN_ASSERT(call->easy != NULL); /* only without memory */
+        http_origin_set_options(origin, call->easy);
+        curl_easy_setopt(call->easy, CURLOPT_BUFFERSIZE, BUFFER_PLAIN);
+        curl_easy_setopt(call->easy, CURLOPT_CONNECT_ONLY, origin->pool != NULL ? 1L : 0L);
+    }
+    set_callbacks(call);
+}
+
+static void
+give_easy_back(http_call_t *call)
+{
+    http_origin_t *origin = call->origin;
+    if (origin->pool != NULL && call->easy != NULL && origin->spare_easy == NULL) {
+        origin->spare_easy = call->easy;
+        curl_easy_setopt(call->easy, CURLOPT_ERRORBUFFER, NULL);
+    } else if (origin->pool != NULL) {
+        curl_easy_cleanup(call->easy);
+    } else {
+        return;
+    }
+    call->easy = NULL;
+}
+
 /* ---- the way in and out ---- */
 
 static void
 hand_to_libcurl(http_call_t *call)
 {
     http_origin_t *origin = call->origin;
+    if (origin->pool != NULL && !call->must_be_fresh && http_wire_use_kept(call)) {
+        return;
+    }
     if (must_wait_for_name(origin)) {
         dyn_list_append(&origin->waiting, &call->chore);
         return;
+    }
+    if (call->easy == NULL) {
+        take_easy(call);
     }
     call->is_added = true;
     call->is_resolving = true; /* until a socket is opened or a kept connection used */
@@ -249,6 +322,10 @@ take_out(http_call_t *call)
         call->is_added = false;
         (void)curl_multi_remove_handle(call->origin->client->multi, call->easy);
     }
+    if (call->wire != NULL) {
+        http_wire_leave(call);
+    }
+    give_easy_back(call);
     http_call_resolved(call, false);
 }
 
@@ -257,6 +334,7 @@ http_call_destroy(http_call_t *call)
 {
     bus_timer_fini(&call->timer);
     curl_easy_cleanup(call->easy);
+    dyn_buf_fini(&call->own_head);
     free(call);
 }
 
@@ -265,7 +343,9 @@ want_fresh(http_call_t *call, bool must_be_fresh)
 {
     if (call->must_be_fresh != must_be_fresh) {
         call->must_be_fresh = must_be_fresh;
-        curl_easy_setopt(call->easy, CURLOPT_FRESH_CONNECT, must_be_fresh ? 1L : 0L);
+        if (call->easy != NULL) {
+            curl_easy_setopt(call->easy, CURLOPT_FRESH_CONNECT, must_be_fresh ? 1L : 0L);
+        }
     }
 }
 
@@ -328,9 +408,30 @@ met_dead_connections(const http_call_t *call, CURLcode code)
     return is_dead && is_wanted && call->sent > 0 && call->head_bytes == 0 && !call->has_opened;
 }
 
+/* libcurl has made a connection and leaves it to us. */
+static void
+go_on_with_connection(http_call_t *call)
+{
+    http_client_t *client = call->origin->client;
+    curl_socket_t fd = CURL_SOCKET_BAD;
+    (void)curl_easy_getinfo(call->easy, CURLINFO_ACTIVESOCKET, &fd);
+    client->taken_fd = fd;
+    take_out(call); /* closes all but that */
+    client->taken_fd = -1;
+    if (fd != CURL_SOCKET_BAD) {
+        http_wire_use_new(call, fd);
+    } else {
+        http_call_ended(call, CURLE_COULDNT_CONNECT);
+    }
+}
+
 void
 http_call_ended(http_call_t *call, CURLcode code)
 {
+    if (code == CURLE_OK && call->origin->pool != NULL && call->is_added) {
+        go_on_with_connection(call);
+        return;
+    }
     if (met_dead_connections(call, code)) {
         take_out(call);
         want_fresh(call, true);
@@ -354,8 +455,11 @@ http_call_do_chore(http_call_t *call)
         struct http_call_result result = http_call_result_of(call, CURLE_OK);
         tell_done(call, &result);
         drop(call);
-    } else if (!call->is_added) {
+    } else if (!call->is_added && call->wire == NULL) {
         hand_to_libcurl(call);
+    } else if (call->is_paused && !call->wants_pause && call->wire != NULL) {
+        call->is_paused = false;
+        http_wire_set_reading(call->wire, true);
     } else if (call->is_paused && !call->wants_pause) {
         call->is_paused = false;
         (void)curl_easy_pause(call->easy, CURLPAUSE_CONT); /* may hand over bytes in here */
@@ -364,24 +468,6 @@ http_call_do_chore(http_call_t *call)
 }
 
 /* ---- calls ---- */
-
-static void
-set_callbacks(http_call_t *call)
-{
-    CURL *easy = call->easy;
-    curl_easy_setopt(easy, CURLOPT_PRIVATE, call);
-    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, call->error);
-    curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
-    curl_easy_setopt(easy, CURLOPT_HEADERDATA, call);
-    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
-    curl_easy_setopt(easy, CURLOPT_WRITEDATA, call);
-    curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, about_to_send);
-    curl_easy_setopt(easy, CURLOPT_PREREQDATA, call);
-    curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, http_client_open_socket);
-    curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, call);
-    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, http_client_close_socket);
-    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, call->origin->client);
-}
 
 http_call_t *
 http_call_new(http_origin_t *origin)
@@ -392,11 +478,9 @@ http_call_new(http_origin_t *origin)
     dyn_list_init(&call->link);
     dyn_list_init(&call->chore);
     dyn_list_init(&call->touch);
-    call->easy = curl_easy_init();
-    DYN_ASSERT(call->easy != NULL); /* only without memory */
-    http_origin_set_options(origin, call->easy);
-    set_callbacks(call);
-    curl_easy_setopt(call->easy, CURLOPT_BUFFERSIZE, BUFFER_PLAIN);
+    if (origin->pool == NULL) {
+        take_easy(call);
+    }
     return call;
 }
 
@@ -428,6 +512,11 @@ set_request_options(http_call_t *call, const struct http_call_request *request)
 {
     CURL *easy = call->easy;
     struct dyn_slice body = dyn_block_slice(request->body);
+    call->is_stream = request->is_stream;
+    if (call->origin->pool != NULL) {
+        http_origin_own_head(request, &call->own_head);
+        return;
+    }
     call->headers = http_origin_own_headers(call->origin, request);
     if (call->headers != NULL || call->has_own_headers) {
         call->has_own_headers = call->headers != NULL;
@@ -478,7 +567,10 @@ http_call_pause(http_call_t *call)
         return false;
     }
     call->wants_pause = true;
-    if (!call->is_paused && call->is_added) {
+    if (!call->is_paused && call->wire != NULL) {
+        call->is_paused = true;
+        http_wire_set_reading(call->wire, false);
+    } else if (!call->is_paused && call->is_added && call->origin->pool == NULL) {
         call->is_paused = true;
         (void)curl_easy_pause(call->easy, CURLPAUSE_RECV);
     }

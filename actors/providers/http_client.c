@@ -1,12 +1,13 @@
 /* The client of a loop: libcurl's multi interface driven through its socket interface. What happens to
  * one call is http_call.c.
  *
- * System calls of a request on a kept connection: two polls of libcurl's own (is the connection still
- * open, has it been answered already), a send, a receive and one more poll for each receive. The
- * descriptor of an idle connection stays watched, so that using it again changes nothing in the kernel. */
+ * System calls of a request that goes through libcurl (those of others: http_wire.h) on a kept connection:
+ * two polls of its own (is it still open, has it been answered already), a send, a receive and one more
+ * poll for each receive. The descriptor of an idle connection stays watched, so that using it again changes
+ * nothing in the kernel. */
 #include "actors/providers/http_client.h"
 
-#include "actors/providers/http_curl.h"
+#include "actors/providers/http_wire.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -237,10 +238,11 @@ http_client_keep_socket(http_call_t *call)
 }
 
 int
-http_client_close_socket(void *client, curl_socket_t fd)
+http_client_close_socket(void *client_, curl_socket_t fd)
 {
+    http_client_t *client = client_;
     forget_socket(client, fd);
-    return close(fd);
+    return fd == client->taken_fd ? 0 : close(fd);
 }
 
 /* ---- life ---- */
@@ -278,12 +280,16 @@ http_client_new(bus_loop_t *loop, const struct http_client_options *options, str
     client->share = curl_share_init();
     DYN_ASSERT(client->share != NULL); /* only without memory */
     curl_share_setopt(client->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
+    client->taken_fd = -1;
     client->timer.fire = timer_fired;
     http_sweep_init(client);
+    dyn_list_init(&client->pools);
     bus_task_init(&client->task, do_chores);
     dyn_list_init(&client->chores);
     dyn_list_init(&client->touched);
     uint32_t connections = options->connections_max ? options->connections_max : HTTP_CLIENT_CONNECTIONS;
+    client->connections_max = connections;
+    client->only_libcurl = options->only_libcurl;
     curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long)connections);
     curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
     curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket);
@@ -318,6 +324,8 @@ http_client_unref(http_client_t **client_p)
         forget_socket(client, (int)i);
     }
     free(client->sockets);
+    free(client->received);
+    dyn_buf_fini(&client->head);
     free(client);
 }
 

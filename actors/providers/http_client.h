@@ -1,5 +1,6 @@
 /* An HTTP/1.1 client on a bus loop: connections that are kept, calls, time-outs. It knows neither
- * envelopes nor providers. libcurl is behind http_client.c alone.
+ * envelopes nor providers. Connections are made by libcurl; over one without TLS and without a proxy requests
+ * go on their own (http_wire.c), over all others through libcurl.
  *
  * Everything runs on the client's loop. Callbacks come from the loop, never from inside a function of
  * this header; from inside a callback every function here may be called. What a call costs in memory is
@@ -15,6 +16,7 @@ typedef struct http_call http_call_t;     /* one request and its answer */
 
 struct http_client_options {
     uint32_t connections_max; /* open at once before idle ones are closed; 0: HTTP_CLIENT_CONNECTIONS */
+    bool only_libcurl;        /* every request goes through it: tests see by it that both ways are one */
 };
 enum { HTTP_CLIENT_CONNECTIONS = 8192 };
 
@@ -103,9 +105,10 @@ struct http_call_request {
 http_call_t *http_call_start(http_origin_t *origin, const struct http_call_request *request,
                              const struct http_call_ops *ops, void *self) __attribute__((returns_nonnull));
 /* How often bytes of this request were put on a connection: 0 until then, 2 when a kept connection turned
- * out to be closed and libcurl took another. */
+ * out to be closed and another was taken. */
 unsigned http_call_sent(const http_call_t *call);
-/* No byte is read from the connection until resume, but for what libcurl holds already (its buffer). */
+/* No byte is read from the connection until resume. What was read already is handed over all the same, or
+ * with resume: up to 16 KiB of a stream, 32 KiB of another answer. */
 bool http_call_pause(http_call_t *call); /* false: it was paused already */
 void http_call_resume(http_call_t *call);
 void http_call_clear_deadline(http_call_t *call);

@@ -7,16 +7,19 @@
 #pragma once
 
 #include "actors/providers/http_client.h"
+#include "actors/providers/http_reader.h"
 
 #include <curl/curl.h>
 
 enum {
-    HTTP_HEAD_BYTES_MAX = 64 * 1024, /* of one answer, interim ones included; providers send 2 to 4 KiB */
-    HTTP_SPARE_CALLS_MAX = 128,      /* per origin; an idle easy handle holds about 8 KiB */
-    HTTP_RESOLVES_MAX = 4,           /* threads that look up one origin's name at the same time */
-    HTTP_IDLE_S = 75,                /* of a kept connection: less than common servers allow */
-    HTTP_NAME_FRESH_S = 50,          /* less than libcurl keeps an address (60 s) */
+    HTTP_SPARE_CALLS_MAX = 128, /* per origin; an idle easy handle holds about 8 KiB */
+    HTTP_RESOLVES_MAX = 4,      /* threads that look up one origin's name at the same time */
+    HTTP_IDLE_S = 75,           /* of a kept connection: less than common servers allow */
+    HTTP_NAME_FRESH_S = 50,     /* less than libcurl keeps an address (60 s) */
 };
+
+typedef struct http_pool http_pool_t; /* http_wire.h */
+typedef struct http_wire http_wire_t;
 
 /* libcurl's own state, once a process. -1: it cannot be used. Any thread. */
 int http_curl_init(void);
@@ -37,14 +40,25 @@ struct http_client {
     size_t n_kept;         /* connections that were used, those in use included */
     uint64_t last_call_us; /* end of the last one */
     struct bus_timer sweep_timer;
-    CURL *sweeper;    /* http_sweep.c's; NULL: it has nothing to do */
-    char detail[512]; /* the last sentence about an end */
+    CURL *sweeper;         /* http_sweep.c's; NULL: it has nothing to do */
+    struct dyn_list pools; /* of connections without TLS and proxy */
+    size_t n_wires;        /* those connections */
+    uint32_t connections_max;
+    bool only_libcurl;
+    int taken_fd;        /* the connection that libcurl made for us and may not close; -1: none */
+    char *received;      /* what was read last; for all wires */
+    struct dyn_buf head; /* of the request that is sent */
+    char detail[512];    /* the last sentence about an end */
 };
 
 struct http_origin {
     http_client_t *client;
     struct curl_slist *headers;
-    CURLU *url; /* parsed once: half of what libcurl would spend on the URL of each request */
+    CURLU *url;                /* parsed once: half of what libcurl would spend on the URL of each request */
+    http_pool_t *pool;         /* NULL: libcurl speaks HTTP (TLS, a proxy) */
+    struct dyn_buf head_front; /* of requests on wires of the pool: up to the headers of one request */
+    struct dyn_buf head_back;  /* and from there to the length of the body */
+    CURL *spare_easy;          /* for the pool's next connection */
     char *ca_file;
     char *proxy;
     char *no_proxy;
@@ -65,11 +79,13 @@ struct http_call {
     struct dyn_list chore; /* client->chores or origin->waiting */
     struct dyn_list touch; /* client->touched */
     http_origin_t *origin;
-    CURL *easy;
+    CURL *easy;                      /* NULL: not in need of libcurl */
+    http_wire_t *wire;               /* instead of libcurl */
     const struct http_call_ops *ops; /* NULL: nobody listens any more */
     void *self;
     dyn_block_t *body;          /* NULL when libcurl needs it no longer */
     struct curl_slist *headers; /* of this request, in front of the origin's; one piece of memory */
+    struct dyn_buf own_head;    /* the same, as text for a wire */
     struct bus_timer timer;
     uint64_t phase_until_us; /* 0: no limit at the moment */
     uint64_t deadline_us;    /* 0: none */
@@ -92,6 +108,7 @@ struct http_call {
     bool is_paused; /* as libcurl has it */
     bool wants_pause;
     bool head_is_done;
+    bool is_stream;
     bool has_stream_buffer;
     bool has_own_headers;
     char error[CURL_ERROR_SIZE];
@@ -126,6 +143,10 @@ void http_call_do_chore(http_call_t *call);
 void http_call_ended(http_call_t *call, CURLcode code);
 /* Its address is known (`found`), or it needs none. */
 void http_call_resolved(http_call_t *call, bool found);
+/* The request is about to be put on a wire. False: nobody waits for it any more. */
+bool http_call_sending(http_call_t *call);
+/* Bytes of the answer are here. */
+void http_call_got_bytes(http_call_t *call);
 /* Takes it out of libcurl and keeps it for the next request. */
 void http_call_recycle(http_call_t *call);
 
@@ -137,6 +158,10 @@ struct http_call_result http_call_result_of(http_call_t *call, CURLcode code);
 /* ---- http_origin.c ---- */
 
 void http_origin_set_options(const http_origin_t *origin, CURL *easy);
+/* Whether requests can go without libcurl; prepares them. */
+void http_origin_prepare_wires(http_origin_t *origin, const struct http_origin_options *options);
+/* What a request adds to the head, as text. */
+void http_origin_own_head(const struct http_call_request *request, struct dyn_buf *text);
 /* A new list that leads on to the origin's; NULL when the origin's is all. free() frees it. */
 struct curl_slist *http_origin_own_headers(const http_origin_t *origin,
                                            const struct http_call_request *request);

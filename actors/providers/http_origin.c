@@ -1,5 +1,5 @@
 /* Origins: everything about where calls go that can be prepared once, as options of libcurl's handles. */
-#include "actors/providers/http_curl.h"
+#include "actors/providers/http_wire.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -151,6 +151,7 @@ http_origin_new(http_client_t *client, const struct http_origin_options *options
         http_origin_free(&origin);
         return NULL;
     }
+    http_origin_prepare_wires(origin, options);
     return origin;
 }
 
@@ -172,6 +173,10 @@ http_origin_free(http_origin_t **origin_p)
     while ((link = dyn_list_pop(&origin->spare)) != NULL) {
         http_call_destroy(DYN_CONTAINER_OF(link, http_call_t, link));
     }
+    curl_easy_cleanup(origin->spare_easy);
+    http_pool_unref(&origin->pool);
+    dyn_buf_fini(&origin->head_front);
+    dyn_buf_fini(&origin->head_back);
     curl_slist_free_all(origin->headers);
     curl_url_cleanup(origin->url);
     free(origin->authority);

@@ -3,7 +3,7 @@
  * it is quiet. So when it is, we make that occasion: a call that gets no socket. libcurl 7.88 has no other
  * way to say "close what is old"; while requests run it is not done, for libcurl then asks the kernel about
  * every connection that may stay, once for every one that may not. */
-#include "actors/providers/http_curl.h"
+#include "actors/providers/http_wire.h"
 
 enum {
     LOOK_EVERY_MS = 10 * 1000,
@@ -41,7 +41,7 @@ static void
 look(struct bus_timer *timer)
 {
     http_client_t *client = DYN_CONTAINER_OF(timer, http_client_t, sweep_timer);
-    if (client->n_kept == 0) {
+    if (client->n_kept == 0 && client->n_wires == 0) {
         return; /* armed again by the next connection */
     }
     uint64_t now_us = bus_loop_now_us(client->loop);
@@ -49,8 +49,10 @@ look(struct bus_timer *timer)
     if (client->n_calls > 0) {
         client->last_call_us = now_us;
     }
+    http_wires_sweep(client, client->n_wires > MANY_KEPT ? QUIET_MANY_S : QUIET_S);
     unsigned age_s = client->n_kept > MANY_KEPT ? QUIET_MANY_S : QUIET_S;
-    if (client->sweeper == NULL && now_us - client->last_call_us > (uint64_t)age_s * 1000 * 1000) {
+    if (client->n_kept > 0 && client->sweeper == NULL &&
+        now_us - client->last_call_us > (uint64_t)age_s * 1000 * 1000) {
         sweep(client, (long)age_s - 1);
     }
 }

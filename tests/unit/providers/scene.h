@@ -200,7 +200,7 @@ scene_start(struct scene *scene)
     scene_meet_upstream(scene);
     scene->bus = bus_new(&options, &err);
     scene->loop = bus_add_loop(scene->bus, "provider-test");
-    struct http_client_options http = {.connections_max = 0};
+    struct http_client_options http = {.only_libcurl = getenv("DYNABUS_TEST_LIBCURL") != NULL};
     scene->client = http_client_new(scene->loop, &http, &err);
     assert_non_null(scene->client);
     struct provider_options provider = {.target = &scene->target,
