@@ -1,8 +1,9 @@
 #include "core/arena.h"
 
+#include "core/piece.h"
+
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 /* Most requests need no chunk at all beyond the inline piece; one that does rarely needs two. */
 #define ARENA_CHUNK_BYTES 4096u
@@ -46,7 +47,7 @@ static void
 free_chunk(struct arena_chunk *chunk)
 {
     ASAN_UNPOISON_MEMORY_REGION(chunk->memory, chunk->size);
-    free(chunk);
+    dyn_piece_free(chunk, sizeof *chunk + chunk->size);
 }
 
 void
@@ -67,7 +68,7 @@ static struct arena_chunk *
 add_chunk(struct arena *arena, size_t bytes)
 {
     DYN_ASSERT(bytes <= SIZE_MAX - sizeof(struct arena_chunk));
-    struct arena_chunk *chunk = dyn_alloc(sizeof *chunk + bytes);
+    struct arena_chunk *chunk = dyn_piece_alloc(sizeof *chunk + bytes);
     chunk->size = bytes;
     chunk->older = arena->chunks;
     arena->chunks = chunk;

@@ -1,11 +1,11 @@
 #include "core/block.h"
 
-#include <stdlib.h>
+#include "core/piece.h"
 
 dyn_block_t *
 dyn_block_new(size_t headroom, size_t cap)
 {
-    dyn_block_t *block = dyn_alloc(sizeof *block + headroom + cap);
+    dyn_block_t *block = dyn_piece_alloc(sizeof *block + headroom + cap);
     atomic_init(&block->refs, 1);
     block->cap = headroom + cap;
     block->start = headroom;
@@ -37,7 +37,7 @@ dyn_block_unref(dyn_block_t **block_p)
     dyn_block_t *block = *block_p;
     *block_p = NULL;
     if (block != NULL && atomic_fetch_sub_explicit(&block->refs, 1, memory_order_acq_rel) == 1) {
-        free(block);
+        dyn_piece_free(block, sizeof *block + block->cap);
     }
 }
 
@@ -51,7 +51,7 @@ dyn_block_append(dyn_block_t **block_p, const void *data, size_t len)
     }
     if (dyn_block_tailroom(block) < len) {
         size_t cap = block->start + (block->len + len) * 2;
-        block = dyn_realloc(block, sizeof *block + cap);
+        block = dyn_piece_realloc(block, sizeof *block + block->cap, sizeof *block + cap);
         block->cap = cap;
         *block_p = block;
     }

@@ -39,6 +39,19 @@ refuse(struct http_refusal *refusal, unsigned status, const char *why)
     return -1;
 }
 
+/* Eight bytes at once: none of them is a control character (seven of eight words of a head). */
+static bool
+have_no_control(const char *at)
+{
+    const uint64_t each = 0x0101010101010101u;
+    const uint64_t high = 0x8080808080808080u;
+    uint64_t word;
+    memcpy(&word, at, sizeof word);
+    uint64_t del = word ^ (each * 0x7f);
+    uint64_t below_blank = (word - each * ' ') & ~word;
+    return ((below_blank | ((del - each) & ~del)) & high) == 0;
+}
+
 bool
 http_is_token(struct dyn_slice text)
 {
@@ -53,7 +66,11 @@ http_is_token(struct dyn_slice text)
 bool
 http_is_value(struct dyn_slice text)
 {
-    for (size_t i = 0; i < text.len; i++) {
+    size_t i = 0;
+    while (text.len - i >= sizeof(uint64_t) && have_no_control(text.data + i)) {
+        i += sizeof(uint64_t);
+    }
+    for (; i < text.len; i++) {
         if (class_of(text.data[i]) >= BYTE_CR) {
             return false;
         }
@@ -144,7 +161,13 @@ http_guard_head(struct http_head_scan *scan, struct dyn_slice bytes, size_t head
                 struct http_refusal *refusal)
 {
     const char *data = bytes.data;
+    size_t word_max = scan->start + head_max < bytes.len ? scan->start + head_max : bytes.len;
     for (size_t i = scan->at; i < bytes.len && i - scan->start < head_max;) {
+        if (word_max >= i + sizeof(uint64_t) && have_no_control(data + i)) {
+            i += sizeof(uint64_t);
+            scan->at = i;
+            continue;
+        }
         unsigned class = class_of(data[i]);
         if (class <= BYTE_TOKEN) {
             scan->at = ++i;

@@ -1,15 +1,15 @@
 /* Life of an envelope: made, filled, cloned, freed. What it looks like on a wire is env_codec.h; who
  * may send which is the business of the actors.
  *
- * Cost: one allocation of about 1 KB; only the fields are zeroed, not the inline memory behind them. */
+ * Cost: a piece of about 1 KB (core/piece.h); only the fields are zeroed, not the inline memory behind them.
+ */
 #include "proto/env.h"
 
 #include "proto/env_fields.h"
 
+#include "core/piece.h"
 #include "core/rand.h"
 #include "proto/vote.h"
-
-#include <stdlib.h>
 
 /* The first room for headers: an answer of a large provider has six to ten that are passed on. It
  * doubles when full, so the room there is follows from n_headers. */
@@ -55,7 +55,7 @@ env_surface_name(enum env_surface surface)
 struct env *
 env_new(enum env_kind kind)
 {
-    struct env *env = dyn_alloc(sizeof *env);
+    struct env *env = dyn_piece_alloc(sizeof *env);
     memset(env, 0, offsetof(struct env, arena));
     arena_init(&env->arena, env->inline_memory, sizeof env->inline_memory);
     dyn_list_init(&env->link);
@@ -75,7 +75,7 @@ env_free(struct env **env_p)
     dyn_block_unref(&env->body);
     vote_facts_unref(&env->facts_asked);
     arena_fini(&env->arena);
-    free(env);
+    dyn_piece_free(env, sizeof *env);
 }
 
 struct dyn_slice

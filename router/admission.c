@@ -1,6 +1,21 @@
 #include "router/admission.h"
 
-#include <openssl/crypto.h>
+/* All of it, eight bytes at a time: an eighth of what CRYPTO_memcmp() costs, which was a twentieth of a
+ * request. The barrier keeps the compiler from stopping at the first difference. */
+static bool
+is_same_width(const char left[ADMISSION_KEY_MAX], const char right[ADMISSION_KEY_MAX])
+{
+    uint64_t differs = 0;
+    for (size_t i = 0; i < ADMISSION_KEY_MAX; i += sizeof differs) {
+        uint64_t a;
+        uint64_t b;
+        memcpy(&a, left + i, sizeof a);
+        memcpy(&b, right + i, sizeof b);
+        differs |= a ^ b;
+        __asm__ volatile("" : "+r"(differs));
+    }
+    return differs == 0;
+}
 
 /* Both are compared at full width, so that neither the position of a difference nor the length shows. */
 static bool
@@ -13,8 +28,7 @@ same_secret(struct dyn_slice a, struct dyn_slice b)
     }
     memcpy(left, a.data, a.len);
     memcpy(right, b.data, b.len);
-    int differs = CRYPTO_memcmp(left, right, sizeof left);
-    return differs == 0 && a.len == b.len;
+    return is_same_width(left, right) & (a.len == b.len);
 }
 
 static struct admission_verdict

@@ -1,0 +1,20 @@
+/* Memory that is given back soon and asked for again at once: envelopes, bodies, chunks of arenas. Each
+ * thread keeps what it freed, by size and up to DYN_PIECES_KEPT bytes, so that a request in a steady state
+ * allocates nothing. What is freed by another thread than took it stays with that other one.
+ *
+ * Who frees says the size that was asked for. Under a sanitizer nothing is kept, so that it sees all. */
+#pragma once
+
+#include "core/base.h"
+
+enum {
+    DYN_PIECES_KEPT = 1024 * 1024, /* bytes a thread: what some 90 requests hold at the same time */
+    DYN_PIECE_MAX = 8 * 1024,      /* larger ones are allocated each time; they cost more than that already */
+};
+
+void *dyn_piece_alloc(size_t size) __attribute__((returns_nonnull, malloc));
+/* NULL is accepted. */
+void dyn_piece_free(void *piece, size_t size);
+void *dyn_piece_realloc(void *piece, size_t size, size_t new_size) __attribute__((returns_nonnull));
+/* What this thread keeps, for tests. */
+size_t dyn_pieces_kept(void);
