@@ -502,6 +502,7 @@ take_spare(http_origin_t *origin)
     call->sent = 0;
     call->is_cancelled = call->is_lingering = false;
     call->is_paused = call->wants_pause = call->head_is_done = call->has_opened = false;
+    call->lacks_descriptor = false;
     call->error[0] = '\0';
     return call;
 }

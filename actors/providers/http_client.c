@@ -9,6 +9,7 @@
 
 #include "actors/providers/http_wire.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -213,6 +214,7 @@ http_client_open_socket(void *call_, curlsocktype purpose, struct curl_sockaddr 
     int type = address->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK;
     int fd = socket(address->family, type, address->protocol);
     if (fd < 0) {
+        call->lacks_descriptor = errno == EMFILE || errno == ENFILE;
         return CURL_SOCKET_BAD;
     }
     renew_socket(call->origin->client, fd);

@@ -98,11 +98,12 @@ struct http_call {
     uint32_t head_bytes;
     uint32_t linger_bytes;
     unsigned sent;
-    int opened_fd;      /* the last socket opened for it; -1: none, or its connection is made */
-    bool is_added;      /* in libcurl's hands */
-    bool is_resolving;  /* in libcurl's hands, and no address known: must not be taken out */
-    bool has_opened;    /* a connection of its own, not a kept one */
-    bool must_be_fresh; /* libcurl was told not to use a kept one */
+    int opened_fd;         /* the last socket opened for it; -1: none, or its connection is made */
+    bool is_added;         /* in libcurl's hands */
+    bool is_resolving;     /* in libcurl's hands, and no address known: must not be taken out */
+    bool lacks_descriptor; /* that is why it has no connection */
+    bool has_opened;       /* a connection of its own, not a kept one */
+    bool must_be_fresh;    /* libcurl was told not to use a kept one */
     bool is_cancelled;
     bool is_lingering;
     bool is_paused; /* as libcurl has it */

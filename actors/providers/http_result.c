@@ -13,7 +13,7 @@ end_of(const http_call_t *call, CURLcode code)
     case CURLE_COULDNT_RESOLVE_PROXY:
         return HTTP_CALL_UNRESOLVED;
     case CURLE_COULDNT_CONNECT:
-        return HTTP_CALL_REFUSED;
+        return call->lacks_descriptor ? HTTP_CALL_FAILED : HTTP_CALL_REFUSED;
     case CURLE_PROXY:
         return HTTP_CALL_PROXY;
     case CURLE_SSL_CONNECT_ERROR:
@@ -72,6 +72,9 @@ http_call_result_of(http_call_t *call, CURLcode code)
         what = call->error[0] != '\0' ? call->error : curl_easy_strerror(code);
         if (result.end == HTTP_CALL_CUT && code == CURLE_OK) {
             what = "the connection ended inside the head of the answer";
+        }
+        if (result.end == HTTP_CALL_FAILED && call->lacks_descriptor) {
+            what = "this process may not open more files and connections (ulimit -n)";
         }
         if (call->head_bytes > HTTP_HEAD_BYTES_MAX) {
             what = "the head of the answer is longer than 64 KiB";

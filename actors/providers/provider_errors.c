@@ -53,8 +53,8 @@ provider_error_of_call(enum http_call_end end, bool is_stream)
         return ERR_GATEWAY_TIMEOUT;
     case HTTP_CALL_GARBAGE:
         return ERR_UPSTREAM_GARBAGE;
-    case HTTP_CALL_FAILED:
-        return ERR_UPSTREAM_UNREACHABLE;
+    case HTTP_CALL_FAILED: /* another process may have what this one lacks; the target is not to blame */
+        return ERR_UPSTREAM_UNAVAILABLE;
     }
     return ERR_INTERNAL;
 }

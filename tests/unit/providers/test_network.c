@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <signal.h>
+#include <sys/resource.h>
 
 /* ---- names ---- */
 
@@ -574,6 +575,38 @@ a_proxy_that_refuses_is_named(void **state)
     scene_free(scene);
 }
 
+static void
+use_up_descriptors(bus_actor_t *me, struct scene *scene)
+{
+    (void)me;
+    struct rlimit limit = *(struct rlimit *)scene->user;
+    int next = dup(STDIN_FILENO);
+    CHECK(next >= 0 && close(next) == 0);
+    limit.rlim_cur = (rlim_t)next;
+    CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+}
+
+/* That this process may open no more is no fault of the target: its breaker does not hear of it. */
+static void
+no_descriptor_is_no_fault_of_the_target(void **state)
+{
+    (void)state;
+    struct scene *scene = scene_new(answers);
+    struct rlimit limit;
+    char *log;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    scene->user = &limit;
+    scene->on_start = use_up_descriptors;
+    (void)play_logged(scene, &log);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_int_equal(scene->end->error, ERR_UPSTREAM_UNAVAILABLE);
+    assert_int_equal(scene->end->upstream_calls, 0);
+    assert_false(err_row(scene->end->error)->counts);
+    assert_non_null(strstr(log, "ulimit"));
+    free(log);
+    scene_free(scene);
+}
+
 int
 main(void)
 {
@@ -592,6 +625,7 @@ main(void)
         cmocka_unit_test(no_proxy_is_honoured),
         cmocka_unit_test(https_goes_through_a_tunnel),
         cmocka_unit_test(a_proxy_that_refuses_is_named),
+        cmocka_unit_test(no_descriptor_is_no_fault_of_the_target),
     };
     return SCENE_RUN_BOTH_WAYS(tests, NULL, NULL);
 }
