@@ -2,10 +2,11 @@
 
 #include "core/buf.h"
 #include "core/json_scan.h"
+#include "core/token_guess.h"
 
-/* Rough figures, the same for all models: they rank targets, and nobody is billed by them. */
+/* Rough figures, the same for all models: they rank targets and set money aside, and nobody is billed by
+ * them. */
 enum {
-    BYTES_PER_TOKEN = 4,
     IMAGE_TOKENS = 765, /* of a square of 1024 points in high detail */
     IMAGE_LOW_TOKENS = 85,
 };
@@ -14,7 +15,7 @@ struct reader {
     struct route_facts *facts;
     struct arena *arena;
     uint32_t needs;
-    uint64_t text_bytes;
+    uint64_t guessed; /* TOKEN_GUESS_UNIT for a token */
     uint64_t image_tokens;
     struct dyn_slice *texts;
     size_t texts_cap;
@@ -73,9 +74,8 @@ take_text(struct reader *reader, struct json_value text, bool is_user)
     if (text.type != JSON_STRING) {
         return;
     }
-    uint64_t bytes = text_bytes(text);
-    reader->text_bytes += bytes;
-    reader->facts->input_bytes += bytes;
+    reader->guessed += token_guess(dyn_slice(text.raw.data + 1, text.raw.len - 2));
+    reader->facts->input_bytes += text_bytes(text);
     if (is_user && (reader->needs & ROUTE_NEEDS_TEXT) != 0) {
         keep_text(reader, text);
     }
@@ -88,7 +88,7 @@ take_text(struct reader *reader, struct json_value text, bool is_user)
 static void
 take_other(struct reader *reader, struct json_value value)
 {
-    reader->text_bytes += value.type == JSON_NULL ? 0 : value.raw.len;
+    reader->guessed += value.type == JSON_NULL ? 0 : token_guess(value.raw);
 }
 
 static void
@@ -165,7 +165,7 @@ read_input(struct reader *reader, struct json_value input)
     struct json_iter items = json_iter(input);
     for (struct json_member item; input.type == JSON_ARRAY && json_iter_next(&items, &item);) {
         take_text(reader, item.value, false);
-        reader->text_bytes += item.value.type == JSON_NUMBER ? BYTES_PER_TOKEN : 0;
+        reader->guessed += item.value.type == JSON_NUMBER ? TOKEN_GUESS_UNIT : 0;
     }
 }
 
@@ -197,7 +197,7 @@ read_tools(struct reader *reader, struct json_value tools)
     struct json_member first;
     if (tools.type == JSON_ARRAY && json_iter_next(&items, &first)) {
         reader->facts->has_tools = true;
-        reader->text_bytes += tools.raw.len;
+        reader->guessed += token_guess(tools.raw);
     }
 }
 
@@ -255,7 +255,7 @@ route_facts_read(struct route_facts *facts, struct dyn_slice body, uint32_t need
         (void)json_walk_value(&members, &member);
         read_member(&reader, &member);
     }
-    facts->prompt_tokens = reader.text_bytes / BYTES_PER_TOKEN + 1 + reader.image_tokens;
+    facts->prompt_tokens = reader.guessed / TOKEN_GUESS_UNIT + 1 + reader.image_tokens;
 }
 
 struct dyn_slice

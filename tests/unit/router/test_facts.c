@@ -77,7 +77,7 @@ the_rest_of_a_body_is_told(void **state)
 }
 
 static void
-tokens_are_a_quarter_of_the_bytes_and_one(void **state)
+tokens_are_guessed_by_script_and_one_more(void **state)
 {
     static const struct {
         const char *body;
@@ -99,6 +99,9 @@ tokens_are_a_quarter_of_the_bytes_and_one(void **state)
         {"{\"input\":\"12345678\"}", 3},
         {"{\"input\":[\"1234\",\"5678\"]}", 3},
         {"{\"input\":[1,2,3]}", 4},
+        {"{\"messages\":[{\"role\":\"user\",\"content\":\"漢字漢字漢字漢字漢字\"}]}", 13},
+        {"{\"messages\":[{\"role\":\"user\",\"content\":\"\\u6f22\\u6f22\\u6f22\\u6f22\\u6f22\"}]}", 7},
+        {"{\"messages\":[{\"role\":\"user\",\"content\":\"😀😀😀😀\"}]}", 11},
     };
     (void)state;
     for (size_t i = 0; i < DYN_ARRAY_LEN(cases); i++) {
@@ -148,7 +151,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(texts_of_users_are_decoded_and_no_others),
         cmocka_unit_test(the_rest_of_a_body_is_told),
-        cmocka_unit_test(tokens_are_a_quarter_of_the_bytes_and_one),
+        cmocka_unit_test(tokens_are_guessed_by_script_and_one_more),
         cmocka_unit_test(targets_are_read_from_a_header),
         cmocka_unit_test(who_may_name_targets_is_configured),
     };

@@ -1,0 +1,154 @@
+#include "core/token_guess.h"
+
+#include "core/rand.h"
+#include "core/text.h"
+
+enum {
+    ASCII_WEIGHT = TOKEN_GUESS_UNIT / 4,
+    ASTRAL_WEIGHT = 350,
+    EMOJI_WEIGHT = 250,
+    EMOJI_FIRST = 0x1F000,
+    EMOJI_LAST = 0x1FAFF,
+    UNIT_BYTES = 6, /* "\uXXXX" */
+    BLOCK_WORDS = 8,
+    BLOCK_CHARACTERS = 64, /* are taken one by one where a block has some beyond ASCII */
+};
+
+struct script {
+    uint32_t last;
+    unsigned weight;
+};
+
+/* Ascending; of the basic plane. */
+static const struct script scripts[] = {
+    {0x007F, ASCII_WEIGHT}, {0x024F, 75},  /* Latin */
+    {0x036F, 150},                         /* phonetics, accents that are characters of their own */
+    {0x03FF, 100},                         /* Greek */
+    {0x052F, 60},                          /* Cyrillic */
+    {0x058F, 200},                         /* Armenian */
+    {0x06FF, 100},                         /* Hebrew, Arabic */
+    {0x08FF, 200},                         /* Syriac and others written from the right */
+    {0x097F, 120},                         /* Devanagari */
+    {0x0DFF, 175},                         /* Bengali to Sinhala */
+    {0x0E7F, 100},                         /* Thai */
+    {0x1DFF, 250},                         /* Lao, Tibetan, Georgian, Ethiopic, Khmer, .. */
+    {0x1EFF, 150},                         /* Vietnamese */
+    {0x206F, 100},                         /* Greek with breathings, punctuation */
+    {0x2FFF, 200},                         /* symbols */
+    {0x30FF, 100},                         /* kana, punctuation beside ideographs */
+    {0x33FF, 200},          {0x4DBF, 300}, /* ideographs that are rare */
+    {0x9FFF, 120},                         /* ideographs */
+    {0xABFF, 300},          {0xD7FF, 120}, /* Hangul */
+    {0xFDFF, 250},          {0xFE1F, 100}, /* variation selectors */
+    {0xFEFF, 200},          {0xFFFF, 100}, /* full and half width */
+};
+
+unsigned
+token_guess_scalar(uint32_t scalar)
+{
+    if (scalar >= EMOJI_FIRST && scalar <= EMOJI_LAST) {
+        return EMOJI_WEIGHT;
+    }
+    size_t low = 0;
+    size_t high = DYN_ARRAY_LEN(scripts);
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (scalar > scripts[middle].last) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low < DYN_ARRAY_LEN(scripts) ? scripts[low].weight : ASTRAL_WEIGHT;
+}
+
+/* Bytes at the front that are ASCII, in blocks: what is left has a byte that is not, or is shorter than one.
+ */
+static size_t
+ascii_blocks(const char *at, size_t len)
+{
+    size_t done = 0;
+    for (uint64_t words[BLOCK_WORDS]; len - done >= sizeof words; done += sizeof words) {
+        uint64_t all = 0;
+        memcpy(words, at + done, sizeof words);
+        for (size_t i = 0; i < BLOCK_WORDS; i++) {
+            all |= words[i];
+        }
+        if ((all & UINT64_C(0x8080808080808080)) != 0) {
+            break;
+        }
+    }
+    return done;
+}
+
+/* -1: that is no \u escape. */
+static int
+unit_at(const char *at, const char *end)
+{
+    uint8_t bytes[2];
+    if (end - at < UNIT_BYTES || at[0] != '\\' || at[1] != 'u' ||
+        dyn_hex_decode(bytes, sizeof bytes, dyn_slice(at + 2, 4)) != 0) {
+        return -1;
+    }
+    return bytes[0] << 8 | bytes[1];
+}
+
+/* Adds the escape's weight, returns its length. */
+static size_t
+take_escape(const char *at, const char *end, uint64_t *sum)
+{
+    int unit = unit_at(at, end);
+    if (unit < 0) {
+        *sum += ASCII_WEIGHT;
+        return end - at > 1 ? 2 : 1;
+    }
+    if ((unit & 0xFC00) == 0xD800) {
+        int low = unit_at(at + UNIT_BYTES, end);
+        if (low >= 0 && (low & 0xFC00) == 0xDC00) {
+            uint32_t scalar = 0x10000u + (((uint32_t)unit - 0xD800u) << 10) + ((uint32_t)low - 0xDC00u);
+            *sum += token_guess_scalar(scalar);
+            return 2 * (size_t)UNIT_BYTES;
+        }
+    }
+    *sum += token_guess_scalar((uint32_t)unit);
+    return UNIT_BYTES;
+}
+
+/* What begins before `stop`, ASCII; an escape may end behind it. Returns where it has come to. */
+static const char *
+take_ascii(const char *at, const char *stop, const char *end, uint64_t *sum)
+{
+    while (at < stop) {
+        const char *escape = memchr(at, '\\', (size_t)(stop - at));
+        const char *plain_end = escape != NULL ? escape : stop;
+        *sum += (uint64_t)(plain_end - at) * ASCII_WEIGHT;
+        at = escape != NULL ? escape + take_escape(escape, end, sum) : stop;
+    }
+    return at;
+}
+
+static const char *
+take_one(const char *at, const char *end, uint64_t *sum)
+{
+    if ((unsigned char)*at < 0x80) {
+        return take_ascii(at, at + 1, end, sum);
+    }
+    size_t len = dyn_utf8_len(at, end);
+    *sum += len > 0 ? token_guess_scalar(dyn_utf8_scalar(at, len)) : TOKEN_GUESS_UNIT;
+    return at + (len > 0 ? len : 1);
+}
+
+uint64_t
+token_guess(struct dyn_slice text)
+{
+    uint64_t sum = 0;
+    const char *at = text.data;
+    const char *end = text.data + text.len;
+    while (at < end) {
+        at = take_ascii(at, at + ascii_blocks(at, (size_t)(end - at)), end, &sum);
+        for (unsigned i = 0; i < BLOCK_CHARACTERS && at < end; i++) {
+            at = take_one(at, end, &sum);
+        }
+    }
+    return sum;
+}
