@@ -349,7 +349,8 @@ struct dynabus_text {
     const char *text; /* UTF-8, escapes decoded; a zero byte behind it */
     size_t      len;
     const char *kind;   /* "text", "name", "tool_arguments", "tool_result", "reasoning", "refusal",
-                           "image_url" */
+                           "image_url", "member_name" (of an object in a schema: `at` is that member, and an
+                           edit there replaces its value) */
     const char *role;   /* "user"; of an answer "assistant" */
     const char *at;     /* JSON pointer of the string in the body, for edits; "" of a stream */
     uint32_t    choice; /* of an answer */

@@ -26,6 +26,7 @@ static const char *const kind_names[VOTE_TEXT_KIND_COUNT] = {
     [VOTE_TEXT_REASONING] = "reasoning",
     [VOTE_TEXT_REFUSAL] = "refusal",
     [VOTE_TEXT_IMAGE_URL] = "image_url",
+    [VOTE_TEXT_MEMBER_NAME] = "member_name",
 };
 
 /* Number of the word from 1 on, or 0. */

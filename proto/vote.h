@@ -136,6 +136,7 @@ enum vote_text_kind {
     VOTE_TEXT_REASONING,
     VOTE_TEXT_REFUSAL,
     VOTE_TEXT_IMAGE_URL,
+    VOTE_TEXT_MEMBER_NAME, /* of an object in a schema or in arguments: no edit can take its place */
     VOTE_TEXT_KIND_COUNT
 };
 const char *vote_text_kind_name(enum vote_text_kind kind); /* "text", "tool_arguments" */

@@ -351,7 +351,8 @@ look_at(struct looking *l, const struct vote_text *text)
         l->vote->log = DYN_SLICE("an expression came to a limit");
         return false;
     }
-    bool can_mask = l->filter->masks && !l->found.is_full && l->n_edits < VOTE_EDITS_MAX;
+    bool can_mask = l->filter->masks && !l->found.is_full && l->n_edits < VOTE_EDITS_MAX &&
+                    text->kind != VOTE_TEXT_MEMBER_NAME;
     if (result == CONTENT_FOUND && can_mask) {
         mask(l, text);
     } else if (result == CONTENT_FOUND) {
@@ -397,7 +398,7 @@ is_ambiguous(const struct looking *l, struct vote_texts texts)
         *slot = (uint16_t)i;
     }
     while (vote_texts_next(&texts, &text)) {
-        found += *slot_of(l, slots, text.at) != EDIT_FREE;
+        found += text.kind != VOTE_TEXT_MEMBER_NAME && *slot_of(l, slots, text.at) != EDIT_FREE;
     }
     return found != l->n_edits;
 }

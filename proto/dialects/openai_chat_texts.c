@@ -20,7 +20,9 @@ struct walk {
     struct dyn_slice role;
     uint32_t choice;
     bool is_uninspectable;
-    size_t prefix; /* bytes of `at` that stay */
+    bool is_request;  /* of answers only what is said is told, not what else providers write */
+    bool tells_names; /* of members, too */
+    size_t prefix;    /* bytes of `at` that stay */
     char at[POINTER_MAX];
 };
 
@@ -32,6 +34,7 @@ begin(struct walk *w, dialect_text_fn fn, void *self, struct dyn_slice role)
     w->role = role;
     w->choice = 0;
     w->is_uninspectable = false;
+    w->is_request = w->tells_names = false;
     w->prefix = 0;
 }
 
@@ -105,7 +108,7 @@ enter_at(struct walk *w, const char *prefix)
     w->prefix = put(w, 0, prefix, strlen(prefix));
 }
 
-/* ---- all strings of a value, however deep ---- */
+/* ---- all strings of a value, however deep, and names ---- */
 
 /* A list's number, or a member's name, behind what stands there. 0: there is no room. */
 static size_t
@@ -137,6 +140,96 @@ append_name(struct walk *w, size_t len, const struct json_member *member)
     return fits ? len : 0;
 }
 
+/* What JSON Schema and the API say themselves (2020-12, and what providers add to it). */
+static bool
+is_schema_word(const struct json_member *member)
+{
+    static const char *const words[] = {
+        "type",
+        "properties",
+        "required",
+        "description",
+        "items",
+        "enum",
+        "additionalProperties",
+        "title",
+        "default",
+        "format",
+        "anyOf",
+        "oneOf",
+        "allOf",
+        "not",
+        "const",
+        "examples",
+        "example",
+        "minimum",
+        "maximum",
+        "minLength",
+        "maxLength",
+        "minItems",
+        "maxItems",
+        "pattern",
+        "nullable",
+        "strict",
+        "name",
+        "parameters",
+        "schema",
+        "$ref",
+        "$defs",
+        "$schema",
+        "$id",
+        "$comment",
+        "definitions",
+        "if",
+        "then",
+        "else",
+        "prefixItems",
+        "uniqueItems",
+        "multipleOf",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "minProperties",
+        "maxProperties",
+        "propertyNames",
+        "patternProperties",
+        "dependentRequired",
+        "dependentSchemas",
+        "contains",
+        "minContains",
+        "maxContains",
+        "contentEncoding",
+        "contentMediaType",
+        "readOnly",
+        "writeOnly",
+        "deprecated",
+        "unevaluatedProperties",
+        "unevaluatedItems",
+        "text",
+        "content",
+        "function",
+        "custom",
+        "syntax",
+        "definition",
+        "grammar",
+    };
+    for (size_t i = 0; i < DYN_ARRAY_LEN(words) && !member->key_is_escaped; i++) {
+        if (dyn_slice_is(member->key, words[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* `len` bytes of `at` name the member. */
+static void
+tell_name(struct walk *w, const struct json_member *member, size_t len)
+{
+    if (w->tells_names && len > 0 && member->key.len > 0 && !is_schema_word(member)) {
+        struct json_value name = {JSON_STRING, dyn_slice(member->key.data - 1, member->key.len + 2)};
+        tell_at(w, VOTE_TEXT_MEMBER_NAME, name, len);
+    }
+}
+
 /* `len` bytes of `at` name the value. As deep as a body may nest, which its scan bounds. */
 static void
 walk_strings(struct walk *w, struct json_value value, size_t len)
@@ -155,11 +248,15 @@ walk_strings(struct walk *w, struct json_value value, size_t len)
     }
     for (size_t i = 0; json_iter_next(&items, &item); i++) {
         bool is_named = value.type == JSON_OBJECT;
-        walk_strings(w, item.value, is_named ? append_name(w, len, &item) : append_number(w, len, i));
+        size_t inner = is_named ? append_name(w, len, &item) : append_number(w, len, i);
+        if (is_named) {
+            tell_name(w, &item, inner);
+        }
+        walk_strings(w, item.value, inner);
     }
 }
 
-/* All strings of what stands at `prefix` and the rest of the pointer. */
+/* All strings, and names of members, of what stands at `prefix` and the rest of the pointer. */
 static void DYN_PRINTF(3, 4) tell_all(struct walk *w, struct json_value value, const char *rest, ...)
 {
     va_list args;
@@ -167,6 +264,19 @@ static void DYN_PRINTF(3, 4) tell_all(struct walk *w, struct json_value value, c
     int len = vsnprintf(w->at + w->prefix, sizeof w->at - w->prefix, rest, args);
     va_end(args);
     walk_strings(w, value, w->prefix + (size_t)len);
+}
+
+/* A member that this dialect does not know goes to the provider as it is, and nobody knows who reads it. The
+ * first `len` bytes of `at` name what it is a member of. */
+static void
+walk_unknown(struct walk *w, const struct json_member *member, size_t len)
+{
+    bool may_say = member->value.type >= JSON_STRING; /* or has what may */
+    size_t inner = may_say ? append_name(w, len, member) : 0;
+    if (may_say) {
+        tell_name(w, member, inner);
+        walk_strings(w, member->value, inner);
+    }
 }
 
 /* ---- a message ---- */
@@ -208,6 +318,23 @@ walk_thinking(struct walk *w, struct json_value value, size_t part)
     }
 }
 
+/* Of a file its name is read, of sound nothing; what is unknown may be anything. */
+static void
+walk_data(struct walk *w, const struct json_member *member, size_t len)
+{
+    struct json_iter members = json_iter(member->value);
+    if (!json_key_is(member, "file") && !json_key_is(member, "input_audio")) {
+        walk_unknown(w, member, len);
+        return;
+    }
+    len = append_name(w, len, member);
+    for (struct json_member inner; member->value.type == JSON_OBJECT && json_iter_next(&members, &inner);) {
+        if (json_key_is(&inner, "filename") && inner.value.type == JSON_STRING) {
+            tell_at(w, VOTE_TEXT_NAME, inner.value, append_name(w, len, &inner));
+        }
+    }
+}
+
 /* A walk of its members; `part` itself when it is a string. */
 static void
 walk_part(struct walk *w, struct json_walk *members, struct json_value part, size_t index)
@@ -227,6 +354,8 @@ walk_part(struct walk *w, struct json_walk *members, struct json_value part, siz
             walk_thinking(w, member.value, index);
         } else if (json_key_is(&member, "image_url")) {
             walk_image(w, member.value, index);
+        } else if (w->is_request) {
+            walk_data(w, &member, put_numbered(w, w->prefix, "/content/", index, ""));
         }
     }
     w->is_uninspectable = w->is_uninspectable || (part.type == JSON_OBJECT && !is_text);
@@ -254,7 +383,9 @@ walk_arguments(struct walk *w, struct json_value arguments, const char *where, c
 {
     tell(w, VOTE_TEXT_TOOL_ARGUMENTS, arguments, "%s/%s", where, key);
     if (arguments.type == JSON_OBJECT || arguments.type == JSON_ARRAY) {
+        w->tells_names = true;
         tell_all(w, arguments, "%s/%s", where, key);
+        w->tells_names = w->is_request;
     }
 }
 
@@ -373,6 +504,8 @@ walk_other_member(struct walk *w, const struct json_member *member)
         walk_audio(w, value);
     } else if (json_key_is(member, "images")) {
         w->is_uninspectable = true;
+    } else if (w->is_request && !json_key_is(member, "tool_call_id")) {
+        walk_unknown(w, member, w->prefix);
     }
 }
 
@@ -434,6 +567,7 @@ walk_description(struct walk *w, struct json_value function)
             tell_plain(w, VOTE_TEXT_NAME, member.value, "/name");
         } else {
             size_t len = append_name(w, w->prefix, &member);
+            tell_name(w, &member, len);
             walk_strings(w, member.value, len);
         }
     }
@@ -451,6 +585,9 @@ walk_tools(struct walk *w, struct json_value tools)
             if (is_custom || json_key_is(&member, "function")) {
                 enter(w, "/tools/", i, is_custom ? "/custom" : "/function");
                 walk_description(w, member.value);
+            } else if (!json_key_is(&member, "type")) { /* of a tool in the form of another API */
+                enter(w, "/tools/", i, "");
+                walk_unknown(w, &member, w->prefix);
             }
         }
     }
@@ -467,12 +604,76 @@ walk_functions(struct walk *w, struct json_value functions)
     }
 }
 
+/* Members whose words no model reads: they say how to answer, to whom it is billed, or when to stop. */
+static bool
+is_silent(const struct json_member *member)
+{
+    static const char *const names[] = {
+        "model",
+        "user",
+        "metadata",
+        "stop",
+        "stream",
+        "stream_options",
+        "service_tier",
+        "store",
+        "safety_identifier",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "reasoning_effort",
+        "verbosity",
+        "modalities",
+        "audio",
+        "logit_bias",
+        "parallel_tool_calls",
+        "tool_choice",
+        "function_call",
+        "response_format",
+        "prediction",
+    };
+    for (size_t i = 0; i < DYN_ARRAY_LEN(names); i++) {
+        if (dyn_slice_is(member->key, names[i])) {
+            return true;
+        }
+    }
+    return json_key_is(member, "model");
+}
+
+static void
+walk_names(struct walk *w, struct json_value value, size_t len)
+{
+    struct json_iter items = json_iter(value);
+    struct json_member item;
+    for (size_t i = 0; json_iter_next(&items, &item) && len > 0; i++) {
+        bool is_named = value.type == JSON_OBJECT;
+        size_t inner = is_named ? append_name(w, len, &item) : append_number(w, len, i);
+        if (is_named && json_key_is(&item, "name") && item.value.type == JSON_STRING && inner > 0) {
+            tell_at(w, VOTE_TEXT_NAME, item.value, inner);
+        } else {
+            walk_names(w, item.value, inner);
+        }
+    }
+}
+
+/* Which of the tools: a name, or a list of those that are allowed. */
+static void
+walk_choice_of_tools(struct walk *w, const struct json_member *member)
+{
+    struct json_value value = member->value;
+    size_t len = append_name(w, 0, member);
+    if (value.type == JSON_OBJECT && len > 0) {
+        walk_names(w, value, len);
+    }
+}
+
 /* The schema of an answer, and text that it is predicted to have. */
 static void
 walk_other(struct walk *w, const struct json_member *member)
 {
     struct json_value value;
-    if (json_key_is(member, "response_format") && json_find(member->value, "json_schema", &value)) {
+    if (json_key_is(member, "tool_choice") || json_key_is(member, "function_call")) {
+        walk_choice_of_tools(w, member);
+    } else if (json_key_is(member, "response_format") && json_find(member->value, "json_schema", &value)) {
         enter_at(w, "/response_format/json_schema");
         walk_description(w, value);
     } else if (json_key_is(member, "prediction") && json_find(member->value, "content", &value)) {
@@ -480,6 +681,8 @@ walk_other(struct walk *w, const struct json_member *member)
         w->role = DYN_SLICE("assistant");
         tell_all(w, value, "/content");
         w->role = DYN_SLICE("system");
+    } else if (!is_silent(member)) {
+        walk_unknown(w, member, 0);
     }
 }
 
@@ -489,6 +692,7 @@ read_request(struct dyn_slice body, dialect_text_fn fn, void *self)
     struct walk w;
     struct json_walk members = json_walk(chat_object(body));
     begin(&w, fn, self, DYN_SLICE("system"));
+    w.is_request = w.tells_names = true;
     for (struct json_member member; json_walk_next(&members, &member);) {
         if (json_key_is(&member, "messages") && member.value.type == JSON_ARRAY) {
             struct json_walk messages = json_walk_into(&members, &member);

@@ -79,11 +79,25 @@ def test_arguments_of_tools_and_escapes_are_looked_at(start):
     {"tools": [{"type": "custom", "custom": {"name": "f", "description": "a bomb"}}]},
     {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"title": "a bomb"}}}},
     {"prediction": {"type": "content", "content": "a bomb"}},
+    {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"bomb": {"type": "string"}}}}}]},
+    {"tool_choice": {"type": "function", "function": {"name": "bomb"}}},
+    {"documents": [{"text": "a bomb"}]},
+    {"system": "a bomb"},
 ], ids=lambda more: next(iter(more)))
 def test_what_a_model_reads_beside_the_messages_is_looked_at(start, upstream, more):
     gateway = start()
     assert chat_once(gateway.port, PLAIN | more).status == 400
     assert upstream.received() == []
+
+
+def test_a_name_of_a_member_cannot_be_masked(start, upstream):
+    upstream.reset_to(lambda request, exchange: exchange.json(completion("fine")))
+    gateway = start(("before_request",), action="mask")
+    for name, said, status in (("bomb", "fine", 400), ("fine", "a bomb", 200)):
+        tool = {"name": "f", "parameters": {"properties": {name: {"type": "string"}}}, "description": said}
+        body = PLAIN | {"tools": [{"type": "function", "function": tool}], "metadata": {"bomb": "bomb"}, "user": "bomb"}
+        assert chat_once(gateway.port, body).status == status
+    assert len(upstream.received()) == 1
 
 
 STRANGE = {

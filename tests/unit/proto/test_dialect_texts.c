@@ -16,7 +16,7 @@ static void
 write_down(void *self, const struct dialect_text *text)
 {
     static const char *const kinds[] = {"text",      "name",    "arguments", "result",
-                                        "reasoning", "refusal", "image"};
+                                        "reasoning", "refusal", "image",     "member"};
     struct dyn_buf *out = self;
     struct dyn_buf room = DYN_BUF_INIT;
     struct dyn_slice said = dialect_text_decode(text->value, &room);
@@ -85,6 +85,7 @@ every_text_beside_the_messages_is_told(void **state)
         write_down, &out);
     assert_string_equal(dyn_buf_cstr(&out),
                         "name system 0 /tools/0/function/name f\n"
+                        "member system 0 /tools/0/function/parameters/properties/a~1b~0c a/b~c\n"
                         "text system 0 /tools/0/function/parameters/properties/a~1b~0c/description one\n"
                         "text system 0 /tools/0/function/parameters/properties/a~1b~0c/enum/0 two\n"
                         "name system 0 /tools/1/custom/name g\n"
@@ -140,8 +141,48 @@ answers_in_unusual_places_are_told(void **state)
                         "text assistant 0 /choices/0/message/content/text one\n"
                         "text assistant 0 /choices/0/message/reasoning/summary two\n"
                         "name assistant 0 /choices/0/message/tool_calls/0/function/name f\n"
+                        "member assistant 0 /choices/0/message/tool_calls/0/function/arguments/a a\n"
                         "text assistant 0 /choices/0/message/tool_calls/0/function/arguments/a/0 three\n"
                         "reasoning assistant 0 /choices/0/message/reasoning_details/0/summary four\n");
+    dyn_buf_fini(&out);
+}
+
+/* A model reads the names of a schema, and whatever else a provider takes that this dialect does not know. */
+static void
+all_that_a_model_may_read_is_told(void **state)
+{
+    (void)state;
+    struct dyn_buf out = DYN_BUF_INIT;
+    (void)chat()->request(
+        DYN_SLICE(
+            "{\"model\":\"m\",\"seed\":1,\"user\":\"u\",\"metadata\":{\"k\":\"v\"},\"stop\":[\"s\"],"
+            "\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"c\"}},"
+            "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{\"type\":"
+            "\"object\","
+            "\"properties\":{\"a\\u0062\":{\"x-y\":{}}}}}},{\"name\":\"g\",\"input_schema\":{\"z\":1}}],"
+            "\"documents\":[{\"about\":\"d\"}],"
+            "\"messages\":[{\"role\":\"user\",\"mood\":\"glad\",\"content\":[{\"type\":\"file\",\"file\":"
+            "{\"filename\":\"n\",\"file_data\":\"AAAA\"}},{\"type\":\"text\",\"text\":\"t\",\"alt\":\"w\"}]}]"
+            "}"),
+        write_down, &out);
+    assert_string_equal(dyn_buf_cstr(&out),
+                        "name system 0 /tool_choice/function/name c\n"
+                        "name system 0 /tools/0/function/name f\n"
+                        "text system 0 /tools/0/function/parameters/type object\n"
+                        "member system 0 /tools/0/function/parameters/properties/ab ab\n"
+                        "member system 0 /tools/0/function/parameters/properties/ab/x-y x-y\n"
+                        "text system 0 /tools/1/name g\n"
+                        "member system 0 /tools/1/input_schema input_schema\n"
+                        "member system 0 /tools/1/input_schema/z z\n"
+                        "member system 0 /documents documents\n"
+                        "member system 0 /documents/0/about about\n"
+                        "text system 0 /documents/0/about d\n"
+                        "member user 0 /messages/0/mood mood\n"
+                        "text user 0 /messages/0/mood glad\n"
+                        "name user 0 /messages/0/content/0/file/filename n\n"
+                        "text user 0 /messages/0/content/1/text t\n"
+                        "member user 0 /messages/0/content/1/alt alt\n"
+                        "text user 0 /messages/0/content/1/alt w\n");
     dyn_buf_fini(&out);
 }
 
@@ -338,6 +379,7 @@ main(void)
         cmocka_unit_test(every_text_beside_the_messages_is_told),
         cmocka_unit_test(what_lies_too_deep_is_uninspectable),
         cmocka_unit_test(answers_in_unusual_places_are_told),
+        cmocka_unit_test(all_that_a_model_may_read_is_told),
         cmocka_unit_test(what_stands_twice_is_told_twice),
         cmocka_unit_test(every_text_of_an_answer_is_told),
         cmocka_unit_test(events_say_what_they_add_and_what_they_wait_for),
