@@ -2,7 +2,7 @@
 Pure functions; nothing is measured or printed here."""
 
 from bench_rows import ALL
-from bench_stats import Sample, beyond, noise, own_noise, rate_missed, ratios, sample
+from bench_stats import Sample, beyond, noise, own_noise, rate_missed, ratios, sample, unanswered
 
 EVERYTHING_OVER_NONE = 1.25
 RIVALS = ("Busbar 1.5.5", "Ferro 1.4.1", "LiteLLM")
@@ -98,7 +98,8 @@ def one(line, by_path, ours, now, title):
     """The figure of one of our paths beside nginx."""
     bare = line.key.lstrip("+^")
     nginx, value = samples_of(by_path, line.nginx, line.key), samples_of(by_path, ours, line.key)
-    reason = noise(by_path["direct"], bare) if by_path.get("direct") else None
+    reason = unanswered(by_path[ours], by_path.get(line.nginx), by_path.get("direct"))
+    reason = reason or (noise(by_path["direct"], bare) if by_path.get("direct") else None)
     reason = reason or rate_missed(by_path[ours]) or own_noise(value, line.key)
     told = nginx is not None and own_noise(nginx, line.key) is None
     ratio = value.median / nginx.median if told else None
@@ -207,7 +208,7 @@ def memory_of(memory, results, wide=0):
         for path, runs in by_path.items():
             name = "nginx" if path.startswith("nginx") else path
             server = memory.get("nginx-stream" if path == "nginx" else path, {})
-            if runs and server.get("start_kib") is not None:
+            if runs and server.get("start_kib") is not None and not unanswered(runs):
                 values[name] = (max(run["rss_peak_kib"] for run in runs) - server["start_kib"]) / max(count, 1)
         if "dynabus" in values:
             title = f"per open stream, {count:,} streams"

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 
+from bench_machine import descriptor_limit
 from bench_proc import Reader, Server, free_port
 from bench_rows import ALL, KEY
 
@@ -133,7 +134,7 @@ def start_nginx(name, out_dir, upstream, buffering, cpus, tls_in=None, tls_out=N
     with open(conf, "w", encoding="ascii") as file:
         file.write(NGINX_CONF.format(dir=home, port=port, upstream=upstream, buffering=buffering, tls=tls,
                                      listen="ssl" if tls_in else "", scheme="https" if tls_out else "http",
-                                     connections=connections, descriptors=2 * connections))  # fmt: skip
+                                     connections=connections, descriptors=min(2 * connections, descriptor_limit())))  # fmt: skip
     command = ["nginx", "-p", home, "-e", os.path.join(home, "error.log"), "-c", conf, "-g", "daemon off;"]
     log = os.path.join(home, "output.log")
     return Server(name, command, port, log, cpus=cpus, scheme="https" if tls_in else "http")
@@ -279,7 +280,7 @@ class Paths:
         more = {
             "nginx-tls": lambda: {"tls_in": self.certificate()},
             "nginx-out": lambda: {"tls_out": self.certificate(), "upstream": self.tls_upstream()},
-            "nginx-wide": lambda: {"connections": 24_000},
+            "nginx-wide": lambda: {"connections": min(24_000, descriptor_limit())},
         }.get(name, dict)()
         buffering = "off" if name in ("nginx-stream", "nginx-wide") else "on"
         return start_nginx(name, self.out_dir, more.pop("upstream", self.upstream), buffering, self.ours, **more)

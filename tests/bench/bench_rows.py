@@ -6,6 +6,9 @@ PLAIN_PATHS = ("direct", "nginx", "dynabus")
 SPARE_DESCRIPTORS = 400  # of a gateway: listeners, log, bus, store, connections that are about to close
 
 
+PATIENCE_MS = {True: 60_000, False: 10_000}  # without a byte, until an answer is given up: of streams, of others
+
+
 class Row:
     """One kind of load, and the paths that it is put on."""
 
@@ -43,6 +46,7 @@ class Row:
             "--model": self.model,
             "--body-bytes": self.body_bytes,
             "--key": KEY,
+            "--timeout-ms": PATIENCE_MS[self.streams],
             "--rate": self.rate,
             "--close-each": int(self.close_each),
         }

@@ -20,7 +20,7 @@ def run_client(row, load, server, cpus=None):
         row.command(load, server),
         stdout=subprocess.PIPE,
         text=True,
-        timeout=row.seconds + row.ramp_ms / 1000 + 60,
+        timeout=row.seconds + row.ramp_ms / 1000 + 180,
         check=False,
         preexec_fn=(lambda: os.sched_setaffinity(0, cpus)) if cpus else None,
     )
@@ -57,7 +57,7 @@ def run_rounds(rows, paths, load, rounds, memory=None):
         for row in rows:
             if number >= max(1, rounds - row.fewer):
                 continue
-            if row.streams and memory:
+            if row.streams and memory and not rows[0].streams:
                 memory.mark("after_requests_kib")
             turns = list(paths.of_row(row).items())
             for path, server in turns if number % 2 == 0 else reversed(turns):

@@ -70,6 +70,12 @@ def noise(direct, key):
     return f"too noisy: the direct path differs by {spread * 100:.0f} % (limit {limit * 100:.0f} %)"
 
 
+def unanswered(*paths):
+    """Why a row has no figure: answers that never came cost nothing, and are the slowest."""
+    failed = sum(run.get("errors", 0) for runs in paths for run in runs or ())
+    return f"{failed:,} answers failed in this row" if failed else None
+
+
 def rate_missed(runs):
     """With a rate: why the latencies leave out the worst, or None."""
     never = sum(run.get("overdue", 0) for run in runs)

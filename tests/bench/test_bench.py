@@ -56,6 +56,13 @@ def test_a_direct_path_that_differs_makes_noise():
     assert "cannot be told" in bench_stats.own_noise(bench_stats.Sample([-1.0, 0.0, -2.0]), "latency.p50_us")
 
 
+def test_a_row_with_failed_answers_has_no_figure():
+    failed = [{**run, "errors": 1} for run in runs(13, 13, 13)]
+    by_path = {"direct": runs(5, 5, 5), "nginx": runs(10, 10, 10), "dynabus": failed}
+    found = figure({"requests-1": by_path}, "CPU per request, 1 connection")
+    assert found["noise"] == "3 answers failed in this row" and found["state"] == "noise"
+
+
 def test_a_rate_that_was_not_kept_hides_the_worst():
     assert bench_stats.rate_missed([{"overdue": 0}, {}]) is None
     assert "3 requests never begun" in bench_stats.rate_missed([{"overdue": 3}, {"overdue": 0}])
