@@ -108,7 +108,8 @@ def run(options, out_dir, rows, rounds):
         paths.stop()
     for name, figures in more["idle"].items():
         more["memory"][name].update(figures)
-    more["memory"]["counts"] = {"connections": f"{bench_memory.IDLE_CONNECTIONS:,}", "streams": f"{bench_memory.IDLE_STREAMS:,}"}
+    more["memory"]["counts"] = {"connections": f"{bench_memory.IDLE_CONNECTIONS:,}", "streams": f"{bench_memory.IDLE_STREAMS:,}",
+                                "open_streams": f"{bench_memory.OPEN_STREAMS:,}"}  # fmt: skip
     return results, more, bench_memory.over_time(memory)
 
 

@@ -190,29 +190,26 @@ MEMORY = [
     ("resident a minute after", "minute_after_kib", "MiB", 20, 20, ()),
     ("per idle connection, of {connections}", "idle_connection_kib", "KiB", None, None, ()),
     ("per idle stream, of {streams}", "idle_stream_kib", "KiB", 24, 12, (54, 152)),
+    ("per open stream, of {open_streams} at 20 ms", "open_stream_kib", "KiB", 24, 12, (54, 152)),
 ]
-PER_STREAM = (500, 1000, 2000)
 
 
 def memory_of(memory, results, wide=0):
-    """`memory`: by server the figures that MEMORY names. Streams under load are added from the peaks of their rows."""
+    """`memory`: by server the figures that MEMORY names. To them comes the peak of the row with most streams, over what the
+    server had at its start: it includes all that was left of other rows."""
     found = []
     for title, key, unit, now, aim, rivals in MEMORY:
         scale = 1024 if unit == "MiB" else 1
         values = {name: figures[key] / scale for name, figures in memory.items() if figures.get(key) is not None}
         if "dynabus" in values:
             found.append(memory_line(title.format(**memory.get("counts", {})), unit, values, now, aim, rivals))
-    for row, count in [(f"streams-{count}", count) for count in PER_STREAM] + [("streams-wide", wide)]:
-        by_path = results.get(row, {})
-        values = {}
-        for path, runs in by_path.items():
-            name = "nginx" if path.startswith("nginx") else path
-            server = memory.get("nginx-stream" if path == "nginx" else path, {})
-            if runs and server.get("start_kib") is not None and not unanswered(runs):
-                values[name] = (max(run["rss_peak_kib"] for run in runs) - server["start_kib"]) / max(count, 1)
-        if "dynabus" in values:
-            title = f"per open stream, {count:,} streams"
-            found.append(memory_line(title, "KiB", values, 24, 12, (54, 152)))
+    values = {}
+    for path, runs in results.get("streams-wide", {}).items():
+        start = memory.get(path, {}).get("start_kib")
+        if runs and start is not None and not unanswered(runs):
+            values["nginx" if path == "nginx-wide" else path] = (max(run["rss_peak_kib"] for run in runs) - start) / wide
+    if "dynabus" in values:
+        found.append(memory_line(f"per open stream, of {wide:,} at 250 ms", "KiB", values, 24, 12, (54, 152)))
     return found
 
 

@@ -9,7 +9,7 @@ from bench_run import run_client
 
 SETTLE_S = 0.5
 MINUTE_S = 60
-IDLE_CONNECTIONS, IDLE_STREAMS = 4000, 2000
+IDLE_CONNECTIONS, IDLE_STREAMS, OPEN_STREAMS = 4000, 2000, 1000
 # One token, and then nothing for longer than the measuring takes.
 IDLE_MODEL = "mock-tokens-2-pace-60000"
 FRESH = {"nginx": "nginx-wide", "dynabus": "dynabus", ALL: ALL}
@@ -55,21 +55,34 @@ def per_held(server, count, model, stream, until):
     return grown / count
 
 
+def per_open(server, load):
+    """Of streams that run: from before them to the peak."""
+    memory = MemoryWatch({"server": server})
+    before = rss_kib(server.pid)
+    try:
+        run_client(Row("open", True, OPEN_STREAMS, 1.2, tokens=50, pace_ms=20), load, server)
+    finally:
+        memory.stop()
+    return (max(memory.peak_kib("server", 0), before) - before) / OPEN_STREAMS
+
+
 def idle_figures(paths, load):
     """Of fresh processes: what others have left behind would be used again."""
     figures = {}
     for name, like in FRESH.items():
-        server = paths.fresh(like)
-        if server is None:
-            continue
-        try:
-            run_client(Row("warm", False, 64, 0.3), load, server)  # what is made once is made
-            figures[name] = {
-                "idle_connection_kib": per_held(server, IDLE_CONNECTIONS, "mock", False, b'"total_tokens"'),
-                "idle_stream_kib": per_held(server, IDLE_STREAMS, IDLE_MODEL, True, b"data:"),
-            }
-        finally:
-            server.stop()
+        for key, measure in (
+            ("idle_connection_kib", lambda server: per_held(server, IDLE_CONNECTIONS, "mock", False, b'"total_tokens"')),
+            ("idle_stream_kib", lambda server: per_held(server, IDLE_STREAMS, IDLE_MODEL, True, b"data:")),
+            ("open_stream_kib", lambda server: per_open(server, load)),
+        ):
+            server = paths.fresh(like)
+            if server is None:
+                continue
+            try:
+                run_client(Row("warm", False, 64, 0.3), load, server)  # what is made once is made
+                figures.setdefault(name, {})[key] = measure(server)
+            finally:
+                server.stop()
     return figures
 
 

@@ -15,12 +15,12 @@ class Axis:
         self.label, self.log, self.first, self.last = label, log, first, last
         known = [value for value in values if value is not None and math.isfinite(value) and (value > 0 or not log)] or [1]
         low, high = min(known), max(known)
-        if log:
-            low, high = 10 ** math.floor(math.log10(low)), 10 ** math.ceil(math.log10(high))
-        elif ticks is None:
-            low = min(low, 0)
         if ticks is not None:
             low, high = min(low, ticks[0][0]), max(high, ticks[-1][0])
+        elif log:
+            low, high = 10 ** math.floor(math.log10(low)), 10 ** math.ceil(math.log10(high))
+        else:
+            low = min(low, 0)
         self.low, self.high = low, high if high > low else low + 1
         self.ticks = ticks if ticks is not None else [(value, short(value)) for value in self.round_values()]
 
@@ -66,8 +66,11 @@ def grid(x_axis, y_axis):
     yield text(16, middle, y_axis.label, more=f' transform="rotate(-90 16 {middle})"')
 
 
-def line(number, name, points, x_axis, y_axis, marks):
-    colour = COLOURS[number % len(COLOURS)]
+def thing_of(name):
+    return name.removesuffix(" p50").removesuffix(" p99")
+
+
+def line(number, name, colour, points, x_axis, y_axis, marks):
     dash = ' stroke-dasharray="5 3"' if name.endswith("p50") else ""
     pixels = [(x_axis.pixel(x), y_axis.pixel(y)) for x, y in points if y is not None and (y > 0 or not y_axis.log)]
     if pixels:
@@ -92,6 +95,9 @@ def chart(title, x_label, y_label, series, *, x_log=False, y_log=False, x_ticks=
         text(LEFT, 24, title, "start", ' font-size="14" font-weight="bold"'),
         *grid(x_axis, y_axis),
     ]
+    # A median and a tail of the same thing have one colour.
+    things = list(dict.fromkeys(thing_of(name) for name, _ in series))
     for number, (name, points) in enumerate(series):
-        parts.extend(line(number, name, points, x_axis, y_axis, marks))
+        colour = COLOURS[things.index(thing_of(name)) % len(COLOURS)]
+        parts.extend(line(number, name, colour, points, x_axis, y_axis, marks))
     return "\n".join([*parts, "</svg>"]) + "\n"
