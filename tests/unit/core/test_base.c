@@ -26,6 +26,26 @@ slices_tell_absent_from_empty(void **state)
     assert_int_equal(constant.len, 4);
 }
 
+/* Each byte with each, where eight are compared at once and where one is. */
+static void
+case_is_that_of_ascii_letters(void **state)
+{
+    (void)state;
+    for (unsigned x = 0; x < 256; x++) {
+        for (unsigned y = 0; y < 256; y++) {
+            bool is_letter = (x | 0x20u) >= 'a' && (x | 0x20u) <= 'z';
+            bool expected = x == y || (is_letter && (x ^ y) == 0x20u);
+            char left[] = "aB\x80[@z{Zc";
+            char right[] = "Ab\x80[@Z{zC";
+            left[3] = left[8] = (char)x;
+            right[3] = right[8] = (char)y;
+            assert_int_equal(dyn_slice_ieq(dyn_slice(left, 9), dyn_slice(right, 9)), expected);
+            assert_int_equal(dyn_slice_ieq(dyn_slice(left, 8), dyn_slice(right, 8)), expected);
+            assert_int_equal(dyn_slice_ieq(dyn_slice(left + 8, 1), dyn_slice(right + 8, 1)), expected);
+        }
+    }
+}
+
 static void
 slices_compare_bytes(void **state)
 {
@@ -214,6 +234,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(slices_tell_absent_from_empty),
         cmocka_unit_test(slices_compare_bytes),
+        cmocka_unit_test(case_is_that_of_ascii_letters),
         cmocka_unit_test(case_is_ignored_for_ascii_letters_only),
         cmocka_unit_test(allocation_takes_any_size),
         cmocka_unit_test(copies_of_text_are_terminated),
