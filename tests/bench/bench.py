@@ -95,7 +95,8 @@ def run(options, out_dir, rows, rounds):
         results = run_rounds(rows, paths, load, rounds, memory)
         more["others"] = others.share()
         if options.kind == "full" and options.only is None and options.gateway_command is None:
-            results["fleet-1"] = bench_fleet.added_by_processes(load, options.gateway, os.path.join(out_dir, "fleet"), FLEET_ROUNDS)
+            fleet_dir = os.path.join(out_dir, "fleet")
+            results["fleet-1"] = bench_fleet.added_by_processes(load, options.gateway, fleet_dir, FLEET_ROUNDS)
             ended = time.monotonic()
             more["idle"] = bench_memory.idle_figures(paths, load)
             more["counts"] = count_calls(options, out_dir)
@@ -108,8 +109,7 @@ def run(options, out_dir, rows, rounds):
         paths.stop()
     for name, figures in more["idle"].items():
         more["memory"][name].update(figures)
-    more["memory"]["counts"] = {"connections": f"{bench_memory.IDLE_CONNECTIONS:,}", "streams": f"{bench_memory.IDLE_STREAMS:,}",
-                                "open_streams": f"{bench_memory.OPEN_STREAMS:,}"}  # fmt: skip
+    more["memory"]["counts"] = bench_memory.COUNTS
     return results, more, bench_memory.over_time(memory)
 
 
@@ -119,7 +119,7 @@ def report_of(options, rounds, machine, measured, seconds):
     return {
         "machine": machine,
         "settings": {"kind": options.kind, "rounds": rounds, "seconds": seconds, "pinned": more["pinned"], "only": options.only,
-                     "others": more["others"], "wide_streams": wide},
+                     "others": more["others"], "load_before": machine["load_before"], "wide_streams": wide},
         "figures": bench_bounds.figures_of(results, wide),
         "over_none": bench_bounds.over_none(results),
         "features": bench_bounds.features_of(results),

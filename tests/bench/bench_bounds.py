@@ -9,8 +9,9 @@ RIVALS = ("Busbar 1.5.5", "Ferro 1.4.1", "LiteLLM")
 
 
 class Line:
-    """A figure: row and key of the results ("+": beyond the direct path, "^": beyond one process), unit; what must hold now and what is aimed at,
-    as ratios to nginx or, `absolute`, in the unit; and what rivals were measured at, each beside nginx in its own run."""
+    """A figure: row and key of the results ("+": beyond the direct path, "^": beyond one process), unit; what must hold
+    now and what is aimed at, as ratios to nginx or, `absolute`, in the unit; and what rivals were measured at, each beside
+    nginx in its own run."""
 
     def __init__(self, title, row, key, unit="us", *, now=None, aim=None, now_bare=None, absolute=False, rivals=(),
                  nginx="nginx", ours="dynabus"):  # fmt: skip
@@ -47,7 +48,8 @@ LINES = [
     Line("added p50, 1 connection, 1,000 a second (open loop)", "open-1", P50),
     Line("added p99, 1 connection, 1,000 a second (open loop)", "open-1", P99),
     Line("added p50, 60 ms upstream, 1,000 connections", "slow-1000", P50),
-    Line("added p50, edge, router, provider on tcp with CURVE", "fleet-1", "^latency.p50_us", now=400, aim=200, absolute=True),
+    Line("added p50, edge, router, provider on tcp with CURVE", "fleet-1", "^latency.p50_us", now=400, aim=200,
+         absolute=True),
     Line("CPU per chunk, 1 stream", "streams-1", CPU),
     Line("CPU per chunk, 100 streams", "streams-100", CPU, now=1.5, aim=1.0, rivals=(2.5, 5.5, 62)),
     Line("CPU per chunk, 500 streams", "streams-500", CPU),

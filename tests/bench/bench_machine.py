@@ -56,7 +56,8 @@ def facts(gateway):
 
 
 def busy_us():
-    """All processors: user, nice, system, interrupts, steal."""
+    """All processors: user, nice, system, interrupts, steal. Interrupts are within the time of the process that they hit,
+    unless the kernel keeps them apart (IRQ_TIME_ACCOUNTING): there they look like another program."""
     words = [int(word) for word in read_text("/proc/stat").splitlines()[0].split()[1:9]]
     return (words[0] + words[1] + words[2] + words[5] + words[6] + words[7]) * TICK_US
 

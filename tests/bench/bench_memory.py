@@ -10,6 +10,8 @@ from bench_run import run_client
 SETTLE_S = 0.5
 MINUTE_S = 60
 IDLE_CONNECTIONS, IDLE_STREAMS, OPEN_STREAMS = 4000, 2000, 1000
+# As the titles of bench_bounds.MEMORY name them.
+COUNTS = {"connections": f"{IDLE_CONNECTIONS:,}", "streams": f"{IDLE_STREAMS:,}", "open_streams": f"{OPEN_STREAMS:,}"}
 # One token, and then nothing for longer than the measuring takes.
 IDLE_MODEL = "mock-tokens-2-pace-60000"
 FRESH = {"nginx": "nginx-wide", "dynabus": "dynabus", ALL: ALL}

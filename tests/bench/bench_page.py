@@ -102,8 +102,9 @@ def section(reports, soak=None):
     parts += [f"`./dev bench full{options}`, {report['machine']['when']}. {agreement(reports)}", ""]
     parts += [f"* {words}" for words in bench_table.machine_lines(report["machine"])]
     parts += [f"* {words}" for words in bench_table.settings_lines(report["settings"])]
-    parts += ["", "Medians over rounds, behind them the smallest and the largest round. 'added' is beyond the direct path, round by "
-              "round. Everything on: a key, limits, two guardrails, events with a reader, a row of each request in SQLite.", ""]  # fmt: skip
+    parts += ["", "Medians over rounds, behind them the smallest and the largest round. 'added' is beyond the direct path, round",
+              "by round. Everything on: a key, limits, two guardrails, events with a reader, a row of each request in SQLite.",
+              ""]  # fmt: skip
     for heads, rows in bench_table.tables(report):
         if rows:
             parts.append(bench_table.as_markdown(heads, rows))

@@ -185,7 +185,7 @@ def settings_lines(settings):
     rounds = "1 round" if settings["rounds"] == 1 else f"{settings['rounds']} rounds"
     yield (
         f"{settings['kind']}: {rounds}, paths by turns, {settings['seconds']:.0f} s; one cell, one worker of nginx; {where}; "
-        f"other programs took {settings['others'] * 100:.1f} % of the machine"
+        f"load average {settings['load_before']:.1f} before; other programs took {settings['others'] * 100:.1f} % of the machine"
     )
     if settings["others"] > MUCH:
         yield "NOT FOR QUOTING: other programs ran on this machine"

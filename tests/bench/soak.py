@@ -202,13 +202,16 @@ def run(options, folder, seconds):
         time.sleep(1)
         began = time.monotonic()
         before = sampled(server, began)
+        others = bench_machine.Others()
         clients = start_load(load, server, seconds)
         running.extend(Client(client) for client in clients.values())
         samples = watch(server, config, clients, began, seconds)
         results = {name: json.loads(client.stdout.read()) for name, client in clients.items()}
+        share = others.share()
         time.sleep(options.after)
         return {
             "seconds": seconds,
+            "others": share,
             "before": before,
             "samples": samples,
             "after": sampled(server, began),

@@ -79,12 +79,16 @@ def judge(report):
 def lines_of(report):
     """For people."""
     samples, minutes = report["samples"], report["seconds"] / 60
-    yield f"soak of {minutes:g} minutes: one cell, everything on, {report['reloads']['written']} changes of the configuration"
+    yield (f"soak of {minutes:g} minutes: one cell, everything on, {report['reloads']['written']} changes of the configuration; "
+           f"other programs took {report['others'] * 100:.1f} % of the machine")  # fmt: skip
     for name, result in report["clients"].items():
         whole = f"{result['answers']:,} answered whole, " if result["answers"] else ""
         yield (f"  {name:<10}{result['begun']:>10,} begun: {whole}{result['cancelled']:,} cancelled, "
                f"{result['bad_status']:,} answered with an error, {result['incomplete']:,} broken off, "
                f"{result['unfinished'] + result['cut'] + result['timeouts']} lost")  # fmt: skip
+    never = sum(result.get("overdue", 0) for result in report["clients"].values())
+    if never:
+        yield f"  the rate was not kept: {never:,} requests never begun"
     half = samples[len(samples) // 2 :]
     steep = slope([found["at_s"] / 60 for found in half], [found["rss_kib"] for found in half])
     first, last = half[0]["rss_kib"] / 1024, half[-1]["rss_kib"] / 1024
