@@ -168,7 +168,7 @@ plugin_goodbye(struct router *router, const struct env *goodbye)
         return true;
     }
     dyn_log(DYN_LOG_INFO, "router.plugin.left", "a plugin is gone", DYN_LOG_SLICE("reason", goodbye->reason));
-    route_voter_is_gone(router, goodbye->from);
+    route_voter_is_gone(router, goodbye->from, dyn_slice_is(goodbye->reason, "protocol"));
     return true;
 }
 
@@ -291,6 +291,6 @@ route_peer_cut(struct router *router, bus_addr_t peer, const char *reason)
     if (worker != NULL) {
         lose(router, worker, dyn_slice_str(reason));
     } else if (route_voters_has(&router->voters, peer)) {
-        route_voter_is_gone(router, peer);
+        route_voter_is_gone(router, peer, strcmp(reason, "protocol") == 0);
     }
 }

@@ -90,8 +90,8 @@ void route_take_vote(struct route_request *rq, struct env **env_p);
 void route_votes_late(struct route_request *rq);
 /* Nobody is waited for any more. */
 void route_votes_abandon(struct route_request *rq);
-/* A process that voted is gone. */
-void route_voter_is_gone(struct router *router, bus_addr_t addr);
+/* A process that voted is gone. `broken`: it was told to go, what it sent cannot be read. */
+void route_voter_is_gone(struct router *router, bus_addr_t addr, bool broken);
 /* ... or has joined: questions that wait for it. */
 void route_voter_has_come(struct router *router);
 /* What the plugin may do, as far as is known now. */

@@ -299,28 +299,42 @@ route_votes_abandon(struct route_request *rq)
 
 /* ---- processes that are gone ---- */
 
+struct gone_voter {
+    bus_addr_t addr;
+    bool broken;
+};
+
 static bool
-has_asked(const struct route_request *rq, const void *addr)
+has_asked(const struct route_request *rq, const void *arg)
 {
+    const struct gone_voter *gone = arg;
     const struct route_votes *votes = rq->votes;
     for (size_t i = 0; votes != NULL && i < votes->round.n; i++) {
-        if (votes->ballots[i].asked == *(const bus_addr_t *)addr) {
+        if (votes->ballots[i].asked == gone->addr) {
             return true;
         }
     }
     return false;
 }
 
-/* Another one of that name is asked in the time that is left. */
+/* Another one of that name is asked in the time that is left. Who was lost may come again within it; who sent
+ * what cannot be read has voted so, for all that is known. */
 static void
-ask_another(struct route_request *rq, const void *addr)
+ask_another(struct route_request *rq, const void *arg)
 {
+    const struct gone_voter *gone = arg;
     struct route_votes *votes = rq->votes;
     for (size_t i = 0; i < votes->round.n; i++) {
-        if (votes->ballots[i].asked == *(const bus_addr_t *)addr) {
-            votes->ballots[i].asked = 0;
+        if (votes->ballots[i].asked != gone->addr) {
+            continue;
+        }
+        struct route_voter *voter = route_ballot_voter(rq, votes->ballots[i].plugin);
+        votes->ballots[i].asked = 0;
+        if (gone->broken && !route_voter_is_there(voter, votes->stage)) {
+            route_ballot_fail_late(rq, i, "what it sent cannot be read");
+        } else {
             votes->round.ballots[i] = VOTE_BALLOT_OPEN;
-            vote_breaker_abandoned(&route_ballot_voter(rq, votes->ballots[i].plugin)->breaker);
+            vote_breaker_abandoned(&voter->breaker);
         }
     }
     if (vote_round_next(&votes->round).move != VOTE_MOVE_WAIT) {
@@ -367,9 +381,10 @@ route_voter_has_come(struct router *router)
 }
 
 void
-route_voter_is_gone(struct router *router, bus_addr_t addr)
+route_voter_is_gone(struct router *router, bus_addr_t addr, bool broken)
 {
+    struct gone_voter gone = {addr, broken};
     route_voters_leave(&router->voters, addr);
-    route_sweep(router, has_asked, ask_another, &addr);
+    route_sweep(router, has_asked, ask_another, &gone);
     route_gates_lost(router, addr);
 }

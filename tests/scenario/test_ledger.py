@@ -284,6 +284,19 @@ def test_who_may_read_and_delete_the_log(start_gateway, upstream, store, tmp_pat
     assert len(rows(store)) >= 7
 
 
+def test_who_may_not_delete_is_told_in_the_audit_log(start_gateway, upstream, store):
+    gateway, _ = fill(start_gateway, upstream, store)
+    body = json.dumps({"name": "looker", "scopes": ["read_only"]}).encode()
+    made = request_once(gateway.port, "POST", "/admin/keys", body, AUTH).json()
+    path = "logs?before=" + seconds_from_now(60)
+    assert admin(gateway, "DELETE", path, made["key"]).status == 403
+    assert admin(gateway, "DELETE", path, "wrong").status == 401
+    audit = until(lambda: admin(gateway, "GET", "audit?action=logs.purge").json(),
+                  lambda audit: audit["summary"]["total_entries"] == 2)
+    assert {(row["actor_id"], row["outcome"], json.loads(row["detail"])["error"]) for row in audit["data"]} == {
+        (made["id"], "denied", "insufficient_scope"), ("-", "denied", "invalid_api_key")}
+
+
 def test_what_is_deleted_is_told_in_the_audit_log(start_gateway, upstream, store):
     gateway, _ = fill(start_gateway, upstream, store)
     assert admin(gateway, "DELETE", "logs").status == 400

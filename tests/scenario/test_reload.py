@@ -450,6 +450,58 @@ def variant(url, number):
     return targets, {"reload": {"watch": False}, **keys}
 
 
+COUNTED = 150
+COST_USD = 73e-6
+BUDGET_USD = 0.0115
+
+
+def counting(number):
+    """Limits that stay, in entries that change: a filter anew each time, and now and then what is beside a limit."""
+    limits = [
+        {"name": "rate-limit", "type": "ratelimit", "stage": "before_request", "enabled": True,
+         "config": {"requests_per_second": 0.001, "burst": COUNTED, "headers": number % 4 == 0}},
+        {"name": "budget", "type": "ratelimit", "enabled": True, "stages": ["before_request", "after_request", "on_error"],
+         "config": {"spend_limit_usd": BUDGET_USD, "input_per_m_tokens": 1, "output_per_m_tokens": 10}},
+        {"name": "word-filter", "type": "guardrail", "stage": "before_request", "enabled": True,
+         "config": {"blocked_words": [f"word{number}"]}},
+    ]
+    return limits if number % 2 == 0 else [limits[2], limits[0], limits[1]]
+
+
+def test_20_reloads_under_load_lose_no_count_and_double_none(start_gateway, upstream):
+    usage = {"prompt_tokens": 3, "completion_tokens": 7, "total_tokens": 10}
+    upstream.reset_to(lambda request, exchange: exchange.json(completion(usage=usage)))
+    targets = [target(upstream.url)]
+    gateway = start_gateway(targets, arguments=["--cells", "2"], environment={"MASTER_KEY": MASTER_KEY},
+                            config={"plugins": counting(0), "reload": {"watch": False}})
+    body = json.dumps({"model": "test-model", "max_tokens": 7, "messages": [{"role": "user", "content": "x"}]}).encode()
+    statuses, stopping = [], []
+
+    def ask():
+        return request_once(gateway.port, "POST", CHAT, body, {"Authorization": f"Bearer {MASTER_KEY}"}).status
+
+    def load():
+        while not stopping or statuses.count(429) == 0:
+            statuses.append(ask())
+            time.sleep(0.005)
+
+    threads = [threading.Thread(target=load) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for number in range(1, 21):
+        reload(gateway, targets, plugins=counting(number), reload={"watch": False})
+    stopping.append(True)
+    for thread in threads:
+        thread.join(PATIENCE_SECONDS)
+    assert set(statuses) == {200, 429} and statuses.count(200) == COUNTED
+    reload(gateway, targets, plugins=[counting(20)[1]], reload={"watch": False})  # the budget alone
+    spent = COUNTED
+    while ask() == 200:
+        spent += 1
+    most_of_one = 2 * COST_USD
+    assert BUDGET_USD - most_of_one <= spent * COST_USD <= BUDGET_USD
+
+
 def test_200_reloads_under_load_fail_no_request(tmp_path, mock):
     targets, keys = variant(mock.url, 0)
     gateway = Gateway(tmp_path, targets, arguments=["--cells", "2"], config=keys,

@@ -479,6 +479,21 @@ def test_a_dead_one_is_not_asked_for_a_while(scene):
     assert len(judge.asks) == 5
 
 
+@pytest.mark.parametrize("stage", ["before_request", "during_stream"])
+def test_a_vote_that_cannot_be_read_is_not_waited_for(scene, stage):
+    gateway = scene(entry(timeout="60s"))
+    judges = []
+
+    def vote(ask, body):
+        judges[0].send("vote", id=ask["id"], epoch=ask["epoch"], attempt=ask["attempt"], plugin="judge", verdict=7)
+
+    judges.append(scene.join(gateway, vote, stages=[stage]))
+    began = time.monotonic()
+    answer = chat_once(gateway.port, BODY | {"stream": stage == "during_stream"})
+    assert answer.status == 500 or b"plugin_error" in answer.body
+    assert time.monotonic() - began < 30
+
+
 @pytest.mark.parametrize("vote", [{"verdict": "failed", "reason": "match limit"}, {"verdict": "answer", "body": b"{}"}, {}])
 def test_nonsense_is_a_failure(scene, vote):
     gateway = scene(entry())
