@@ -266,6 +266,16 @@ print_targets(struct json_value answer)
 }
 
 static void
+print_only_for(struct json_value whom)
+{
+    if (whom.type == JSON_STRING) {
+        (void)printf("       only ");
+        print_text(whom);
+    }
+    (void)printf("\n");
+}
+
+static void
 print_plugins(struct json_value answer)
 {
     static const struct {
@@ -288,7 +298,8 @@ print_plugins(struct json_value answer)
         for (size_t i = 0; i < DYN_ARRAY_LEN(columns); i++) {
             print_column(item.value, columns[i].name, columns[i].width);
         }
-        (void)printf("%s\n", member(item.value, "required").type == JSON_TRUE ? "yes" : "no");
+        (void)printf("%s", member(item.value, "required").type == JSON_TRUE ? "yes" : "no");
+        print_only_for(member(item.value, "only_for"));
     }
 }
 
@@ -318,7 +329,7 @@ print_answer(const struct question *question, const struct env *end)
 /* As a router without providers reads it: no credential is needed to say where a request goes. A file without
  * targets means those of the environment. */
 static struct gateway_edition *
-compile(const char *path, struct upstream_tally *tally, struct dyn_err *err)
+compile(const char *path, struct upstream_tally *tally, config_t **implied_p, struct dyn_err *err)
 {
     static const struct config_part *const resolved[] = {&gateway_config_part, &edge_config_part,
                                                          &router_config_part, &models_config_part};
@@ -339,10 +350,13 @@ compile(const char *path, struct upstream_tally *tally, struct dyn_err *err)
     struct gateway_edition *edition = gateway_edition_new(1, &config, &options, true, catalogue, err);
     catalogue_unref(&catalogue);
     static const struct plugin_host host = {.clock = &dyn_clock_system, .n_cells = 1};
+    config_t *implied = edition != NULL ? gateway_implied_of(edition->config) : NULL;
     struct plugin_set_options plugins = {.host = &host, .hosts_router = true, .hosts_plugin = true};
+    plugins.implied = implied != NULL ? config_values(implied, &plugin_config_part) : NULL;
     if (edition != NULL && gateway_edition_add_plugins(edition, &plugins, err) != 0) {
         gateway_edition_unref(&edition);
     }
+    *implied_p = implied;
     return edition;
 }
 
@@ -354,7 +368,8 @@ explain(const struct question *question)
     struct upstream_tally tally = {.lock = PTHREAD_MUTEX_INITIALIZER};
     int code = CLI_FAILED;
     upstream_tally_init(&tally);
-    struct gateway_edition *edition = compile(question->config, &tally, &err);
+    config_t *implied = NULL;
+    struct gateway_edition *edition = compile(question->config, &tally, &implied, &err);
     if (edition == NULL) {
         code = complain(question->config, err.text);
     } else if (read_file(question->path, &body) != 0) {
@@ -366,6 +381,7 @@ explain(const struct question *question)
     }
     dyn_buf_fini(&body);
     gateway_edition_unref(&edition);
+    config_free(&implied);
     upstream_tally_fini(&tally);
     return code;
 }

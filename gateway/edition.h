@@ -30,6 +30,9 @@ struct gateway_edition *gateway_edition_new(uint64_t number, config_t **config_p
  * tells its plan of them. Before anybody else has the edition. -1 with a sentence. */
 int gateway_edition_add_plugins(struct gateway_edition *edition, const struct plugin_set_options *options,
                                 struct dyn_err *err);
+/* The plugins that hold what stands in keys, as a process alone with this configuration has them (keyring.c);
+ * config_free() it. NULL: there are no keys. */
+config_t *gateway_implied_of(const config_t *config);
 struct gateway_edition *gateway_edition_ref(struct gateway_edition *edition) __attribute__((returns_nonnull));
 /* NULL is accepted. Any thread. */
 void gateway_edition_unref(struct gateway_edition **edition_p);

@@ -6,6 +6,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "gateway/cell.h"
+#include "gateway/edition.h"
 #include "gateway/storage.h"
 #include "router/keys_actor.h"
 #include "router/keys_config.h"
@@ -67,19 +68,34 @@ open_ledgers(dynabus_t *gateway, const struct ledger_place *place, struct dyn_er
 /* ---- what stands in keys ---- */
 
 /* What stands in a key holds over all routers that know the key; alone, a process counts for itself. */
-static void
-imply_plugins(dynabus_t *gateway, bool has_store)
+static config_t *
+implied_plugins(bool is_fleet)
 {
     static const struct config_part *const parts[] = {&plugin_config_part};
     char text[256];
-    bool is_fleet =
-        has_store && (gateway->network.listens || !gateway_has(gateway->roles, GATEWAY_ROLE_LEDGER));
     int len = snprintf(text, sizeof text,
                        "plugins: [{name: rate-limit, type: ratelimit, stage: before_request, enabled: true, "
                        "config: {keys_only: true, scope: %s}}, {name: budget, type: ratelimit, "
                        "stage: before_request, enabled: true, config: {}}]",
                        is_fleet ? "fleet" : "process");
-    gateway->implied = config_parse(dyn_slice(text, (size_t)len), "keys", parts, DYN_ARRAY_LEN(parts), NULL);
+    return config_parse(dyn_slice(text, (size_t)len), "keys", parts, DYN_ARRAY_LEN(parts), NULL);
+}
+
+static void
+imply_plugins(dynabus_t *gateway, bool has_store)
+{
+    bool is_here = gateway_has(gateway->roles, GATEWAY_ROLE_LEDGER);
+    gateway->implied = implied_plugins(has_store && (gateway->network.listens || !is_here));
+}
+
+config_t *
+gateway_implied_of(const config_t *config)
+{
+    const struct admission_config *admission = config_values(config, &keys_config_part);
+    struct ledger_place place;
+    bool has_file = admission->keys.file.len > 0;
+    bool has_store = gateway_place_of(config, &place, NULL) == 0 && place.backend != LEDGER_BACKEND_NONE;
+    return has_file || has_store ? implied_plugins(false) : NULL;
 }
 
 const struct plugin_config *

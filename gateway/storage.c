@@ -62,10 +62,15 @@ add_journal(dynabus_t *gateway, const struct ledger_config *config, bus_addr_t l
 }
 
 int
+gateway_place_of(const config_t *config, struct ledger_place *place, struct dyn_err *err)
+{
+    return ledger_place_find(config_values(config, &ledger_config_part), variable, place, err);
+}
+
+int
 gateway_find_store(const dynabus_t *gateway, struct ledger_place *place, struct dyn_err *err)
 {
-    const struct ledger_config *config = config_values(gateway->config, &ledger_config_part);
-    return ledger_place_find(config, variable, place, err);
+    return gateway_place_of(gateway->config, place, err);
 }
 
 int

@@ -7,6 +7,8 @@
 
 /* The store that is configured, or none. -1: it is one that there is not. */
 int gateway_find_store(const dynabus_t *gateway, struct ledger_place *place, struct dyn_err *err);
+/* The same by a configuration alone. */
+int gateway_place_of(const config_t *config, struct ledger_place *place, struct dyn_err *err);
 /* When the loop for the rest is there, before the first edition, whose plugins look whether there is one. */
 int gateway_add_ledger(dynabus_t *gateway, struct dyn_err *err);
 /* Behind the common actors: the way to routers elsewhere, where there are such and a ledger. */

@@ -57,6 +57,10 @@ add_plugin(struct telling *telling, struct router *router, const struct route_pl
     }
     dyn_buf_addf(out, ",\"place\":\"%s\"", plugin->is_local ? "here" : is_there ? "joined" : "nobody");
     dyn_buf_addf(out, ",\"breaker\":\"%s\"", vote_breaker_is_open(&voter->breaker) ? "open" : "closed");
+    if (plugin->concerns != ROUTE_CONCERNS_ALL) {
+        bool is_budget = plugin->concerns == ROUTE_CONCERNS_BUDGETS;
+        dyn_buf_addf(out, ",\"only_for\":\"keys with %s\"", is_budget ? "a budget" : "limits");
+    }
     add_bool(out, "required", plugin->required);
     dyn_buf_addf(out, ",\"on_failure\":\"%s\",\"timeout_ms\":%u", plugin->fails_open ? "open" : "closed",
                  (unsigned)plugin->timeout_ms);
@@ -75,7 +79,7 @@ static bool
 is_of_stage(struct router *router, const struct route_plugin *plugin, enum vote_stage stage)
 {
     struct route_traits traits = route_traits_of(router, plugin);
-    return plugin->concerns == ROUTE_CONCERNS_ALL && (traits.stages & VOTE_STAGE_BIT(stage)) != 0;
+    return (traits.stages & VOTE_STAGE_BIT(stage)) != 0;
 }
 
 /* As the real stage: all let it pass here. */

@@ -211,6 +211,20 @@ def test_nobody_is_asked_and_nothing_is_taken(start, upstream):
     assert answers == [200, 200, 429], answers
 
 
+def test_limits_of_keys_are_told_without_an_entry(start, upstream, tmp_path):
+    gateway = start(STRATEGIES["single"], keys={"file": str(tmp_path / "keys.json")})
+    path = tmp_path / "request.json"
+    path.write_text(json.dumps(CHAT))
+    code, text = run_to_end(["explain", "--config", gateway.config_path, "--json", path], tmp_path)
+    assert code == 0, text
+    said = json.loads(text.splitlines()[-1])["plugins"]
+    assert said == explain(gateway.port)["plugins"]
+    before = [(one["name"], one["only_for"]) for one in said if one["stage"] == "before_request"]
+    assert before == [("rate-limit", "keys with limits"), ("budget", "keys with a budget")]
+    code, text = run_to_end(["explain", "--config", gateway.config_path, path], tmp_path)
+    assert code == 0 and "only keys with limits" in text
+
+
 def test_offline_says_the_same_of_plugins(start, upstream, tmp_path):
     gateway = start(STRATEGIES["single"], plugins=PLUGINS)
     path = tmp_path / "request.json"
