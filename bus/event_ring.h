@@ -5,11 +5,11 @@
 #include "core/block.h"
 
 struct event_slot {
-    uint64_t sequence;
-    const char *topic; /* as its publisher keeps it */
+    uint64_t     sequence;
+    const char  *topic; /* as its publisher keeps it */
     dyn_block_t *body;
     struct dyn_slice map; /* in it */
-    size_t bytes;         /* what it counts for */
+    size_t       bytes; /* what it counts for */
 };
 
 struct event_ring {

@@ -8,7 +8,7 @@
 
 #define EVENT_REQUEST_COMPLETED "gateway.request.completed"
 #define EVENT_REQUEST_FAILED    "gateway.request.failed"
-#define EVENT_REQUESTS          "gateway.request."      /* what the two begin with */
+#define EVENT_REQUESTS          "gateway.request." /* what the two begin with */
 #define EVENT_NODE_COUNTERS     "gateway.node.counters" /* proto/metrics.h */
 
 #define EVENT_TYPE_TEXT struct dyn_slice
@@ -56,13 +56,13 @@ int event_decode(struct dyn_slice map, struct event_record *record);
 struct event_stamp {
     struct dyn_slice topic;
     struct dyn_slice node;
-    uint32_t epoch;
-    uint64_t sequence;
-    uint64_t topic_sequence;
+    uint32_t         epoch;
+    uint64_t         sequence;
+    uint64_t         topic_sequence;
 };
 enum {
-    EVENT_MAX = 64 * 1024,       /* bytes of an event's map as it is published */
-    EVENT_STAMPED_VALUES = 4096, /* keys and values in it */
+    EVENT_MAX = 64 * 1024,        /* bytes of an event's map as it is published */
+    EVENT_STAMPED_VALUES = 4096,  /* keys and values in it */
     EVENT_NODE_LEN = 32,
 };
 /* Makes *body_p of the map, as it is, with the stamp's members behind its own; those of the same names

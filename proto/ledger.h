@@ -14,15 +14,8 @@
 
 #include <stdatomic.h>
 
-enum ledger_table {
-    LEDGER_REQUEST_LOG,
-    LEDGER_AUDIT,
-    LEDGER_API_KEYS,
-    LEDGER_SPEND,
-    LEDGER_LOG_STATS,
-    LEDGER_LEASE,
-    LEDGER_TABLES
-};
+enum ledger_table { LEDGER_REQUEST_LOG, LEDGER_AUDIT, LEDGER_API_KEYS, LEDGER_SPEND,
+                    LEDGER_LOG_STATS, LEDGER_LEASE, LEDGER_TABLES };
 /* `window` of a row of `spend` that says how much of a limit may have been lent out. */
 enum { LEDGER_SPEND_LEASE = 4 };
 
@@ -66,11 +59,11 @@ struct ledger_row {
     enum ledger_table table;
     union {
         struct ledger_request_log request_log;
-        struct ledger_audit audit;
-        struct ledger_api_key api_key;
-        struct ledger_spend spend;
-        struct ledger_log_stats log_stats;
-        struct ledger_lease lease;
+        struct ledger_audit       audit;
+        struct ledger_api_key     api_key;
+        struct ledger_spend       spend;
+        struct ledger_log_stats   log_stats;
+        struct ledger_lease       lease;
     } of;
 };
 
@@ -79,16 +72,16 @@ struct ledger_row {
 enum ledger_type { LEDGER_TEXT, LEDGER_BLOB, LEDGER_UINT, LEDGER_REAL };
 
 struct ledger_column {
-    const char *name;
+    const char      *name;
     enum ledger_type type;
-    size_t offset; /* in the struct of its table, which is that of ledger_row.of */
-    bool is_key;
-    struct mp_key key; /* the name as it is written */
+    size_t           offset; /* in the struct of its table, which is that of ledger_row.of */
+    bool             is_key;
+    struct mp_key    key; /* the name as it is written */
 };
 struct ledger_schema {
-    const char *name; /* "request_log" */
+    const char                 *name; /* "request_log" */
     const struct ledger_column *columns;
-    size_t n;
+    size_t                      n;
 };
 extern const struct ledger_schema ledger_schemas[LEDGER_TABLES];
 
@@ -103,7 +96,7 @@ bool ledger_row_next(struct mp_cursor *rows, struct ledger_row *row);
 /* ---- what a process says of its rows: readiness and counters ---- */
 
 enum ledger_state {
-    LEDGER_NONE, /* this process has no store */
+    LEDGER_NONE,        /* this process has no store */
     LEDGER_OK,
     LEDGER_BEHIND,      /* rows wait longer than they should */
     LEDGER_UNREACHABLE, /* nobody is there who takes them */
@@ -113,7 +106,7 @@ const char *ledger_state_name(enum ledger_state state); /* "ok" */
 
 /* Written by the journal, read by anybody. */
 struct ledger_gauges {
-    atomic_uint state; /* enum ledger_state */
+    atomic_uint          state; /* enum ledger_state */
     atomic_uint_fast64_t pending_bytes;
     atomic_uint_fast64_t pending_rows;
     atomic_uint_fast64_t taken_rows; /* since the start */
@@ -122,11 +115,11 @@ struct ledger_gauges {
 
 /* Written by the ledger, read by anybody. */
 struct ledger_store_gauges {
-    atomic_uint is_failing; /* 1: the store takes nothing now */
+    atomic_uint          is_failing; /* 1: the store takes nothing now */
     atomic_uint_fast64_t pending_bytes;
     atomic_uint_fast64_t written_rows; /* since the start, as all below */
     atomic_uint_fast64_t failures;
-    atomic_uint_fast64_t batches;  /* of rows, that were written */
+    atomic_uint_fast64_t batches; /* of rows, that were written */
     atomic_uint_fast64_t batch_us; /* how long these took together */
 };
 
@@ -137,7 +130,7 @@ struct ledger_message {
 #include "proto/ledger_fields.def"
 #undef LEDGER_FIELD
     struct dyn_slice rows; /* as ledger_row_encode() wrote them */
-    size_t n_rows;
+    size_t           n_rows;
 };
 
 dyn_block_t *ledger_message_encode(const struct ledger_message *message) __attribute__((returns_nonnull));

@@ -11,8 +11,8 @@ enum mp_type { MP_NIL, MP_BOOL, MP_UINT, MP_NEGATIVE, MP_FLOAT, MP_STR, MP_BIN, 
 
 struct mp_value {
     enum mp_type type;
-    uint64_t number;        /* BOOL, UINT; NEGATIVE: two's complement; ARRAY, MAP: elements or pairs */
-    double real;            /* FLOAT */
+    uint64_t     number; /* BOOL, UINT; NEGATIVE: two's complement; ARRAY, MAP: elements or pairs */
+    double       real;   /* FLOAT */
     struct dyn_slice bytes; /* STR, BIN: in place, never absent */
 };
 

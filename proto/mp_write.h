@@ -6,20 +6,17 @@
 #include "core/base.h"
 
 enum {
-    MP_KEY_ROOM = 24, /* what mp_put_key() may write to: the key's own bytes and nothing of use behind them */
+    MP_KEY_ROOM = 24,  /* what mp_put_key() writes to: the key's own bytes, and nothing of use behind them */
     MP_VALUE_ROOM = 9, /* a number, or the head of anything else */
 };
 
 /* A short text as it is written. */
 struct mp_key {
     uint8_t head;
-    char text[MP_KEY_ROOM - 1];
+    char    text[MP_KEY_ROOM - 1];
 };
 /* Of a literal of at most MP_KEY_ROOM - 1 bytes. */
-#define MP_KEY(name)                                                                                         \
-    {                                                                                                        \
-        0xa0 | (sizeof(name) - 1), name                                                                      \
-    }
+#define MP_KEY(name) {0xa0 | (sizeof(name) - 1), name}
 
 static inline char *
 mp_put_key(char *at, const struct mp_key *key)

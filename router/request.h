@@ -25,8 +25,8 @@ enum route_step {
 
 /* After a CANCEL the provider answers within a turn; this is for one that does not. */
 enum { ROUTE_CANCEL_GRACE_MS = 1000 };
-/* Events of ended requests wait so long, or until there are so many (of about 1 KB each) or so many bytes,
- * for others to go with them. */
+/* Events of ended requests wait so long, or until there are so many (of about 1 KB each) or so many bytes, for
+ * others to go with them. */
 enum { ROUTE_EVENTS_MS = 10, ROUTE_EVENTS_MAX = 64, ROUTE_EVENTS_BYTES = 128 * 1024 };
 /* Attempts of one request in flight: the second one is a hedge. */
 enum { ROUTE_FLIGHTS_MAX = 2 };
@@ -46,21 +46,21 @@ struct router {
     struct dyn_rng rng;
     struct route_budget retries; /* at the same target */
     struct route_budget hedges;
-    struct catalogue_memo *prices;                    /* of models that were asked lately */
+    struct catalogue_memo *prices; /* of models that were asked lately */
     struct route_target_view seen[ROUTE_TARGETS_MAX]; /* of the decision of the moment */
     route_memo_t *memo;
     uint64_t failure_told_us; /* when a plugin's failure was last logged */
-    uint64_t limit_told_us;   /* when a rule was last logged whose search was given up */
+    uint64_t limit_told_us; /* when a rule was last logged whose search was given up */
     struct route_voters voters;
-    struct route_member ledger;     /* who answers the surface `ledger`, likewise */
-    struct route_member metrics;    /* who answers the surface `metrics`, in the form of a member */
+    struct route_member ledger;  /* who answers the surface `ledger`, likewise */
+    struct route_member metrics; /* who answers the surface `metrics`, in the form of a member */
     uint64_t refusals_paid_us;      /* of operators that were not let in: when the next one may be noted */
     struct route_member keys_admin; /* ... and `admin`, what is about keys */
     struct route_member logs_admin; /* ... and what is about logs */
     struct key_cell keys;
     uint64_t started_us;
     bool has_warned_of_configs;
-    struct dyn_buf events;      /* of ended requests, that go to who publishes them: proto/event_batch.h */
+    struct dyn_buf events; /* of ended requests, that go to who publishes them: proto/event_batch.h */
     struct dyn_buf event_lists; /* of the one that is written; keeps its memory */
     size_t n_events;
     struct bus_timer events_due;
@@ -81,7 +81,7 @@ struct route_note {
     enum err_code error; /* ERR_NONE: it answered, or is in flight */
     uint16_t status;     /* of the upstream's answer, else of ours */
     uint64_t started_us;
-    uint64_t ttft_us; /* after the dispatch; 0: nothing came */
+    uint64_t ttft_us;    /* after the dispatch; 0: nothing came */
     uint64_t total_us;
     uint32_t calls;
     struct env_usage usage; /* as its END said */
@@ -136,7 +136,7 @@ struct route_request {
     struct dialect_request facts; /* borrows from request */
     struct dyn_slice asked_model; /* as the client wrote it */
     struct dyn_slice model;       /* an alias is replaced */
-    bool is_probe;                /* health and readiness: no admission, no log, no event */
+    bool is_probe; /* health and readiness: no admission, no log, no event */
 
     uint64_t started_us;
     uint64_t deadline_us;
@@ -165,29 +165,29 @@ struct route_request {
     bus_addr_t avoid;          /* handed it back: another one shall have it */
     uint32_t attempt;          /* number of the next dispatch, or of the one in flight */
     uint32_t epoch;
-    uint32_t attempts;            /* the highest number that was dispatched; 0: none was */
-    uint32_t lost;                /* dispatches whose process was lost */
-    uint32_t handed_back;         /* dispatches that a worker did not take */
-    uint32_t redelivered;         /* dispatches after those */
-    uint32_t hedges;              /* second attempts that were begun */
-    bool is_attached;             /* the dispatch asks the worker for a call that it may have */
-    bool is_full;                 /* a target was passed over since all of its members were at their budget */
-    uint32_t calls;               /* upstream calls of what is over */
-    uint64_t upstream_us;         /* time of what is over, until the last byte */
-    struct env *failed;           /* END of the last attempt that failed */
+    uint32_t attempts;    /* the highest number that was dispatched; 0: none was */
+    uint32_t lost;        /* dispatches whose process was lost */
+    uint32_t handed_back; /* dispatches that a worker did not take */
+    uint32_t redelivered; /* dispatches after those */
+    uint32_t hedges;      /* second attempts that were begun */
+    bool is_attached;     /* the dispatch asks the worker for a call that it may have */
+    bool is_full;         /* a target was passed over since all of its members were at their budget */
+    uint32_t calls;       /* upstream calls of what is over */
+    uint64_t upstream_us; /* time of what is over, until the last byte */
+    struct env *failed;   /* END of the last attempt that failed */
     struct route_note first_note; /* of the first dispatch; the others lie in the request's arena */
     struct route_note *last_note; /* NULL: there was none */
     size_t n_notes;
 
-    struct dyn_list held; /* CHUNKs of a plain answer that plugins are to look at */
+    struct dyn_list held;    /* CHUNKs of a plain answer that plugins are to look at */
     size_t held_bytes;
-    struct env *held_end;      /* that comes behind those that could not be looked at, and wait for credit */
+    struct env *held_end;    /* that comes behind those that could not be looked at, and wait for credit */
     struct route_votes *votes; /* NULL: nobody was asked (votes.h) */
     struct route_shared *shared; /* NULL: nobody else waits for its answer (shared.h) */
-    struct route_gated *gated;   /* NULL: no stream is voted on (votes_stream.h) */
+    struct route_gated *gated; /* NULL: no stream is voted on (votes_stream.h) */
 
-    uint64_t window;    /* granted by the owner and not used up by CHUNKs that it got */
-    bool has_leftovers; /* the owner holds CHUNKs of a dispatch that is over */
+    uint64_t window;        /* granted by the owner and not used up by CHUNKs that it got */
+    bool has_leftovers;     /* the owner holds CHUNKs of a dispatch that is over */
 
     struct env *inbound; /* CHUNK or END that the next step looks at, of `now` */
     size_t told_bytes;   /* of its body, when it is long and goes as CHUNKs */
@@ -243,7 +243,6 @@ void route_name_answerer(const struct route_request *rq, struct env *env);
 /* Log line and event. */
 void route_report(const struct route_request *rq, const struct env *end);
 /* Events wait a moment for others to go with them. */
-struct event_record;
 void route_event_keep(struct router *router, const struct event_record *record);
 void route_events_flush(struct router *router);
 void route_events_due(struct bus_timer *timer);
