@@ -11,6 +11,26 @@ route_cost(const struct route_request *rq, const struct env *end)
     return route_cost_at(rq, end, end->target, end->provider);
 }
 
+static bool
+is_same_usage(const struct cost_usage *one, const struct cost_usage *other)
+{
+    return memcmp(one, other, offsetof(struct cost_usage, is_sold_otherwise)) == 0 &&
+           one->is_sold_otherwise == other->is_sold_otherwise;
+}
+
+/* A request's cost is asked for several times: for its header, for who votes, for its attempt and its event.
+ * The last one is remembered. */
+static struct cost
+cost_once(struct router *router, const catalogue_t *catalogue, const struct catalogue_model *model,
+          const struct cost_usage *usage)
+{
+    struct route_last_cost *last = &router->last_cost;
+    if (last->catalogue != catalogue || last->model != model || !is_same_usage(&last->usage, usage)) {
+        *last = (struct route_last_cost){catalogue, model, *usage, cost_of(model, usage)};
+    }
+    return last->cost;
+}
+
 static struct cost
 cost_for(const struct route_request *rq, const struct env_usage *used, struct dyn_slice target,
          struct dyn_slice provider)
@@ -22,7 +42,7 @@ cost_for(const struct route_request *rq, const struct env_usage *used, struct dy
     const struct catalogue_model *model =
         catalogue_memo_find(rq->router->prices, plan->catalogue, target, provider, rq->model);
     struct cost_usage usage = cost_usage_of(used);
-    return cost_of(model, &usage);
+    return cost_once(rq->router, plan->catalogue, model, &usage);
 }
 
 struct cost

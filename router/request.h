@@ -2,6 +2,7 @@
 #pragma once
 
 #include "bus/bus.h"
+#include "models/cost.h"
 #include "proto/dialects/dialect.h"
 #include "proto/env_map.h"
 #include "proto/event.h"
@@ -25,8 +26,8 @@ enum route_step {
 
 /* After a CANCEL the provider answers within a turn; this is for one that does not. */
 enum { ROUTE_CANCEL_GRACE_MS = 1000 };
-/* Events of ended requests wait so long, or until there are so many (of about 1 KB each) or so many bytes, for
- * others to go with them. */
+/* Events of ended requests wait so long, or until there are so many (of about 1 KB each) or so many bytes,
+ * for others to go with them. */
 enum { ROUTE_EVENTS_MS = 10, ROUTE_EVENTS_MAX = 64, ROUTE_EVENTS_BYTES = 128 * 1024 };
 /* Attempts of one request in flight: the second one is a hedge. */
 enum { ROUTE_FLIGHTS_MAX = 2 };
@@ -47,6 +48,13 @@ struct router {
     struct route_budget retries; /* at the same target */
     struct route_budget hedges;
     struct catalogue_memo *prices; /* of models that were asked lately */
+    /* Each look into `prices` is followed by one at this, so that both are of the same catalogue. */
+    struct route_last_cost {
+        const struct catalogue *catalogue; /* NULL: none yet */
+        const struct catalogue_model *model;
+        struct cost_usage usage;
+        struct cost cost;
+    } last_cost;
     struct route_target_view seen[ROUTE_TARGETS_MAX]; /* of the decision of the moment */
     route_memo_t *memo;
     uint64_t failure_told_us; /* when a plugin's failure was last logged */
