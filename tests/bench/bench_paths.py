@@ -305,7 +305,11 @@ class Paths:
         return {path: self.servers[name] for path, name in names.items() if name in self.servers}
 
     def stop(self):
-        for server in reversed([*self.servers.values(), *self.helpers]):
+        started = [*self.servers.values(), *self.helpers]
+        for server in started:
+            if isinstance(server, Server):
+                server.ask_to_stop()
+        for server in reversed(started):
             server.stop()
         for folder in ("stores", os.path.join("fresh", "stores")):
             shutil.rmtree(os.path.join(self.out_dir, folder), ignore_errors=True)

@@ -131,6 +131,7 @@ class Server:
         self.scheme = scheme
         self.port = port
         self.log_path = log_path
+        self.asked = False
         with open(log_path, "wb") as log:
             self.process = subprocess.Popen(
                 command,
@@ -174,9 +175,16 @@ class Server:
         with urllib.request.urlopen(request, timeout=5, context=trust_all) as answer:
             return answer.read()
 
-    def stop(self):
+    def ask_to_stop(self):
+        """Several drain at the same time when all are asked first."""
+        self.asked = True
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
+
+    def stop(self):
+        if self.process.poll() is None:
+            if not self.asked:
+                self.ask_to_stop()
             try:
                 self.process.wait(10)
             except subprocess.TimeoutExpired:

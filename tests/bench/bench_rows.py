@@ -104,7 +104,7 @@ def full_rows(descriptors, features, guards):
         streams(100, others=(ALL, *guards), fewer=0),
         streams(500),
         streams(1000, fewer=0),
-        streams(2000),
+        streams(2000, fewer=2),
         Row("streams-wide", True, wide_streams(descriptors), 1, tokens=20, pace_ms=250, ramp_ms=2500, fewer=2,
             paths=("direct", "nginx-wide", "dynabus"), others=every),
     ]  # fmt: skip
