@@ -119,6 +119,8 @@ network_of(struct dyn_slice peer, uint8_t out[8])
         return colon == NULL ? peer : dyn_slice(peer.data, (size_t)(colon - peer.data));
     }
     const char *end = memchr(peer.data, ']', peer.len);
+    const char *zone = memchr(peer.data, '%', peer.len); /* "[fe80::1%eth0]:1" */
+    end = zone != NULL && end != NULL && zone < end ? zone : end;
     size_t len = end == NULL ? 0 : (size_t)(end - peer.data) - 1;
     if (len == 0 || len >= sizeof text) {
         return peer;
@@ -126,7 +128,7 @@ network_of(struct dyn_slice peer, uint8_t out[8])
     memcpy(text, peer.data + 1, len);
     text[len] = '\0';
     if (inet_pton(AF_INET6, text, &address) != 1) {
-        return peer;
+        return dyn_slice(peer.data + 1, len);
     }
     memcpy(out, &address, 8);
     return dyn_slice((const char *)out, 8);

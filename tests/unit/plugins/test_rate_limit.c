@@ -286,6 +286,11 @@ addresses_are_networks(void **state)
     assert_int_equal(passed_of(&bench, &other, 1), 1);
     other = request_of("k", NULL, "10.0.0.2:1000");
     assert_int_equal(passed_of(&bench, &other, 1), 1);
+    static const char *const zoned[] = {"[fe80::1%eth0]:1", "[fe80::1%eth0]:2", "[fe80::2%eth0]:3"};
+    for (size_t i = 0; i < 3; i++) { /* a port never makes another client */
+        struct vote_facts facts = request_of("k", NULL, zoned[i]);
+        assert_int_equal(passed_of(&bench, &facts, 1), i < 2);
+    }
     other = request_of("k", NULL, "unix");
     assert_int_equal(passed_of(&bench, &other, 3), 2);
     bench_stop(&bench);
