@@ -2,7 +2,7 @@
 Pure functions; nothing is measured or printed here."""
 
 from bench_rows import ALL
-from bench_stats import Sample, beyond, noise, own_noise, rate_missed, ratios, sample, unanswered
+from bench_stats import Sample, beyond, noise, not_all_open, own_noise, rate_missed, ratios, sample, unanswered
 
 EVERYTHING_OVER_NONE = 1.25
 RIVALS = ("Busbar 1.5.5", "Ferro 1.4.1", "LiteLLM")
@@ -100,10 +100,10 @@ def one(line, by_path, ours, now, title):
     """The figure of one of our paths beside nginx."""
     bare = line.key.lstrip("+^")
     nginx, value = samples_of(by_path, line.nginx, line.key), samples_of(by_path, ours, line.key)
-    reason = unanswered(by_path[ours], by_path.get(line.nginx), by_path.get("direct"))
+    reason = unanswered(by_path[ours], by_path.get("direct")) or not_all_open(by_path[ours])
     reason = reason or (noise(by_path["direct"], bare) if by_path.get("direct") else None)
     reason = reason or rate_missed(by_path[ours]) or own_noise(value, line.key)
-    told = nginx is not None and own_noise(nginx, line.key) is None
+    told = nginx is not None and not unanswered(by_path[line.nginx]) and own_noise(nginx, line.key) is None
     ratio = value.median / nginx.median if told else None
     judged = value.median if line.absolute else ratio
     has_direct = line.key != CPU and by_path.get("direct")

@@ -76,6 +76,14 @@ def unanswered(*paths):
     return f"{failed:,} answers failed in this row" if failed else None
 
 
+def not_all_open(runs):
+    """Why a row of streams shows fewer than it says, or None."""
+    for run in runs:
+        if run.get("mode") == "streams" and run["connects"] < run["connections"]:
+            return f"only {run['connects']:,} of {run['connections']:,} streams were open"
+    return None
+
+
 def rate_missed(runs):
     """With a rate: why the latencies leave out the worst, or None."""
     never = sum(run.get("overdue", 0) for run in runs)

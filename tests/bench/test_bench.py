@@ -61,6 +61,11 @@ def test_a_row_with_failed_answers_has_no_figure():
     by_path = {"direct": runs(5, 5, 5), "nginx": runs(10, 10, 10), "dynabus": failed}
     found = figure({"requests-1": by_path}, "CPU per request, 1 connection")
     assert found["noise"] == "3 answers failed in this row" and found["state"] == "noise"
+    by_path = {"direct": runs(5, 5, 5), "nginx": failed, "dynabus": runs(13, 13, 13)}
+    found = figure({"requests-1": by_path}, "CPU per request, 1 connection")
+    assert (found["noise"], found["ratio"], found["state"]) == (None, None, "cannot be told")
+    few = [{"mode": "streams", "connects": 7681, "connections": 9800}]
+    assert bench_stats.not_all_open(few) == "only 7,681 of 9,800 streams were open"
 
 
 def test_a_rate_that_was_not_kept_hides_the_worst():
