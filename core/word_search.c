@@ -192,7 +192,8 @@ static inline void
 take_ascii(struct telling *t, unsigned char c)
 {
     struct word_scan *scan = t->scan;
-    if (DYN_UNLIKELY(unicode_is_hidden_byte(c)) && t->set->options.is_loose) {
+    uint8_t class = t->set->ascii_classes[c];
+    if (class == 0 && unicode_is_hidden_byte(c) && t->set->options.is_loose) { /* no word has such a byte */
         skip(t, 1);
         return;
     }
@@ -200,7 +201,7 @@ take_ascii(struct telling *t, unsigned char c)
     settle_waiting(t, is_word, false);
     scan->position++;
     push(t->set, scan, is_word ? 1 | RING_FIRST | RING_WORD : 1 | RING_FIRST);
-    step(t, t->set->ascii_classes[c]);
+    step(t, class);
 }
 
 /* A byte that belongs to no character: nothing folds to it, and it parts words. */
