@@ -101,14 +101,61 @@ headers_are_full(size_t n)
     return n == 0 || (n >= HEADERS_FIRST && (n & (n - 1)) == 0);
 }
 
+static size_t
+headers_bytes(const struct env_header *headers, size_t n)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < n; i++) {
+        bytes += headers[i].name.len + headers[i].value.len;
+    }
+    return bytes;
+}
+
+static struct dyn_slice
+put_text(char **at, struct dyn_slice text)
+{
+    char *copy = *at;
+    if (text.len > 0) {
+        memcpy(copy, text.data, text.len);
+    }
+    copy[text.len] = '\0';
+    *at += text.len + 1;
+    return dyn_slice(copy, text.len);
+}
+
+void
+env_headers_copy(struct arena *arena, const struct env_header *from, size_t n, struct env_header *to)
+{
+    char *at = n > 0 ? arena_alloc(arena, headers_bytes(from, n) + 2 * n) : NULL;
+    for (size_t i = 0; i < n; i++) {
+        to[i].name = put_text(&at, from[i].name);
+        to[i].value = put_text(&at, from[i].value);
+    }
+}
+
+void
+env_add_headers(struct env *env, const struct env_header *headers, size_t n)
+{
+    size_t bytes = headers_bytes(env->headers, env->n_headers);
+    char *at = n > 0 ? arena_alloc(&env->arena, headers_bytes(headers, n) + 2 * n) : NULL;
+    for (size_t i = 0; i < n; i++) {
+        if (env->n_headers >= ENV_HEADERS_MAX || !env_header_fits(&headers[i], &bytes)) {
+            continue;
+        }
+        if (headers_are_full(env->n_headers)) {
+            grow_headers(env);
+        }
+        struct env_header *header = &env->headers[env->n_headers++];
+        header->name = put_text(&at, headers[i].name);
+        header->value = put_text(&at, headers[i].value);
+    }
+}
+
 bool
 env_add_header(struct env *env, struct dyn_slice name, struct dyn_slice value)
 {
     const struct env_header header = {name, value};
-    size_t bytes = 0;
-    for (size_t i = 0; i < env->n_headers; i++) {
-        bytes += env->headers[i].name.len + env->headers[i].value.len;
-    }
+    size_t bytes = headers_bytes(env->headers, env->n_headers);
     if (env->n_headers >= ENV_HEADERS_MAX || !env_header_fits(&header, &bytes)) {
         return false;
     }

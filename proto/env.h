@@ -228,6 +228,10 @@ struct dyn_slice env_copy(struct env *env, struct dyn_slice bytes);
 /* Name and value are copied. False: it was left out, on every wire alike, since there are ENV_HEADERS_MAX or
  * it is longer than a header may be (01-ENVELOPE, `headers`). */
 bool env_add_header(struct env *env, struct dyn_slice name, struct dyn_slice value);
+/* The same of several, copied in one piece. */
+void env_add_headers(struct env *env, const struct env_header *headers, size_t n);
+/* `to` has room for n; terminated as by arena_copy(). */
+void env_headers_copy(struct arena *arena, const struct env_header *from, size_t n, struct env_header *to);
 /* A new envelope of that kind about the same request: id, attempt and epoch are copied. */
 struct env *env_about(enum env_kind kind, const struct env *other) __attribute__((returns_nonnull));
 /* A second REQUEST with the same fields and the same body (one more reference), except credential. */

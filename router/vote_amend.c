@@ -59,6 +59,7 @@ route_amend_request(struct route_request *rq, const struct env *vote)
     rq->model = rq->asked_model;
     rq->votes->is_counted = false; /* those behind it are told of what the body is now */
     vote_facts_unref(&rq->votes->facts);
+    rq->votes->has_facts = false;
     route_forget_texts(rq->votes);
     return NULL;
 }

@@ -155,17 +155,56 @@ tell_end(const struct route_request *rq, const struct env *end, struct vote_fact
     facts->upstream_us = rq->upstream_us;
 }
 
+static void
+forget_counts(struct vote_facts *facts)
+{
+    facts->user = dyn_slice(NULL, 0);
+    facts->prompt_tokens = facts->n_messages = facts->input_bytes = 0;
+    facts->max_tokens = facts->max_completion_tokens = 0;
+    facts->has_images = facts->has_tools = false;
+}
+
+/* Those of the stage before, which nobody else has any more: who asks has not changed. */
+static bool
+are_ours(const struct route_request *rq)
+{
+    struct route_votes *votes = rq->votes;
+    return votes->facts != NULL && votes->facts_plan == rq->plan &&
+           atomic_load_explicit(&votes->facts->refs, memory_order_acquire) == 1;
+}
+
+static struct vote_facts *
+facts_of_stage(struct route_request *rq)
+{
+    struct route_votes *votes = rq->votes;
+    if (!are_ours(rq)) {
+        vote_facts_unref(&votes->facts);
+        votes->facts = vote_facts_new();
+        votes->facts_plan = rq->plan;
+        votes->has_counts = false;
+        tell_who(rq, votes->facts);
+    }
+    votes->facts->headers = NULL;
+    votes->facts->n_headers = 0;
+    votes->facts->estimate = VOTE_COST_UNKNOWN;
+    return votes->facts;
+}
+
 struct vote_facts *
 route_vote_facts(struct route_request *rq, const struct env *end, uint32_t needs)
 {
-    struct vote_facts *facts = vote_facts_new();
-    tell_who(rq, facts);
+    struct route_votes *votes = rq->votes;
+    struct vote_facts *facts = facts_of_stage(rq);
+    bool counts = (needs & (VOTE_NEEDS_COUNTS | VOTE_NEEDS_PRICE)) != 0;
     if ((needs & VOTE_NEEDS_HEADERS) != 0) {
         tell_headers(rq, facts);
     }
-    if ((needs & (VOTE_NEEDS_COUNTS | VOTE_NEEDS_PRICE)) != 0) {
+    if (counts && !votes->has_counts) {
         tell_counts(rq, facts);
+    } else if (!counts && votes->has_counts) {
+        forget_counts(facts);
     }
+    votes->has_counts = counts;
     if ((needs & VOTE_NEEDS_PRICE) != 0 && end == NULL) {
         tell_price(rq, facts);
     }

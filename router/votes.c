@@ -25,7 +25,7 @@ forget_stage(struct route_votes *votes)
     }
     votes->round.n = 0;
     votes->stage = VOTE_STAGE_NONE;
-    vote_facts_unref(&votes->facts);
+    votes->has_facts = false;
     route_forget_texts(votes);
 }
 
@@ -34,6 +34,7 @@ route_votes_fini(struct route_request *rq)
 {
     if (rq->votes != NULL) {
         forget_stage(rq->votes);
+        vote_facts_unref(&rq->votes->facts);
         dyn_block_unref(&rq->votes->original);
         route_plan_unref(&rq->votes->plan);
         rq->votes = NULL;
@@ -76,7 +77,7 @@ set_traits(struct route_votes *votes, size_t i, const struct route_traits *trait
     votes->round.alone = route_traits_is_alone(traits) ? votes->round.alone | bit : votes->round.alone & ~bit;
     if ((traits->needs & ~votes->needs) != 0) {
         votes->needs |= traits->needs;
-        vote_facts_unref(&votes->facts); /* they were counted for less */
+        votes->has_facts = false; /* they were counted for less */
     }
 }
 
@@ -267,9 +268,8 @@ route_step_after(struct route_request *rq)
 void
 route_votes_head(const struct route_request *rq, struct env *env)
 {
-    const struct route_votes *votes = rq->votes;
-    for (size_t i = 0; votes != NULL && i < votes->n_headers; i++) {
-        env_add_header(env, votes->headers[i].name, votes->headers[i].value);
+    if (rq->votes != NULL) {
+        env_add_headers(env, rq->votes->headers, rq->votes->n_headers);
     }
 }
 

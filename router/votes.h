@@ -47,7 +47,10 @@ struct route_votes {
     struct route_facts counted; /* what the walk over the body found */
     bool is_counted;
     bool has_gate;             /* plugins were asked about its stream: by envelopes */
-    struct vote_facts *facts;  /* of the stage */
+    struct vote_facts *facts;  /* of the stage, or of the one before; NULL: none were made, or they are false */
+    const struct route_plan *facts_plan; /* they were made under it */
+    bool has_facts;            /* they are those of the stage */
+    bool has_counts;           /* what was counted is in them */
     dyn_block_t *texts;        /* of its body, as a map; made when it is needed first */
     struct vote_text_list *list; /* the same, for those who are asked by a call */
     dyn_block_t *original;     /* the client's body, when a plugin has amended it */
@@ -123,7 +126,7 @@ void route_held_drop(struct route_request *rq);
 
 /* ---- what they are told (vote_facts.c) ---- */
 
-/* Of the stage; `end` is NULL before there is one. */
+/* Of the stage; `end` is NULL before there is one. Kept with the votes: good until it is called again. */
 struct vote_facts *route_vote_facts(struct route_request *rq, const struct env *end, uint32_t needs);
 /* The texts of the request, or of the answer `end`, as a map. */
 dyn_block_t *route_vote_texts(struct route_request *rq, const struct env *end);

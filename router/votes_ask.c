@@ -77,8 +77,9 @@ static struct vote_facts *
 facts_for(struct route_request *rq)
 {
     struct route_votes *votes = rq->votes;
-    if (votes->facts == NULL) {
-        votes->facts = route_vote_facts(rq, end_of(rq), votes->needs);
+    if (!votes->has_facts) {
+        (void)route_vote_facts(rq, end_of(rq), votes->needs);
+        votes->has_facts = true;
     }
     return votes->facts;
 }

@@ -75,7 +75,8 @@ begin(struct route_request *rq)
     };
     gated->gate = stream_gate_new(&options);
     gated->first_epoch = votes->epoch + 1;
-    gated->facts = route_vote_facts(rq, NULL, needs & ~(uint32_t)VOTE_NEEDS_PRICE);
+    gated->facts = vote_facts_ref(route_vote_facts(rq, NULL, needs & ~(uint32_t)VOTE_NEEDS_PRICE));
+    votes->has_facts = false;
     for (size_t i = 0; i < gated->n_plugins; i++) {
         struct gate_plugin *one = &gated->plugins[i];
         struct route_voter *voter = route_voters_find(&rq->router->voters, one->plugin->name);

@@ -31,16 +31,18 @@ static void
 keep_headers(struct route_request *rq, const struct env_header *headers, size_t n)
 {
     struct route_votes *votes = rq->votes;
-    if (n > 0 && votes->headers == NULL) {
+    struct env_header kept[ENV_HEADERS_MAX];
+    size_t n_kept = 0;
+    for (size_t i = 0; i < n && votes->n_headers + n_kept < ENV_HEADERS_MAX; i++) {
+        if (!is_ours(headers[i].name)) {
+            kept[n_kept++] = headers[i];
+        }
+    }
+    if (n_kept > 0 && votes->headers == NULL) {
         votes->headers = arena_alloc(&rq->request->arena, ENV_HEADERS_MAX * sizeof *votes->headers);
     }
-    for (size_t i = 0; i < n && votes->n_headers < ENV_HEADERS_MAX; i++) {
-        if (is_ours(headers[i].name)) {
-            continue;
-        }
-        votes->headers[votes->n_headers++] = (struct env_header){env_copy(rq->request, headers[i].name),
-                                                                 env_copy(rq->request, headers[i].value)};
-    }
+    env_headers_copy(&rq->request->arena, kept, n_kept, n_kept > 0 ? votes->headers + votes->n_headers : NULL);
+    votes->n_headers += n_kept;
 }
 
 static void

@@ -144,8 +144,8 @@ route_votes_end(struct route_request *rq, const struct env *end)
         if (facts == NULL) {
             (void)route_votes_of(rq);
             facts = route_vote_facts(rq, end, VOTE_NEEDS_COUNTS);
+            rq->votes->has_facts = false;
         }
         tell(rq, i, facts, stage);
     }
-    vote_facts_unref(&facts);
 }

@@ -196,9 +196,7 @@ fill_vote(struct env *env, struct plugin_vote *vote)
     env->notes = env_copy(env, vote->notes);
     env->retry_after_s = vote->retry_after_s;
     env->charged = vote->charged;
-    for (size_t i = 0; i < vote->n_headers; i++) {
-        env_add_header(env, vote->headers[i].name, vote->headers[i].value);
-    }
+    env_add_headers(env, vote->headers, vote->n_headers);
     fill_body(env, vote);
 }
 
