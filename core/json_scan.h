@@ -107,7 +107,8 @@ json_key_is(const struct json_member *member, const char *key)
     if (DYN_UNLIKELY(member->key_is_escaped)) {
         return json_key_decodes_to(member, key);
     }
-    return member->key.data != NULL && dyn_slice_is(member->key, key);
+    size_t len = strlen(key);
+    return member->key.len == len && member->key.data != NULL && memcmp(member->key.data, key, len) == 0;
 }
 /* Appends the decoded bytes of a validated string value. */
 void json_string_decode(struct json_value string, struct dyn_buf *out);

@@ -378,14 +378,19 @@ json_walk_next(struct json_walk *walk, struct json_member *member)
     if (walk->is_object && (at = read_key(at, end, member)) >= end) {
         return leave(walk, at);
     }
-    enum json_type type = member->value.type = json_type_of_byte(*at);
-    if (is_container(type)) {
+    bool is_escaped;
+    const char *behind;
+    member->value.type = json_type_of_byte(*at);
+    if (member->value.type == JSON_STRING) {
+        behind = skip_string(at, end, &is_escaped);
+    } else if (!is_container(member->value.type)) {
+        behind = skip_scalar(at, end);
+    } else {
         member->value.raw = dyn_slice(at, 1);
         walk->next = at;
         walk->is_at_container = true;
         return true;
     }
-    const char *behind = skip_value(at, end);
     member->value.raw = dyn_slice(at, (size_t)(behind - at));
     walk->next = skip_separator(behind, end);
     return true;

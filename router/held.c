@@ -167,6 +167,7 @@ route_held_join(struct route_request *rq)
     dyn_block_append(&body, rest.data, rest.len);
     dyn_block_unref(&end->body);
     end->body = body;
+    end->is_scanned = false;
     route_held_drop(rq);
     rq->now->next_sequence = 0; /* towards the owner it comes whole */
 }

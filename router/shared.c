@@ -203,6 +203,7 @@ route_replay(struct route_request *rq, struct env *end)
     }
     dyn_block_unref(&end->body);
     end->body = stream;
+    end->is_scanned = false;
     end->stream = true;
     end->content_type = DYN_SLICE("text/event-stream");
     return 0;

@@ -80,6 +80,7 @@ route_amend_answer(struct route_request *rq, const struct env *vote)
     route_shared_keep(rq, end->body);
     dyn_block_unref(&end->body);
     end->body = body;
+    end->is_scanned = false;
     route_forget_texts(rq->votes);
     return NULL;
 }

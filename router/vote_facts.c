@@ -226,7 +226,7 @@ walk_texts(struct route_request *rq, const struct env *end, dialect_text_fn fn, 
     if (end == NULL) {
         return dialect->request(body, fn, self);
     }
-    return dialect->answer != NULL && dialect->answer(body, fn, self) != 0;
+    return dialect->answer != NULL && dialect->answer(body, end->is_scanned, fn, self) != 0;
 }
 
 static void

@@ -73,7 +73,7 @@ is_answer(const struct route_request *rq, const struct env *vote, bool is_local)
     bool is_good = vote->status == 0 || vote->status == 200;
     bool is_held = env_body_len(vote) > 0 && vote->body->len <= ENV_HELD_ANSWER_MAX;
     return is_good && is_held &&
-           (is_local || rq->dialect->read_answer(dyn_block_slice(vote->body), &unused) == 0);
+           (is_local || rq->dialect->read_answer(dyn_block_slice(vote->body), &unused) >= 0);
 }
 
 /* NULL, or why the vote is nonsense. */

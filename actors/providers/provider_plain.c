@@ -132,12 +132,15 @@ provider_plain_done(struct provider_call *call)
         return;
     }
     struct dyn_slice text = readable(call);
-    if (text.len == 0 || call->dialect->read_answer(text, &call->usage) != 0) {
+    int read = text.len > 0 ? call->dialect->read_answer(text, &call->usage) : -1;
+    if (read < 0) {
         no_answer(call);
         return;
     }
     if (call->has_begun) {
         provider_reply_chunk(call, &call->block);
+    } else {
+        provider_reply_first(call)->is_scanned = read == 0 && call->skim == NULL;
     }
     provider_call_succeed(call, false);
 }

@@ -164,9 +164,10 @@ read_answer(struct dyn_slice body, struct env_usage *usage)
     }
     bool is_answer = json_string_is(chat_find(object, "type"), "message") &&
                      chat_find(object, "content").type == JSON_ARRAY;
+    bool is_strict = copy == NULL;
     anthropic_usage_read(chat_find(object, "usage"), usage);
     free(copy);
-    return is_answer ? 0 : -1;
+    return !is_answer ? -1 : is_strict ? 0 : 1;
 }
 
 static void

@@ -163,9 +163,11 @@ static int
 read_answer(struct dyn_slice body, struct env_usage *usage)
 {
     struct answer answer = {.has_choices = false};
+    bool is_strict = true;
     *usage = (struct env_usage){0};
     if (json_scan_object(body, JSON_DEPTH_DEFAULT, read_answer_member, &answer, NULL) != 0) {
         answer = (struct answer){.has_choices = false};
+        is_strict = false;
         if (read_answer_again(body, &answer) != 0) {
             return -1;
         }
@@ -176,7 +178,7 @@ read_answer(struct dyn_slice body, struct env_usage *usage)
         return -1;
     }
     *usage = answer.usage;
-    return 0;
+    return is_strict ? 0 : 1;
 }
 
 static void

@@ -737,12 +737,12 @@ walk_choice(struct walk *w, struct json_walk *members, size_t index)
 }
 
 static int
-read_answer(struct dyn_slice body, dialect_text_fn fn, void *self)
+read_answer(struct dyn_slice body, bool is_scanned, dialect_text_fn fn, void *self)
 {
     struct walk w;
-    struct json_value object;
-    char *copy;
-    if (upstream_json_scan(body, &object, &copy) != 0) {
+    struct json_value object = is_scanned ? chat_object(body) : (struct json_value){.type = JSON_NULL};
+    char *copy = NULL;
+    if (!is_scanned && upstream_json_scan(body, &object, &copy) != 0) {
         return -1;
     }
     struct json_walk members = json_walk(object);
