@@ -41,7 +41,8 @@ keep_headers(struct route_request *rq, const struct env_header *headers, size_t 
     if (n_kept > 0 && votes->headers == NULL) {
         votes->headers = arena_alloc(&rq->request->arena, ENV_HEADERS_MAX * sizeof *votes->headers);
     }
-    env_headers_copy(&rq->request->arena, kept, n_kept, n_kept > 0 ? votes->headers + votes->n_headers : NULL);
+    env_headers_copy(&rq->request->arena, kept, n_kept,
+                     n_kept > 0 ? votes->headers + votes->n_headers : NULL);
     votes->n_headers += n_kept;
 }
 

@@ -88,6 +88,27 @@ check_tree(struct json_value value, unsigned depth)
     return 1 + check_items(value, depth);
 }
 
+/* The walk from front to back enters every other container, and finds what the iterators find. */
+static void
+check_walk(struct json_walk *walk, struct json_value value, bool enters)
+{
+    struct json_member member;
+    struct json_member same;
+    struct json_iter it = json_iter(value);
+    while (json_iter_next(&it, &member)) {
+        REQUIRE(json_walk_next(walk, &same));
+        REQUIRE(same.key.data == member.key.data && same.key.len == member.key.len);
+        REQUIRE(same.value.type == member.value.type && same.key_is_escaped == member.key_is_escaped);
+        if (enters) {
+            struct json_walk inside = json_walk_into(walk, &same);
+            check_walk(&inside, member.value, !enters);
+        } else {
+            REQUIRE(dyn_slice_eq(json_walk_value(walk, &same).raw, member.value.raw));
+        }
+    }
+    REQUIRE(!json_walk_next(walk, &same));
+}
+
 static size_t
 check_items(struct json_value value, unsigned depth)
 {
@@ -200,6 +221,14 @@ walk_nonsense(struct dyn_slice text, enum json_type type)
         REQUIRE(member.value.raw.data >= text.data);
         REQUIRE(member.value.raw.data + member.value.raw.len <= text.data + text.len);
     }
+    struct json_walk walk = json_walk((struct json_value){type, text});
+    for (n = 0; json_walk_next(&walk, &member);) {
+        struct json_walk inside = json_walk_into(&walk, &member);
+        REQUIRE(++n <= text.len);
+        REQUIRE(member.value.raw.data >= text.data);
+        REQUIRE(member.value.raw.data + member.value.raw.len <= text.data + text.len);
+        (void)json_walk_next(&inside, &member);
+    }
 }
 
 static void
@@ -215,6 +244,8 @@ check_refused(struct dyn_slice text, const struct json_error *error)
 static void
 check_members(struct dyn_slice text, struct json_value value)
 {
+    struct json_walk front = json_walk(value);
+    check_walk(&front, value, true);
     struct walk walk = {json_iter(value), 0};
     struct json_error error = {NULL, 0};
     struct json_member left;

@@ -66,7 +66,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct dyn_slice text = dyn_slice((const char *)data, size);
     struct env_usage usage;
-    if (chat->read_answer(text, &usage) == 0) {
+    int read = chat->read_answer(text, &usage);
+    DYN_ASSERT(read != 0 || json_scan(text, JSON_DEPTH_DEFAULT, NULL, NULL) == 0);
+    if (read >= 0) {
         DYN_ASSERT(json_scan(text, JSON_DEPTH_DEFAULT, NULL, NULL) == 0 ||
                    memchr(text.data, '\\', size) != NULL);
     }

@@ -238,6 +238,95 @@ other_values_are_not_strings(void **state)
     }
 }
 
+/* ---- front to back ---- */
+
+/* Values in the order in which they end, containers that are entered as their closing bracket. `mode`: 0
+ * enters all, 1 asks for the whole of each, 2 passes over each. */
+static void
+write_walk(struct json_walk *walk, int mode, struct dyn_buf *out)
+{
+    for (struct json_member member; json_walk_next(walk, &member);) {
+        bool is_container = member.value.type == JSON_ARRAY || member.value.type == JSON_OBJECT;
+        dyn_buf_add_slice(out, member.key);
+        dyn_buf_addf(out, "%s%d=", member.key_is_escaped ? "!" : "", (int)member.value.type);
+        if (is_container && mode == 0) {
+            struct json_walk inside = json_walk_into(walk, &member);
+            dyn_buf_add_char(out, '(');
+            write_walk(&inside, mode, out);
+            assert_false(json_walk_next(&inside, &(struct json_member){.key_is_escaped = false}));
+            dyn_buf_add_char(out, ')');
+        } else if (mode == 1) {
+            dyn_buf_add_slice(out, json_walk_value(walk, &member).raw);
+        } else {
+            struct json_walk inside = json_walk_into(walk, &member);
+            dyn_buf_add_slice(out, member.value.raw);
+            (void)json_walk_next(&inside,
+                                 &(struct json_member){.key_is_escaped = false}); /* not to its end */
+        }
+        dyn_buf_add_char(out, ';');
+    }
+}
+
+static void
+assert_walk(const char *text, int mode, const char *expected)
+{
+    struct dyn_buf out = DYN_BUF_INIT;
+    struct json_walk walk = json_walk(scanned(text));
+    dyn_buf_add_str(&out, "");
+    write_walk(&walk, mode, &out);
+    assert_string_equal(dyn_buf_cstr(&out), expected);
+    dyn_buf_fini(&out);
+}
+
+#define NESTED " { \"a\" : [ 1 , [ ] , {\"b\":\"]\"} ] , \"c\\n\":{ }, \"d\":null } "
+
+static void
+a_walk_goes_in_and_comes_out(void **state)
+{
+    (void)state;
+    assert_walk(NESTED, 0, "a5=(3=1;5=();6=(b4=\"]\";););c\\n!6=();d0=null;");
+    assert_walk(NESTED, 1, "a5=[ 1 , [ ] , {\"b\":\"]\"} ];c\\n!6={ };d0=null;");
+    assert_walk(NESTED, 2, "a5=[;c\\n!6={;d0=null;");
+    assert_walk("[[[[1],2],3],4]", 0, "5=(5=(5=(3=1;);3=2;);3=3;);3=4;");
+    assert_walk("[]", 0, "");
+    assert_walk("7", 0, "");
+}
+
+static void
+a_walk_looks_ahead_and_stays(void **state)
+{
+    (void)state;
+    struct json_walk walk = json_walk(scanned("{\"a\":[{\"role\":\"no\"}],\"role\":\"yes\",\"b\":1}"));
+    struct json_member member;
+    struct json_value role;
+    assert_true(json_walk_peek(&walk, "role", &role));
+    assert_true(json_string_is(role, "yes"));
+    assert_false(json_walk_peek(&walk, "none", &role));
+    assert_true(json_walk_next(&walk, &member));
+    assert_true(json_key_is(&member, "a"));
+    assert_true(json_walk_peek(&walk, "role", &role)); /* it passes over what it stands at */
+    assert_true(json_string_is(role, "yes"));
+    assert_int_equal(json_walk_value(&walk, &member).raw.len, 15);
+}
+
+/* What no scan has seen gives nonsense, and an end. */
+static void
+a_walk_ends_in_any_text(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"{",         "[,,",   "{\"a",  "{\"a\":", "[[[[",
+                                        "{\"a\":[1", "{1:2}", "[\"\\", "{,}"};
+    for (size_t i = 0; i < DYN_ARRAY_LEN(texts); i++) {
+        enum json_type type = texts[i][0] == '{' ? JSON_OBJECT : JSON_ARRAY;
+        for (int mode = 0; mode < 3; mode++) {
+            struct dyn_buf out = DYN_BUF_INIT;
+            struct json_walk walk = json_walk((struct json_value){type, dyn_slice_str(texts[i])});
+            write_walk(&walk, mode, &out);
+            dyn_buf_fini(&out);
+        }
+    }
+}
+
 int
 main(void)
 {
@@ -252,6 +341,9 @@ main(void)
         cmocka_unit_test(strings_decode),
         cmocka_unit_test(decoding_obeys_the_limit_of_the_buffer),
         cmocka_unit_test(other_values_are_not_strings),
+        cmocka_unit_test(a_walk_goes_in_and_comes_out),
+        cmocka_unit_test(a_walk_looks_ahead_and_stays),
+        cmocka_unit_test(a_walk_ends_in_any_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

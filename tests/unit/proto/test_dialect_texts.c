@@ -134,8 +134,8 @@ answers_in_unusual_places_are_told(void **state)
             DYN_SLICE("{\"choices\":[{\"message\":{\"content\":{\"text\":\"one\"},"
                       "\"reasoning\":{\"summary\":\"two\"},"
                       "\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":{\"a\":[\"three\"]}}}],"
-                      "\"reasoning_details\":[{\"summary\":\"four\"}]}}]}"), false,
-            write_down, &out),
+                      "\"reasoning_details\":[{\"summary\":\"four\"}]}}]}"),
+            false, write_down, &out),
         0);
     assert_string_equal(dyn_buf_cstr(&out),
                         "text assistant 0 /choices/0/message/content/text one\n"
@@ -209,14 +209,14 @@ every_text_of_an_answer_is_told(void **state)
     assert_int_equal(
         chat()->answer(DYN_SLICE("{\"choices\":[{\"index\":1,\"message\":{\"role\":\"assistant\","
                                  "\"content\":\"a\\ud83d b\",\"reasoning\":\"r\"}},"
-                                 "{\"message\":{\"content\":[{\"type\":\"text\",\"text\":\"p\"}]}}]}"), false,
-                       write_down, &out),
+                                 "{\"message\":{\"content\":[{\"type\":\"text\",\"text\":\"p\"}]}}]}"),
+                       false, write_down, &out),
         0);
     assert_string_equal(dyn_buf_cstr(&out), "text assistant 1 /choices/0/message/content a\xEF\xBF\xBD b\n"
                                             "reasoning assistant 1 /choices/0/message/reasoning r\n"
                                             "text assistant 1 /choices/1/message/content/0/text p\n");
-    assert_int_equal(chat()->answer(DYN_SLICE("{\"choices\":[{\"message\":{\"audio\":{\"data\":\"..\"}}}]}"), false,
-                                    write_down, &out),
+    assert_int_equal(chat()->answer(DYN_SLICE("{\"choices\":[{\"message\":{\"audio\":{\"data\":\"..\"}}}]}"),
+                                    false, write_down, &out),
                      1);
     assert_int_equal(chat()->answer(DYN_SLICE("<html>"), false, write_down, &out), -1);
     dyn_buf_fini(&out);

@@ -107,7 +107,7 @@ static void
 describe_answer(struct dyn_slice body, struct dyn_buf *out)
 {
     struct env_usage usage;
-    if (chat->read_answer(body, &usage) != 0) {
+    if (chat->read_answer(body, &usage) < 0) {
         dyn_buf_add_str(out, "garbage\n");
         return;
     }

@@ -1,7 +1,7 @@
 /* The bodies of ASK and VOTE come back as they were written, and what is no such body is refused. */
 #include "core/rand.h"
 #include "proto/plugin_ready.h"
-#include "proto/vote.h"
+#include "proto/vote_here.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -42,6 +42,33 @@ texts_come_back(void **state)
     }
     assert_false(vote_texts_next(&texts, &text));
     dyn_buf_fini(&out);
+}
+
+static void
+a_list_of_texts_has_a_bound(void **state)
+{
+    (void)state;
+    struct vote_text_list list;
+    struct vote_texts texts;
+    struct vote_text text = {.role = DYN_SLICE("user"), .at = DYN_SLICE("/a"), .text = DYN_SLICE("hi")};
+    struct dyn_err err;
+    size_t n = 0;
+    vote_text_list_init(&list, NULL, 0);
+    for (size_t i = 0; i < VOTE_TEXTS_MAX; i++) {
+        vote_text_list_add(&list, &text);
+    }
+    assert_int_equal(vote_texts_of(&texts, &list, &err), 0);
+    while (vote_texts_next(&texts, &text)) {
+        n += dyn_slice_is(text.at, "/a") && dyn_slice_is(text.text, "hi");
+    }
+    assert_int_equal(n, VOTE_TEXTS_MAX);
+    vote_text_list_add(&list, &text);
+    assert_int_equal(vote_texts_of(&texts, &list, &err), -1);
+    vote_text_list_fini(&list);
+    vote_text_list_init(&list, NULL, 0);
+    assert_int_equal(vote_texts_of(&texts, &list, &err), 0);
+    assert_false(vote_texts_next(&texts, &text));
+    vote_text_list_fini(&list);
 }
 
 static void
@@ -257,6 +284,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(texts_come_back),
+        cmocka_unit_test(a_list_of_texts_has_a_bound),
         cmocka_unit_test(edits_come_back),
         cmocka_unit_test(deltas_and_marks_come_back),
         cmocka_unit_test(masks_follow_each_other),
