@@ -164,26 +164,28 @@ forget_counts(struct vote_facts *facts)
     facts->has_images = facts->has_tools = false;
 }
 
-/* Those of the stage before, which nobody else has any more: who asks has not changed. */
+/* Those of the stage before, which nobody else has any more: who asks has not changed. What is said of an end
+ * is not taken back. */
 static bool
-are_ours(const struct route_request *rq)
+are_ours(const struct route_request *rq, const struct env *end)
 {
     struct route_votes *votes = rq->votes;
-    return votes->facts != NULL && votes->facts_plan == rq->plan &&
+    return votes->facts != NULL && votes->facts_plan == rq->plan && (end != NULL || !votes->has_end) &&
            atomic_load_explicit(&votes->facts->refs, memory_order_acquire) == 1;
 }
 
 static struct vote_facts *
-facts_of_stage(struct route_request *rq)
+facts_of_stage(struct route_request *rq, const struct env *end)
 {
     struct route_votes *votes = rq->votes;
-    if (!are_ours(rq)) {
+    if (!are_ours(rq, end)) {
         vote_facts_unref(&votes->facts);
         votes->facts = vote_facts_new();
         votes->facts_plan = rq->plan;
         votes->has_counts = false;
         tell_who(rq, votes->facts);
     }
+    votes->has_end = end != NULL;
     votes->facts->headers = NULL;
     votes->facts->n_headers = 0;
     votes->facts->estimate = VOTE_COST_UNKNOWN;
@@ -194,7 +196,7 @@ struct vote_facts *
 route_vote_facts(struct route_request *rq, const struct env *end, uint32_t needs)
 {
     struct route_votes *votes = rq->votes;
-    struct vote_facts *facts = facts_of_stage(rq);
+    struct vote_facts *facts = facts_of_stage(rq, end);
     bool counts = (needs & (VOTE_NEEDS_COUNTS | VOTE_NEEDS_PRICE)) != 0;
     if ((needs & VOTE_NEEDS_HEADERS) != 0) {
         tell_headers(rq, facts);

@@ -51,6 +51,7 @@ struct route_votes {
     const struct route_plan *facts_plan; /* they were made under it */
     bool has_facts;            /* they are those of the stage */
     bool has_counts;           /* what was counted is in them */
+    bool has_end;              /* how it ended, too */
     dyn_block_t *texts;        /* of its body, as a map; made when it is needed first */
     struct vote_text_list *list; /* the same, for those who are asked by a call */
     dyn_block_t *original;     /* the client's body, when a plugin has amended it */
