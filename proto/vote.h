@@ -8,8 +8,8 @@
  *         retry_after_s, headers (for the answer), charged, notes; body: edits (amend), the answer (answer),
  *         marks (during_stream).
  *
- * Bodies are MessagePack on every wire, the local one too: made once, shared by all that are asked. A plugin of
- * the asker's own loop is asked without envelopes where it can be (proto/vote_here.h). */
+ * Bodies are MessagePack on every wire, the local one too: made once, shared by all that are asked. A plugin
+ * of the asker's own loop is asked without envelopes where it can be (proto/vote_here.h). */
 #pragma once
 
 #include "core/arena.h"

@@ -47,7 +47,7 @@ struct route_votes {
     struct route_facts counted; /* what the walk over the body found */
     bool is_counted;
     bool has_gate;             /* plugins were asked about its stream: by envelopes */
-    struct vote_facts *facts;  /* of the stage, or of the one before; NULL: none were made, or they are false */
+    struct vote_facts *facts;  /* of the stage, or of the one before; NULL: they have to be made */
     const struct route_plan *facts_plan; /* they were made under it */
     bool has_facts;            /* they are those of the stage */
     bool has_counts;           /* what was counted is in them */

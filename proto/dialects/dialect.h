@@ -76,8 +76,8 @@ struct dialect_ops {
      * block. */
     dyn_block_t *(*splice_request)(struct dyn_slice body, const struct dialect_request *request,
                                    const struct dialect_splice *splice);
-    /* Reads usage from a whole plain answer. 1: one that a strict reader of JSON refuses. -1: not an answer of
-     * this dialect (garbage). */
+    /* Reads usage from a whole plain answer. 1: one that a strict reader of JSON refuses. -1: not an answer
+     * of this dialect (garbage). */
     int (*read_answer)(struct dyn_slice body, struct env_usage *usage);
     /* Classifies one event of a stream. -1: garbage. Once for each chunk: what is plainly an ordinary one is
      * not validated as a whole. */
