@@ -76,7 +76,7 @@ add_chunk(struct arena *arena, size_t bytes)
 }
 
 /* The next aligned address of the current piece if `size` bytes fit there, else NULL. */
-static char *
+static inline char *
 fit(const struct arena *arena, size_t size)
 {
     if (arena->next == NULL) {
@@ -87,22 +87,37 @@ fit(const struct arena *arena, size_t size)
     return left >= pad && left - pad >= size ? arena->next + pad : NULL;
 }
 
-void *
-arena_alloc(struct arena *arena, size_t size)
+static void *
+take_from_new_chunk(struct arena *arena, size_t size)
 {
     arena->used += size;
-    char *ptr = fit(arena, size);
-    if (ptr == NULL && size > ARENA_CHUNK_BYTES) {
+    if (size > ARENA_CHUNK_BYTES) {
         return add_chunk(arena, size)->memory; /* what is left of the current piece stays in use */
     }
-    if (ptr == NULL) {
-        struct arena_chunk *chunk = add_chunk(arena, ARENA_CHUNK_BYTES);
-        use_piece(arena, chunk->memory, chunk->size);
-        ptr = chunk->memory;
+    struct arena_chunk *chunk = add_chunk(arena, ARENA_CHUNK_BYTES);
+    use_piece(arena, chunk->memory, chunk->size);
+    arena->next = chunk->memory + size;
+    ASAN_UNPOISON_MEMORY_REGION(chunk->memory, size);
+    return chunk->memory;
+}
+
+static inline void *
+take(struct arena *arena, size_t size)
+{
+    char *ptr = fit(arena, size);
+    if (DYN_UNLIKELY(ptr == NULL)) {
+        return take_from_new_chunk(arena, size);
     }
+    arena->used += size;
     arena->next = ptr + size;
     ASAN_UNPOISON_MEMORY_REGION(ptr, size);
     return ptr;
+}
+
+void *
+arena_alloc(struct arena *arena, size_t size)
+{
+    return take(arena, size);
 }
 
 void *
@@ -117,7 +132,7 @@ arena_copy(struct arena *arena, struct dyn_slice bytes)
     if (bytes.data == NULL) {
         return bytes;
     }
-    char *copy = arena_alloc(arena, bytes.len + 1);
+    char *copy = take(arena, bytes.len + 1);
     if (bytes.len > 0) {
         memcpy(copy, bytes.data, bytes.len);
     }

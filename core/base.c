@@ -28,19 +28,16 @@ word_ieq(const char *left, const char *right)
 }
 
 bool
-dyn_slice_ieq(struct dyn_slice a, struct dyn_slice b)
+dyn_bytes_ieq(const char *a, const char *b, size_t len)
 {
-    if (a.len != b.len) {
-        return false;
-    }
     size_t i = 0;
-    for (; a.len - i >= sizeof(uint64_t); i += sizeof(uint64_t)) {
-        if (!word_ieq(a.data + i, b.data + i)) {
+    for (; len - i >= sizeof(uint64_t); i += sizeof(uint64_t)) {
+        if (!word_ieq(a + i, b + i)) {
             return false;
         }
     }
-    for (; i < a.len; i++) {
-        if (lower(a.data[i]) != lower(b.data[i])) {
+    for (; i < len; i++) {
+        if (lower(a[i]) != lower(b[i])) {
             return false;
         }
     }

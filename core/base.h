@@ -55,7 +55,13 @@ dyn_slice_is(struct dyn_slice a, const char *text)
 }
 
 /* Equal when ASCII letters are compared without case. Header names and schemes, nothing else. */
-bool dyn_slice_ieq(struct dyn_slice a, struct dyn_slice b);
+bool dyn_bytes_ieq(const char *a, const char *b, size_t len);
+
+static inline bool
+dyn_slice_ieq(struct dyn_slice a, struct dyn_slice b)
+{
+    return a.len == b.len && dyn_bytes_ieq(a.data, b.data, a.len);
+}
 
 /* Invariants of ours, always compiled in. Never on bytes that came from outside. */
 #define DYN_ASSERT(cond) (DYN_LIKELY(cond) ? (void)0 : dyn_assert_failed(#cond, __FILE__, __LINE__, __func__))

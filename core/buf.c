@@ -41,6 +41,14 @@ fits(const struct dyn_buf *buf, size_t more)
     return buf->len <= limit && more <= limit - buf->len;
 }
 
+/* Most often there is room already, and no limit. */
+static inline char *
+room(struct dyn_buf *buf, size_t more)
+{
+    bool has_room = !buf->failed && buf->limit == 0 && buf->data != NULL && buf->cap - buf->len >= more;
+    return DYN_LIKELY(has_room) ? buf->data + buf->len : dyn_buf_room(buf, more);
+}
+
 char *
 dyn_buf_room(struct dyn_buf *buf, size_t more)
 {
@@ -60,9 +68,9 @@ dyn_buf_add(struct dyn_buf *buf, const void *data, size_t len)
     if (len == 0) {
         return;
     }
-    char *room = dyn_buf_room(buf, len);
-    if (room != NULL) {
-        memcpy(room, data, len);
+    char *at = room(buf, len);
+    if (at != NULL) {
+        memcpy(at, data, len);
         buf->len += len;
     }
 }

@@ -84,12 +84,22 @@ dyn_utf8_scalar(const char *at, size_t len)
 size_t
 dyn_uint_text(char out[DYN_UINT_TEXT_MAX], uint64_t value)
 {
+    static const char pairs[] =
+        "0001020304050607080910111213141516171819202122232425262728293031323334353637383940"
+        "41424344454647484950515253545556575859606162636465666768697071727374757677787980"
+        "81828384858687888990919293949596979899";
     char digits[DYN_UINT_TEXT_MAX];
     size_t at = sizeof digits;
-    do {
-        digits[--at] = (char)('0' + value % 10);
-        value /= 10;
-    } while (value > 0);
+    for (; value >= 100; value /= 100) {
+        at -= 2;
+        memcpy(digits + at, pairs + 2 * (value % 100), 2);
+    }
+    if (value >= 10) {
+        at -= 2;
+        memcpy(digits + at, pairs + 2 * value, 2);
+    } else {
+        digits[--at] = (char)('0' + value);
+    }
     memcpy(out, digits + at, sizeof digits - at);
     return sizeof digits - at;
 }

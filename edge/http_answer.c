@@ -59,10 +59,18 @@ reason_of(unsigned status)
 static void
 add_line(struct dyn_buf *text, struct dyn_slice name, struct dyn_slice value)
 {
-    dyn_buf_add_slice(text, name);
-    dyn_buf_add(text, ": ", 2);
-    dyn_buf_add_slice(text, value);
-    dyn_buf_add(text, "\r\n", 2);
+    char *at = dyn_buf_room(text, name.len + value.len + 4);
+    if (at == NULL) {
+        return;
+    }
+    memcpy(at, name.data, name.len);
+    memcpy(at + name.len, ": ", 2);
+    at += name.len + 2;
+    if (value.len > 0) { /* or absent */
+        memcpy(at, value.data, value.len);
+    }
+    memcpy(at + value.len, "\r\n", 2);
+    text->len += name.len + value.len + 4;
 }
 
 /* Framing is said once, by us. */

@@ -52,10 +52,32 @@ have_no_control(const char *at)
     return ((below_blank | ((del - each) & ~del)) & high) == 0;
 }
 
+/* Eight bytes at once: each is an ASCII letter or '-', as nearly all of a header's name are. */
+static bool
+are_letters(const char *at)
+{
+    const uint64_t each = 0x0101010101010101u;
+    const uint64_t high = 0x8080808080808080u;
+    uint64_t word;
+    memcpy(&word, at, sizeof word);
+    uint64_t small = (word | each * 0x20) & ~high;
+    uint64_t from_a = small + each * (0x80 - 'a');
+    uint64_t past_z = small + each * (0x80 - 'z' - 1);
+    uint64_t other_than_dash = ((word ^ each * '-') & ~high) + each * 0x7f;
+    return (((from_a & ~past_z) | ~other_than_dash) & ~word & high) == high;
+}
+
 bool
 http_is_token(struct dyn_slice text)
 {
-    for (size_t i = 0; i < text.len; i++) {
+    size_t i = 0;
+    while (text.len - i >= sizeof(uint64_t) && are_letters(text.data + i)) {
+        i += sizeof(uint64_t);
+    }
+    if (text.len - i < sizeof(uint64_t) && i > 0) { /* the last eight, some of them once more */
+        i = are_letters(text.data + text.len - sizeof(uint64_t)) ? text.len : i;
+    }
+    for (; i < text.len; i++) {
         if (class_of(text.data[i]) != BYTE_TOKEN) {
             return false;
         }
@@ -69,6 +91,9 @@ http_is_value(struct dyn_slice text)
     size_t i = 0;
     while (text.len - i >= sizeof(uint64_t) && have_no_control(text.data + i)) {
         i += sizeof(uint64_t);
+    }
+    if (text.len - i < sizeof(uint64_t) && i > 0) {
+        i = have_no_control(text.data + text.len - sizeof(uint64_t)) ? text.len : i;
     }
     for (; i < text.len; i++) {
         if (class_of(text.data[i]) >= BYTE_CR) {

@@ -44,10 +44,14 @@ static uint32_t
 hash_more(uint32_t hash, struct dyn_slice text)
 {
     uint64_t ends[2] = {0, 0};
-    size_t n = text.len < sizeof *ends ? text.len : sizeof *ends;
-    if (n > 0) {
-        memcpy(&ends[0], text.data, n);
-        memcpy(&ends[1], text.data + text.len - n, n);
+    if (text.len >= sizeof *ends) { /* of a known size, so that no call is made */
+        memcpy(&ends[0], text.data, sizeof *ends);
+        memcpy(&ends[1], text.data + text.len - sizeof *ends, sizeof *ends);
+    } else if (text.len >= sizeof(uint32_t)) {
+        memcpy(&ends[0], text.data, sizeof(uint32_t));
+        memcpy(&ends[1], text.data + text.len - sizeof(uint32_t), sizeof(uint32_t));
+    } else if (text.len > 0) {
+        memcpy(&ends[0], text.data, text.len);
     }
     uint64_t mixed =
         (ends[0] ^ (ends[1] << 1 | ends[1] >> 63) ^ text.len ^ hash) * UINT64_C(0x9e3779b97f4a7c15);

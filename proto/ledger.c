@@ -234,19 +234,64 @@ table_of(struct dyn_slice name)
     return (enum ledger_table)table;
 }
 
-/* The table's name may stand behind its columns. */
+/* The table's name may stand behind its columns. Where it is in front of them, as we write it, the row goes
+ * on behind it. */
 static bool
-find_table(struct mp_cursor at, uint64_t members, enum ledger_table *table)
+find_table(struct mp_cursor *row, uint64_t *members, enum ledger_table *table)
 {
+    struct mp_cursor at = *row;
     struct mp_value key, value;
-    for (uint64_t i = 0; i < members; i++) {
+    for (uint64_t i = 0; i < *members; i++) {
         if (!mp_next(&at, &key) || !mp_take(&at, &value)) {
             return false;
         }
         if (key.type == MP_STR && dyn_slice_is(key.bytes, "table") && value.type == MP_STR) {
             *table = table_of(value.bytes);
+            if (i == 0) {
+                *row = at;
+                --*members;
+            }
             return *table != LEDGER_TABLES;
         }
+    }
+    return false;
+}
+
+/* The column behind the last one whose name comes next, by the bytes that it is written with. */
+static const struct ledger_column *
+take_name(struct mp_cursor *cursor, const struct ledger_column *columns, size_t n, size_t *after)
+{
+    size_t left = (size_t)(cursor->end - cursor->next);
+    for (size_t i = *after; left > 1 && i < n; i++) {
+        const struct mp_key *key = &columns[i].key;
+        size_t len = key->head & 0x1fu;
+        if (cursor->next[0] == key->head && (char)cursor->next[1] == key->text[0] && len < left &&
+            memcmp(cursor->next + 1, key->text, len) == 0) {
+            cursor->next += 1 + len;
+            *after = i + 1;
+            return &columns[i];
+        }
+    }
+    return NULL;
+}
+
+/* The values that most members have: a short text, or a small number. */
+static bool
+take_short(struct mp_cursor *cursor, void *base, const struct ledger_column *column)
+{
+    size_t left = (size_t)(cursor->end - cursor->next);
+    void *at = (char *)base + column->offset;
+    unsigned format = left > 0 ? cursor->next[0] : 0;
+    size_t len = format & 0x1f;
+    if (column->type == LEDGER_TEXT && (format & 0xe0) == 0xa0 && len < left) {
+        *(struct dyn_slice *)at = dyn_slice((const char *)cursor->next + 1, len);
+        cursor->next += 1 + len;
+        return true;
+    }
+    if (column->type == LEDGER_UINT && format < 0x80 && left > 0) {
+        *(uint64_t *)at = format;
+        cursor->next++;
+        return true;
     }
     return false;
 }
@@ -258,11 +303,17 @@ read_members(struct mp_cursor *cursor, uint64_t members, void *base, const struc
     size_t after = 0;
     for (uint64_t i = 0; i < members; i++) {
         struct mp_value key, value;
-        if (!mp_next(cursor, &key) || !mp_take(cursor, &value)) {
+        const struct ledger_column *column = take_name(cursor, columns, n, &after);
+        if (column != NULL && take_short(cursor, base, column)) {
+            continue;
+        }
+        bool is_named = column != NULL;
+        if ((!is_named && !mp_next(cursor, &key)) || !mp_take(cursor, &value)) {
             return;
         }
-        const struct ledger_column *column =
-            key.type == MP_STR ? find_column(columns, n, key.bytes, &after) : NULL;
+        if (!is_named && key.type == MP_STR) { /* in another order, or nobody's */
+            column = find_column(columns, n, key.bytes, &after);
+        }
         if (column != NULL) {
             set_value(base, column, &value);
         }
@@ -278,7 +329,7 @@ ledger_row_next(struct mp_cursor *rows, struct ledger_row *row)
         return false;
     }
     *row = (struct ledger_row){.table = LEDGER_TABLES};
-    if (!find_table(at, head.number, &row->table)) {
+    if (!find_table(&at, &head.number, &row->table)) {
         mp_skip(rows); /* of a later version, or of nobody's: the others still count */
         return true;
     }

@@ -291,13 +291,35 @@ mp_pack_text(struct msgpack_packer *packer, struct dyn_slice text)
     (void)msgpack_pack_str_body(packer, text.data, text.len);
 }
 
+/* Bytes above ASCII among those that it copies; the last word of a text overlaps the one before. */
+static uint64_t
+copy_and_look(char *to, const char *from, size_t len)
+{
+    uint64_t all = 0, word;
+    if (len < sizeof word) {
+        for (size_t i = 0; i < len; i++) {
+            all |= (unsigned char)from[i];
+            to[i] = from[i];
+        }
+        return all & 0x80;
+    }
+    for (size_t i = 0; i < len - sizeof word; i += sizeof word) {
+        memcpy(&word, from + i, sizeof word);
+        memcpy(to + i, &word, sizeof word);
+        all |= word;
+    }
+    memcpy(&word, from + len - sizeof word, sizeof word);
+    memcpy(to + len - sizeof word, &word, sizeof word);
+    return (all | word) & 0x8080808080808080u;
+}
+
 char *
 mp_put_any_text(char *at, struct dyn_slice text)
 {
-    if (mp_is_utf8(text)) {
-        return mp_put_text(at, text);
-    }
     at = mp_put_text_head(at, text.len);
+    if (copy_and_look(at, text.data, text.len) == 0 || mp_is_utf8(text)) {
+        return at + text.len;
+    }
     for (size_t i = 0; i < text.len; i++) {
         *at++ = (unsigned char)text.data[i] < 0x80 ? text.data[i] : '?';
     }

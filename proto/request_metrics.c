@@ -333,10 +333,13 @@ request_cell_count_error(struct request_cell *cell, struct dyn_slice provider, s
 
 /* ---- plugins ---- */
 
-const char *const request_plugin_stages[PLUGIN_STAGES] = {"before_request", "during_stream", "after_request",
-                                                          "on_error"};
-const char *const request_plugin_verdicts[PLUGIN_VERDICTS] = {"pass",   "deny",   "amend",
-                                                              "answer", "failed", "open"};
+const struct dyn_slice request_plugin_stages[PLUGIN_STAGES] = {
+    DYN_SLICE_INIT("before_request"), DYN_SLICE_INIT("during_stream"), DYN_SLICE_INIT("after_request"),
+    DYN_SLICE_INIT("on_error")};
+enum { VERDICT_DENY = 1 };
+const struct dyn_slice request_plugin_verdicts[PLUGIN_VERDICTS] = {
+    DYN_SLICE_INIT("pass"),   DYN_SLICE_INIT("deny"),   DYN_SLICE_INIT("amend"),
+    DYN_SLICE_INIT("answer"), DYN_SLICE_INIT("failed"), DYN_SLICE_INIT("open")};
 
 static DYN_COLD uint32_t
 learn_plugin(request_metrics_t *metrics, struct dyn_slice plugin)
@@ -369,10 +372,10 @@ plugin_series_of(struct request_cell *cell, struct dyn_slice plugin)
 }
 
 static size_t
-word_number(const char *const *words, size_t n, struct dyn_slice word)
+word_number(const struct dyn_slice *words, size_t n, struct dyn_slice word)
 {
     size_t i = 0;
-    while (i + 1 < n && !dyn_slice_is(word, words[i])) {
+    while (i + 1 < n && !dyn_slice_eq(word, words[i])) {
         i++;
     }
     return i;
@@ -389,7 +392,7 @@ request_cell_count_votes(struct request_cell *cell, const struct event_record *r
         size_t verdict = word_number(request_plugin_verdicts, PLUGIN_VERDICTS, votes[i].verdict);
         add(&series->votes[stage][verdict], 1);
         add(&series->us[stage], votes[i].us);
-        is_denied = is_denied || dyn_slice_is(votes[i].verdict, "deny");
+        is_denied = is_denied || verdict == VERDICT_DENY;
     }
     if (is_denied && record->failed && record->status == 429) {
         add(&cell->plugin_rate_limited, 1);

@@ -49,8 +49,8 @@ struct key_series {
 
 /* As events spell them. */
 enum { PLUGIN_STAGES = 4, PLUGIN_VERDICTS = 6 };
-extern const char *const request_plugin_stages[PLUGIN_STAGES];
-extern const char *const request_plugin_verdicts[PLUGIN_VERDICTS];
+extern const struct dyn_slice request_plugin_stages[PLUGIN_STAGES];
+extern const struct dyn_slice request_plugin_verdicts[PLUGIN_VERDICTS];
 
 struct plugin_series {
     atomic_uint_fast64_t votes[PLUGIN_STAGES][PLUGIN_VERDICTS];
@@ -92,10 +92,10 @@ struct request_cell {
 };
 
 struct request_metrics {
-    pthread_mutex_t lock; /* to add a name */
-    struct pair pairs[REQUEST_SERIES_MAX]; /* the first is other, other; complete below n_pairs */
-    struct name keys[REQUEST_KEYS_MAX];    /* the first is other */
-    size_t page_bytes;                     /* that the samples of all pairs can take, under the lock */
+    pthread_mutex_t lock;                     /* to add a name */
+    struct pair pairs[REQUEST_SERIES_MAX];    /* the first is other, other; complete below n_pairs */
+    struct name keys[REQUEST_KEYS_MAX];       /* the first is other */
+    size_t page_bytes;                        /* that the samples of all pairs can take, under the lock */
     struct name plugins[REQUEST_PLUGINS_MAX]; /* the first is other */
     atomic_uint n_pairs;
     atomic_uint n_keys;

@@ -237,8 +237,7 @@ us_offset(unsigned plugin, size_t stage)
 static void
 write_plugin(const struct page *page, unsigned plugin, size_t stage)
 {
-    struct dyn_slice labels[3] = {name_slice(&page->metrics->plugins[plugin]),
-                                  dyn_slice_str(request_plugin_stages[stage])};
+    struct dyn_slice labels[3] = {name_slice(&page->metrics->plugins[plugin]), request_plugin_stages[stage]};
     if (page->family == METRIC_PLUGIN_SECONDS) {
         uint64_t us = sum_cells(page->metrics, us_offset(plugin, stage));
         if (us > 0) {
@@ -248,7 +247,7 @@ write_plugin(const struct page *page, unsigned plugin, size_t stage)
         return;
     }
     for (size_t i = 0; i < PLUGIN_VERDICTS; i++) {
-        labels[2] = dyn_slice_str(request_plugin_verdicts[i]);
+        labels[2] = request_plugin_verdicts[i];
         size_t offset = votes_offset(plugin, stage) + i * sizeof(atomic_uint_fast64_t);
         write_count(page, labels, sum_cells(page->metrics, offset));
     }

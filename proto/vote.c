@@ -1,7 +1,7 @@
 /* The life of facts, and the words of ASK and VOTE. */
 #include "proto/vote.h"
 
-#include <stdlib.h>
+#include "core/piece.h"
 
 static const char *const stage_names[VOTE_STAGE_COUNT] = {
     [VOTE_STAGE_NONE] = "none",
@@ -99,7 +99,7 @@ vote_text_kind_by_name(struct dyn_slice name)
 struct vote_facts *
 vote_facts_new(void)
 {
-    struct vote_facts *facts = dyn_alloc(sizeof *facts);
+    struct vote_facts *facts = dyn_piece_alloc(sizeof *facts);
     memset(facts, 0, offsetof(struct vote_facts, arena));
     atomic_init(&facts->refs, 1);
     arena_init(&facts->arena, facts->inline_memory, sizeof facts->inline_memory);
@@ -122,7 +122,7 @@ vote_facts_unref(struct vote_facts **facts_p)
     *facts_p = NULL;
     if (facts != NULL && atomic_fetch_sub_explicit(&facts->refs, 1, memory_order_acq_rel) == 1) {
         arena_fini(&facts->arena);
-        free(facts);
+        dyn_piece_free(facts, sizeof *facts);
     }
 }
 

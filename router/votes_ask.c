@@ -159,7 +159,8 @@ votes_later(struct route_request *rq, size_t i, bus_addr_t addr, uint32_t epoch)
 
 /* Of this loop: it has voted when the call returns, or will do so. */
 static void
-call(struct route_request *rq, size_t i, const struct vote_here *here, bus_addr_t addr)
+call(struct route_request *rq, size_t i, const struct vote_here *here, struct route_voter *voter,
+     bus_addr_t addr)
 {
     struct route_votes *votes = rq->votes;
     struct route_ballot *ballot = &votes->ballots[i];
@@ -179,7 +180,7 @@ call(struct route_request *rq, size_t i, const struct vote_here *here, bus_addr_
                                      .texts = lists ? votes->list : NULL};
     switch (here->ask(here->self, &question, &heard)) {
     case VOTE_HERE_PASSED:
-        route_ballot_passed(rq, i, &heard);
+        route_ballot_passed(rq, i, voter, &heard);
         return;
     case VOTE_HERE_VOTED:
         route_ballot_take(rq, i, &heard.vote);
@@ -189,7 +190,7 @@ call(struct route_request *rq, size_t i, const struct vote_here *here, bus_addr_
         votes_later(rq, i, addr, question.epoch);
         return;
     case VOTE_HERE_ABSENT:
-        vote_breaker_succeeded(&route_ballot_voter(rq, ballot->plugin)->breaker);
+        vote_breaker_succeeded(&voter->breaker);
         route_ballot_fail(rq, i, "it said so", DYN_SLICE("not here"));
         return;
     }
@@ -233,7 +234,7 @@ route_ballot_ask(struct route_request *rq, size_t i)
     if (is_absent) {
         wait_for_one(rq, i);
     } else if (here != NULL) {
-        call(rq, i, here, addr);
+        call(rq, i, here, voter, addr);
     } else {
         send_ask(rq, i, voter, addr);
     }

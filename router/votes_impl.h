@@ -8,7 +8,8 @@ struct route_voter *route_ballot_voter(struct route_request *rq, const struct ro
 /* How a plugin of this loop is asked without envelopes; NULL: it is not. */
 const struct vote_here *route_votes_here(const struct route_request *rq, const struct route_plugin *plugin);
 /* It let it pass; what it said besides. */
-void route_ballot_passed(struct route_request *rq, size_t i, const struct vote_heard *heard);
+void route_ballot_passed(struct route_request *rq, size_t i, struct route_voter *voter,
+                         const struct vote_heard *heard);
 /* Its VOTE, taken where it is kept. */
 void route_ballot_take(struct route_request *rq, size_t i, struct env **vote_p);
 /* Asks the plugin of that ballot, waits for it to join, or settles the ballot without it. */

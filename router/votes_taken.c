@@ -19,8 +19,9 @@ is_ours(struct dyn_slice name)
                                             DYN_SLICE_INIT("retry-after"),
                                             DYN_SLICE_INIT("x-request-id"),
                                             DYN_SLICE_INIT("www-authenticate")};
-    for (size_t i = 0; i < DYN_ARRAY_LEN(ours); i++) {
-        if (ours[i].len == name.len && dyn_slice_ieq(ours[i], name)) {
+    enum { LONGEST = sizeof "content-encoding" - 1 };
+    for (size_t i = 0; name.len <= LONGEST && i < DYN_ARRAY_LEN(ours); i++) {
+        if (dyn_slice_ieq(ours[i], name)) {
             return true;
         }
     }
@@ -117,14 +118,15 @@ take_verdict(struct route_request *rq, size_t i, struct env **vote_p)
 }
 
 void
-route_ballot_passed(struct route_request *rq, size_t i, const struct vote_heard *heard)
+route_ballot_passed(struct route_request *rq, size_t i, struct route_voter *voter,
+                    const struct vote_heard *heard)
 {
     struct route_ballot *ballot = &rq->votes->ballots[i];
     keep_headers(rq, heard->headers, heard->n_headers);
     if (heard->charged) {
         keep_charge(rq, ballot->plugin, 0);
     }
-    vote_breaker_succeeded(&route_ballot_voter(rq, ballot->plugin)->breaker);
+    vote_breaker_succeeded(&voter->breaker);
     rq->votes->round.ballots[i] = VOTE_BALLOT_PASSED;
     route_ballot_note(rq, ballot, vote_verdict_name(VOTE_PASS), heard->notes);
 }

@@ -67,17 +67,31 @@ malformed_sequences_are_refused(void **state)
 }
 
 static void
+assert_digits(uint64_t number)
+{
+    char text[DYN_UINT_TEXT_MAX];
+    char expected[32];
+    (void)snprintf(expected, sizeof expected, "%" PRIu64, number);
+    assert_int_equal(dyn_uint_text(text, number), strlen(expected));
+    assert_memory_equal(text, expected, strlen(expected));
+}
+
+static void
 numbers_have_their_digits(void **state)
 {
     (void)state;
     static const uint64_t numbers[] = {0,         9, 10, 99, 100, 4294967295u, 4294967296u, UINT64_MAX - 1,
                                        UINT64_MAX};
     for (size_t i = 0; i < DYN_ARRAY_LEN(numbers); i++) {
-        char text[DYN_UINT_TEXT_MAX];
-        char expected[32];
-        (void)snprintf(expected, sizeof expected, "%" PRIu64, numbers[i]);
-        assert_int_equal(dyn_uint_text(text, numbers[i]), strlen(expected));
-        assert_memory_equal(text, expected, strlen(expected));
+        assert_digits(numbers[i]);
+    }
+    for (uint64_t number = 0; number < 20000; number++) {
+        assert_digits(number);
+    }
+    for (uint64_t power = 10; power < UINT64_MAX / 10; power *= 10) { /* each number of digits */
+        assert_digits(power - 1);
+        assert_digits(power);
+        assert_digits(power * 7 + 3);
     }
 }
 

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -116,6 +117,97 @@ what_is_not_known_is_skipped(void **state)
     assert_false(ledger_row_next(&cursor, &row));
 }
 
+/* Members of a row, as they are written. */
+static const char *const members[] = {
+    "\xa5table\xabrequest_log",
+    "\xaarequest_id\xa2r1",
+    "\xa5stage\xad"
+    "after_request",
+    "\xa5model\xd9\x21"
+    "a model whose name has 33 letters",
+    "\xa6status\xcd\x01\x90",
+    "\xa8"
+    "attempts\x02",
+    "\xab"
+    "duration_ms\x07",
+    "\xa4user\x05", /* a number where a text is meant */
+    "\xaa"
+    "created_us\xa1x", /* and the other way round */
+    "\xa5"
+    "statu\xa1y", /* what a name begins with is none */
+    "\xa8statuses\x93\x01\x02\x03",
+};
+
+static size_t
+member_len(size_t i)
+{
+    static const size_t status_len = 10;
+    return i == 4 ? status_len : strlen(members[i]);
+}
+
+static void
+assert_read(const struct ledger_request_log *log)
+{
+    assert_true(dyn_slice_is(log->request_id, "r1"));
+    assert_true(dyn_slice_is(log->stage, "after_request"));
+    assert_int_equal(log->model.len, 33);
+    assert_int_equal(log->status, 400);
+    assert_int_equal(log->attempts, 2);
+    assert_true(log->duration_ms == 7);
+    assert_true(isnan(log->ttft_ms));
+    assert_null(log->user.data);
+    assert_int_equal(log->created_us, 0);
+}
+
+/* In whatever order they come, the table in front or not. */
+static void
+members_are_read_in_any_order(void **state)
+{
+    struct dyn_rng rng;
+    (void)state;
+    dyn_rng_seed(&rng, 7);
+    for (unsigned round = 0; round < 2000; round++) {
+        size_t order[DYN_ARRAY_LEN(members)];
+        struct dyn_buf row = DYN_BUF_INIT;
+        struct ledger_row read;
+        dyn_buf_add_char(&row, (char)(0x80 | DYN_ARRAY_LEN(members)));
+        for (size_t i = 0; i < DYN_ARRAY_LEN(members); i++) {
+            size_t other = round == 0 ? i : dyn_rng_below(&rng, i + 1);
+            order[i] = order[other];
+            order[other] = i;
+        }
+        for (size_t i = 0; i < DYN_ARRAY_LEN(members); i++) {
+            dyn_buf_add(&row, members[order[i]], member_len(order[i]));
+        }
+        struct mp_cursor cursor = mp_cursor(dyn_buf_slice(&row));
+        assert_true(ledger_row_next(&cursor, &read));
+        assert_int_equal(read.table, LEDGER_REQUEST_LOG);
+        assert_read(&read.of.request_log);
+        assert_true(cursor.next == cursor.end);
+        dyn_buf_fini(&row);
+    }
+}
+
+/* Of bytes that end where they must not nothing behind is looked at. */
+static void
+a_row_that_is_cut_is_read_to_its_end(void **state)
+{
+    (void)state;
+    struct dyn_buf rows = DYN_BUF_INIT;
+    struct ledger_row log = log_row();
+    struct ledger_row read;
+    ledger_row_encode(&log, &rows);
+    for (size_t len = 0; len <= rows.len; len++) {
+        char *bytes = dyn_alloc(len + 1);
+        memcpy(bytes, rows.data, len);
+        struct mp_cursor cursor = mp_cursor(dyn_slice(bytes, len));
+        (void)ledger_row_next(&cursor, &read);
+        assert_true(cursor.next <= cursor.end);
+        free(bytes);
+    }
+    dyn_buf_fini(&rows);
+}
+
 static struct ledger_lease
 lease_of(const char *hex)
 {
@@ -174,6 +266,8 @@ main(void)
         cmocka_unit_test(rows_come_back),
         cmocka_unit_test(a_cut_question_is_refused),
         cmocka_unit_test(what_is_not_known_is_skipped),
+        cmocka_unit_test(members_are_read_in_any_order),
+        cmocka_unit_test(a_row_that_is_cut_is_read_to_its_end),
         cmocka_unit_test(leases_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

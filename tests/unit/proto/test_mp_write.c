@@ -127,6 +127,32 @@ what_is_not_utf_8_has_question_marks(void **state)
     assert_memory_equal(out, "\xa2\xc3\xa9", 3);
 }
 
+/* Whatever its length, wherever a byte above ASCII stands. */
+static void
+texts_of_any_length(void **state)
+{
+    static const char *const others[] = {"", "\xc3\xa9", "\xff"};
+    (void)state;
+    for (size_t len = 0; len < 48; len++) {
+        for (size_t at = 0; at <= len; at++) {
+            for (size_t k = 0; k < DYN_ARRAY_LEN(others); k++) {
+                size_t more = strlen(others[k]);
+                char *text = dyn_alloc(len + more + 1); /* of its exact size: nothing is read behind it */
+                char *out = dyn_alloc(len + more + MP_VALUE_ROOM);
+                memset(text, 'x', len + more);
+                memcpy(text + at, others[k], more);
+                char *end = mp_put_any_text(out, dyn_slice(text, len + more));
+                text[at] = k == 2 ? '?' : text[at];
+                const char *head = mp_put_text_head(out, len + more);
+                assert_int_equal(end - head, len + more);
+                assert_memory_equal(head, text, len + more);
+                free(text);
+                free(out);
+            }
+        }
+    }
+}
+
 int
 main(void)
 {
@@ -136,6 +162,7 @@ main(void)
         cmocka_unit_test(texts_and_blobs),
         cmocka_unit_test(keys),
         cmocka_unit_test(what_is_not_utf_8_has_question_marks),
+        cmocka_unit_test(texts_of_any_length),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
