@@ -264,43 +264,38 @@ is_cut(const char *at, const char *end)
     return promised > (size_t)(end - at);
 }
 
-/* Nothing begins there. Eight at a time: texts are mostly made of this where few letters begin a word. */
+/* Over ASCII at which no word begins, in the first state. Only its last byte is remembered: what comes behind
+ * it may be looked at from there. */
 static inline const char *
-skip_inert(const struct word_set *set, const char *at, const char *end)
+skip_to_start(struct telling *t, const char *at, const char *end)
 {
-    const bool *is_inert = set->is_inert;
-    for (; end - at >= 8; at += 8) {
-        const unsigned char *c = (const unsigned char *)at;
-        bool first = is_inert[c[0]] & is_inert[c[1]] & is_inert[c[2]] & is_inert[c[3]];
-        if (!(first & is_inert[c[4]] & is_inert[c[5]] & is_inert[c[6]] & is_inert[c[7]])) {
-            break;
-        }
+    const struct word_starts *starts = &t->set->starts;
+    struct word_scan *scan = t->scan;
+    bool is_behind_word = (ring_back(t->set, scan, 1) & RING_WORD) != 0;
+    if (word_starts_at(starts, at, end, is_behind_word)) {
+        return at;
     }
-    while (at < end && is_inert[(unsigned char)*at]) {
-        at++;
-    }
-    return at;
+    const char *start = word_starts_find(starts, at + 1, end, starts->is_word[(unsigned char)*at]);
+    bool is_word = starts->is_word[(unsigned char)start[-1]];
+    scan->position += (uint64_t)(start - at);
+    push(t->set, scan, is_word ? 1 | RING_FIRST | RING_WORD : 1 | RING_FIRST);
+    return start;
 }
 
 /* Characters until there is none, or only the beginning of one. Returns where it stopped. */
 static const char *
 take_characters(struct telling *t, const char *at, const char *end)
 {
-    const struct word_set *set = t->set;
     struct word_scan *scan = t->scan;
     while (at < end && !scan->is_over) {
         unsigned char c = (unsigned char)*at;
         if (c < 0x80) {
-            if (scan->state == 0 && set->is_inert[c] && scan->waiting == 0) {
-                const char *first = at;
-                at = skip_inert(set, at, end);
-                scan->position += (uint64_t)(at - first);
-                bool is_word = unicode_is_word_byte((unsigned char)at[-1]);
-                push(set, scan, is_word ? 1 | RING_FIRST | RING_WORD : 1 | RING_FIRST);
-            } else {
+            const char *start = scan->state == 0 && scan->waiting == 0 ? skip_to_start(t, at, end) : at;
+            if (start == at) {
                 take_ascii(t, c);
-                at++;
+                start++;
             }
+            at = start;
             continue;
         }
         size_t len = dyn_utf8_len(at, end);

@@ -367,13 +367,13 @@ static void
 finish(struct building *b)
 {
     struct word_set *set = b->set;
-    for (size_t i = 0; i < b->n_words; i++) {
-        set->words[i] = b->words[i].entry;
+    for (size_t i = 0; i < b->n_words; i++) { /* sorted, so a group's words begin alike */
+        const struct folded *word = &b->words[i];
+        set->words[i] = word->entry;
+        word_starts_add(&set->starts, dyn_slice(b->text.data + word->offset, word->entry.len),
+                        (unsigned)(i * WORD_START_GROUPS / b->n_words), set->options.is_case_sensitive);
     }
-    for (size_t c = 0; c < sizeof set->ascii_classes; c++) {
-        bool is_hidden = set->options.is_loose && unicode_is_hidden_byte((unsigned char)c);
-        set->is_inert[c] = set->rows[set->ascii_classes[c]] == 0 && !is_hidden;
-    }
+    word_starts_finish(&set->starts, set->options.whole_words, set->options.is_loose);
     /* Before a match: one more character for the look at what stands there, and the rest of one that became
      * several when it was folded. */
     size_t most = set->options.is_loose ? (size_t)WORD_FOLD_BYTES_MAX : 4 * (size_t)UNICODE_FOLD_MAX;

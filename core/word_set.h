@@ -8,6 +8,7 @@
 #include "core/unicode.h"
 #include "core/unicode_loose.h"
 #include "core/word_search.h"
+#include "core/word_starts.h"
 
 #define WORD_STATE_FOUND 0x80000000u /* in a row: at that state at least one word ends */
 
@@ -32,7 +33,7 @@ struct word_set {
     size_t ring;                /* entries of a scan's memory, a power of two */
     uint8_t classes[256];       /* of folded bytes; 0: of those that are in no word */
     uint8_t ascii_classes[128]; /* the same for characters that are not folded yet */
-    bool is_inert[256];         /* ASCII that leads from the first state nowhere */
+    struct word_starts starts;  /* where the first state is left */
     struct word_entry *words;   /* sorted; those equal to one before it left out */
     uint32_t *rows;             /* n_dense * n_classes */
     uint32_t *first_child;      /* n_states + 1 */
