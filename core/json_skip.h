@@ -1,5 +1,5 @@
-/* The inner loops of the JSON files: bytes that need no look are skipped 16 at a time with SSE2, 8 at
- * a time elsewhere. Private to core. Nothing here reads at or behind `end`. */
+/* The inner loops of the JSON files: bytes that need no look are skipped 16 and 64 at a time with SSE2, 8
+ * at a time elsewhere. Private to core. Nothing here reads at or behind `end`. */
 #pragma once
 
 #include "core/json_scan.h"
@@ -72,6 +72,23 @@ json_skip_to_quote_portable(const char *at, const char *end)
     return at;
 }
 
+/* In the text of a string: the next backslash or part of a character beyond ASCII, or end. */
+static inline const char *
+json_skip_ascii_portable(const char *at, const char *end)
+{
+    while ((size_t)(end - at) >= sizeof(uint64_t)) {
+        uint64_t word = json_load_word(at);
+        if (((word & JSON_HIGH_BITS) | json_zero_bytes(word ^ (JSON_EACH_BYTE * '\\'))) != 0) {
+            break;
+        }
+        at += sizeof word;
+    }
+    while (at < end && (unsigned char)*at < 0x80 && *at != '\\') {
+        at++;
+    }
+    return at;
+}
+
 /* '[' and '{' differ from each other, and ']' and '}', by the bit of lower case only. */
 static inline bool
 json_byte_is_bracket(char c)
@@ -139,42 +156,79 @@ json_mask_16(__m128i bytes)
     return (unsigned)_mm_movemask_epi8(bytes);
 }
 
+/* Has the high bit set in those of 16 bytes that are looked for. */
+typedef __m128i (*json_look)(__m128i bytes);
+
+static inline __m128i
+json_look_for_quote(__m128i bytes)
+{
+    return _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')),
+                        _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\')));
+}
+
+static inline __m128i
+json_look_for_special(__m128i bytes)
+{
+    /* The comparison is signed: bytes from 0x80 on count as below the space, which is wanted. */
+    return _mm_or_si128(json_look_for_quote(bytes), _mm_cmplt_epi8(bytes, _mm_set1_epi8(' ')));
+}
+
+static inline __m128i
+json_look_for_beyond_ascii(__m128i bytes)
+{
+    return _mm_or_si128(bytes, _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\')));
+}
+
+static inline unsigned
+json_look_at_16(const char *at, json_look look)
+{
+    return json_mask_16(look(json_load_16(at)));
+}
+
+static inline bool
+json_look_at_64(const char *at, json_look look)
+{
+    __m128i first = _mm_or_si128(look(json_load_16(at)), look(json_load_16(at + 16)));
+    __m128i last = _mm_or_si128(look(json_load_16(at + 32)), look(json_load_16(at + 48)));
+    return json_mask_16(_mm_or_si128(first, last)) != 0;
+}
+
+/* The first byte that is looked for, or where less than 16 are left. Most strings are short: 64 at a time are
+ * looked at behind 16 that had none. */
+static inline __attribute__((always_inline)) const char *
+json_skip_16(const char *at, const char *end, json_look look)
+{
+    unsigned found = end - at >= 16 ? json_look_at_16(at, look) : 0;
+    if (found == 0 && end - at >= 16) {
+        for (at += 16; end - at >= 64 && !json_look_at_64(at, look);) {
+            at += 64;
+        }
+        while (end - at >= 16 && (found = json_look_at_16(at, look)) == 0) {
+            at += 16;
+        }
+    }
+    return found != 0 ? at + __builtin_ctz(found) : at;
+}
+
 static inline const char *
 json_skip_plain(const char *at, const char *end)
 {
-    const __m128i quote = _mm_set1_epi8('"');
-    const __m128i backslash = _mm_set1_epi8('\\');
-    const __m128i space = _mm_set1_epi8(' ');
-    while (end - at >= 16) {
-        __m128i bytes = json_load_16(at);
-        /* The comparison is signed: bytes from 0x80 on count as below the space, which is wanted. */
-        __m128i special =
-            _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(bytes, quote), _mm_cmpeq_epi8(bytes, backslash)),
-                         _mm_cmplt_epi8(bytes, space));
-        unsigned mask = json_mask_16(special);
-        if (mask != 0) {
-            return at + __builtin_ctz(mask);
-        }
-        at += 16;
-    }
-    return json_skip_plain_portable(at, end);
+    at = json_skip_16(at, end, json_look_for_special);
+    return end - at < 16 ? json_skip_plain_portable(at, end) : at;
 }
 
 static inline const char *
 json_skip_to_quote(const char *at, const char *end)
 {
-    const __m128i quote = _mm_set1_epi8('"');
-    const __m128i backslash = _mm_set1_epi8('\\');
-    while (end - at >= 16) {
-        __m128i bytes = json_load_16(at);
-        unsigned mask =
-            json_mask_16(_mm_or_si128(_mm_cmpeq_epi8(bytes, quote), _mm_cmpeq_epi8(bytes, backslash)));
-        if (mask != 0) {
-            return at + __builtin_ctz(mask);
-        }
-        at += 16;
-    }
-    return json_skip_to_quote_portable(at, end);
+    at = json_skip_16(at, end, json_look_for_quote);
+    return end - at < 16 ? json_skip_to_quote_portable(at, end) : at;
+}
+
+static inline const char *
+json_skip_ascii(const char *at, const char *end)
+{
+    at = json_skip_16(at, end, json_look_for_beyond_ascii);
+    return end - at < 16 ? json_skip_ascii_portable(at, end) : at;
 }
 
 /* Which of 64 bytes are what, a bit each, the first lowest. */
@@ -227,6 +281,12 @@ static inline const char *
 json_skip_to_quote(const char *at, const char *end)
 {
     return json_skip_to_quote_portable(at, end);
+}
+
+static inline const char *
+json_skip_ascii(const char *at, const char *end)
+{
+    return json_skip_ascii_portable(at, end);
 }
 
 #endif

@@ -1,5 +1,6 @@
 #include "core/token_guess.h"
 
+#include "core/json_skip.h"
 #include "core/rand.h"
 #include "core/text.h"
 
@@ -10,8 +11,6 @@ enum {
     EMOJI_FIRST = 0x1F000,
     EMOJI_LAST = 0x1FAFF,
     UNIT_BYTES = 6, /* "\uXXXX" */
-    BLOCK_WORDS = 8,
-    BLOCK_CHARACTERS = 64, /* are taken one by one where a block has some beyond ASCII */
 };
 
 struct script {
@@ -62,25 +61,6 @@ token_guess_scalar(uint32_t scalar)
     return low < DYN_ARRAY_LEN(scripts) ? scripts[low].weight : ASTRAL_WEIGHT;
 }
 
-/* Bytes at the front that are ASCII, in blocks: what is left has a byte that is not, or is shorter than one.
- */
-static size_t
-ascii_blocks(const char *at, size_t len)
-{
-    size_t done = 0;
-    for (uint64_t words[BLOCK_WORDS]; len - done >= sizeof words; done += sizeof words) {
-        uint64_t all = 0;
-        memcpy(words, at + done, sizeof words);
-        for (size_t i = 0; i < BLOCK_WORDS; i++) {
-            all |= words[i];
-        }
-        if ((all & UINT64_C(0x8080808080808080)) != 0) {
-            break;
-        }
-    }
-    return done;
-}
-
 /* -1: that is no \u escape. */
 static int
 unit_at(const char *at, const char *end)
@@ -114,25 +94,9 @@ take_escape(const char *at, const char *end, uint64_t *sum)
     return UNIT_BYTES;
 }
 
-/* What begins before `stop`, ASCII; an escape may end behind it. Returns where it has come to. */
 static const char *
-take_ascii(const char *at, const char *stop, const char *end, uint64_t *sum)
+take_character(const char *at, const char *end, uint64_t *sum)
 {
-    while (at < stop) {
-        const char *escape = memchr(at, '\\', (size_t)(stop - at));
-        const char *plain_end = escape != NULL ? escape : stop;
-        *sum += (uint64_t)(plain_end - at) * ASCII_WEIGHT;
-        at = escape != NULL ? escape + take_escape(escape, end, sum) : stop;
-    }
-    return at;
-}
-
-static const char *
-take_one(const char *at, const char *end, uint64_t *sum)
-{
-    if ((unsigned char)*at < 0x80) {
-        return take_ascii(at, at + 1, end, sum);
-    }
     size_t len = dyn_utf8_len(at, end);
     *sum += len > 0 ? token_guess_scalar(dyn_utf8_scalar(at, len)) : TOKEN_GUESS_UNIT;
     return at + (len > 0 ? len : 1);
@@ -145,9 +109,14 @@ token_guess(struct dyn_slice text)
     const char *at = text.data;
     const char *end = text.data + text.len;
     while (at < end) {
-        at = take_ascii(at, at + ascii_blocks(at, (size_t)(end - at)), end, &sum);
-        for (unsigned i = 0; i < BLOCK_CHARACTERS && at < end; i++) {
-            at = take_one(at, end, &sum);
+        const char *ascii_end = json_skip_ascii(at, end);
+        sum += (uint64_t)(ascii_end - at) * ASCII_WEIGHT;
+        at = ascii_end;
+        if (at < end && *at == '\\') {
+            at += take_escape(at, end, &sum);
+        }
+        while (at < end && (unsigned char)*at >= 0x80) { /* those that follow it mostly are such, too */
+            at = take_character(at, end, &sum);
         }
     }
     return sum;

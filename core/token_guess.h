@@ -1,5 +1,5 @@
 /* How many tokens a text may be, guessed by which script its characters belong to: no tokenizer, no table of
- * words, one pass over bytes that mostly are looked at eight by eight. The figures are of tokenizers that
+ * words, one pass over bytes that mostly are looked at 64 by 64. The figures are of tokenizers that
  * spend much (cl100k_base); newer ones need half of it for scripts other than Latin. For reservations and for
  * choosing a target; what a request has really used is what its provider says.
  *
