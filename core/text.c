@@ -88,8 +88,8 @@ dyn_uint_text(char out[DYN_UINT_TEXT_MAX], uint64_t value)
         "0001020304050607080910111213141516171819202122232425262728293031323334353637383940"
         "41424344454647484950515253545556575859606162636465666768697071727374757677787980"
         "81828384858687888990919293949596979899";
-    char digits[DYN_UINT_TEXT_MAX];
-    size_t at = sizeof digits;
+    char digits[2 * DYN_UINT_TEXT_MAX] = {0}; /* the number, and room behind it: as much is copied always */
+    size_t at = DYN_UINT_TEXT_MAX;
     for (; value >= 100; value /= 100) {
         at -= 2;
         memcpy(digits + at, pairs + 2 * (value % 100), 2);
@@ -100,8 +100,8 @@ dyn_uint_text(char out[DYN_UINT_TEXT_MAX], uint64_t value)
     } else {
         digits[--at] = (char)('0' + value);
     }
-    memcpy(out, digits + at, sizeof digits - at);
-    return sizeof digits - at;
+    memcpy(out, digits + at, DYN_UINT_TEXT_MAX);
+    return DYN_UINT_TEXT_MAX - at;
 }
 
 static size_t

@@ -19,6 +19,8 @@ struct memo_place {
 
 struct catalogue_memo {
     catalogue_t *catalogue;
+    const struct memo_place
+        *last; /* a request asks for the same several times; NULL: none of this catalogue */
     struct memo_place places[MEMO_PLACES];
 };
 
@@ -59,12 +61,11 @@ hash_more(uint32_t hash, struct dyn_slice text)
 }
 
 static bool
-is_at(const struct memo_place *place, uint32_t hash, struct dyn_slice target, struct dyn_slice provider,
+is_at(const struct memo_place *place, struct dyn_slice target, struct dyn_slice provider,
       struct dyn_slice model)
 {
     const char *name = place->name;
-    return place->is_used && place->hash == hash &&
-           dyn_slice_eq(dyn_slice(name, place->target_len), target) &&
+    return place->is_used && dyn_slice_eq(dyn_slice(name, place->target_len), target) &&
            dyn_slice_eq(dyn_slice(name + target.len, place->provider_len), provider) &&
            dyn_slice_eq(dyn_slice(name + target.len + provider.len, place->model_len), model);
 }
@@ -103,13 +104,18 @@ catalogue_memo_find(catalogue_memo_t *memo, const catalogue_t *catalogue, struct
     if (memo->catalogue != catalogue) {
         catalogue_unref(&memo->catalogue);
         memset(memo->places, 0, sizeof memo->places);
+        memo->last = NULL;
         memo->catalogue = catalogue_ref(catalogue);
+    }
+    if (memo->last != NULL && is_at(memo->last, target, provider, model)) {
+        return memo->last->model;
     }
     uint32_t hash = hash_more(hash_more(hash_more(0, target), provider), model);
     struct memo_place *place = &memo->places[(hash ^ hash >> 16) % MEMO_PLACES];
-    if (!is_at(place, hash, target, provider, model)) {
+    if (place->hash != hash || !is_at(place, target, provider, model)) {
         remember(place, hash, target, provider, model);
         place->model = catalogue_find_for(catalogue, target, provider, model);
     }
+    memo->last = place;
     return place->model;
 }

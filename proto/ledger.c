@@ -1,5 +1,5 @@
-/* See ledger.h. Everything here goes by the two tables. */
-#include "proto/ledger.h"
+/* See ledger.h. Everything here goes by the two tables; rows of the request log mostly by ledger_log.c. */
+#include "proto/ledger_log.h"
 
 #include "core/buf.h"
 
@@ -137,12 +137,23 @@ put_told(char *at, const void *base, const struct told *told)
     return at;
 }
 
+static void
+encode_log(const struct ledger_request_log *row, struct dyn_buf *out)
+{
+    char *start = dyn_buf_room(out, ledger_log_room(row));
+    out->len += start != NULL ? (size_t)(ledger_log_put(start, row) - start) : 0;
+}
+
 void
 ledger_row_encode(const struct ledger_row *row, struct dyn_buf *out)
 {
     static const struct mp_key table = MP_KEY("table");
     const struct ledger_schema *schema = &ledger_schemas[row->table];
     struct told told;
+    if (row->table == LEDGER_REQUEST_LOG) {
+        encode_log(&row->of.request_log, out);
+        return;
+    }
     find_told(&row->of, schema->columns, schema->n, &told);
     char *start = dyn_buf_room(out, told.room);
     if (start == NULL) {
@@ -257,45 +268,6 @@ find_table(struct mp_cursor *row, uint64_t *members, enum ledger_table *table)
     return false;
 }
 
-/* The column behind the last one whose name comes next, by the bytes that it is written with. */
-static const struct ledger_column *
-take_name(struct mp_cursor *cursor, const struct ledger_column *columns, size_t n, size_t *after)
-{
-    size_t left = (size_t)(cursor->end - cursor->next);
-    for (size_t i = *after; left > 1 && i < n; i++) {
-        const struct mp_key *key = &columns[i].key;
-        size_t len = key->head & 0x1fu;
-        if (cursor->next[0] == key->head && (char)cursor->next[1] == key->text[0] && len < left &&
-            memcmp(cursor->next + 1, key->text, len) == 0) {
-            cursor->next += 1 + len;
-            *after = i + 1;
-            return &columns[i];
-        }
-    }
-    return NULL;
-}
-
-/* The values that most members have: a short text, or a small number. */
-static bool
-take_short(struct mp_cursor *cursor, void *base, const struct ledger_column *column)
-{
-    size_t left = (size_t)(cursor->end - cursor->next);
-    void *at = (char *)base + column->offset;
-    unsigned format = left > 0 ? cursor->next[0] : 0;
-    size_t len = format & 0x1f;
-    if (column->type == LEDGER_TEXT && (format & 0xe0) == 0xa0 && len < left) {
-        *(struct dyn_slice *)at = dyn_slice((const char *)cursor->next + 1, len);
-        cursor->next += 1 + len;
-        return true;
-    }
-    if (column->type == LEDGER_UINT && format < 0x80 && left > 0) {
-        *(uint64_t *)at = format;
-        cursor->next++;
-        return true;
-    }
-    return false;
-}
-
 static void
 read_members(struct mp_cursor *cursor, uint64_t members, void *base, const struct ledger_column *columns,
              size_t n)
@@ -303,17 +275,11 @@ read_members(struct mp_cursor *cursor, uint64_t members, void *base, const struc
     size_t after = 0;
     for (uint64_t i = 0; i < members; i++) {
         struct mp_value key, value;
-        const struct ledger_column *column = take_name(cursor, columns, n, &after);
-        if (column != NULL && take_short(cursor, base, column)) {
-            continue;
-        }
-        bool is_named = column != NULL;
-        if ((!is_named && !mp_next(cursor, &key)) || !mp_take(cursor, &value)) {
+        if (!mp_next(cursor, &key) || !mp_take(cursor, &value)) {
             return;
         }
-        if (!is_named && key.type == MP_STR) { /* in another order, or nobody's */
-            column = find_column(columns, n, key.bytes, &after);
-        }
+        const struct ledger_column *column =
+            key.type == MP_STR ? find_column(columns, n, key.bytes, &after) : NULL;
         if (column != NULL) {
             set_value(base, column, &value);
         }
@@ -335,6 +301,9 @@ ledger_row_next(struct mp_cursor *rows, struct ledger_row *row)
     }
     const struct ledger_schema *schema = &ledger_schemas[row->table];
     forget_reals(&row->of, schema->columns, schema->n);
+    if (row->table == LEDGER_REQUEST_LOG) {
+        head.number = ledger_log_take(&at, head.number, &row->of.request_log);
+    }
     read_members(&at, head.number, &row->of, schema->columns, schema->n);
     *rows = at;
     return true;

@@ -212,11 +212,5 @@ route_replay(struct route_request *rq, struct env *end)
 struct dyn_slice
 route_cache_said(const struct route_request *rq)
 {
-    const struct route_votes *votes = rq->votes;
-    for (size_t i = 0; votes != NULL && i < votes->n_headers; i++) {
-        if (dyn_slice_is(votes->headers[i].name, "x-dynabus-cache")) {
-            return votes->headers[i].value;
-        }
-    }
-    return dyn_slice(NULL, 0);
+    return rq->votes != NULL ? rq->votes->cache_said : dyn_slice(NULL, 0);
 }

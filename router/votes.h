@@ -62,6 +62,7 @@ struct route_votes {
     uint32_t retry_after_s;
     struct env_header *headers; /* that votes give the answer; room for ENV_HEADERS_MAX */
     size_t n_headers;
+    struct dyn_slice cache_said; /* the value of `x-dynabus-cache` among them */
     struct route_vote_note *notes; /* the last one first */
     size_t n_notes;
 };

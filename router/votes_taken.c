@@ -44,7 +44,12 @@ keep_headers(struct route_request *rq, const struct env_header *headers, size_t 
     }
     env_headers_copy(&rq->request->arena, kept, n_kept,
                      n_kept > 0 ? votes->headers + votes->n_headers : NULL);
-    votes->n_headers += n_kept;
+    for (; n_kept > 0; n_kept--, votes->n_headers++) {
+        const struct env_header *header = &votes->headers[votes->n_headers];
+        if (votes->cache_said.data == NULL && dyn_slice_is(header->name, "x-dynabus-cache")) {
+            votes->cache_said = header->value;
+        }
+    }
 }
 
 static void

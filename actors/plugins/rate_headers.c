@@ -76,7 +76,7 @@ rate_headers_add(struct rate_headers *headers, bool is_tokens, const struct buck
         {DYN_SLICE_INIT("x-ratelimit-limit-tokens"), DYN_SLICE_INIT("x-ratelimit-remaining-tokens"),
          DYN_SLICE_INIT("x-ratelimit-reset-tokens")}};
     DYN_ASSERT(headers->n + 3 <= RATE_HEADERS_MAX);
-    add(headers, names[is_tokens][0], put_number(headers->texts[headers->n], level->limit));
-    add(headers, names[is_tokens][1], put_number(headers->texts[headers->n], level->left));
+    add(headers, names[is_tokens][0], dyn_uint_text(headers->texts[headers->n], level->limit));
+    add(headers, names[is_tokens][1], dyn_uint_text(headers->texts[headers->n], level->left));
     add(headers, names[is_tokens][2], rate_duration_text(level->reset_us, headers->texts[headers->n]));
 }

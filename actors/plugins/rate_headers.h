@@ -4,7 +4,7 @@
 #include "limits/bucket.h"
 #include "proto/env.h"
 
-enum { RATE_HEADERS_MAX = 7, RATE_HEADER_TEXT_MAX = 32 };
+enum { RATE_HEADERS_MAX = 7, RATE_HEADER_TEXT_MAX = 32 }; /* a number fits, and a time */
 
 struct rate_headers {
     size_t n;
