@@ -70,7 +70,9 @@ touch(http_call_t *call)
 void
 http_call_got_bytes(http_call_t *call)
 {
-    enter_phase(call, CALL_ANSWERING, call->wants_pause ? 0 : call->idle_ms);
+    if (!call->is_lingering) { /* its time is for all that is left */
+        enter_phase(call, CALL_ANSWERING, call->wants_pause ? 0 : call->idle_ms);
+    }
 }
 
 bool
