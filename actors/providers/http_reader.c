@@ -108,9 +108,13 @@ status_line(struct http_reader *reader, struct dyn_slice line)
         }
         reader->status = reader->status * 10 + (unsigned)(line.data[i] - '0');
     }
+    if (reader->status < 100 || (line.len > STATUS_LINE_MIN && line.data[STATUS_LINE_MIN] != ' ')) {
+        return malformed(reader, "the status of the answer is none of three digits");
+    }
     reader->is_final = reader->status >= 200;
-    reader->is_kept = line.data[7] != '0';
-    reader->is_chunked = reader->has_length = false;
+    reader->is_old = line.data[7] == '0';
+    reader->is_kept = !reader->is_old;
+    reader->is_chunked = reader->has_length = reader->is_close = false;
     reader->content_length = UINT64_MAX;
     reader->state = READ_HEADERS;
     return 0;
@@ -146,7 +150,7 @@ note_connection(struct http_reader *reader, struct dyn_slice value)
         size_t len = comma != NULL ? (size_t)(comma - value.data) : value.len;
         struct dyn_slice word = trimmed(dyn_slice(value.data, len));
         if (dyn_slice_ieq(word, DYN_SLICE("close"))) {
-            reader->is_kept = false;
+            reader->is_close = true;
         } else if (dyn_slice_ieq(word, DYN_SLICE("keep-alive"))) {
             reader->is_kept = true;
         }
@@ -172,10 +176,13 @@ note_framing(struct http_reader *reader, struct dyn_slice name, struct dyn_slice
     return 0;
 }
 
-/* After the head: which bytes are the body (RFC 9112 section 6.3). A request of ours is always a POST. */
+/* After the head: which bytes are the body (RFC 9112 section 6.3). A request of ours is always a POST. Chunks
+ * that a length or the version speaks against end what the connection is good for (section 6.1). */
 static uint8_t
 state_of_body(struct http_reader *reader)
 {
+    bool is_faulty = reader->is_chunked && (reader->has_length || reader->is_old);
+    reader->is_kept = reader->is_kept && !reader->is_close && !is_faulty;
     reader->left = reader->content_length;
     if (reader->status == 204 || reader->status == 304) {
         return READ_END;

@@ -1,6 +1,7 @@
 /* Reads an HTTP/1.1 answer to a POST as its bytes come (RFC 9112), piece by piece: no memory but for a line
  * that goes on in the next bytes. Pure: it knows no connection. What could be read in two ways is malformed:
- * lengths that differ, a transfer coding other than chunked. Interim answers (1xx) are left out. */
+ * lengths that differ, a transfer coding other than chunked. A length beside chunks counts for nothing, but
+ * nothing more is read from that connection. Interim answers (1xx) are left out. */
 #pragma once
 
 #include "core/buf.h"
@@ -22,7 +23,9 @@ struct http_reader {
     uint8_t state;
     bool is_chunked;
     bool has_length;
+    bool is_old;   /* HTTP/1.0 */
     bool is_kept;  /* the connection may be used again; known with the head */
+    bool is_close; /* it must not be, whatever else is said */
     bool is_final; /* the head that is read is no interim one */
     bool is_taken; /* `line` was handed over, and is no longer needed */
     unsigned status;

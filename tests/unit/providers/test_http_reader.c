@@ -127,7 +127,9 @@ chunks_are_joined(void **state)
                 "abcdefghijklmnopqrstuvwxyz\r\n0\r\nTrailer: t\r\n\r\n",
                 "H Transfer-Encoding=Chunked|* 200 -1 1 1|D abcabcdefghijklmnopqrstuvwxyz|E 0");
     assert_told("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 9\r\n\r\n0\r\n\r\n",
-                "H Transfer-Encoding=chunked|H Content-Length=9|* 200 9 1 1|E 0");
+                "H Transfer-Encoding=chunked|H Content-Length=9|* 200 9 1 0|E 0");
+    assert_told("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+                "H Connection=keep-alive|H Transfer-Encoding=chunked|* 200 -1 1 0|E 0");
 }
 
 static void
@@ -167,6 +169,8 @@ the_connection_is_kept_as_the_server_says(void **state)
     (void)state;
     assert_told("HTTP/1.1 200 OK\r\nConnection: x, Close\r\nContent-Length: 0\r\n\r\n",
                 "H Connection=x, Close|H Content-Length=0|* 200 0 0 0|E 0");
+    assert_told("HTTP/1.1 200 OK\r\nConnection: close, keep-alive\r\nContent-Length: 0\r\n\r\n",
+                "H Connection=close, keep-alive|H Content-Length=0|* 200 0 0 0|E 0");
     assert_told("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", "H Content-Length=0|* 200 0 0 0|E 0");
     assert_told("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n",
                 "H Connection=keep-alive|H Content-Length=0|* 200 0 0 1|E 0");
@@ -190,6 +194,8 @@ what_can_be_read_in_two_ways_is_malformed(void **state)
         "HTTP/2 200\r\n\r\n",
         "HTTP/1.1 2x0 OK\r\n\r\n",
         "HTTP/1.1 20\r\n\r\n",
+        "HTTP/1.1 2000 OK\r\n\r\n",
+        "HTTP/1.1 099 OK\r\n\r\n",
         "\r\nHTTP/1.1 200 OK\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\n",
