@@ -44,6 +44,18 @@ dyn_bytes_ieq(const char *a, const char *b, size_t len)
     return true;
 }
 
+struct dyn_slice
+dyn_slice_trim(struct dyn_slice text)
+{
+    while (text.len > 0 && (text.data[0] == ' ' || text.data[0] == '\t')) {
+        text = dyn_slice(text.data + 1, text.len - 1);
+    }
+    while (text.len > 0 && (text.data[text.len - 1] == ' ' || text.data[text.len - 1] == '\t')) {
+        text.len--;
+    }
+    return text;
+}
+
 void
 dyn_assert_failed(const char *cond, const char *file, int line, const char *func)
 {

@@ -62,6 +62,8 @@ dyn_slice_ieq(struct dyn_slice a, struct dyn_slice b)
 {
     return a.len == b.len && dyn_bytes_ieq(a.data, b.data, a.len);
 }
+/* Without spaces and tabs at its ends, the white space that headers and lists in them may have. */
+struct dyn_slice dyn_slice_trim(struct dyn_slice text);
 
 /* Invariants of ours, always compiled in. Never on bytes that came from outside. */
 #define DYN_ASSERT(cond) (DYN_LIKELY(cond) ? (void)0 : dyn_assert_failed(#cond, __FILE__, __LINE__, __func__))

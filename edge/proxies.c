@@ -10,18 +10,6 @@ enum { HOPS_MAX = 32 }; /* that are looked at: a header may be long */
 
 /* ---- addresses ---- */
 
-static struct dyn_slice
-trimmed(struct dyn_slice text)
-{
-    while (text.len > 0 && (text.data[0] == ' ' || text.data[0] == '\t')) {
-        text = dyn_slice(text.data + 1, text.len - 1);
-    }
-    while (text.len > 0 && (text.data[text.len - 1] == ' ' || text.data[text.len - 1] == '\t')) {
-        text.len--;
-    }
-    return text;
-}
-
 /* Without "[..]" and port. */
 static struct dyn_slice
 host_of(struct dyn_slice text)
@@ -59,7 +47,7 @@ bool
 edge_network_read(struct dyn_slice text, struct edge_network *network)
 {
     bool is_v4;
-    text = trimmed(text);
+    text = dyn_slice_trim(text);
     const char *slash = text.len > 0 ? memchr(text.data, '/', text.len) : NULL;
     size_t len = slash != NULL ? (size_t)(slash - text.data) : text.len;
     if (!address_read(dyn_slice(text.data, len), network->bytes, &is_v4)) {
@@ -134,7 +122,7 @@ edge_proxies_init(struct edge_proxies *proxies, const struct config_strings *con
                                                                      : DEFAULT_NETWORKS;
     while (*rest != '\0' && rc == 0) {
         size_t len = strcspn(rest, ",");
-        struct dyn_slice item = trimmed(dyn_slice(rest, len));
+        struct dyn_slice item = dyn_slice_trim(dyn_slice(rest, len));
         rc = item.len > 0 ? add(proxies, item, err) : 0;
         rest += len + (rest[len] == ',');
     }
@@ -167,7 +155,7 @@ last_stranger(const struct edge_proxies *proxies, struct dyn_slice list, unsigne
     while (list.len > 0 && *hops < HOPS_MAX) {
         const char *comma = memrchr(list.data, ',', list.len);
         size_t begin = comma != NULL ? (size_t)(comma - list.data) + 1 : 0;
-        struct dyn_slice hop = host_of(trimmed(dyn_slice(list.data + begin, list.len - begin)));
+        struct dyn_slice hop = host_of(dyn_slice_trim(dyn_slice(list.data + begin, list.len - begin)));
         ++*hops;
         if (address_read(hop, out, is_v4) && !is_trusted(proxies, out)) {
             return true;
@@ -196,7 +184,7 @@ edge_proxies_client(const struct edge_proxies *proxies, const struct http_reques
             return spelled(address, is_v4, arena);
         }
     }
-    return address_read(host_of(trimmed(headers->x_real_ip)), address, &is_v4)
+    return address_read(host_of(dyn_slice_trim(headers->x_real_ip)), address, &is_v4)
                ? spelled(address, is_v4, arena)
                : request->peer;
 }

@@ -27,18 +27,6 @@ route_may_override(const struct route_plan *plan, struct dyn_slice key_id)
            (plan->overrides == ROUTE_OVERRIDES_MASTER && dyn_slice_is(key_id, "master"));
 }
 
-static struct dyn_slice
-trimmed(struct dyn_slice text)
-{
-    while (text.len > 0 && (text.data[0] == ' ' || text.data[0] == '\t')) {
-        text = dyn_slice(text.data + 1, text.len - 1);
-    }
-    while (text.len > 0 && (text.data[text.len - 1] == ' ' || text.data[text.len - 1] == '\t')) {
-        text.len--;
-    }
-    return text;
-}
-
 static int
 refuse_name(struct dyn_slice name, const struct route_target *targets, size_t n_targets, struct arena *arena,
             struct dyn_err *err)
@@ -65,7 +53,7 @@ route_override_read(struct dyn_slice value, const struct route_target *targets, 
     for (size_t begin = 0; begin <= value.len;) {
         const char *comma = value.len > begin ? memchr(value.data + begin, ',', value.len - begin) : NULL;
         size_t end = comma != NULL ? (size_t)(comma - value.data) : value.len;
-        struct dyn_slice name = trimmed(dyn_slice(value.data + begin, end - begin));
+        struct dyn_slice name = dyn_slice_trim(dyn_slice(value.data + begin, end - begin));
         size_t target = 0;
         while (target < n_targets && (name.len == 0 || !dyn_slice_eq(targets[target].name, name))) {
             target++;

@@ -45,18 +45,6 @@ without_end(struct dyn_slice line)
     return line;
 }
 
-static struct dyn_slice
-trimmed(struct dyn_slice text)
-{
-    while (text.len > 0 && (text.data[0] == ' ' || text.data[0] == '\t')) {
-        text = dyn_slice(text.data + 1, text.len - 1);
-    }
-    while (text.len > 0 && (text.data[text.len - 1] == ' ' || text.data[text.len - 1] == '\t')) {
-        text.len--;
-    }
-    return text;
-}
-
 /* 1: a line without its end; 0: it goes on in the next bytes; -1: the head is too long. */
 static int
 next_line(struct http_reader *reader, struct dyn_slice *bytes, struct dyn_slice *line)
@@ -148,7 +136,7 @@ note_connection(struct http_reader *reader, struct dyn_slice value)
     while (value.len > 0) {
         const char *comma = memchr(value.data, ',', value.len);
         size_t len = comma != NULL ? (size_t)(comma - value.data) : value.len;
-        struct dyn_slice word = trimmed(dyn_slice(value.data, len));
+        struct dyn_slice word = dyn_slice_trim(dyn_slice(value.data, len));
         if (dyn_slice_ieq(word, DYN_SLICE("close"))) {
             reader->is_close = true;
         } else if (dyn_slice_ieq(word, DYN_SLICE("keep-alive"))) {
@@ -210,8 +198,8 @@ header_line(struct http_reader *reader, struct dyn_slice line, struct http_piece
         return 0;
     }
     size_t len = (size_t)(colon - line.data);
-    *piece = (struct http_piece){HTTP_PIECE_HEADER, trimmed(dyn_slice(line.data, len)),
-                                 trimmed(dyn_slice(colon + 1, line.len - len - 1))};
+    *piece = (struct http_piece){HTTP_PIECE_HEADER, dyn_slice_trim(dyn_slice(line.data, len)),
+                                 dyn_slice_trim(dyn_slice(colon + 1, line.len - len - 1))};
     return note_framing(reader, piece->name, piece->value) != 0 ? -1 : 1;
 }
 

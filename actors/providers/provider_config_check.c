@@ -91,18 +91,6 @@ is_printable(struct dyn_slice text)
     return text.len > 0;
 }
 
-static struct dyn_slice
-trimmed(struct dyn_slice text)
-{
-    while (text.len > 0 && text.data[0] == ' ') {
-        text = dyn_slice(text.data + 1, text.len - 1);
-    }
-    while (text.len > 0 && text.data[text.len - 1] == ' ') {
-        text.len--;
-    }
-    return text;
-}
-
 /* ---- names ---- */
 
 static void
@@ -159,7 +147,7 @@ check_models(struct provider_target_config *target, struct config_problems *prob
     struct config_strings *models = &target->models;
     size_t *first = dyn_alloc((models->n + 1) * sizeof *first);
     for (size_t i = 0; i < models->n; i++) {
-        models->items[i] = trimmed(models->items[i]);
+        models->items[i] = dyn_slice_trim(models->items[i]);
     }
     dyn_slices_first_equal(models->items, models->n, first);
     for (size_t i = 0; i < models->n; i++) {

@@ -39,19 +39,6 @@ take_thousandths(struct dyn_slice *text, uint64_t *out)
     return true;
 }
 
-static struct dyn_slice
-trimmed(struct dyn_slice text)
-{
-    while (text.len > 0 && (text.data[0] == ' ' || text.data[0] == '\t')) {
-        text.data++;
-        text.len--;
-    }
-    while (text.len > 0 && (text.data[text.len - 1] == ' ' || text.data[text.len - 1] == '\t')) {
-        text.len--;
-    }
-    return text;
-}
-
 static uint32_t
 limited(uint64_t ms)
 {
@@ -147,7 +134,7 @@ uint32_t
 retry_hint_after(struct dyn_slice value, uint64_t wall_us)
 {
     uint64_t ms = 0;
-    value = trimmed(value);
+    value = dyn_slice_trim(value);
     struct dyn_slice rest = value;
     if (take_thousandths(&rest, &ms) && rest.len == 0) {
         return limited(ms);
@@ -159,7 +146,7 @@ uint32_t
 retry_hint_after_ms(struct dyn_slice value)
 {
     uint64_t thousandths = 0;
-    value = trimmed(value);
+    value = dyn_slice_trim(value);
     bool is_number = take_thousandths(&value, &thousandths) && value.len == 0;
     return is_number ? limited((thousandths + 999) / 1000) : 0;
 }
@@ -201,7 +188,7 @@ uint32_t
 retry_hint_reset(struct dyn_slice value, uint64_t wall_us)
 {
     uint64_t ms = 0;
-    value = trimmed(value);
+    value = dyn_slice_trim(value);
     struct dyn_slice rest = value;
     if (take_thousandths(&rest, &ms) && rest.len == 0) {
         uint64_t number = ms / 1000;
@@ -263,7 +250,7 @@ retry_hint_header(struct retry_hint *hint, struct dyn_slice name, struct dyn_sli
     } else if ((limit = limit_named(name, DYN_SLICE("reset"))) >= 0) {
         hint->limits[limit].reset_ms = retry_hint_reset(value, wall_us);
     } else if ((limit = limit_named(name, DYN_SLICE("remaining"))) >= 0) {
-        value = trimmed(value);
+        value = dyn_slice_trim(value);
         hint->limits[limit].is_used_up = dyn_slice_is(value, "0");
     }
 }

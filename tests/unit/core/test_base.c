@@ -72,6 +72,16 @@ case_is_ignored_for_ascii_letters_only(void **state)
 }
 
 static void
+blanks_at_the_ends_are_trimmed(void **state)
+{
+    (void)state;
+    assert_true(dyn_slice_is(dyn_slice_trim(DYN_SLICE(" \t a b\t ")), "a b"));
+    assert_true(dyn_slice_is(dyn_slice_trim(DYN_SLICE("\ra\n")), "\ra\n"));
+    assert_int_equal(dyn_slice_trim(DYN_SLICE("\t \t")).len, 0);
+    assert_null(dyn_slice_trim(dyn_slice(NULL, 0)).data);
+}
+
+static void
 allocation_takes_any_size(void **state)
 {
     (void)state;
@@ -236,6 +246,7 @@ main(void)
         cmocka_unit_test(slices_compare_bytes),
         cmocka_unit_test(case_is_that_of_ascii_letters),
         cmocka_unit_test(case_is_ignored_for_ascii_letters_only),
+        cmocka_unit_test(blanks_at_the_ends_are_trimmed),
         cmocka_unit_test(allocation_takes_any_size),
         cmocka_unit_test(copies_of_text_are_terminated),
         cmocka_unit_test(an_error_is_one_sentence_cut_to_its_room),
