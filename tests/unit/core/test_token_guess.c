@@ -1,5 +1,6 @@
-/* The guess lies near what tokenizers count: one sentence in many languages, with the counts that OpenAI has
- * published of cl100k_base and o200k_base ("Hello GPT-4o", May 2024). */
+/* The guess lies near what tokenizers count: one sentence in twenty languages, with the counts of cl100k_base and
+ * o200k_base that OpenAI has published: "Hello GPT-4o", section "Language tokenization", of 13 May 2024,
+ * https://openai.com/index/hello-gpt-4o/. Sentences and counts are those of that table, the errors in them too. */
 #include "core/token_guess.h"
 
 #include "core/buf.h"
@@ -18,23 +19,66 @@ static const struct {
     unsigned now; /* of o200k_base */
     const char *text;
 } published[] = {
-    {"English", 27, 24, "Hello, my name is GPT-4o. I'm a new type of language model, it's nice to meet you!"},
-    {"French", 31, 28,
-     "Bonjour, je m'appelle GPT-4o. Je suis un nouveau type de modèle de langage, c'est un plaisir de vous "
-     "rencontrer!"},
-    {"German", 34, 29,
-     "Hallo, mein Name is GPT-4o. Ich bin ein neues KI-Sprachmodell. Es ist schön, dich kennenzulernen."},
-    {"Vietnamese", 46, 30,
-     "Xin chào, tên tôi là GPT-4o. Tôi là một loại mô hình ngôn ngữ mới, rất vui được gặp bạn!"},
-    {"Russian", 39, 23, "Привет, меня зовут GPT-4o. Я — новая языковая модель, приятно познакомиться!"},
-    {"Arabic", 53, 26, "مرحبًا، اسمي جي بي تي-4o. أنا نوع جديد من نموذج اللغة، سررت بلقائك!"},
-    {"Chinese", 34, 24, "你好，我的名字是GPT-4o。我是一种新型的语言模型，很高兴见到你!"},
-    {"Japanese", 37, 26, "こんにちわ、私の名前はGPT−4oです。私は新しいタイプの言語モデルです、初めまして"},
+    {"Gujarati", 145, 33,
+     "હેલો, મારું નામ જીપીટી-4o છે. હું એક નવા પ્રકારનું "
+     "ભાષા મોડલ છું. તમને મળીને સારું લાગ્યું!"},
+    {"Telugu", 159, 45,
+     "నమస్కారము, నా పేరు జీపీటీ-4o. నేను ఒక్క కొత్త రకమైన "
+     "భాషా మోడల్ ని. మిమ్మల్ని కలిసినందుకు సంతోషం!"},
+    {"Tamil", 116, 35,
+     "வணக்கம், என் பெயர் ஜிபிடி-4o. நான் ஒரு புதிய வகை "
+     "மொழி மாடல். உங்களை சந்தித்ததில் மகிழ்ச்சி!"},
+    {"Marathi", 96, 33,
+     "नमस्कार, माझे नाव जीपीटी-4o आहे| मी एक नवीन प्रकारची "
+     "भाषा मॉडेल आहे| तुम्हाला भेटून आनंद झाला!"},
+    {"Hindi", 90, 31,
+     "नमस्ते, मेरा नाम जीपीटी-4o है। मैं एक नए प्रकार का "
+     "भाषा मॉडल हूँ। आपसे मिलकर अच्छा लगा!"},
+    {"Urdu", 82, 33,
+     "ہیلو، میرا نام جی پی ٹی-4o ہے۔ میں ایک نئے قسم کا "
+     "زبان ماڈل ہوں، آپ سے مل کر اچھا لگا!"},
+    {"Arabic", 53, 26,
+     "مرحبًا، اسمي جي بي تي-4o. أنا نوع جديد من نموذج اللغة، "
+     "سررت بلقائك!"},
+    {"Persian", 61, 32,
+     "سلام، اسم من جی پی تی-۴او است. من یک نوع جدیدی از "
+     "مدل زبانی هستم، از ملاقات شما خوشبختم!"},
+    {"Russian", 39, 23,
+     "Привет, меня зовут GPT-4o. Я — новая языковая модель, "
+     "приятно познакомиться!"},
     {"Korean", 45, 27,
      "안녕하세요, 제 이름은 GPT-4o입니다. 저는 새로운 유형의 "
      "언어 모델입니다, 만나서 반갑습니다!"},
-    {"Hindi", 90, 31, "नमस्ते, मेरा नाम जीपीटी-4o है। मैं एक नए प्रकार का "
-     "भाषा मॉडल हूँ। आपसे मिलकर अच्छा लगा!"},
+    {"Vietnamese", 46, 30,
+     "Xin chào, tên tôi là GPT-4o. Tôi là một loại mô hình ngôn ngữ mới, "
+     "rất vui được gặp bạn!"},
+    {"Chinese", 34, 24,
+     "你好，我的名字是GPT-4o。我是一种新型的语言模型，"
+     "很高兴见到你!"},
+    {"Japanese", 37, 26,
+     "こんにちは、私の名前はGPT-4oです。"
+     "私は新しいタイプの言語モデルです。初めまして！"},
+    {"Turkish", 39, 30,
+     "Merhaba, benim adım GPT-4o. Ben yeni bir dil modeli türüyüm, "
+     "tanıştığımıza memnun oldum!"},
+    {"Italian", 34, 28,
+     "Ciao, mi chiamo GPT-4o. Sono un nuovo tipo di modello linguistico, "
+     "piacere di conoscerti!"},
+    {"German", 34, 29,
+     "Hallo, mein Name is GPT-4o. Ich bin ein neues KI-Sprachmodell. "
+     "Es ist schön, dich kennenzulernen."},
+    {"Spanish", 29, 26,
+     "Hola, me llamo GPT-4o. Soy un nuevo tipo de modelo de lenguaje, "
+     "¡es un placer conocerte!"},
+    {"Portuguese", 30, 27,
+     "Olá, meu nome é GPT-4o. Sou um novo tipo de modelo de linguagem, "
+     "é um prazer conhecê-lo!"},
+    {"French", 31, 28,
+     "Bonjour, je m'appelle GPT-4o. Je suis un nouveau type de modèle de langage, "
+     "c'est un plaisir de vous rencontrer!"},
+    {"English", 27, 24,
+     "Hello, my name is GPT-4o. I'm a new type of language model, "
+     "it's nice to meet you!"},
 };
 
 static void
