@@ -1,5 +1,5 @@
-/* Calls on connections of our own, one at a time: what a server may do to one that is let go, kept or answered
- * too early. Time is the test's. */
+/* Calls on connections of our own, one at a time: what a server may do to one that is let go, kept, or
+ * answered too early. Time is the test's. */
 #include "actors/providers/http_curl.h"
 #include "tests/unit/providers/upstream.h"
 
