@@ -2,7 +2,7 @@
 
 #include "core/text.h"
 
-enum { U_ESCAPE_BYTES = 6, PAIR_BYTES = 12 };
+enum { PAIR_BYTES = 2 * JSON_UNIT_BYTES };
 
 /* Four hex digits, or -1. */
 static int
@@ -21,6 +21,13 @@ hex_unit(const char *at)
         }
     }
     return unit;
+}
+
+int
+json_escape_unit(const char *at, const char *end)
+{
+    bool is_one = end - at >= JSON_UNIT_BYTES && at[0] == '\\' && at[1] == 'u';
+    return is_one ? hex_unit(at + 2) : -1;
 }
 
 static bool
@@ -45,7 +52,7 @@ refuse(const char **what, const char *why)
 static size_t
 check_unicode(const char *at, const char *end, const char **what)
 {
-    int unit = end - at >= U_ESCAPE_BYTES ? hex_unit(at + 2) : -1;
+    int unit = end - at >= JSON_UNIT_BYTES ? hex_unit(at + 2) : -1;
     if (unit < 0) {
         return refuse(what, "\\u needs four hex digits");
     }
@@ -56,7 +63,7 @@ check_unicode(const char *at, const char *end, const char **what)
         return refuse(what, "lone surrogate escape");
     }
     if (!is_high_surrogate(unit)) {
-        return U_ESCAPE_BYTES;
+        return JSON_UNIT_BYTES;
     }
     bool paired =
         end - at >= PAIR_BYTES && at[6] == '\\' && at[7] == 'u' && is_low_surrogate(hex_unit(at + 8));
@@ -89,7 +96,7 @@ decode_unicode(const char *at, char out[4], size_t *written)
     int unit = hex_unit(at + 2);
     if (!is_high_surrogate(unit)) {
         *written = dyn_utf8_put(out, (uint32_t)unit);
-        return U_ESCAPE_BYTES;
+        return JSON_UNIT_BYTES;
     }
     int low = hex_unit(at + 8);
     *written = dyn_utf8_put(out, 0x10000u + (((uint32_t)unit - 0xD800u) << 10) + ((uint32_t)low - 0xDC00u));

@@ -1,7 +1,7 @@
 #include "core/token_guess.h"
 
+#include "core/json_escape.h"
 #include "core/json_skip.h"
-#include "core/rand.h"
 #include "core/text.h"
 
 enum {
@@ -10,7 +10,6 @@ enum {
     EMOJI_WEIGHT = 250,
     EMOJI_FIRST = 0x1F000,
     EMOJI_LAST = 0x1FAFF,
-    UNIT_BYTES = 6, /* "\uXXXX" */
 };
 
 struct script {
@@ -61,37 +60,25 @@ token_guess_scalar(uint32_t scalar)
     return low < DYN_ARRAY_LEN(scripts) ? scripts[low].weight : ASTRAL_WEIGHT;
 }
 
-/* -1: that is no \u escape. */
-static int
-unit_at(const char *at, const char *end)
-{
-    uint8_t bytes[2];
-    if (end - at < UNIT_BYTES || at[0] != '\\' || at[1] != 'u' ||
-        dyn_hex_decode(bytes, sizeof bytes, dyn_slice(at + 2, 4)) != 0) {
-        return -1;
-    }
-    return bytes[0] << 8 | bytes[1];
-}
-
 /* Adds the escape's weight, returns its length. */
 static size_t
 take_escape(const char *at, const char *end, uint64_t *sum)
 {
-    int unit = unit_at(at, end);
+    int unit = json_escape_unit(at, end);
     if (unit < 0) {
         *sum += ASCII_WEIGHT;
         return end - at > 1 ? 2 : 1;
     }
     if ((unit & 0xFC00) == 0xD800) {
-        int low = unit_at(at + UNIT_BYTES, end);
+        int low = json_escape_unit(at + JSON_UNIT_BYTES, end);
         if (low >= 0 && (low & 0xFC00) == 0xDC00) {
             uint32_t scalar = 0x10000u + (((uint32_t)unit - 0xD800u) << 10) + ((uint32_t)low - 0xDC00u);
             *sum += token_guess_scalar(scalar);
-            return 2 * (size_t)UNIT_BYTES;
+            return 2 * (size_t)JSON_UNIT_BYTES;
         }
     }
     *sum += token_guess_scalar((uint32_t)unit);
-    return UNIT_BYTES;
+    return JSON_UNIT_BYTES;
 }
 
 static const char *

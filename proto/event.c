@@ -104,7 +104,7 @@ event_encode(const struct event_record *record, struct dyn_buf *out)
     }
 #include "proto/event_fields.def"
 #undef EVENT_FIELD
-    (void)mp_put_16(start, 0xde, n);
+    (void)mp_put_number(start, 0xde, n, 2);
     out->len += (size_t)(at - start);
 }
 

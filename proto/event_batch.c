@@ -92,7 +92,7 @@ event_batch_stamp(char *batch, struct event_batch_item *item, const struct event
     DYN_ASSERT(item->room == STAMP_BYTES && stamp->node.len == EVENT_NODE_LEN &&
                stamp->topic.len < sizeof EVENT_REQUEST_COMPLETED);
     size_t used = (size_t)(put_stamp(end, stamp) - end);
-    (void)mp_put_16(map, MAP_FORMAT, members(map) + STAMP_MEMBERS);
+    (void)mp_put_number(map, MAP_FORMAT, members(map) + STAMP_MEMBERS, 2);
     item->map_len += used;
     item->room -= used;
     struct head head = {

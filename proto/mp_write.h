@@ -32,31 +32,14 @@ mp_put_byte(char *at, unsigned byte)
     return at + 1;
 }
 
+/* A format, and behind it the lowest `size` bytes of the number, the highest of them first. */
 static inline char *
-mp_put_16(char *at, unsigned format, uint64_t number)
+mp_put_number(char *at, unsigned format, uint64_t number, size_t size)
 {
-    uint16_t bytes = __builtin_bswap16((uint16_t)number);
+    uint64_t bytes = __builtin_bswap64(number) >> (8 * (sizeof number - size));
     at = mp_put_byte(at, format);
-    memcpy(at, &bytes, sizeof bytes);
-    return at + sizeof bytes;
-}
-
-static inline char *
-mp_put_32(char *at, unsigned format, uint64_t number)
-{
-    uint32_t bytes = __builtin_bswap32((uint32_t)number);
-    at = mp_put_byte(at, format);
-    memcpy(at, &bytes, sizeof bytes);
-    return at + sizeof bytes;
-}
-
-static inline char *
-mp_put_64(char *at, unsigned format, uint64_t number)
-{
-    uint64_t bytes = __builtin_bswap64(number);
-    at = mp_put_byte(at, format);
-    memcpy(at, &bytes, sizeof bytes);
-    return at + sizeof bytes;
+    memcpy(at, &bytes, size);
+    return at + size;
 }
 
 static inline char *
@@ -69,9 +52,9 @@ mp_put_uint(char *at, uint64_t number)
         return mp_put_byte(mp_put_byte(at, 0xcc), (unsigned)number);
     }
     if (number <= UINT16_MAX) {
-        return mp_put_16(at, 0xcd, number);
+        return mp_put_number(at, 0xcd, number, 2);
     }
-    return number <= UINT32_MAX ? mp_put_32(at, 0xce, number) : mp_put_64(at, 0xcf, number);
+    return number <= UINT32_MAX ? mp_put_number(at, 0xce, number, 4) : mp_put_number(at, 0xcf, number, 8);
 }
 
 static inline char *
@@ -85,7 +68,7 @@ mp_put_real(char *at, double value)
 {
     uint64_t bits;
     memcpy(&bits, &value, sizeof bits);
-    return mp_put_64(at, 0xcb, bits);
+    return mp_put_number(at, 0xcb, bits, 8);
 }
 
 static inline char *
@@ -94,7 +77,7 @@ mp_put_map(char *at, size_t pairs)
     if (pairs < 16) {
         return mp_put_byte(at, 0x80 | (unsigned)pairs);
     }
-    return pairs <= UINT16_MAX ? mp_put_16(at, 0xde, pairs) : mp_put_32(at, 0xdf, pairs);
+    return pairs <= UINT16_MAX ? mp_put_number(at, 0xde, pairs, 2) : mp_put_number(at, 0xdf, pairs, 4);
 }
 
 static inline char *
@@ -103,7 +86,7 @@ mp_put_array(char *at, size_t n)
     if (n < 16) {
         return mp_put_byte(at, 0x90 | (unsigned)n);
     }
-    return n <= UINT16_MAX ? mp_put_16(at, 0xdc, n) : mp_put_32(at, 0xdd, n);
+    return n <= UINT16_MAX ? mp_put_number(at, 0xdc, n, 2) : mp_put_number(at, 0xdd, n, 4);
 }
 
 /* As they are; none may be absent. */
@@ -123,7 +106,7 @@ mp_put_text_head(char *at, size_t len)
     if (len <= UINT8_MAX) {
         return mp_put_byte(mp_put_byte(at, 0xd9), (unsigned)len);
     }
-    return len <= UINT16_MAX ? mp_put_16(at, 0xda, len) : mp_put_32(at, 0xdb, len);
+    return len <= UINT16_MAX ? mp_put_number(at, 0xda, len, 2) : mp_put_number(at, 0xdb, len, 4);
 }
 
 static inline char *
@@ -132,7 +115,8 @@ mp_put_blob(char *at, struct dyn_slice bytes)
     if (bytes.len <= UINT8_MAX) {
         at = mp_put_byte(mp_put_byte(at, 0xc4), (unsigned)bytes.len);
     } else {
-        at = bytes.len <= UINT16_MAX ? mp_put_16(at, 0xc5, bytes.len) : mp_put_32(at, 0xc6, bytes.len);
+        bool is_short = bytes.len <= UINT16_MAX;
+        at = mp_put_number(at, is_short ? 0xc5 : 0xc6, bytes.len, is_short ? 2 : 4);
     }
     return mp_put_bytes(at, bytes);
 }

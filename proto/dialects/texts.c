@@ -1,7 +1,6 @@
 #include "proto/dialects/texts.h"
 
 #include "core/json_escape.h"
-#include "core/rand.h"
 #include "core/text.h"
 
 struct dyn_slice
@@ -17,20 +16,6 @@ dialect_text_decode(struct json_value value, struct dyn_buf *room)
 }
 
 /* ---- pieces ---- */
-
-enum { UNIT_BYTES = 6 }; /* "\uXXXX" */
-
-/* The unit of a \u escape at `at`, or -1: it is something else. */
-static int
-unit_at(const char *at, const char *end)
-{
-    uint8_t bytes[2];
-    if (end - at < UNIT_BYTES || at[0] != '\\' || at[1] != 'u' ||
-        dyn_hex_decode(bytes, sizeof bytes, dyn_slice(at + 2, 4)) != 0) {
-        return -1;
-    }
-    return bytes[0] << 8 | bytes[1];
-}
 
 static void
 put_scalar(struct dyn_buf *out, uint32_t scalar)
@@ -86,10 +71,10 @@ dialect_piece_decode(struct json_value value, uint16_t *half, struct dyn_buf *ou
             at = plain_end;
             continue;
         }
-        int unit = unit_at(at, end);
+        int unit = json_escape_unit(at, end);
         if (unit >= 0) {
             take_unit(unit, half, out);
-            at += UNIT_BYTES;
+            at += JSON_UNIT_BYTES;
             continue;
         }
         char decoded[4];

@@ -1,24 +1,9 @@
 #include "proto/dialects/upstream_json.h"
 
 #include "core/arena.h"
-#include "core/rand.h"
+#include "core/json_escape.h"
 
 #include <stdlib.h>
-
-/* "\uXXXX" */
-#define ESCAPE_BYTES 6u
-
-/* The unit of a \u escape that begins at `at`, or -1. */
-static int
-escaped_unit(const char *at, const char *end)
-{
-    uint8_t bytes[2];
-    if ((size_t)(end - at) < ESCAPE_BYTES || at[0] != '\\' || at[1] != 'u' ||
-        dyn_hex_decode(bytes, sizeof bytes, dyn_slice(at + 2, 2 * sizeof bytes)) != 0) {
-        return -1;
-    }
-    return bytes[0] << 8 | bytes[1];
-}
 
 static bool
 is_surrogate(int unit, int first)
@@ -32,16 +17,17 @@ blunt_escapes(char *text, size_t len)
 {
     const char *end = text + len;
     for (char *at = text; (at = memchr(at, '\\', (size_t)(end - at))) != NULL;) {
-        int unit = escaped_unit(at, end);
+        int unit = json_escape_unit(at, end);
         if (unit < 0) {
             at += end - at >= 2 ? 2 : 1;
-        } else if (is_surrogate(unit, 0xD800) && is_surrogate(escaped_unit(at + ESCAPE_BYTES, end), 0xDC00)) {
-            at += 2 * ESCAPE_BYTES;
+        } else if (is_surrogate(unit, 0xD800) &&
+                   is_surrogate(json_escape_unit(at + JSON_UNIT_BYTES, end), 0xDC00)) {
+            at += 2 * (size_t)JSON_UNIT_BYTES;
         } else {
             if (unit == 0 || is_surrogate(unit, 0xD800) || is_surrogate(unit, 0xDC00)) {
                 memcpy(at + 2, "fffd", 4);
             }
-            at += ESCAPE_BYTES;
+            at += JSON_UNIT_BYTES;
         }
     }
 }

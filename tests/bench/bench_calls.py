@@ -42,7 +42,22 @@ def run_load(options, load, server, seconds):
     return result["answers"]
 
 
-class Perf:
+class Counter:
+    """A program beside the process that writes down what it counted when it is interrupted."""
+
+    def __init__(self, command, path, settle_s):
+        self.path = path
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(settle_s)
+
+    def lines(self):
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(30)
+        with open(self.path, encoding="ascii") as file:
+            return file.readlines()
+
+
+class Perf(Counter):
     """System calls by name, counted by the kernel. All of them together, and those that a proxy makes by name:
     closing the counters of all 350 takes the kernel seconds a thread."""
 
@@ -54,21 +69,15 @@ class Perf:
     EVENTS = ",".join(["raw_syscalls:sys_enter", *(f"syscalls:sys_enter_{name}" for name in NAMES)])
 
     def __init__(self, pid, path):
-        command = ["perf", "stat", "-x,", "-e", self.EVENTS, "-p", str(pid), "-o", path]
-        self.path = path
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(0.5)
+        super().__init__(["perf", "stat", "-x,", "-e", self.EVENTS, "-p", str(pid), "-o", path], path, 0.5)
 
     def stop(self):
-        self.process.send_signal(signal.SIGINT)
-        self.process.wait(30)
         calls = {}
-        with open(self.path, encoding="ascii") as file:
-            for line in file:
-                words = line.split(",")
-                if len(words) > 2:  # what never ran is "<not counted>"
-                    name = words[2].rpartition("sys_enter")[2].lstrip("_")
-                    calls[name] = int(words[0]) if words[0].isdigit() else 0
+        for line in self.lines():
+            words = line.split(",")
+            if len(words) > 2:  # what never ran is "<not counted>"
+                name = words[2].rpartition("sys_enter")[2].lstrip("_")
+                calls[name] = int(words[0]) if words[0].isdigit() else 0
         calls["others"] = calls.pop("") - sum(calls.values())
         return calls
 
@@ -82,24 +91,18 @@ class Perf:
             return False
 
 
-class Strace:
+class Strace(Counter):
     """System calls by name, each stopped and counted."""
 
     def __init__(self, pid, path):
-        command = ["strace", "-f", "-c", "-o", path, "-p", str(pid)]
-        self.path = path
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(1.0)
+        super().__init__(["strace", "-f", "-c", "-o", path, "-p", str(pid)], path, 1.0)
 
     def stop(self):
-        self.process.send_signal(signal.SIGINT)
-        self.process.wait(30)
         calls = {}
-        with open(self.path, encoding="ascii") as file:
-            for line in file:
-                found = re.match(r"\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+(?:\d+\s+)?(\w+)$", line)
-                if found and found.group(2) != "total":
-                    calls[found.group(2)] = int(found.group(1))
+        for line in self.lines():
+            found = re.match(r"\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+(?:\d+\s+)?(\w+)$", line)
+            if found and found.group(2) != "total":
+                calls[found.group(2)] = int(found.group(1))
         return calls
 
 

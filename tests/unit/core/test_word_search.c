@@ -30,29 +30,36 @@ keep(void *self, const struct word_match *match)
     return true;
 }
 
+/* "2-5 8-11", or "". Good until the next one. */
+static const char *
+places_of(const struct matches *matches)
+{
+    static struct dyn_buf out;
+    dyn_buf_clear(&out);
+    for (size_t i = 0; i < matches->n; i++) {
+        dyn_buf_addf(&out, "%s%u-%u", i > 0 ? " " : "", (unsigned)matches->items[i].begin,
+                     (unsigned)matches->items[i].end);
+    }
+    return dyn_buf_cstr(&out);
+}
+
 /* Words as the word-filter takes them unless told otherwise, with these options beside it. */
 static struct word_options loosely = {.is_loose = true, .look_alikes = WORD_ALIKE_MIXED};
 
 static const char *
 seen(const char *word, const char *text)
 {
-    static struct dyn_buf out;
     static struct matches matches;
     struct dyn_slice slice = dyn_slice_str(word);
     struct dyn_err err;
     matches.n = 0;
-    dyn_buf_clear(&out);
     word_set_t *set = word_set_new(&slice, 1, &loosely, NULL, &err);
     if (set == NULL) {
         return "refused";
     }
     (void)word_set_search(set, dyn_slice_str(text), keep, &matches);
-    for (size_t i = 0; i < matches.n; i++) {
-        dyn_buf_addf(&out, "%s%u-%u", i > 0 ? " " : "", (unsigned)matches.items[i].begin,
-                     (unsigned)matches.items[i].end);
-    }
     word_set_free(&set);
-    return dyn_buf_cstr(&out);
+    return places_of(&matches);
 }
 
 static void
@@ -154,24 +161,18 @@ set_of(const char *const *words, size_t n, bool is_case_sensitive, bool whole_wo
     return set;
 }
 
-/* What is found of one word: "2-5 8-11", or "" */
+/* What is found of one word. */
 static const char *
 found(const char *word, const char *text, bool is_case_sensitive, bool whole_words)
 {
-    static struct dyn_buf out;
     static struct matches matches;
     matches.n = 0;
-    dyn_buf_clear(&out);
     word_set_t *set = set_of(&word, 1, is_case_sensitive, whole_words);
     bool has_found = word_set_search(set, dyn_slice_str(text), keep, &matches);
     assert_int_equal(has_found, matches.n > 0);
     assert_int_equal(has_found, word_set_search(set, dyn_slice_str(text), NULL, NULL));
-    for (size_t i = 0; i < matches.n; i++) {
-        dyn_buf_addf(&out, "%s%u-%u", i > 0 ? " " : "", (unsigned)matches.items[i].begin,
-                     (unsigned)matches.items[i].end);
-    }
     word_set_free(&set);
-    return dyn_buf_cstr(&out);
+    return places_of(&matches);
 }
 
 static void
