@@ -1,11 +1,14 @@
 /* Memory that the start needed and serving does not. Of the fifty libraries that ours load the dynamic linker
  * reads every symbol table, and initializers run that nobody needs again: 12 MiB of pages that stay mapped,
- * though no request looks at them. What is given back here are clean pages of files, read-only and private:
- * touched again they are mapped again, from the page cache and 64 KiB at a time.
+ * though no request looks at them. What is given back here are clean pages of the program and its libraries,
+ * read-only and private: touched again they are mapped again, from the page cache and 64 KiB at a time.
+ * Pages of other files stay: whoever mapped one may have unmapped it since we looked, as the dynamic linker
+ * does with its cache, and what is at that place by then may be somebody's memory.
  *
  * Here, not in the library: the pages of a program that embeds a gateway are its own business. */
 #include "cli/memory.h"
 
+#include <link.h>
 #include <malloc.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -13,6 +16,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 enum {
     MAPPINGS_MAX = 512, /* some 180 are there; more are left alone */
@@ -27,6 +31,43 @@ struct mapping {
     uintptr_t end;
     bool is_clean_file;
 };
+
+/* Read-only parts of the program and of what it has loaded, in pages. */
+struct loaded {
+    struct segment {
+        uintptr_t begin;
+        uintptr_t end;
+    } segments[MAPPINGS_MAX];
+    size_t n;
+};
+
+static int
+note_loaded(struct dl_phdr_info *info, size_t size, void *loaded_)
+{
+    (void)size;
+    struct loaded *loaded = loaded_;
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    for (size_t i = 0; i < info->dlpi_phnum && loaded->n < MAPPINGS_MAX; i++) {
+        const ElfW(Phdr) *part = &info->dlpi_phdr[i];
+        uintptr_t begin = info->dlpi_addr + part->p_vaddr;
+        if (part->p_type == PT_LOAD && (part->p_flags & PF_W) == 0) {
+            loaded->segments[loaded->n++] =
+                (struct segment){begin & ~(page - 1), (begin + part->p_memsz + page - 1) & ~(page - 1)};
+        }
+    }
+    return 0;
+}
+
+static bool
+is_loaded(const struct loaded *loaded, const struct mapping *mapping)
+{
+    for (size_t i = 0; i < loaded->n; i++) {
+        if (mapping->begin >= loaded->segments[i].begin && mapping->end <= loaded->segments[i].end) {
+            return true;
+        }
+    }
+    return false;
+}
 
 static bool
 read_place(const char *line, struct mapping *mapping)
@@ -71,7 +112,10 @@ void
 memory_give_back_start(void)
 {
     static struct mapping mappings[MAPPINGS_MAX];
+    static struct loaded loaded;
     (void)malloc_trim(0);
+    loaded.n = 0;
+    (void)dl_iterate_phdr(note_loaded, &loaded);
     FILE *file = fopen("/proc/self/smaps", "re");
     if (file == NULL) {
         return;
@@ -79,7 +123,7 @@ memory_give_back_start(void)
     size_t n = read_mappings(file, mappings);
     (void)fclose(file);
     for (size_t i = 0; i < n; i++) {
-        if (mappings[i].is_clean_file) {
+        if (mappings[i].is_clean_file && is_loaded(&loaded, &mappings[i])) {
             (void)madvise((void *)mappings[i].begin, mappings[i].end - mappings[i].begin, MADV_DONTNEED);
         }
     }

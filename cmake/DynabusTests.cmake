@@ -5,7 +5,7 @@ function(dyn_test name source)
     cmake_parse_arguments(T "" "LABEL" "ARGS" ${ARGN})
     string(REPLACE "/" "_" target "${name}")
     add_executable(${target} "${source}")
-    dyn_include_root(root tests core proto models limits bus edge router actors/providers actors/plugins actors/metrics actors/ledger mock gateway tests include)
+    dyn_include_root(root tests core proto models limits bus edge router actors/providers actors/plugins actors/metrics actors/ledger mock gateway cli tests include)
     target_include_directories(${target} PRIVATE "${root}")
     target_link_libraries(${target} PRIVATE dynabus_gateway dynabus_warnings ${CMOCKA_LIBRARY})
     target_compile_definitions(${target} PRIVATE DYNABUS_SOURCE_DIR="${CMAKE_SOURCE_DIR}"
