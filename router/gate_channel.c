@@ -6,9 +6,9 @@
 enum { GATE_TRIM_BYTES = 512 };
 
 struct gate_channel *
-gate_channel_new(struct vote_channel id)
+gate_channel_new(struct vote_channel id, size_t n_voters)
 {
-    struct gate_channel *channel = dyn_zalloc(sizeof *channel);
+    struct gate_channel *channel = dyn_zalloc(sizeof *channel + n_voters * sizeof channel->clear[0]);
     channel->id = id;
     return channel;
 }

@@ -25,10 +25,10 @@ struct gate_channel {
     struct gate_mask *masks; /* ascending, not overlapping */
     size_t n_masks;
     size_t masks_cap;
-    uint64_t clear[STREAM_GATE_VOTERS_MAX];
+    uint64_t clear[]; /* of each voter */
 };
 
-struct gate_channel *gate_channel_new(struct vote_channel id);
+struct gate_channel *gate_channel_new(struct vote_channel id, size_t n_voters);
 void gate_channel_free(struct gate_channel *channel);
 bool gate_channel_is(const struct gate_channel *channel, struct vote_channel id);
 

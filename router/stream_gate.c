@@ -5,8 +5,8 @@
 stream_gate_t *
 stream_gate_new(const struct stream_gate_options *options)
 {
-    struct stream_gate *gate = dyn_zalloc(sizeof *gate);
     DYN_ASSERT(options->n_voters <= STREAM_GATE_VOTERS_MAX);
+    struct stream_gate *gate = dyn_zalloc(sizeof *gate + options->n_voters * sizeof gate->voters[0]);
     gate->texts = options->texts;
     gate->n_voters = options->n_voters;
     gate->held_max = options->held_max;
@@ -37,6 +37,8 @@ stream_gate_free(stream_gate_t **gate_p)
     for (size_t i = 0; i < gate->n_choices; i++) {
         free(gate->choices[i]);
     }
+    free(gate->channels);
+    free(gate->choices);
     sse_reader_fini(&gate->reader);
     dyn_buf_fini(&gate->reading.head);
     dyn_buf_fini(&gate->out);
@@ -55,6 +57,14 @@ stream_gate_stop(struct stream_gate *gate, enum stream_gate_state state, size_t 
 
 /* ---- what comes in ---- */
 
+/* Room for one more of those; the first one has it alone. */
+static void *
+with_room(void *rows, size_t n)
+{
+    bool is_full = (n & (n - 1)) == 0; /* room doubles: 1, 2, 4 */
+    return is_full ? dyn_realloc(rows, (n > 0 ? 2 * n : 1) * sizeof(void *)) : rows;
+}
+
 /* NULL: there are too many. Streams have few; the last ones are the likeliest. */
 static struct gate_channel *
 channel_of(struct stream_gate *gate, struct vote_channel id)
@@ -67,7 +77,8 @@ channel_of(struct stream_gate *gate, struct vote_channel id)
     if (gate->n_channels == STREAM_GATE_CHANNELS_MAX) {
         return NULL;
     }
-    return gate->channels[gate->n_channels++] = gate_channel_new(id);
+    gate->channels = with_room(gate->channels, gate->n_channels);
+    return gate->channels[gate->n_channels++] = gate_channel_new(id, gate->n_voters);
 }
 
 static struct gate_choice *
@@ -83,6 +94,7 @@ choice_of(struct stream_gate *gate, uint32_t id)
     }
     struct gate_choice *choice = dyn_zalloc(sizeof *choice);
     choice->id = id;
+    gate->choices = with_room(gate->choices, gate->n_choices);
     return gate->choices[gate->n_choices++] = choice;
 }
 

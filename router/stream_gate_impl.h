@@ -13,7 +13,6 @@ struct gate_voter {
 
 struct stream_gate {
     const struct dialect_texts *texts;
-    struct gate_voter voters[STREAM_GATE_VOTERS_MAX];
     size_t n_voters;
     uint32_t live; /* bits of those that are asked still */
     size_t held_max;
@@ -25,9 +24,9 @@ struct stream_gate {
     bool is_last_asked;
     struct sse_reader reader;
     struct dialect_texts_state reading;
-    struct gate_channel *channels[STREAM_GATE_CHANNELS_MAX];
+    struct gate_channel **channels; /* most streams have one, and one choice */
     size_t n_channels;
-    struct gate_choice *choices[STREAM_GATE_CHANNELS_MAX];
+    struct gate_choice **choices;
     size_t n_choices;
     struct gate_entry *first;
     struct gate_entry **behind; /* where the next one is hung in */
@@ -35,6 +34,7 @@ struct stream_gate {
     unsigned pass;
     struct dyn_buf out;
     size_t out_taken;
+    struct gate_voter voters[]; /* n_voters */
 };
 
 /* Its first end counts. */

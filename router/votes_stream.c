@@ -56,7 +56,8 @@ static void
 begin(struct route_request *rq)
 {
     struct stream_gate_voter rows[STREAM_GATE_VOTERS_MAX];
-    struct route_gated *gated = rq->gated = dyn_zalloc(sizeof *gated);
+    struct route_gated *gated = rq->gated =
+        dyn_zalloc(sizeof *gated + route_voting_plan(rq)->n_plugins * sizeof gated->plugins[0]);
     struct route_votes *votes = route_votes_of(rq);
     uint32_t needs = 0;
     votes->has_gate = true;

@@ -18,7 +18,6 @@ struct gate_plugin {
 struct route_gated {
     stream_gate_t *gate;
     struct vote_facts *facts;
-    struct gate_plugin plugins[STREAM_GATE_VOTERS_MAX];
     size_t n_plugins;
     uint32_t first_epoch; /* of the first question; each has one for every plugin */
     bool is_last_asked;
@@ -29,6 +28,7 @@ struct route_gated {
     bool is_ended;       /* by a vote: nothing of the provider is wanted any more */
     enum err_code error; /* why */
     bool is_closing;     /* with last words to the reader */
+    struct gate_plugin plugins[]; /* n_plugins */
 };
 
 /* Who is asked about all of the stream: what it saw of it is with it. 0: nobody is there, or has room. */
