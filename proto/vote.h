@@ -204,6 +204,11 @@ struct vote_delta {
     uint64_t            from; /* position of its first byte */
     struct dyn_slice    text;
 };
+struct vote_deltas {
+    struct vote_delta *items;
+    size_t             n;
+    bool               is_last;
+};
 void vote_deltas_encode(const struct vote_delta *deltas, size_t n, bool is_last, struct dyn_buf *out);
 /* To one that takes over a stream: where each channel stands, and what of it is not decided. */
 void vote_deltas_encode_rest(const struct vote_delta *deltas, size_t n, bool is_last, struct dyn_buf *out);

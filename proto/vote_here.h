@@ -1,6 +1,6 @@
 /* The question of an ASK and the answer of a VOTE (proto/vote.h) as one call, for who asks plugins of its own
  * loop: nothing is packed, and no envelope is made. What it means is what 05-PLUGIN.md says
- * of the two. Plugins elsewhere get envelopes; so do questions during a stream. */
+ * of the two. Plugins elsewhere get envelopes. */
 #pragma once
 
 #include "proto/vote.h"
@@ -36,6 +36,7 @@ struct vote_question {
     struct vote_facts *facts;
     dyn_block_t *body;                  /* as in an ASK; NULL: none */
     const struct vote_text_list *texts; /* instead of their map, to a plugin that reads lists; NULL: none */
+    const struct vote_deltas *deltas;   /* the same during a stream */
     bool tell;
     bool charged;
 };
@@ -46,6 +47,8 @@ struct vote_heard {
     size_t n_headers;
     struct dyn_slice notes;
     bool charged;
+    const struct vote_mark *marks; /* on deltas that were no map */
+    size_t n_marks;
     struct env *vote; /* VOTE_HERE_VOTED: the caller's */
 };
 

@@ -57,6 +57,9 @@ bool stream_gate_has_ended(const stream_gate_t *gate); /* so, or by its end mark
  * still. Each of them owes one vote for it; the next question comes when all have voted or failed, with all
  * the text of the meantime. */
 bool stream_gate_take_ask(stream_gate_t *gate, uint64_t now_us, struct dyn_buf *body);
+/* The same before it is packed: the texts lie in the gate, until it is voted on or fed. */
+bool stream_gate_take_deltas(stream_gate_t *gate, uint64_t now_us,
+                             struct vote_delta items[STREAM_GATE_CHANNELS_MAX], struct vote_deltas *deltas);
 bool stream_gate_is_asked(const stream_gate_t *gate, size_t voter);
 /* Another one takes the place of the voter, which was asked before: the body of an ASK with all that is not
  * decided. It owes the vote for that, in the time that is left when one was owed already. */

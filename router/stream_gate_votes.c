@@ -161,9 +161,9 @@ stream_gate_bound(struct stream_gate *gate)
 /* ---- questions ---- */
 
 bool
-stream_gate_take_ask(stream_gate_t *gate, uint64_t now_us, struct dyn_buf *body)
+stream_gate_take_deltas(stream_gate_t *gate, uint64_t now_us,
+                        struct vote_delta items[STREAM_GATE_CHANNELS_MAX], struct vote_deltas *deltas)
 {
-    struct vote_delta deltas[STREAM_GATE_CHANNELS_MAX];
     size_t n = 0;
     bool is_last = gate->has_ended && !gate->is_last_asked;
     if (gate->state != STREAM_GATE_OPEN || gate->live == 0 || is_owed(gate)) {
@@ -175,7 +175,7 @@ stream_gate_take_ask(stream_gate_t *gate, uint64_t now_us, struct dyn_buf *body)
             gate_channel_end(channel);
         }
         if (channel->seen > channel->asked) {
-            deltas[n++] =
+            items[n++] =
                 (struct vote_delta){channel->id, channel->asked, gate_channel_text(channel, channel->asked)};
             channel->asked = channel->seen;
         }
@@ -185,13 +185,25 @@ stream_gate_take_ask(stream_gate_t *gate, uint64_t now_us, struct dyn_buf *body)
     if (n == 0 && !(is_last && gate->has_asked)) {
         return false;
     }
-    vote_deltas_encode(deltas, n, is_last, body);
+    *deltas = (struct vote_deltas){items, n, is_last};
     for (size_t i = 0; i < gate->n_voters; i++) {
         struct gate_voter *voter = &gate->voters[i];
         if ((gate->live >> i & 1u) != 0 && voter->asked++ == voter->answered) {
             voter->since_us = now_us;
         }
     }
+    return true;
+}
+
+bool
+stream_gate_take_ask(stream_gate_t *gate, uint64_t now_us, struct dyn_buf *body)
+{
+    struct vote_delta items[STREAM_GATE_CHANNELS_MAX];
+    struct vote_deltas deltas;
+    if (!stream_gate_take_deltas(gate, now_us, items, &deltas)) {
+        return false;
+    }
+    vote_deltas_encode(deltas.items, deltas.n, deltas.is_last, body);
     return true;
 }
 

@@ -46,7 +46,6 @@ struct route_votes {
     uint64_t n_said;           /* of the voters, when the traits were taken */
     struct route_facts counted; /* what the walk over the body found */
     bool is_counted;
-    bool has_gate;             /* plugins were asked about its stream: by envelopes */
     struct vote_facts *facts;  /* of the stage, or of the one before; NULL: they have to be made */
     const struct route_plan *facts_plan; /* they were made under it */
     bool has_facts;            /* they are those of the stage */

@@ -60,7 +60,6 @@ begin(struct route_request *rq)
         dyn_zalloc(sizeof *gated + route_voting_plan(rq)->n_plugins * sizeof gated->plugins[0]);
     struct route_votes *votes = route_votes_of(rq);
     uint32_t needs = 0;
-    votes->has_gate = true;
     for (size_t i = 0; i < route_voting_plan(rq)->n_plugins; i++) {
         const struct route_plugin *plugin = &route_voting_plan(rq)->plugins[i];
         if (votes_on_streams(rq, plugin)) {
@@ -200,6 +199,19 @@ route_gate_credit(struct route_request *rq)
 static void
 tell_end(struct route_request *rq, const struct gate_plugin *one)
 {
+    const struct vote_here *here = route_votes_here(rq, one->plugin);
+    if (here != NULL) {
+        struct vote_heard unused;
+        struct vote_question told = {.id = rq->node.id,
+                                     .epoch = ++rq->votes->epoch,
+                                     .stage = VOTE_DURING_STREAM,
+                                     .instance = one->plugin->serial,
+                                     .from = bus_actor_addr(rq->router->me),
+                                     .facts = rq->gated->facts,
+                                     .tell = true};
+        (void)here->ask(here->self, &told, &unused);
+        return;
+    }
     struct env *ask = env_new(ENV_ASK);
     ask->id = rq->node.id;
     ask->epoch = ++rq->votes->epoch;

@@ -1,4 +1,4 @@
-/* Asks the plugins of a stream and takes their votes, or does without them. */
+/* Asks plugins of a stream by envelopes and takes their votes, or does without them. */
 #include "router/votes_stream_impl.h"
 
 #include "core/log.h"
@@ -165,16 +165,22 @@ hand_over(struct route_request *rq, size_t i)
     return true;
 }
 
-static void
-ask_one(struct route_request *rq, size_t i, uint32_t epoch, dyn_block_t *body)
+void
+route_gated_count(struct route_request *rq, struct gate_plugin *one)
+{
+    if (one->asked++ == one->answered) {
+        one->since_us = dyn_mono_us(bus_loop_clock(rq->router->loop));
+    }
+}
+
+void
+route_gated_send(struct route_request *rq, size_t i, uint32_t epoch, dyn_block_t *body)
 {
     struct gate_plugin *one = &rq->gated->plugins[i];
     struct env *ask = ask_of(rq, i, epoch, body);
     const char *why = send_ask(rq, i, &ask);
     if (why == NULL) {
-        if (one->asked++ == one->answered) {
-            one->since_us = dyn_mono_us(bus_loop_clock(rq->router->loop));
-        }
+        route_gated_count(rq, one);
         return;
     }
     env_free(&ask);
@@ -184,27 +190,6 @@ ask_one(struct route_request *rq, size_t i, uint32_t epoch, dyn_block_t *body)
         one->asked -= is_gone;
         give_up(rq, i, why);
     }
-}
-
-void
-route_gated_ask(struct route_request *rq)
-{
-    struct route_gated *gated = rq->gated;
-    struct dyn_buf body = DYN_BUF_INIT;
-    bool was_last = gated->is_last_asked;
-    if (stream_gate_take_ask(gated->gate, bus_loop_now_us(rq->router->loop), &body)) {
-        dyn_block_t *block = dyn_block_copy(0, dyn_buf_slice(&body));
-        uint32_t epoch = rq->votes->epoch + 1;
-        rq->votes->epoch += (uint32_t)gated->n_plugins;
-        gated->is_last_asked = was_last || stream_gate_has_ended(gated->gate);
-        for (size_t i = 0; i < gated->n_plugins; i++) {
-            if (stream_gate_is_asked(gated->gate, i)) {
-                ask_one(rq, i, epoch + (uint32_t)i, block);
-            }
-        }
-        dyn_block_unref(&block);
-    }
-    dyn_buf_fini(&body);
 }
 
 /* ---- what voters say ---- */
@@ -257,12 +242,39 @@ tell_of_cut(struct route_request *rq, size_t i, const struct env *vote)
     }
 }
 
+void
+route_gated_settle(struct route_request *rq, size_t i, const char *wrong)
+{
+    struct gate_plugin *one = &rq->gated->plugins[i];
+    if (one->is_admitted) {
+        one->is_admitted = false;
+        vote_breaker_succeeded(&voter_of(rq, i)->breaker);
+    }
+    if (wrong != NULL) {
+        route_gated_fail(rq, i, wrong, true);
+    }
+}
+
+bool
+route_gated_take(struct route_request *rq, size_t i, const struct env *vote)
+{
+    struct dyn_err err;
+    struct arena arena;
+    arena_init(&arena, NULL, 0);
+    const char *wrong = take_marks(rq, i, vote, &arena, &err);
+    route_gated_settle(rq, i, wrong);
+    arena_fini(&arena);
+    bool cuts = wrong == NULL && vote->verdict == VOTE_DENY;
+    if (cuts) {
+        tell_of_cut(rq, i, vote);
+    }
+    return cuts;
+}
+
 bool
 route_gate_take_vote(struct route_request *rq, struct env **vote_p)
 {
     struct env *vote = *vote_p;
-    struct dyn_err err;
-    struct arena arena;
     if (rq->gated == NULL) {
         return false;
     }
@@ -273,25 +285,10 @@ route_gate_take_vote(struct route_request *rq, struct env **vote_p)
     if (!stream_gate_is_asked(rq->gated->gate, i)) {
         return true; /* it is nobody's any more */
     }
-    struct gate_plugin *one = &rq->gated->plugins[i];
-    arena_init(&arena, NULL, 0);
-    const char *wrong = take_marks(rq, i, vote, &arena, &err);
-    if (one->is_admitted) {
-        one->is_admitted = false;
-        vote_breaker_succeeded(&route_voters_find(&rq->router->voters, one->plugin->name)->breaker);
-    }
-    if (wrong != NULL) {
-        route_gated_fail(rq, i, wrong, true);
-    }
-    if (wrong == NULL && vote->verdict == VOTE_DENY) {
-        tell_of_cut(rq, i, vote);
-    }
-    struct dyn_slice closing = nothing;
-    if (wrong == NULL && vote->verdict == VOTE_DENY && env_body_len(vote) > 0) {
-        closing = vote_marks_closing(dyn_block_slice(vote->body));
-    }
-    route_gated_resume(rq, vote->error_text, closing);
-    arena_fini(&arena);
+    bool cuts = route_gated_take(rq, i, vote);
+    bool has_marks = cuts && env_body_len(vote) > 0;
+    route_gated_resume(rq, vote->error_text,
+                       has_marks ? vote_marks_closing(dyn_block_slice(vote->body)) : nothing);
     return true;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "router/stream_gate.h"
+#include "router/votes_impl.h"
 #include "router/votes_stream.h"
 
 struct gate_plugin {
@@ -38,8 +39,16 @@ bus_addr_t route_gated_pick(struct route_request *rq, const struct route_plugin 
 void route_gated_fail(struct route_request *rq, size_t i, const char *why, bool has_voted);
 /* For the event. */
 void route_gated_note(struct route_request *rq, size_t i, const char *verdict, struct dyn_slice reason);
-/* All who are asked still, when there is something to ask. */
-void route_gated_ask(struct route_request *rq);
+/* A question to one that is not asked by a call; it may fail. */
+void route_gated_send(struct route_request *rq, size_t i, uint32_t epoch, dyn_block_t *body);
+void route_gated_count(struct route_request *rq, struct gate_plugin *one); /* one that it has got */
+/* A vote of one that is asked still. Whether it cut the stream. */
+bool route_gated_take(struct route_request *rq, size_t i, const struct env *vote);
+/* It has voted; `wrong`: in vain, NULL: not so. */
+void route_gated_settle(struct route_request *rq, size_t i, const char *wrong);
+/* All who are asked still, when there is something to ask. The vote of one of this loop that cut the stream,
+ * the caller's; NULL: none did. */
+struct env *route_gated_ask(struct route_request *rq);
 
 /* What is cleared leaves. false: the owner takes nothing any more. */
 bool route_gated_pass(struct route_request *rq, struct dyn_err *err);

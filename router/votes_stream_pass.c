@@ -142,10 +142,17 @@ route_gated_go_on(struct route_request *rq, struct dyn_slice reason, struct dyn_
 {
     struct route_gated *gated = rq->gated;
     struct dyn_err err;
-    route_gated_ask(rq);
+    struct env *cut = route_gated_ask(rq);
     if (!gated->is_ended && stream_gate_state(gated->gate) != STREAM_GATE_OPEN) {
-        return end_stream(rq, reason, closing);
+        if (cut != NULL) {
+            reason = cut->error_text;
+            closing = vote_marks_closing(dyn_block_slice(cut->body));
+        }
+        enum route_step next = end_stream(rq, reason, closing);
+        env_free(&cut);
+        return next;
     }
+    env_free(&cut);
     if (!route_gated_pass(rq, &err)) {
         bool is_full = err.code == DYN_E_FULL;
         rq->error = is_full ? ERR_SATURATED : ERR_CLIENT_CLOSED;

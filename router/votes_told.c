@@ -87,7 +87,7 @@ tell(struct route_request *rq, size_t i, struct vote_facts *facts, enum vote_sta
 {
     const struct route_plugin *plugin = &route_voting_plan(rq)->plugins[i];
     const struct vote_here *here = route_votes_here(rq, plugin);
-    if (here != NULL && !rq->votes->has_gate) { /* else questions are on their way to it still */
+    if (here != NULL) {
         call(rq, i, here, facts, stage);
         return;
     }

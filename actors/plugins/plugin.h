@@ -61,6 +61,7 @@ struct plugin_ask {
     struct dyn_slice         body;   /* by the row's needs: texts, raw bytes, deltas; absent: none */
     dyn_block_t             *block;  /* the same, to keep a reference; may be NULL */
     const struct vote_text_list *texts; /* in place of a map of texts, when traits.lists; else NULL */
+    const struct vote_deltas *deltas; /* the same of the deltas of a stream: a vote that passes says `marked` */
     uint64_t                 now_us; /* the loop's monotonic time */
     /* It is told, not asked: nobody waits for a vote (on_error; the end of a stream; the end of a request
      * that it charged). What vote() says is dropped. */
@@ -87,6 +88,8 @@ struct plugin_vote {
     struct dyn_slice  content_type; /* ANSWER; absent: application/json */
     struct env_usage  usage;      /* ANSWER: what it would have used */
     dyn_block_t      *marks;      /* during_stream: taken */
+    const struct vote_mark *marked; /* PASS on `deltas`: the same before they are packed */
+    size_t            n_marked;
 };
 
 enum plugin_when {

@@ -314,6 +314,7 @@ ask_here(void *self, const struct vote_question *question, struct vote_heard *he
         .body = dyn_block_slice(question->body),
         .block = question->body,
         .texts = question->texts,
+        .deltas = question->deltas,
         .now_us = bus_loop_now_us(actor->loop),
         .is_told = question->tell,
         .has_charged = question->charged,
@@ -325,7 +326,12 @@ ask_here(void *self, const struct vote_question *question, struct vote_heard *he
         return VOTE_HERE_LATER;
     }
     if (is_plain_pass(&vote)) {
-        *heard = (struct vote_heard){vote.headers, vote.n_headers, vote.notes, vote.charged, NULL};
+        *heard = (struct vote_heard){.headers = vote.headers,
+                                     .n_headers = vote.n_headers,
+                                     .notes = vote.notes,
+                                     .charged = vote.charged,
+                                     .marks = vote.marked,
+                                     .n_marks = vote.n_marked};
         return VOTE_HERE_PASSED;
     }
     heard->vote = vote_on(cell, &asked.ticket);

@@ -567,23 +567,23 @@ fail_stream(struct plugin_vote *vote, const char *why)
 
 /* false: it cannot be decided. */
 static bool
-watch_deltas(struct looking *l, struct watched_stream *stream, const struct vote_delta *deltas, size_t n,
-             bool is_last)
+watch_deltas(struct looking *l, struct watched_stream *stream, const struct vote_deltas *deltas)
 {
-    for (size_t i = 0; i < n; i++) {
-        struct watched_channel *channel = channel_of(l, stream, &deltas[i]);
+    for (size_t i = 0; i < deltas->n; i++) {
+        const struct vote_delta *delta = &deltas->items[i];
+        struct watched_channel *channel = channel_of(l, stream, delta);
         if (channel == NULL) {
             fail_stream(l->vote, "it did not see the beginning of the stream");
             return false;
         }
-        channel->seen += deltas[i].text.len;
-        if (content_watch_feed(channel->watch, deltas[i].text, false, &l->budget) == CONTENT_UNKNOWN) {
+        channel->seen += delta->text.len;
+        if (content_watch_feed(channel->watch, delta->text, false, &l->budget) == CONTENT_UNKNOWN) {
             fail_stream(l->vote, "an expression came to a limit");
             return false;
         }
         warn_of_window(stream, channel);
     }
-    for (struct watched_channel *channel = stream->channels; channel != NULL && is_last;
+    for (struct watched_channel *channel = stream->channels; channel != NULL && deltas->is_last;
          channel = channel->next) {
         if (content_watch_feed(channel->watch, DYN_SLICE(""), true, &l->budget) == CONTENT_UNKNOWN) {
             fail_stream(l->vote, "an expression came to a limit");
@@ -605,12 +605,11 @@ first_match(const struct watched_stream *stream)
 }
 
 static void
-mark_stream(struct looking *l, struct watched_stream *stream)
+mark_stream(struct looking *l, struct watched_stream *stream, bool is_list)
 {
     const struct word_filter *filter = l->filter;
     struct arena *arena = plugin_cell_arena(l->cell);
     struct vote_mark *marks = arena_alloc(arena, (stream->n_channels + 1) * sizeof *marks);
-    struct dyn_buf body = DYN_BUF_INIT;
     size_t n = 0;
     for (struct watched_channel *channel = stream->channels; channel != NULL; channel = channel->next) {
         struct vote_mask *masks = NULL;
@@ -625,38 +624,53 @@ mark_stream(struct looking *l, struct watched_stream *stream)
         }
         marks[n++] = (struct vote_mark){channel->id, channel->begin + clear, masks, n_masks};
     }
+    if (is_list && l->vote->verdict == VOTE_PASS) {
+        l->vote->marked = marks;
+        l->vote->n_marked = n;
+        return;
+    }
+    struct dyn_buf body = DYN_BUF_INIT;
     bool has_closing = l->vote->verdict == VOTE_DENY && filter->closing_text != NULL;
     vote_marks_encode_closing(marks, n, dyn_slice_str(has_closing ? filter->closing_text : NULL), &body);
     l->vote->marks = dyn_block_copy(0, dyn_buf_slice(&body));
     dyn_buf_fini(&body);
 }
 
+static int
+read_deltas(const struct looking *l, const struct plugin_ask *ask, struct vote_deltas *deltas)
+{
+    struct dyn_err err;
+    if (ask->deltas != NULL) {
+        *deltas = *ask->deltas;
+        return 0;
+    }
+    return vote_deltas_decode(ask->body, plugin_cell_arena(l->cell), &deltas->items, &deltas->n,
+                              &deltas->is_last, &err);
+}
+
 static void
 look_at_stream(struct looking *l, struct word_filter_cell *own, const struct plugin_ask *ask)
 {
-    struct vote_delta *deltas;
-    size_t n;
-    bool is_last;
-    struct dyn_err err;
-    if (vote_deltas_decode(ask->body, plugin_cell_arena(l->cell), &deltas, &n, &is_last, &err) != 0) {
+    struct vote_deltas deltas;
+    if (read_deltas(l, ask, &deltas) != 0) {
         fail_stream(l->vote, "the deltas cannot be read");
         return;
     }
-    l->resumes = vote_deltas_resume(ask->body);
+    l->resumes = ask->deltas == NULL && vote_deltas_resume(ask->body);
     struct watched_stream *stream = l->resumes ? stream_find(own, &ask->ticket.id) : NULL;
     if (stream != NULL) { /* it was ours before: what is asked now begins anew */
         stream_free(own, stream);
     }
     stream = stream_of(own, &ask->ticket.id, ask->now_us);
-    bool is_decided = watch_deltas(l, stream, deltas, n, is_last);
+    bool is_decided = watch_deltas(l, stream, &deltas);
     const struct content_match *match = first_match(stream);
     if (is_decided && match != NULL && !l->filter->masks_streams) {
         deny(l, match->rule);
     }
     if (is_decided) {
-        mark_stream(l, stream);
+        mark_stream(l, stream, ask->deltas != NULL);
     }
-    if (is_last || l->vote->verdict != VOTE_PASS) {
+    if (deltas.is_last || l->vote->verdict != VOTE_PASS) {
         stream_free(own, stream);
     }
 }

@@ -61,7 +61,10 @@ answer(void *self, const struct vote_question *question, struct vote_heard *hear
         heard->vote->verdict = (uint8_t)script->verdict;
         heard->vote->error_text = DYN_SLICE("because");
     } else if (script->says == VOTE_HERE_PASSED) {
-        *heard = (struct vote_heard){headers, DYN_ARRAY_LEN(headers), DYN_SLICE("n"), script->charged, NULL};
+        *heard = (struct vote_heard){.headers = headers,
+                                     .n_headers = DYN_ARRAY_LEN(headers),
+                                     .notes = DYN_SLICE("n"),
+                                     .charged = script->charged};
     }
     return script->says;
 }
