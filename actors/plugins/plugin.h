@@ -61,7 +61,7 @@ struct plugin_ask {
     struct dyn_slice         body;   /* by the row's needs: texts, raw bytes, deltas; absent: none */
     dyn_block_t             *block;  /* the same, to keep a reference; may be NULL */
     const struct vote_text_list *texts; /* in place of a map of texts, when traits.lists; else NULL */
-    const struct vote_deltas *deltas; /* the same of the deltas of a stream: a vote that passes says `marked` */
+    const struct vote_deltas *deltas; /* the same of a stream's deltas: a vote that passes says `marked` */
     uint64_t                 now_us; /* the loop's monotonic time */
     /* It is told, not asked: nobody waits for a vote (on_error; the end of a stream; the end of a request
      * that it charged). What vote() says is dropped. */
