@@ -61,14 +61,11 @@ scan_escape(struct scan *scan, const char *at)
     return len > 0 ? at + len : fail(scan, at, what);
 }
 
-/* From the opening quote to behind the closing one. */
-static inline const char *
-scan_string(struct scan *scan, const char *at)
+/* Where a string's plain beginning ends, to behind the closing quote. */
+static __attribute__((noinline)) const char *
+scan_string_on(struct scan *scan, const char *at)
 {
-    scan->saw_escape = false;
-    at++;
     while (at != NULL) {
-        at = json_skip_plain(at, scan->end);
         if (at == scan->end) {
             return fail(scan, at, "unexpected end of text in a string");
         }
@@ -82,8 +79,18 @@ scan_string(struct scan *scan, const char *at)
         } else {
             return fail(scan, at, *at == '\0' ? "NUL in a string" : "control character in a string");
         }
+        at = at != NULL ? json_skip_plain(at, scan->end) : NULL;
     }
     return NULL;
+}
+
+/* From the opening quote to behind the closing one. Most have nothing but plain bytes. */
+static inline const char *
+scan_string(struct scan *scan, const char *at)
+{
+    scan->saw_escape = false;
+    at = json_skip_plain(at + 1, scan->end);
+    return DYN_LIKELY(at < scan->end && *at == '"') ? at + 1 : scan_string_on(scan, at);
 }
 
 static inline bool

@@ -6,19 +6,23 @@
 #include "core/json_scan.h"
 #include "core/json_skip.h"
 
-/* From the opening quote to behind the closing one. */
-static const char *
-skip_string(const char *at, const char *end, bool *is_escaped)
+/* From an escape in a string to behind its closing quote. */
+static __attribute__((noinline)) const char *
+skip_string_on(const char *at, const char *end)
 {
-    *is_escaped = false;
-    for (at++; at < end; at += 2) {
-        at = json_skip_to_quote(at, end);
-        if (at == end || *at == '"') {
-            break;
-        }
-        *is_escaped = true;
+    while (at < end && *at != '"') {
+        at = end - at > 2 ? json_skip_to_quote(at + 2, end) : end;
     }
     return at < end ? at + 1 : end;
+}
+
+/* From the opening quote to behind the closing one. */
+static inline const char *
+skip_string(const char *at, const char *end, bool *is_escaped)
+{
+    at = at < end ? json_skip_to_quote(at + 1, end) : end;
+    *is_escaped = at < end && *at != '"';
+    return DYN_LIKELY(at < end && *at == '"') ? at + 1 : skip_string_on(at, end);
 }
 
 /* Where a walk to the closing bracket stands. Since the text is valid, brackets outside strings need

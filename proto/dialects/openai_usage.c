@@ -69,17 +69,53 @@ openai_service_take(struct json_value word, struct env_usage *usage)
     }
 }
 
+/* Where a count goes that stands under a key. */
+struct detail {
+    struct dyn_slice key;
+    uint64_t *count;   /* NULL: it was there, and of two the first counts */
+    const char *inner; /* the count is that member of it; NULL: it is the value itself */
+};
+
+/* In one pass over them. */
+static void
+fold_details(struct json_value details, struct detail *rows, size_t n_rows)
+{
+    struct json_iter members = json_iter(details);
+    for (struct json_member member; details.type == JSON_OBJECT && json_iter_next(&members, &member);) {
+        for (struct detail *row = rows; row < rows + n_rows; row++) {
+            bool is_row = member.key_is_escaped ? json_key_decodes_to(&member, row->key.data)
+                                                : dyn_slice_eq(member.key, row->key);
+            if (is_row && row->count != NULL) {
+                struct json_value value = member.value;
+                first_not_zero(row->count, row->inner ? read_detail(value, row->inner) : read_count(value));
+                row->count = NULL;
+            }
+        }
+    }
+}
+
 static void
 fold_prompt_details(struct json_value details, struct env_usage *sum, uint64_t *written)
 {
-    struct json_value kept;
-    first_not_zero(&sum->cached_tokens, read_detail(details, "cached_tokens"));
-    first_not_zero(&sum->audio_in_tokens, read_detail(details, "audio_tokens"));
-    first_not_zero(&sum->image_in_tokens, read_detail(details, "image_tokens"));
-    first_not_zero(written, read_detail(details, "cache_write_tokens"));
-    if (details.type == JSON_OBJECT && json_find(details, "cache_creation_token_details", &kept)) {
-        first_not_zero(&sum->cache_write_1h_tokens, read_detail(kept, "ephemeral_1h_input_tokens"));
-    }
+    struct detail rows[] = {
+        {DYN_SLICE("cached_tokens"), &sum->cached_tokens, NULL},
+        {DYN_SLICE("audio_tokens"), &sum->audio_in_tokens, NULL},
+        {DYN_SLICE("image_tokens"), &sum->image_in_tokens, NULL},
+        {DYN_SLICE("cache_write_tokens"), written, NULL},
+        {DYN_SLICE("cache_creation_token_details"), &sum->cache_write_1h_tokens, "ephemeral_1h_input_tokens"},
+    };
+    fold_details(details, rows, DYN_ARRAY_LEN(rows));
+}
+
+static void
+fold_completion_details(struct json_value details, struct env_usage *sum)
+{
+    struct detail rows[] = {
+        {DYN_SLICE("reasoning_tokens"), &sum->reasoning_tokens, NULL},
+        {DYN_SLICE("audio_tokens"), &sum->audio_out_tokens, NULL},
+        {DYN_SLICE("image_tokens"), &sum->image_out_tokens, NULL},
+    };
+    fold_details(details, rows, DYN_ARRAY_LEN(rows));
 }
 
 /* What stands beside the tokens: how they were sold, and what else was. */
@@ -113,9 +149,7 @@ fold_member(const struct json_member *member, struct env_usage *sum, uint64_t *w
     } else if (json_key_is(member, "prompt_tokens_details")) {
         fold_prompt_details(value, sum, written);
     } else if (json_key_is(member, "completion_tokens_details")) {
-        first_not_zero(&sum->reasoning_tokens, read_detail(value, "reasoning_tokens"));
-        first_not_zero(&sum->audio_out_tokens, read_detail(value, "audio_tokens"));
-        first_not_zero(&sum->image_out_tokens, read_detail(value, "image_tokens"));
+        fold_completion_details(value, sum);
     } else if (json_key_is(member, "cache_read_tokens") || json_key_is(member, "prompt_cache_hit_tokens") ||
                json_key_is(member, "cached_tokens")) {
         first_not_zero(&sum->cached_tokens, read_count(value));
