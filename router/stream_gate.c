@@ -40,7 +40,7 @@ stream_gate_free(stream_gate_t **gate_p)
     free(gate->channels);
     free(gate->choices);
     sse_reader_fini(&gate->reader);
-    dyn_buf_fini(&gate->reading.head);
+    dialect_texts_state_fini(&gate->reading);
     dyn_buf_fini(&gate->out);
     free(gate);
 }

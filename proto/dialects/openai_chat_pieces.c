@@ -301,6 +301,54 @@ trim(struct dyn_slice text)
     return text;
 }
 
+/* ---- events like one before ---- */
+
+enum { SHAPE_MAX_BYTES = 1024 };
+
+/* Of kinds whose channel does not depend on what came in between. Whatever the state learns of such an event
+ * it has learned of the first one. */
+static void
+keep_shape(struct dialect_texts_state *state, struct dyn_slice data, const struct dialect_event_texts *seen)
+{
+    const struct dialect_piece *piece = &seen->pieces[0];
+    if (!seen->is_only_text || seen->n != 1 || seen->n_repeats > 0 || piece->value.type != JSON_STRING ||
+        (piece->channel.kind != VOTE_TEXT && piece->channel.kind != VOTE_TEXT_REASONING) ||
+        data.len - piece->value.raw.len > SHAPE_MAX_BYTES) {
+        return;
+    }
+    const char *behind = piece->value.raw.data + piece->value.raw.len;
+    state->shape_before = (size_t)(piece->value.raw.data - data.data);
+    state->shape_channel = piece->channel;
+    dyn_buf_clear(&state->shape);
+    dyn_buf_add(&state->shape, data.data, state->shape_before);
+    dyn_buf_add(&state->shape, behind, (size_t)(data.data + data.len - behind));
+}
+
+/* Whether the event was read so. What stands between the two parts has to be a string that is not empty. */
+static bool
+has_shape(const struct dialect_texts_state *state, struct dyn_slice data, struct dialect_event_texts *seen)
+{
+    const struct dyn_buf *shape = &state->shape;
+    if (shape->len == 0 || data.len <= shape->len + 2) {
+        return false;
+    }
+    size_t before = state->shape_before;
+    struct dyn_slice text = {data.data + before, data.len - shape->len};
+    struct json_value value;
+    if (memcmp(data.data, shape->data, before) != 0 ||
+        memcmp(text.data + text.len, shape->data + before, shape->len - before) != 0 ||
+        json_scan(text, JSON_DEPTH_DEFAULT, &value, NULL) != 0 || value.type != JSON_STRING ||
+        value.raw.len != text.len) {
+        return false;
+    }
+    seen->scope = DIALECT_EVENT_PIECES;
+    seen->choice = state->shape_channel.choice;
+    seen->is_only_text = true;
+    seen->n = 1;
+    seen->pieces[0] = (struct dialect_piece){state->shape_channel, value};
+    return true;
+}
+
 /* Values point into a copy of the data: the same places of the data itself are meant. */
 static void
 move_values(struct dialect_event_texts *seen, const char *copy, const char *data)
@@ -330,7 +378,7 @@ openai_chat_event_texts(struct dialect_texts_state *state, const struct sse_even
     seen->is_silent = data.len == 0 && !seen->is_error;
     seen->is_only_text = false;
     seen->n = seen->n_repeats = 0;
-    if (seen->is_end || seen->is_error || seen->is_silent) {
+    if (seen->is_end || seen->is_error || seen->is_silent || has_shape(state, data, seen)) {
         return 0;
     }
     if (upstream_json_scan(data, &object, &copy) != 0) {
@@ -340,6 +388,8 @@ openai_chat_event_texts(struct dialect_texts_state *state, const struct sse_even
     if (copy != NULL) {
         move_values(seen, copy, data.data);
         free(copy);
+    } else if (!r.is_full) {
+        keep_shape(state, data, seen);
     }
     return r.is_full ? -1 : 0;
 }

@@ -51,6 +51,13 @@ take_unit(int unit, uint16_t *half, struct dyn_buf *out)
     }
 }
 
+void
+dialect_texts_state_fini(struct dialect_texts_state *state)
+{
+    dyn_buf_fini(&state->head);
+    dyn_buf_fini(&state->shape);
+}
+
 bool
 dialect_piece_decode(struct json_value value, uint16_t *half, struct dyn_buf *out)
 {

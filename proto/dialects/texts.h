@@ -60,8 +60,14 @@ struct dialect_texts_state {
     uint32_t n_tools;      /* numbers of calls that have none of their own */
     uint64_t with_role;    /* bits of the first choices of which was said who speaks */
     const char *reasoning; /* the key of thoughts; NULL: none came */
-    struct dyn_buf head;   /* what every event of this stream begins with; its holder frees it */
+    struct dyn_buf head;   /* what every event of this stream begins with */
+    /* An event that added one text and said nothing else: what stands before that text and behind it. One
+     * with the same bytes there means the same, and is not read again. */
+    struct dyn_buf shape;
+    size_t shape_before;
+    struct vote_channel shape_channel;
 };
+void dialect_texts_state_fini(struct dialect_texts_state *state);
 
 /* Decodes a piece behind `out`. *half is 0, or half of a surrogate pair that came at the end of the channel's
  * last piece and may become whole now; it is what is left over at the end of this one. Returns whether the

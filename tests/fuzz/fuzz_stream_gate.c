@@ -89,7 +89,7 @@ read_out(struct dyn_slice bytes, uint64_t *text)
     }
     *text = decoded.len;
     dyn_buf_fini(&decoded);
-    dyn_buf_fini(&reading.head);
+    dialect_texts_state_fini(&reading);
     sse_reader_fini(&reader);
 }
 

@@ -269,7 +269,7 @@ events_say_what_they_add_and_what_they_wait_for(void **state)
     assert_true(read_event(&reading, "").is_silent);
     struct sse_event garbage = {.data = DYN_SLICE("{\"choices\":")};
     assert_int_equal(chat()->event(&reading, &garbage, &seen), -1);
-    dyn_buf_fini(&reading.head);
+    dialect_texts_state_fini(&reading);
 }
 
 static void
@@ -294,7 +294,7 @@ calls_without_numbers_are_told_apart_by_ids(void **state)
         assert_int_equal(seen.n, 1);
         assert_int_equal(seen.pieces[0].channel.tool, calls[i].tool);
     }
-    dyn_buf_fini(&reading.head);
+    dialect_texts_state_fini(&reading);
 }
 
 static void
@@ -335,7 +335,7 @@ an_event_is_written_again_with_other_text(void **state)
                         "\"content\":\"Removed.\"},\"finish_reason\":\"content_filter\"}]}\n\n"
                         "data: [DONE]\n\n");
     dyn_buf_fini(&out);
-    dyn_buf_fini(&reading.head);
+    dialect_texts_state_fini(&reading);
 }
 
 static void

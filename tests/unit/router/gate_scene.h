@@ -299,7 +299,7 @@ read_all(struct dyn_slice bytes, struct reader_channel *channels)
     }
     assert_int_equal(sse_reader_rest(&reader).len, 0);
     sse_reader_fini(&reader);
-    dyn_buf_fini(&reading.head);
+    dialect_texts_state_fini(&reading);
 }
 
 #define TEXT_EVENT(choice, text)                                                                             \
