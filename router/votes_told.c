@@ -57,11 +57,12 @@ is_told_at(const struct route_request *rq, size_t i, const struct env *end)
     bool failed = end->outcome != ENV_OUTCOME_OK;
     bool is_after = (traits.stages & VOTE_STAGE_BIT(VOTE_AFTER_REQUEST)) != 0;
     bool has_charged = votes != NULL && ((votes->charged >> i) & 1);
+    bool was_shown = votes != NULL && votes->answered_by.len > 0; /* whole, before it was made a stream */
     if (has_charged || traits.shares) {
         return has_charged;
     }
     return failed ? (traits.stages & VOTE_STAGE_BIT(VOTE_ON_ERROR)) != 0
-                  : is_after && (traits.watches || end->stream);
+                  : is_after && (traits.watches || (end->stream && !was_shown));
 }
 
 static void

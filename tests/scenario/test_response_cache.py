@@ -88,6 +88,18 @@ def test_an_answer_comes_again(start, upstream):
     assert len(upstream.received()) == 2
 
 
+def test_who_was_shown_an_answer_is_not_told_of_its_stream(start_gateway, upstream, tmp_path):
+    """A kept answer is voted on as a whole before it is streamed."""
+    logger = {"name": "request-logger", "type": "logging", "enabled": True, "config": {"persist": True, "bodies": True}}
+    store = {"backend": "sqlite", "dsn": str(tmp_path / "store.db")}
+    gateway = start_gateway([target(upstream.url)], config={"plugins": [*cache(), logger], "store": store})
+    for form in (PLAIN, STREAM, PLAIN):
+        assert said(chat_once(gateway.port, form)) == "hello"
+    wait_for(lambda: len(gateway.log_lines(event="access")) == 3)
+    traces = [line["trace_id"] for line in gateway.log_lines(event="request", stage="after_request")]
+    assert len(set(traces)) == len(traces) == 3
+
+
 def test_streams_and_plain_answers_serve_each_other(start, upstream):
     gateway = start()
     plain = chat_once(gateway.port, asks("plain first"))
