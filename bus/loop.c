@@ -11,6 +11,7 @@
 #include "bus/loop.h"
 
 #include "bus/timers.h"
+#include "core/piece.h"
 
 #include <ev.h>
 #include <pthread.h>
@@ -140,6 +141,7 @@ end_turn(bus_loop_t *loop)
     fire_timers(loop);
     run_tasks(loop);
     set_alarm(loop);
+    dyn_pieces_look();
 }
 
 static void

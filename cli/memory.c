@@ -8,6 +8,8 @@
  * Here, not in the library: the pages of a program that embeds a gateway are its own business. */
 #include "cli/memory.h"
 
+#include "core/piece.h"
+
 #include <link.h>
 #include <malloc.h>
 #include <stdbool.h>
@@ -156,6 +158,7 @@ memory_give_back_after_load(void)
     }
     if (is_quiet && times_left > 0) {
         (void)malloc_trim(0);
+        dyn_pieces_shed(); /* each thread at its next turn: they go with the next trim */
         times_left--;
         given_back_at_us = processor_us();
     }

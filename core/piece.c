@@ -2,6 +2,7 @@
 #include "core/piece.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -25,12 +26,14 @@ struct piece {
 struct pieces {
     struct piece *free[N_CLASSES]; /* by size in steps */
     size_t kept;
+    unsigned sheds; /* that it has heard of */
     enum { PIECES_UNSEEN, PIECES_IN_USE, PIECES_CLOSED } state;
 };
 
 static _Thread_local struct pieces pieces;
 static pthread_key_t at_exit_of_thread;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
+static atomic_uint sheds;
 
 static size_t
 class_of(size_t size)
@@ -39,9 +42,8 @@ class_of(size_t size)
 }
 
 static void
-free_all(void *pieces_)
+free_kept(struct pieces *mine)
 {
-    struct pieces *mine = pieces_;
     for (size_t i = 0; i < N_CLASSES; i++) {
         struct piece *next = NULL;
         for (struct piece *piece = mine->free[i]; piece != NULL; piece = next) {
@@ -51,7 +53,13 @@ free_all(void *pieces_)
         mine->free[i] = NULL;
     }
     mine->kept = 0;
-    mine->state = PIECES_CLOSED; /* what other destructors free is not kept */
+}
+
+static void
+free_all(void *mine)
+{
+    free_kept(mine);
+    ((struct pieces *)mine)->state = PIECES_CLOSED; /* what other destructors free is not kept */
 }
 
 static void
@@ -118,6 +126,22 @@ dyn_piece_realloc(void *ptr, size_t size, size_t new_size)
     memcpy(moved, ptr, size < new_size ? size : new_size);
     dyn_piece_free(ptr, size);
     return moved;
+}
+
+void
+dyn_pieces_shed(void)
+{
+    (void)atomic_fetch_add_explicit(&sheds, 1, memory_order_relaxed);
+}
+
+void
+dyn_pieces_look(void)
+{
+    unsigned asked = atomic_load_explicit(&sheds, memory_order_relaxed);
+    if (DYN_UNLIKELY(pieces.sheds != asked)) {
+        pieces.sheds = asked;
+        free_kept(&pieces);
+    }
 }
 
 size_t

@@ -94,6 +94,22 @@ a_piece_may_be_freed_by_another_thread(void **state)
     assert_true(after <= before && dyn_pieces_kept() == after);
 }
 
+static void
+what_is_kept_goes_when_all_are_asked_to_shed(void **state)
+{
+    (void)state;
+    dyn_piece_free(dyn_piece_alloc(512), 512);
+    dyn_pieces_look();
+    assert_int_equal(dyn_pieces_kept() > 0, KEEPS);
+    dyn_pieces_shed();
+    assert_int_equal(dyn_pieces_kept() > 0, KEEPS); /* each thread frees its own */
+    dyn_pieces_look();
+    assert_int_equal(dyn_pieces_kept(), 0);
+    dyn_piece_free(dyn_piece_alloc(512), 512);
+    dyn_pieces_look();
+    assert_int_equal(dyn_pieces_kept(), KEEPS * 512);
+}
+
 int
 main(void)
 {
@@ -102,6 +118,7 @@ main(void)
         cmocka_unit_test(no_more_than_the_limit_is_kept),
         cmocka_unit_test(a_piece_grows_and_shrinks),
         cmocka_unit_test(a_piece_may_be_freed_by_another_thread),
+        cmocka_unit_test(what_is_kept_goes_when_all_are_asked_to_shed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
