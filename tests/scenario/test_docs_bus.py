@@ -157,10 +157,10 @@ def test_asking_again_of_the_page(dev):
     assert done.returncode == 0 and done.stderr == "", done
     *events, last = done.stdout.splitlines()
     numbers = [int(line.split()[0]) for line in events]
-    assert numbers == list(range(1, len(numbers) + 1))
+    assert numbers == sorted(set(numbers))  # between them may stand events that are not about requests
     assert any("gateway.request.failed nobody-has-this 404" in line for line in events)
     since, node = re.fullmatch(r"next time since (\d+) of node ([0-9a-f]{32})", last).groups()
-    assert int(since) == len(numbers) + 1
+    assert int(since) > numbers[-1]
 
 
 def test_tail_of_the_page(dev):
