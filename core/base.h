@@ -62,6 +62,7 @@ dyn_slice_ieq(struct dyn_slice a, struct dyn_slice b)
 {
     return a.len == b.len && dyn_bytes_ieq(a.data, b.data, a.len);
 }
+
 /* Without spaces and tabs at its ends, the white space that headers and lists in them may have. */
 struct dyn_slice dyn_slice_trim(struct dyn_slice text);
 

@@ -36,10 +36,12 @@ malformed(struct http_reader *reader, const char *why)
     return -1;
 }
 
+/* The line feed alone is an end, too (RFC 9112 section 2.2); a second carriage return is part of the line. */
 static struct dyn_slice
 without_end(struct dyn_slice line)
 {
-    while (line.len > 0 && (line.data[line.len - 1] == '\n' || line.data[line.len - 1] == '\r')) {
+    line.len--;
+    if (line.len > 0 && line.data[line.len - 1] == '\r') {
         line.len--;
     }
     return line;
@@ -102,7 +104,7 @@ status_line(struct http_reader *reader, struct dyn_slice line)
     reader->is_final = reader->status >= 200;
     reader->is_old = line.data[7] == '0';
     reader->is_kept = !reader->is_old;
-    reader->is_chunked = reader->has_length = reader->is_close = false;
+    reader->is_chunked = reader->has_length = reader->is_close = reader->is_framed = false;
     reader->content_length = UINT64_MAX;
     reader->state = READ_HEADERS;
     return 0;
@@ -150,7 +152,9 @@ note_connection(struct http_reader *reader, struct dyn_slice value)
 static int
 note_framing(struct http_reader *reader, struct dyn_slice name, struct dyn_slice value)
 {
+    reader->is_framed = false;
     if (dyn_slice_ieq(name, DYN_SLICE("content-length"))) {
+        reader->is_framed = true;
         return note_length(reader, value);
     }
     if (dyn_slice_ieq(name, DYN_SLICE("connection"))) {
@@ -159,7 +163,7 @@ note_framing(struct http_reader *reader, struct dyn_slice name, struct dyn_slice
         if (reader->is_chunked || !dyn_slice_ieq(value, DYN_SLICE("chunked"))) {
             return malformed(reader, "the answer has a transfer coding that was not asked for");
         }
-        reader->is_chunked = true;
+        reader->is_chunked = reader->is_framed = true;
     }
     return 0;
 }
@@ -194,7 +198,11 @@ header_line(struct http_reader *reader, struct dyn_slice line, struct http_piece
         return 0;
     }
     const char *colon = memchr(line.data, ':', line.len);
-    if (!reader->is_final || colon == NULL || line.data[0] == ' ' || line.data[0] == '\t') {
+    bool is_folded = line.data[0] == ' ' || line.data[0] == '\t';
+    if (line.data[0] == '\r' || (is_folded && reader->is_framed)) {
+        return malformed(reader, "the head of the answer can be read in two ways");
+    }
+    if (!reader->is_final || colon == NULL || is_folded) {
         return 0;
     }
     size_t len = (size_t)(colon - line.data);

@@ -27,6 +27,7 @@ struct http_reader {
     bool is_kept;  /* the connection may be used again; known with the head */
     bool is_close; /* it must not be, whatever else is said */
     bool is_final; /* the head that is read is no interim one */
+    bool is_framed; /* the last header says where the body ends: no folded line may go on with it */
     bool is_taken; /* `line` was handed over, and is no longer needed */
     unsigned status;
     uint32_t head_bytes; /* of heads and trailers */
