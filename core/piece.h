@@ -14,8 +14,8 @@ enum {
 
 void *dyn_piece_alloc(size_t size) __attribute__((returns_nonnull, malloc));
 /* NULL is accepted. */
-void dyn_piece_free(void *piece, size_t size);
-void *dyn_piece_realloc(void *piece, size_t size, size_t new_size) __attribute__((returns_nonnull));
+void dyn_piece_free(void *ptr, size_t size);
+void *dyn_piece_realloc(void *ptr, size_t size, size_t new_size) __attribute__((returns_nonnull));
 /* Pieces kept here and there keep the pages around them from the system. Any thread: asks all threads to free
  * theirs, when nothing is going on. */
 void dyn_pieces_shed(void);

@@ -20,5 +20,5 @@ struct edge_options {
 /* Copies the options. Give both to bus_add_actor(). */
 void *edge_new(const struct edge_options *options);
 /* Other names of headers that go to the router, for requests from now on. Copied. On its loop. */
-void edge_apply(void *edge, const struct dyn_slice *route_headers, size_t n);
+void edge_apply(void *self, const struct dyn_slice *route_headers, size_t n);
 extern const struct bus_actor_ops edge_actor_ops;

@@ -116,9 +116,8 @@ static void
 add_usd(struct dyn_buf *out, uint64_t pico)
 {
     char digits[32];
-    int len = snprintf(digits, sizeof digits, "%llu.%012llu",
-                       (unsigned long long)(pico / (uint64_t)KEY_PICO_PER_USD),
-                       (unsigned long long)(pico % (uint64_t)KEY_PICO_PER_USD));
+    int len = snprintf(digits, sizeof digits, "%llu.%012llu", (unsigned long long)(pico / KEY_PICO_PER_USD),
+                       (unsigned long long)(pico % KEY_PICO_PER_USD));
     while (len > 0 && digits[len - 1] == '0') {
         len--;
     }

@@ -4,7 +4,7 @@
 
 #include "router/keys.h"
 
-#define KEY_PICO_PER_USD 1e12
+#define KEY_PICO_PER_USD UINT64_C(1000000000000)
 
 /* A number of a record: its name, and where it stands in struct key_limits or key_budget. */
 struct key_number_field {

@@ -97,7 +97,7 @@ fetch_all(struct key_ledger *ledger, struct dyn_err *err)
 {
     uint64_t since = ledger->is_known ? ledger->version : 0;
     bool is_other_store = false;
-    struct ledger_message answer;
+    struct ledger_message answer = {0};
     dyn_block_t *body = NULL;
     drop_pages(ledger);
     do {

@@ -231,7 +231,7 @@ read_usd(struct json_value value, uint64_t *out)
     if (value.type != JSON_NUMBER || json_double(value, &usd) != 0 || usd < 0 || usd > USD_MAX) {
         return false;
     }
-    *out = (uint64_t)llround(usd * KEY_PICO_PER_USD);
+    *out = (uint64_t)llround(usd * (double)KEY_PICO_PER_USD);
     return true;
 }
 

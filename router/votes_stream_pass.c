@@ -141,7 +141,7 @@ enum route_step
 route_gated_go_on(struct route_request *rq, struct dyn_slice reason, struct dyn_slice closing)
 {
     struct route_gated *gated = rq->gated;
-    struct dyn_err err;
+    struct dyn_err err = {0}; /* a gap that was there before says no more */
     struct env *cut = route_gated_ask(rq);
     if (!gated->is_ended && stream_gate_state(gated->gate) != STREAM_GATE_OPEN) {
         if (cut != NULL) {

@@ -17,4 +17,4 @@ void *plugin_actor_new(const struct plugin_actor_options *options);
 extern const struct bus_actor_ops plugin_actor_ops;
 /* Another set from now on; a reference is taken. Those that are gone go on until nobody asks for them. Before
  * the start, or on its loop. */
-void plugin_actor_apply(void *actor, plugin_set_t *set);
+void plugin_actor_apply(void *self, plugin_set_t *set);

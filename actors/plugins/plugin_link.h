@@ -22,4 +22,4 @@ struct plugin_link_options {
 void *plugin_link_new(const struct plugin_link_options *options);
 extern const struct bus_actor_ops plugin_link_ops;
 /* From now on it hosts these; all routers are told. On its loop, or before its start. */
-void plugin_link_apply(void *link, plugin_set_t *set);
+void plugin_link_apply(void *self, plugin_set_t *set);

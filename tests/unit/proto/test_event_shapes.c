@@ -12,12 +12,12 @@
 
 #define TEXT(value)                                                                                          \
     "{\"id\":\"x\",\"choices\":[{\"index\":0,\"delta\":{\"content\":" value "},\"finish_reason\":null}]}"
-#define WITH_ROLE(value) \
+#define WITH_ROLE(value)                                                                                     \
     "{\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":" value "}}]}"
 #define THOUGHT(value)   "{\"choices\":[{\"delta\":{\"reasoning\":" value "}}]}"
 #define OTHER(value)     "{\"choices\":[{\"delta\":{\"content\":" value "},\"index\":1}]}"
-#define CALL(value) \
-    "{\"choices\":[{\"delta\":{\"tool_calls\":[{\"function\":{\"arguments\":" value "}}]}}]}"
+#define CALL(value)      "{\"choices\":[{\"delta\":{\"tool_calls\":[{\"function\":" ARGUMENTS(value) "}]}}]}"
+#define ARGUMENTS(value) "{\"arguments\":" value "}"
 
 static const char *const events[] = {
     TEXT("\"a\""),
