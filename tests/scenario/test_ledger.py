@@ -207,8 +207,8 @@ def test_a_stopped_ledger_process_stops_nobody_and_nothing_is_lost(tmp_path, ups
         ledger.child.send_signal(signal.SIGSTOP)
         for _ in range(40):
             assert chat(edge, headers=auth).status == 200
-        until(lambda: ledger_of(edge), lambda ledger: ledger["status"] in ("behind", "unreachable"))
-        assert ledger_of(edge)["pending_rows"] == 80
+        until(lambda: ledger_of(edge),
+              lambda ledger: ledger["status"] in ("behind", "unreachable") and ledger["pending_rows"] == 80)
         ledger.child.send_signal(signal.SIGCONT)
         until(lambda: rows(store), lambda rows: len(rows) == 82)
         until(lambda: ledger_of(edge), lambda ledger: ledger["status"] == "ok" and ledger["dropped_rows"] == 0)
