@@ -289,6 +289,7 @@ def test_a_handover_loses_no_connection(start_gateway, upstream):
     port = free_port()
     share = ["--reuse-port", "--cells", "2"]
     gateway = start_gateway([target(upstream.url)], arguments=share, port=port)
+    gateway.wait_until(lambda: "client auth" in gateway.log(), "its own lines: the successor has the same log file")
     over = threading.Event()
     failures = []
     answered = [0] * 6
