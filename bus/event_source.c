@@ -21,6 +21,7 @@ enum {
     DEAD_MS = 30 * 1000,
     TOPICS_MAX = 64, /* as a publisher has */
     MAP_MAX = EVENT_MAX,
+    LIVE_BETWEEN = 64, /* events that are handed out until the monitor is looked at again */
     HANDSHAKE_FAILED = ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
                        ZMQ_EVENT_HANDSHAKE_FAILED_AUTH,
     WATCHED = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | HANDSHAKE_FAILED | ZMQ_EVENT_DISCONNECTED,
@@ -39,6 +40,7 @@ struct event_source {
     void *monitor;
     unsigned key_attempt;
     bool connected;
+    unsigned handed_out; /* since the monitor was looked at */
     uint64_t changed_ms; /* when it last connected or was lost */
     char refusal[200];
 
@@ -265,15 +267,16 @@ missed_before(struct event_source *source, const struct event_record *record)
                                                                 : 0;
 }
 
-/* Hands it out: takes the map. */
+/* Hands it out: takes the map, which the record was read from. */
 static int
-hand_out(struct event_source *source, dyn_block_t **map, struct subscriber_event *event)
+hand_out(struct event_source *source, dyn_block_t **map, const struct event_record *record,
+         struct subscriber_event *event)
 {
     dyn_block_unref(&source->current);
     source->current = *map;
     *map = NULL;
     event->map = dyn_block_slice(source->current);
-    (void)event_decode(event->map, &event->record);
+    event->record = *record;
     event->topic = event->record.topic;
     event->missed = missed_before(source, &event->record);
     source->last = event->record.sequence;
@@ -421,7 +424,7 @@ hand_out_old(struct event_source *source, struct subscriber_event *event)
             begin_count(source, &record);
         }
         if (is_sound && record.sequence > source->last) {
-            return hand_out(source, &map, event);
+            return hand_out(source, &map, &record, event);
         }
         dyn_block_unref(&map);
     }
@@ -487,7 +490,7 @@ hand_out_live(struct event_source *source, struct subscriber_event *event)
             ask_later(source, source->last + 1, now_ms());
             return 0;
         }
-        return hand_out(source, &map, event);
+        return hand_out(source, &map, &record, event);
     }
     return 0;
 }
@@ -498,7 +501,7 @@ hand_out_aside(struct event_source *source, struct subscriber_event *event)
     struct event_record record;
     (void)event_decode(dyn_block_slice(source->aside), &record);
     if (is_same_count(source, &record) && record.sequence > source->last) {
-        return hand_out(source, &source->aside, event);
+        return hand_out(source, &source->aside, &record, event);
     }
     dyn_block_unref(&source->aside); /* it came with the others */
     return 0;
@@ -512,23 +515,17 @@ holds_back(const struct event_source *source)
     return source->wants_old && (source->begins || source->aside != NULL);
 }
 
-int
-event_source_next(struct event_source *source, struct subscriber_event *event, struct dyn_err *err)
+static bool
+asks_now(const struct event_source *source)
 {
-    hear_monitor(source);
-    for (;;) {
-        if (source->maps != NULL && hand_out_old(source, event) != 0) {
-            return 1;
-        }
-        if (source->wants_old && now_ms() >= source->ask_at_ms) {
-            if (ask_now(source, err) != 0) {
-                return -1;
-            }
-            continue;
-        }
-        if (holds_back(source)) {
-            return 0;
-        }
+    return source->wants_old && now_ms() >= source->ask_at_ms;
+}
+
+/* 1 when there is one, of those that no gap holds back; 0: none. */
+static int
+hand_out_new(struct event_source *source, struct subscriber_event *event)
+{
+    while (!holds_back(source)) {
         if (source->aside != NULL) {
             if (hand_out_aside(source, event) != 0) {
                 return 1;
@@ -538,6 +535,41 @@ event_source_next(struct event_source *source, struct subscriber_event *event, s
         } else if (source->aside == NULL) {
             return 0;
         }
+    }
+    return 0;
+}
+
+/* Looking at the monitor costs more than an event that is there already: while we are connected and events
+ * are waiting, it is looked at now and then. */
+int
+event_source_next(struct event_source *source, struct subscriber_event *event, struct dyn_err *err)
+{
+    bool has_heard = !source->connected || ++source->handed_out >= LIVE_BETWEEN;
+    if (has_heard) {
+        hear_monitor(source);
+        source->handed_out = 0;
+    }
+    for (;;) {
+        if (source->maps != NULL && hand_out_old(source, event) != 0) {
+            return 1;
+        }
+        if (asks_now(source)) {
+            if (ask_now(source, err) != 0) {
+                return -1;
+            }
+            continue;
+        }
+        if (hand_out_new(source, event) != 0) {
+            return 1;
+        }
+        if (asks_now(source)) { /* an event has shown a gap */
+            continue;
+        }
+        if (has_heard) {
+            return 0;
+        }
+        hear_monitor(source);
+        has_heard = true;
     }
 }
 

@@ -16,8 +16,9 @@
 #include <unistd.h>
 
 enum {
-    LOOK_MS = 250,    /* how soon it sees that nobody reads any more */
-    NOBODY_MS = 3500, /* a publisher that is there lets us in within a few milliseconds */
+    LOOK_MS = 250,         /* how soon it sees that nobody reads any more */
+    NOBODY_MS = 3500,      /* a publisher that is there lets us in within a few milliseconds */
+    LINES_MAX = 64 * 1024, /* of events that came together are written together */
 };
 
 struct tail_options {
@@ -65,22 +66,47 @@ nobody_reads(void)
 
 /* 0; 1: nobody reads any more; -1: it can't be written. */
 static int
-print_event(const struct subscriber_event *event, struct dyn_buf *line)
+write_lines(struct dyn_buf *lines)
+{
+    size_t len = lines->len;
+    bool is_written = fwrite(lines->data, 1, len, stdout) == len && fflush(stdout) == 0;
+    dyn_buf_clear(lines);
+    return is_written ? 0 : errno == EPIPE ? 1 : -1;
+}
+
+static int
+add_line(const struct subscriber_event *event, struct dyn_buf *lines)
 {
     if (event->missed > 0) {
+        int result = write_lines(lines); /* what was told before comes before */
+        if (result != 0) {
+            return result;
+        }
         (void)fprintf(
             stderr, "dynabus tail: %llu events of %.*s were missed before sequence %llu of node %.*s\n",
             (unsigned long long)event->missed, (int)event->topic.len, event->topic.data,
             (unsigned long long)event->record.sequence, (int)event->record.node.len, event->record.node.data);
     }
     struct mp_cursor cursor = mp_cursor(event->map);
-    dyn_buf_clear(line);
-    mp_write_json(&cursor, line);
-    dyn_buf_add_char(line, '\n');
-    if (fwrite(line->data, 1, line->len, stdout) == line->len && fflush(stdout) == 0) {
-        return 0;
+    mp_write_json(&cursor, lines);
+    dyn_buf_add_char(lines, '\n');
+    return 0;
+}
+
+/* Events that came together are written together: a write for each costs more than its line does. */
+static int
+take_event(subscriber_t *subscriber, struct dyn_buf *lines, struct dyn_err *err)
+{
+    struct subscriber_event event;
+    int got = subscriber_next(subscriber, lines->len > 0 ? 0 : LOOK_MS, &event, err);
+    int result = got > 0 ? add_line(&event, lines) : got;
+    if (result != 0) {
+        return result;
     }
-    return errno == EPIPE ? 1 : -1;
+    if (lines->len > 0 && (got == 0 || lines->len >= LINES_MAX)) {
+        return write_lines(lines);
+    }
+    return got == 0 && nobody_reads() ? 1 : 0;
 }
 
 static int
@@ -98,27 +124,23 @@ why_nobody(const struct tail_options *options, const subscriber_t *subscriber, s
 static int
 follow(const struct tail_options *options, subscriber_t *subscriber, struct dyn_err *err)
 {
-    struct dyn_buf line = DYN_BUF_INIT;
+    struct dyn_buf lines = DYN_BUF_INIT;
     struct timespec start;
     bool was_connected = false;
     int result = 0;
     (void)clock_gettime(CLOCK_MONOTONIC, &start);
     while (!ended && result == 0) {
-        struct subscriber_event event;
-        int got = subscriber_next(subscriber, LOOK_MS, &event, err);
-        if (got > 0) {
-            result = print_event(&event, &line);
-        } else if (got < 0) {
-            result = -1;
-        } else if (nobody_reads()) {
-            result = 1;
-        }
+        result = take_event(subscriber, &lines, err);
         was_connected = was_connected || subscriber_connected(subscriber) > 0;
         if (!was_connected && ms_since(&start) > NOBODY_MS) {
             result = why_nobody(options, subscriber, err);
         }
     }
-    dyn_buf_fini(&line);
+    if (lines.len > 0 && result <= 0) { /* a signal came in between, or a refusal */
+        int written = write_lines(&lines);
+        result = result != 0 ? result : written;
+    }
+    dyn_buf_fini(&lines);
     if (result < 0 && err->code == DYN_OK) {
         (void)dyn_err_set(err, DYN_E_IO, "cannot write to standard output: %s", strerror(errno));
     }

@@ -11,12 +11,13 @@ enum event_type { EVENT_TEXT, EVENT_UINT, EVENT_BOOL, EVENT_REAL, EVENT_LIST };
 
 static const struct event_field {
     const char *name;
+    size_t name_len;
     enum event_type type;
     enum event_where where;
     size_t offset;
 } event_fields[] = {
 #define EVENT_FIELD(type, name, where, help)                                                                 \
-    {#name, EVENT_##type, EVENT_IN_##where, offsetof(struct event_record, name)},
+    {#name, sizeof #name - 1, EVENT_##type, EVENT_IN_##where, offsetof(struct event_record, name)},
 #include "proto/event_fields.def"
 #undef EVENT_FIELD
 };
@@ -212,12 +213,15 @@ set_value(void *at, enum event_type type, const struct mp_value *value)
     }
 }
 
+/* Members come in the order of the table, nearly always: the search begins behind the last one, *after. */
 static const struct event_field *
-find_field(struct dyn_slice key)
+find_field(struct dyn_slice key, size_t *after)
 {
-    for (size_t i = 0; i < DYN_ARRAY_LEN(event_fields); i++) {
-        if (dyn_slice_is(key, event_fields[i].name)) {
-            return &event_fields[i];
+    for (size_t i = 0, at = *after; i < DYN_ARRAY_LEN(event_fields); i++, at++) {
+        const struct event_field *field = &event_fields[at % DYN_ARRAY_LEN(event_fields)];
+        if (key.len == field->name_len && memcmp(key.data, field->name, key.len) == 0) {
+            *after = at + 1;
+            return field;
         }
     }
     return NULL;
@@ -238,6 +242,7 @@ set_list(struct event_record *record, const struct event_field *field, struct mp
 static int
 read_members(struct mp_cursor *cursor, uint64_t n, struct event_record *record)
 {
+    size_t after = 0;
     for (uint64_t i = 0; i < n; i++) {
         struct mp_value key;
         struct mp_value value;
@@ -246,7 +251,7 @@ read_members(struct mp_cursor *cursor, uint64_t n, struct event_record *record)
         }
         struct mp_cursor head = *cursor;
         mp_skip(cursor); /* a value may be a container, of an unknown key */
-        const struct event_field *field = find_field(key.bytes);
+        const struct event_field *field = find_field(key.bytes, &after);
         if (field != NULL && field->type == EVENT_LIST) {
             set_list(record, field, head, cursor->next);
         } else if (field != NULL && mp_next(&head, &value)) {

@@ -7,6 +7,9 @@
 #include <math.h>
 #include <stdio.h>
 
+/* Larger ones have an exponent. */
+#define WHOLE_MAX 1e15
+
 static void
 write_hex(struct dyn_slice bytes, struct dyn_buf *out)
 {
@@ -19,13 +22,18 @@ write_hex(struct dyn_slice bytes, struct dyn_buf *out)
     dyn_buf_add_char(out, '"');
 }
 
-/* The shortest spelling that reads back as the same number, as far as the usual ones go. */
+/* The shortest spelling that reads back as the same number, as far as the usual ones go. Most are 0: what
+ * costs nothing, and whole numbers are spelt as integers are. */
 static void
 write_real(double real, struct dyn_buf *out)
 {
     char text[32];
     if (!isfinite(real)) {
         dyn_buf_add_str(out, "null");
+        return;
+    }
+    if (!signbit(real) && real < WHOLE_MAX && (double)(uint64_t)real >= real) {
+        dyn_buf_add_uint(out, (uint64_t)real);
         return;
     }
     (void)snprintf(text, sizeof text, "%.15g", real);

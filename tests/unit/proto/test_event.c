@@ -203,6 +203,28 @@ a_strangers_map_is_read_as_far_as_it_is_ours(void **state)
     assert_false(record.failed);
 }
 
+/* In the order of the table they are looked for behind the last one. */
+static void
+members_are_found_in_any_order(void **state)
+{
+    (void)state;
+    struct event_record record;
+    assert_int_equal(event_decode(MAP("\x84"
+                                      "\xa5"
+                                      "topic\xa1t"
+                                      "\xa6"
+                                      "status\xcc\xc8"
+                                      "\xa8"
+                                      "provider\xa1p"
+                                      "\xa8"
+                                      "trace_id\xa1i"),
+                                  &record),
+                     0);
+    assert_true(dyn_slice_is(record.topic, "t") && dyn_slice_is(record.provider, "p"));
+    assert_true(dyn_slice_is(record.trace_id, "i"));
+    assert_int_equal(record.status, 200);
+}
+
 static void
 what_is_no_sound_map_is_refused(void **state)
 {
@@ -252,6 +274,7 @@ main(void)
         cmocka_unit_test(attempts_come_back),
         cmocka_unit_test(text_that_is_not_utf8_does_not_spoil_the_event),
         cmocka_unit_test(a_strangers_map_is_read_as_far_as_it_is_ours),
+        cmocka_unit_test(members_are_found_in_any_order),
         cmocka_unit_test(what_is_no_sound_map_is_refused),
         cmocka_unit_test(the_reference_names_each_field),
     };

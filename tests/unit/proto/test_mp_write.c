@@ -1,8 +1,10 @@
 /* What is written fast is, byte for byte, what msgpack-c writes. */
 #include "core/buf.h"
 #include "proto/mp.h"
+#include "proto/mp_json.h"
 #include "proto/mp_write.h"
 
+#include <math.h>
 #include <msgpack.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -153,6 +155,28 @@ texts_of_any_length(void **state)
     }
 }
 
+/* As printf's %.15g has them, which is not asked for whole ones. */
+static void
+numbers_as_json(void **state)
+{
+    static const struct {
+        double real;
+        const char *text;
+    } rows[] = {{0, "0"},           {-0.0, "-0"},   {7, "7"},         {999999999999999, "999999999999999"},
+                {1e15, "1e+15"},    {-3, "-3"},     {0.25, "0.25"},   {1e300, "1e+300"},
+                {2.5e-7, "2.5e-07"}, {1e15 + 2, "1e+15"}, {INFINITY, "null"}, {NAN, "null"}};
+    (void)state;
+    for (size_t i = 0; i < DYN_ARRAY_LEN(rows); i++) {
+        char bytes[16];
+        struct dyn_buf out = DYN_BUF_INIT;
+        char *end = mp_put_real(bytes, rows[i].real);
+        struct mp_cursor cursor = mp_cursor(dyn_slice(bytes, (size_t)(end - bytes)));
+        mp_write_json(&cursor, &out);
+        assert_string_equal(dyn_buf_cstr(&out), rows[i].text);
+        dyn_buf_fini(&out);
+    }
+}
+
 int
 main(void)
 {
@@ -161,6 +185,7 @@ main(void)
         cmocka_unit_test(heads_of_maps_and_lists),
         cmocka_unit_test(texts_and_blobs),
         cmocka_unit_test(keys),
+        cmocka_unit_test(numbers_as_json),
         cmocka_unit_test(what_is_not_utf_8_has_question_marks),
         cmocka_unit_test(texts_of_any_length),
     };
