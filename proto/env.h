@@ -199,7 +199,7 @@ struct env {
     struct dyn_slice plugin;      /* whose vote it is; in a READY of the role plugin: nothing */
     uint8_t          stage;       /* enum vote_stage */
     uint8_t          verdict;     /* VOTE: enum vote_verdict */
-    bool             tell;        /* ASK: nobody waits for a VOTE */
+    bool             tell;        /* ASK: nobody waits for a VOTE; rows for a journal: nor for their END */
     bool             charged;     /* VOTE: something is to be settled or given back; ASK: it had said so */
     struct dyn_slice notes;       /* VOTE: a few words for the event */
     uint64_t         instance;    /* ASK, VOTE: which one, in the process; 0: who has the name. Not encoded */

@@ -286,7 +286,9 @@ take_rows(struct journal *journal, struct env *request, const struct ledger_mess
     journal->bytes += segment->bytes;
     journal->n_rows += segment->n_rows;
     (void)atomic_fetch_add(&journal->options.gauges->taken_rows, segment->n_rows);
-    reply(journal, request, ERR_NONE);
+    if (!request->tell) {
+        reply(journal, request, ERR_NONE);
+    }
     send_rows(journal);
 }
 

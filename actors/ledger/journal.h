@@ -1,9 +1,10 @@
 /* The journal: what a process has for the ledger. Takes REQUESTs of the surface `ledger` from this process's
  * actors: rows are kept until the ledger has written them, in order, bounded in bytes, and acknowledged to
- * the sender at once; beyond the bound the oldest are dropped and counted. Every other question is passed on,
- * and answered LEDGER_UNAVAILABLE when the ledger is gone or says nothing in time. The ledger is an actor of
- * this process, or joins over the bus: the journal cannot tell. One per process with routers, on any loop but
- * a cell's; nothing on the path of a request waits for it. */
+ * the sender at once, unless it only tells of them (env->tell); beyond the bound the oldest are dropped and
+ * counted. Every other question is passed on, and answered LEDGER_UNAVAILABLE when the ledger is gone or
+ * says nothing in time. The ledger is an actor of this process, or joins over the bus: the journal cannot
+ * tell. One per process with routers, on any loop but a cell's; nothing on the path of a request waits for
+ * it. */
 #pragma once
 
 #include "bus/bus.h"

@@ -11,8 +11,8 @@
 #include <stdlib.h>
 
 enum {
-    GATHER_MS = 25,
-    GATHER_BYTES = 32 * 1024,       /* more leave at once */
+    GATHER_MS = 25,                 /* as events do: both wake the same thread */
+    GATHER_BYTES = 128 * 1024,      /* more leave at once */
     WAITING_BYTES_MAX = 256 * 1024, /* of a cell, while the journal takes nothing */
     ID_HEX = 32,
     ERROR_BYTES = 2048, /* of a row's sentence */
@@ -141,7 +141,7 @@ send_rows(struct gathered *gathered)
     request->surface = ENV_SURFACE_LEDGER;
     request->id = env_id_random();
     request->body = ledger_message_encode(&message);
-    request->is_own = true;
+    request->is_own = request->tell = true; /* an END would wake this cell, and say nothing */
     if (ledger == 0 || plugin_send(gathered->cell, ledger, &request, NULL) == 0) {
         dyn_buf_clear(&gathered->rows);
         gathered->n = 0;
