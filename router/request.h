@@ -27,8 +27,8 @@ enum route_step {
 /* After a CANCEL the provider answers within a turn; this is for one that does not. */
 enum { ROUTE_CANCEL_GRACE_MS = 1000 };
 /* Events of ended requests wait so long, or until there are so many (of about 1 KB each) or so many bytes,
- * for others to go with them. */
-enum { ROUTE_EVENTS_MS = 10, ROUTE_EVENTS_MAX = 64, ROUTE_EVENTS_BYTES = 128 * 1024 };
+ * for others to go with them: four threads and whoever listens wake for each batch. */
+enum { ROUTE_EVENTS_MS = 25, ROUTE_EVENTS_MAX = 128, ROUTE_EVENTS_BYTES = 256 * 1024 };
 /* Attempts of one request in flight: the second one is a hedge. */
 enum { ROUTE_FLIGHTS_MAX = 2 };
 /* Dispatches that are told of one by one; of more only the number is. */
