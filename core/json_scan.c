@@ -292,6 +292,14 @@ scan_end(struct scan *scan, const char *at)
     return 0;
 }
 
+bool
+json_scan_string(struct dyn_slice text)
+{
+    struct json_error ignored;
+    struct scan scan = {.begin = text.data, .end = text.data + text.len, .error = &ignored};
+    return text.len >= 2 && text.data[0] == '"' && scan_string(&scan, text.data) == scan.end;
+}
+
 int
 json_scan(struct dyn_slice text, unsigned max_depth, struct json_value *value, struct json_error *error)
 {

@@ -40,6 +40,8 @@ struct json_member {
 /* Validates one JSON text and nothing else after it; fills *value with its outermost value. A scalar
  * has depth 0, [] has depth 1. `error` and `value` may be NULL. */
 int json_scan(struct dyn_slice text, unsigned max_depth, struct json_value *value, struct json_error *error);
+/* Whether the text is one string and nothing else, no space either. */
+bool json_scan_string(struct dyn_slice text);
 
 /* The same for a text that must be an object, and calls `fn` for each of its members in order, in
  * the same pass. The members seen so far are known valid; what follows may still turn out not to be.

@@ -106,6 +106,18 @@ hang_in(struct stream_gate *gate, struct gate_entry *entry)
     gate->held += entry->held;
 }
 
+/* Nobody has cleared any of it, and it lets nothing pass that comes behind it in its channel. */
+static bool
+has_new_text(const struct gate_entry *entry)
+{
+    for (size_t i = 0; i < entry->n; i++) {
+        if (entry->pieces[i].to > entry->pieces[i].from) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* -1: too many channels or choices. */
 static int
 take_pieces(struct stream_gate *gate, struct gate_entry *entry, const struct dialect_event_texts *seen)
@@ -159,6 +171,7 @@ take_event(struct stream_gate *gate, const struct sse_event *event)
         return;
     }
     hang_in(gate, entry);
+    gate->may_leave = gate->may_leave || gate->live == 0 || !has_new_text(entry);
     gate->has_ended = gate->has_ended || seen.is_end;
 }
 
@@ -265,6 +278,7 @@ stream_gate_flush(struct stream_gate *gate)
 {
     struct gate_entry **at = &gate->first;
     gate->pass++;
+    gate->may_leave = false;
     while (*at != NULL) {
         struct gate_entry *entry = *at;
         bool stopped = is_stopped(gate, entry, entry == gate->first);
@@ -300,7 +314,9 @@ stream_gate_feed(stream_gate_t *gate, struct dyn_slice bytes)
         stream_gate_stop(gate, STREAM_GATE_UNREADABLE, 0, "an event of the stream is too long");
     }
     if (gate->state == STREAM_GATE_OPEN) {
-        stream_gate_flush(gate);
+        if (gate->may_leave) {
+            stream_gate_flush(gate);
+        }
         if (stream_gate_is_idle(gate)) { /* else the votes come first */
             stream_gate_bound(gate);
         }

@@ -22,6 +22,7 @@ struct stream_gate {
     bool has_ended; /* no more text comes */
     bool has_asked;
     bool is_last_asked;
+    bool may_leave; /* something of what has come since the last look may leave without a vote */
     struct sse_reader reader;
     struct dialect_texts_state reading;
     struct gate_channel **channels; /* most streams have one, and one choice */

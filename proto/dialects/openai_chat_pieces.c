@@ -236,19 +236,49 @@ read_choice(struct reading_texts *r, struct json_value choice)
     }
 }
 
+static const char *const head_keys[] = {"id", "object", "created", "model", "system_fingerprint"};
+
+/* Members of an event's object beside its choices, as one pass finds them. Of a repeated key the first
+ * counts; absent: `raw.data` is NULL. */
+struct event_head {
+    struct json_value values[DYN_ARRAY_LEN(head_keys)];
+    struct json_value error;
+};
+
 static void
-keep_head(struct dialect_texts_state *state, struct json_value object)
+take_once(struct json_value *value, const struct json_member *member)
 {
-    static const char *const keys[] = {"id", "object", "created", "model", "system_fingerprint"};
+    if (value->raw.data == NULL) {
+        *value = member->value;
+    }
+}
+
+static void
+take_head(struct event_head *head, const struct json_member *member)
+{
+    if (json_key_is(member, "error")) {
+        take_once(&head->error, member);
+        return;
+    }
+    for (size_t i = 0; i < DYN_ARRAY_LEN(head_keys); i++) {
+        if (json_key_is(member, head_keys[i])) {
+            take_once(&head->values[i], member);
+            return;
+        }
+    }
+}
+
+static void
+keep_head(struct dialect_texts_state *state, const struct event_head *found)
+{
     struct dyn_buf *head = &state->head;
     if (head->len > 0) {
         return;
     }
     dyn_buf_add_char(head, '{');
-    for (size_t i = 0; i < DYN_ARRAY_LEN(keys); i++) {
-        struct json_value value;
-        if (json_find(object, keys[i], &value)) {
-            chat_put_raw(head, keys[i], value.raw);
+    for (size_t i = 0; i < DYN_ARRAY_LEN(head_keys); i++) {
+        if (found->values[i].raw.data != NULL) {
+            chat_put_raw(head, head_keys[i], found->values[i].raw);
         }
     }
     chat_put_key(head, "choices");
@@ -259,18 +289,22 @@ static void
 read_object(struct reading_texts *r, struct json_value object)
 {
     struct dialect_event_texts *seen = r->seen;
-    struct json_value found;
+    struct event_head head = {.error = {.type = JSON_NULL}};
     size_t n_choices = 0;
     struct json_iter members = json_iter(object);
     for (struct json_member member; json_iter_next(&members, &member);) {
+        if (!json_key_is(&member, "choices")) {
+            take_head(&head, &member);
+            continue;
+        }
         struct json_iter choices = json_iter(member.value);
-        bool is_choices = json_key_is(&member, "choices") && member.value.type == JSON_ARRAY;
-        for (struct json_member choice; is_choices && json_iter_next(&choices, &choice); n_choices++) {
+        bool is_list = member.value.type == JSON_ARRAY;
+        for (struct json_member choice; is_list && json_iter_next(&choices, &choice); n_choices++) {
             read_choice(r, choice.value);
         }
     }
     seen->scope = n_choices != 1 ? DIALECT_EVENT_ALL : DIALECT_EVENT_PIECES;
-    seen->is_error = json_find(object, "error", &found) && is_something(found);
+    seen->is_error = head.error.raw.data != NULL && is_something(head.error);
     if (n_choices == 1 && r->is_finished) {
         seen->scope = DIALECT_EVENT_CHOICE;
     }
@@ -278,7 +312,7 @@ read_object(struct reading_texts *r, struct json_value object)
     seen->is_only_text = seen->scope == DIALECT_EVENT_PIECES && seen->n > 0 && !r->has_more;
     seen->choice = r->choice;
     if (n_choices > 0) {
-        keep_head(r->state, object);
+        keep_head(r->state, &head);
     }
 }
 
@@ -334,18 +368,16 @@ has_shape(const struct dialect_texts_state *state, struct dyn_slice data, struct
     }
     size_t before = state->shape_before;
     struct dyn_slice text = {data.data + before, data.len - shape->len};
-    struct json_value value;
     if (memcmp(data.data, shape->data, before) != 0 ||
         memcmp(text.data + text.len, shape->data + before, shape->len - before) != 0 ||
-        json_scan(text, JSON_DEPTH_DEFAULT, &value, NULL) != 0 || value.type != JSON_STRING ||
-        value.raw.len != text.len) {
+        !json_scan_string(text)) {
         return false;
     }
     seen->scope = DIALECT_EVENT_PIECES;
     seen->choice = state->shape_channel.choice;
     seen->is_only_text = true;
     seen->n = 1;
-    seen->pieces[0] = (struct dialect_piece){state->shape_channel, value};
+    seen->pieces[0] = (struct dialect_piece){state->shape_channel, {JSON_STRING, text}};
     return true;
 }
 

@@ -337,6 +337,32 @@ the_value_is_given_without_the_space_around_it(void **state)
     assert_int_equal(json_scan((struct dyn_slice){NULL, 0}, 5, NULL, NULL), -1);
 }
 
+static void
+one_string_and_nothing_else(void **state)
+{
+    (void)state;
+    static const struct {
+        struct dyn_slice text;
+        bool is_one;
+    } cases[] = {
+        {DYN_SLICE_INIT("\"\""), true},
+        {DYN_SLICE_INIT("\"a longer one, of more than sixteen bytes\""), true},
+        {DYN_SLICE_INIT("\"\\\"\\u00e9 \xC3\xA9\""), true},
+        {DYN_SLICE_INIT("\""), false},
+        {DYN_SLICE_INIT("\"a\\\""), false},
+        {DYN_SLICE_INIT("\"a\"b\""), false},
+        {DYN_SLICE_INIT("\"a\" "), false},
+        {DYN_SLICE_INIT(" \"a\""), false},
+        {DYN_SLICE_INIT("\"\xC3\""), false},
+        {DYN_SLICE_INIT("\"\n\""), false},
+        {DYN_SLICE_INIT("12"), false},
+        {{NULL, 0}, false},
+    };
+    for (size_t i = 0; i < DYN_ARRAY_LEN(cases); i++) {
+        assert_int_equal(json_scan_string(cases[i].text), cases[i].is_one);
+    }
+}
+
 /* `depth` containers around `inner`; objects and arrays in turn when mixed. */
 static void
 write_nested(struct dyn_buf *out, unsigned depth, bool mixed, const char *inner)
@@ -589,6 +615,7 @@ main(void)
         cmocka_unit_test(what_the_callback_returns_stops_the_scan),
         cmocka_unit_test(bad_objects_give_what_came_before),
         cmocka_unit_test(different_keys_and_nested_repeats_are_fine),
+        cmocka_unit_test(one_string_and_nothing_else),
         cmocka_unit_test(many_members_are_counted_and_limited),
         cmocka_unit_test(a_duplicate_is_found_among_many),
     };

@@ -297,6 +297,29 @@ calls_without_numbers_are_told_apart_by_ids(void **state)
     dialect_texts_state_fini(&reading);
 }
 
+/* In whatever order they came, and of those that come twice the first; of the stream's first event alone. */
+static void
+what_every_event_begins_with_is_kept_once(void **state)
+{
+    (void)state;
+    struct dialect_texts_state reading = {0};
+    struct dyn_buf out = DYN_BUF_INIT;
+    struct dialect_event_texts seen =
+        read_event(&reading, "{\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"error\":null,"
+                             "\"system_fingerprint\":\"f\",\"model\":\"m\",\"model\":\"n\",\"id\":7,"
+                             "\"error\":\"late\"}");
+    assert_false(seen.is_error);
+    seen = read_event(&reading,
+                      "{\"id\":8,\"error\":\"bad\",\"choices\":[{\"delta\":{\"content\":\"b\"}}]}");
+    assert_true(seen.is_error);
+    chat()->write(&reading, (struct vote_channel){0, VOTE_TEXT, 0}, DYN_SLICE("so"), &out);
+    assert_string_equal(dyn_buf_cstr(&out),
+                        "data: {\"id\":7,\"model\":\"m\",\"system_fingerprint\":\"f\",\"choices\":[{"
+                        "\"index\":0,\"delta\":{\"content\":\"so\"},\"finish_reason\":null}]}\n\n");
+    dialect_texts_state_fini(&reading);
+    dyn_buf_fini(&out);
+}
+
 static void
 an_event_is_written_again_with_other_text(void **state)
 {
@@ -384,6 +407,7 @@ main(void)
         cmocka_unit_test(every_text_of_an_answer_is_told),
         cmocka_unit_test(events_say_what_they_add_and_what_they_wait_for),
         cmocka_unit_test(calls_without_numbers_are_told_apart_by_ids),
+        cmocka_unit_test(what_every_event_begins_with_is_kept_once),
         cmocka_unit_test(an_event_is_written_again_with_other_text),
         cmocka_unit_test(characters_cut_between_pieces_are_put_together),
         cmocka_unit_test(embeddings_have_texts_or_tokens),

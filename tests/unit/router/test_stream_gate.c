@@ -48,6 +48,24 @@ what_may_become_a_match_waits_and_others_overtake(void **state)
     scene_end(&scene);
 }
 
+/* Before anybody has voted: what holds no text of its own, and stands behind none. */
+static void
+what_has_no_text_needs_no_vote(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_begin(&scene, 1, "bomb", false);
+    feed_str(&scene, TEXT_EVENT(0, "a") FINISH_EVENT(1) FINISH_EVENT(0));
+    assert_string_equal(left(&scene), FINISH_EVENT(1));
+    feed_str(&scene, TEXT_EVENT(2, "c"));
+    assert_string_equal(left(&scene), "");
+    feed_str(&scene, FINISH_EVENT(3));
+    assert_string_equal(left(&scene), FINISH_EVENT(3));
+    vote_all(&scene);
+    assert_string_equal(left(&scene), TEXT_EVENT(0, "a") FINISH_EVENT(0) TEXT_EVENT(2, "c"));
+    scene_end(&scene);
+}
+
 static void
 a_cut_lets_nothing_more_leave(void **state)
 {
@@ -409,6 +427,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(text_that_begins_no_match_leaves_at_once_as_it_came),
         cmocka_unit_test(what_may_become_a_match_waits_and_others_overtake),
+        cmocka_unit_test(what_has_no_text_needs_no_vote),
         cmocka_unit_test(a_cut_lets_nothing_more_leave),
         cmocka_unit_test(a_mask_covers_events_that_it_lies_across),
         cmocka_unit_test(log_probabilities_do_not_tell_what_is_held),
