@@ -176,11 +176,10 @@ read_role(struct reading_texts *r)
 }
 
 static void
-read_delta(struct reading_texts *r, struct json_value delta)
+read_delta(struct reading_texts *r, struct json_walk members)
 {
-    struct json_iter members = json_iter(delta);
-    for (struct json_member member; delta.type == JSON_OBJECT && json_iter_next(&members, &member);) {
-        struct json_value value = member.value;
+    for (struct json_member member; json_walk_next(&members, &member);) {
+        struct json_value value = json_walk_value(&members, &member);
         if (json_key_is(&member, "content")) {
             read_content(r, VOTE_TEXT, value);
         } else if (json_key_is(&member, "refusal")) {
@@ -211,26 +210,26 @@ read_delta(struct reading_texts *r, struct json_value delta)
 }
 
 static void
-read_choice(struct reading_texts *r, struct json_value choice)
+read_choice(struct reading_texts *r, struct json_walk members)
 {
     int64_t index = 0;
     struct json_value said;
-    if (json_find(choice, "index", &said)) {
+    if (json_walk_peek(&members, "index", &said)) {
         (void)json_int64(said, &index);
     }
     r->choice = index >= 0 && index <= UINT32_MAX ? (uint32_t)index : 0;
-    struct json_iter members = json_iter(choice);
-    for (struct json_member member; json_iter_next(&members, &member);) {
-        if (json_key_is(&member, "delta") || json_key_is(&member, "message")) {
-            read_delta(r, member.value);
+    for (struct json_member member; json_walk_next(&members, &member);) {
+        bool is_delta = json_key_is(&member, "delta") || json_key_is(&member, "message");
+        if (is_delta && member.value.type == JSON_OBJECT) {
+            read_delta(r, json_walk_into(&members, &member));
         } else if (json_key_is(&member, "text")) {
-            add_piece(r, VOTE_TEXT, 0, member.value);
+            add_piece(r, VOTE_TEXT, 0, json_walk_value(&members, &member));
         } else if (json_key_is(&member, "finish_reason")) {
             r->is_finished = r->is_finished || is_something(member.value);
         } else if (json_key_is(&member, "logprobs") && is_something(member.value)) {
             r->is_full = r->is_full || r->seen->n_repeats == DIALECT_REPEATS_MAX;
             if (!r->is_full) {
-                r->seen->repeats[r->seen->n_repeats++] = member.value;
+                r->seen->repeats[r->seen->n_repeats++] = json_walk_value(&members, &member);
             }
         }
     }
@@ -246,25 +245,14 @@ struct event_head {
 };
 
 static void
-take_once(struct json_value *value, const struct json_member *member)
+take_head(struct event_head *head, struct json_walk *members, struct json_member *member)
 {
-    if (value->raw.data == NULL) {
-        *value = member->value;
+    struct json_value *value = json_key_is(member, "error") ? &head->error : NULL;
+    for (size_t i = 0; i < DYN_ARRAY_LEN(head_keys) && value == NULL; i++) {
+        value = json_key_is(member, head_keys[i]) ? &head->values[i] : NULL;
     }
-}
-
-static void
-take_head(struct event_head *head, const struct json_member *member)
-{
-    if (json_key_is(member, "error")) {
-        take_once(&head->error, member);
-        return;
-    }
-    for (size_t i = 0; i < DYN_ARRAY_LEN(head_keys); i++) {
-        if (json_key_is(member, head_keys[i])) {
-            take_once(&head->values[i], member);
-            return;
-        }
+    if (value != NULL && value->raw.data == NULL) {
+        *value = json_walk_value(members, member);
     }
 }
 
@@ -291,16 +279,15 @@ read_object(struct reading_texts *r, struct json_value object)
     struct dialect_event_texts *seen = r->seen;
     struct event_head head = {.error = {.type = JSON_NULL}};
     size_t n_choices = 0;
-    struct json_iter members = json_iter(object);
-    for (struct json_member member; json_iter_next(&members, &member);) {
+    struct json_walk members = json_walk(object);
+    for (struct json_member member; json_walk_next(&members, &member);) {
         if (!json_key_is(&member, "choices")) {
-            take_head(&head, &member);
-            continue;
-        }
-        struct json_iter choices = json_iter(member.value);
-        bool is_list = member.value.type == JSON_ARRAY;
-        for (struct json_member choice; is_list && json_iter_next(&choices, &choice); n_choices++) {
-            read_choice(r, choice.value);
+            take_head(&head, &members, &member);
+        } else if (member.value.type == JSON_ARRAY) {
+            struct json_walk choices = json_walk_into(&members, &member);
+            for (struct json_member choice; json_walk_next(&choices, &choice); n_choices++) {
+                read_choice(r, json_walk_into(&choices, &choice));
+            }
         }
     }
     seen->scope = n_choices != 1 ? DIALECT_EVENT_ALL : DIALECT_EVENT_PIECES;
