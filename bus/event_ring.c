@@ -2,8 +2,12 @@
 #include "bus/event_ring.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
-enum { RING_FIRST = 64 };
+enum {
+    RING_FIRST = 64,
+    SLOTS_SHARE = 16, /* of the limit, for slots: enough for maps of 1 KiB. Maps may take the rest */
+};
 
 static struct event_slot *
 slot_at(const struct event_ring *ring, size_t i)
@@ -14,15 +18,15 @@ slot_at(const struct event_ring *ring, size_t i)
 void
 event_ring_init(struct event_ring *ring, size_t limit_bytes)
 {
-    *ring = (struct event_ring){.limit = limit_bytes};
+    *ring = (struct event_ring){.limit = limit_bytes, .size = limit_bytes - limit_bytes / SLOTS_SHARE};
 }
 
 static void
 drop_oldest(struct event_ring *ring)
 {
-    struct event_slot *slot = slot_at(ring, 0);
-    ring->bytes -= slot->bytes;
-    dyn_block_unref(&slot->body);
+    const struct event_slot *slot = slot_at(ring, 0);
+    ring->bytes -= slot->len + EVENT_SLOT_COST;
+    ring->held -= slot->len;
     ring->first = (ring->first + 1) & (ring->cap - 1);
     ring->n--;
 }
@@ -30,11 +34,23 @@ drop_oldest(struct event_ring *ring)
 void
 event_ring_fini(struct event_ring *ring)
 {
-    while (ring->n > 0) {
-        drop_oldest(ring);
+    if (ring->memory != NULL) {
+        (void)munmap(ring->memory, ring->size);
     }
     free(ring->slots);
     *ring = (struct event_ring){0};
+}
+
+/* Addresses only: a page is there when it was written to. */
+static bool
+has_memory(struct event_ring *ring)
+{
+    if (ring->memory == NULL) {
+        void *memory = mmap(NULL, ring->size, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        ring->memory = memory != MAP_FAILED ? memory : NULL;
+    }
+    return ring->memory != NULL;
 }
 
 /* Bounded by the limit: each slot counts EVENT_SLOT_COST at least. */
@@ -52,21 +68,38 @@ grow(struct event_ring *ring)
     ring->first = 0;
 }
 
-void
-event_ring_push(struct event_ring *ring, uint64_t sequence, const char *topic, dyn_block_t *body,
-                struct dyn_slice map, size_t spare)
+/* How much of that many bytes lies in front of the ring's end. */
+static size_t
+until_end(const struct event_ring *ring, size_t at, size_t len)
 {
-    size_t bytes = map.len + spare + EVENT_SLOT_COST;
-    if (bytes > ring->limit) {
+    return len < ring->size - at ? len : ring->size - at;
+}
+
+static void
+write_map(struct event_ring *ring, struct dyn_slice map)
+{
+    size_t front = until_end(ring, ring->end, map.len);
+    memcpy(ring->memory + ring->end, map.data, front);
+    memcpy(ring->memory, map.data + front, map.len - front);
+    ring->end = (ring->end + map.len) % ring->size;
+    ring->held += map.len;
+}
+
+void
+event_ring_push(struct event_ring *ring, uint64_t sequence, const char *topic, struct dyn_slice map)
+{
+    size_t bytes = map.len + EVENT_SLOT_COST;
+    if (bytes > ring->limit || map.len > ring->size || !has_memory(ring)) {
         return;
     }
-    while (ring->bytes + bytes > ring->limit) {
+    while (ring->bytes + bytes > ring->limit || ring->held + map.len > ring->size) {
         drop_oldest(ring);
     }
     if (ring->n == ring->cap) {
         grow(ring);
     }
-    *slot_at(ring, ring->n++) = (struct event_slot){sequence, topic, dyn_block_ref(body), map, bytes};
+    *slot_at(ring, ring->n++) = (struct event_slot){sequence, topic, ring->end, map.len};
+    write_map(ring, map);
     ring->bytes += bytes;
 }
 
@@ -97,11 +130,12 @@ event_ring_read(const struct event_ring *ring, uint64_t since, struct dyn_slice 
             since = slot->sequence + 1;
             continue;
         }
-        struct dyn_slice map = slot->map;
-        if (map.len > max - (*out)->len) {
+        if (slot->len > max - (*out)->len) {
             return slot->sequence;
         }
-        dyn_block_append(out, map.data, map.len);
+        size_t front = until_end(ring, slot->at, slot->len);
+        dyn_block_append(out, ring->memory + slot->at, front);
+        dyn_block_append(out, ring->memory, slot->len - front);
         since = slot->sequence + 1;
     }
     return since;

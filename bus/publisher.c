@@ -1,7 +1,8 @@
 /* See publisher.h.
  *
  * libzmq's PUB does the fan-out, and drops for a peer whose queue is full; who may listen at all is decided
- * in the handshake. An event's bytes exist once, however many subscribers, replays and hooks hold them. */
+ * in the handshake. An event's bytes exist once, however many subscribers and hooks hold them; those that
+ * are kept for who asks again are copied, so that the others go when they were sent. */
 #include "bus/publisher.h"
 
 #include "bus/context.h"
@@ -158,10 +159,9 @@ refuse(struct publisher *publisher, struct dyn_slice topic, const char *why)
 }
 
 static void
-keep(struct publisher *publisher, uint64_t sequence, const struct topic *topic, dyn_block_t *body,
-     struct dyn_slice map, size_t spare)
+keep(struct publisher *publisher, uint64_t sequence, const struct topic *topic, struct dyn_slice map)
 {
-    event_ring_push(&publisher->ring, sequence, topic->name, body, map, spare);
+    event_ring_push(&publisher->ring, sequence, topic->name, map);
     count(&publisher->options.counts->published, 1);
 }
 
@@ -232,7 +232,7 @@ publish(struct publisher *publisher, struct env **env_p)
         return;
     }
     send_event(publisher, env);
-    keep(publisher, env->event_sequence, topic, env->body, dyn_block_slice(env->body), 0);
+    keep(publisher, env->event_sequence, topic, dyn_block_slice(env->body));
     show_ring(publisher);
     tell_listener(publisher, env_p, 1);
 }
@@ -308,13 +308,13 @@ publish_batch(struct publisher *publisher, struct env **env_p)
     uint64_t sequence = publisher->sequence;
     uint64_t n = 0;
     stamp_all(publisher, batch);
-    for (size_t at = 0, begin = 0; event_batch_next(dyn_block_slice(batch), &at, &item); begin = at, n++) {
+    for (size_t at = 0; event_batch_next(dyn_block_slice(batch), &at, &item); n++) {
         struct dyn_slice map = event_batch_map(dyn_block_data(batch), &item);
         const struct topic *topic = topic_of(publisher, &item);
         if (!is_too_large(&item)) {
             sequence++;
             send_from_batch(publisher, sequence, topic, batch, map);
-            keep(publisher, sequence, topic, batch, map, at - begin - map.len);
+            keep(publisher, sequence, topic, map);
         }
     }
     show_ring(publisher);
