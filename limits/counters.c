@@ -26,7 +26,7 @@ struct counters {
     struct name_secret secret;
     pthread_mutex_t lock; /* all below */
     struct counter **pieces;
-    uint32_t *index; /* heads of chains, by hash */
+    uint32_t *index; /* heads of chains, by hash; all links are the complements of numbers */
     size_t index_mask;
     uint32_t n, max;
     uint32_t hand; /* where the next search for one that may go begins */
@@ -49,8 +49,7 @@ counters_new(size_t entries_max)
     while (heads < counters->max) {
         heads *= 2;
     }
-    counters->index = dyn_alloc(heads * sizeof *counters->index);
-    memset(counters->index, 0xff, heads * sizeof *counters->index);
+    counters->index = dyn_zalloc(heads * sizeof *counters->index); /* ~NOBODY: untouched until names come */
     counters->index_mask = heads - 1;
     size_t n_pieces = (counters->max + ENTRIES_PER_PIECE - 1) / ENTRIES_PER_PIECE;
     counters->pieces = dyn_zalloc(n_pieces * sizeof(struct counter *));
@@ -107,9 +106,9 @@ head_of(counters_t *counters, struct name_hash name)
 static struct counter *
 find(counters_t *counters, struct name_hash name)
 {
-    uint32_t at = *head_of(counters, name);
+    uint32_t at = ~*head_of(counters, name);
     while (at != NOBODY && !name_hash_eq(entry_at(counters, at)->name, name)) {
-        at = entry_at(counters, at)->next;
+        at = ~entry_at(counters, at)->next;
     }
     return at == NOBODY ? NULL : entry_at(counters, at);
 }
@@ -119,8 +118,8 @@ unlink_entry(counters_t *counters, uint32_t at)
 {
     struct counter *entry = entry_at(counters, at);
     uint32_t *link = head_of(counters, entry->name);
-    while (*link != at) {
-        link = &entry_at(counters, *link)->next;
+    while (*link != ~at) {
+        link = &entry_at(counters, ~*link)->next;
     }
     *link = entry->next;
 }
@@ -220,7 +219,7 @@ add(counters_t *counters, struct name_hash name, const struct limit_spec *spec, 
     entry->spec = spec;
     bucket_init(&entry->bucket, spec, now);
     entry->next = *head;
-    *head = at;
+    *head = ~at;
     atomic_store(&entry->generation, ++counters->next_generation);
     return entry;
 }
