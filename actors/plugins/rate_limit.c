@@ -6,6 +6,7 @@
 #include "actors/plugins/rate_headers.h"
 #include "actors/plugins/rate_rules.h"
 #include "core/log.h"
+#include "core/piece.h"
 #include "proto/env_map.h"
 
 #include <arpa/inet.h>
@@ -25,7 +26,6 @@ enum { TAKES_MAX = RATE_RULES_MAX + 4 };
 struct charge {
     struct env_map_node node;
     struct rate_waiter waiter; /* for a lease */
-    struct charge *next_free;
     size_t n;
     struct limit_take takes[TAKES_MAX];
     uint64_t wants[TAKES_MAX];            /* what it asked of each */
@@ -40,7 +40,6 @@ struct cell {
     struct rate_fleet fleet; /* `leases` NULL: the process counts for itself */
     struct counters_cache cache;
     struct env_map charges;
-    struct charge *free_charges;
     struct rate_headers headers;
 };
 
@@ -79,14 +78,9 @@ rate_limit_free(void *shared)
 }
 
 static struct charge *
-charge_new(struct cell *own)
+charge_new(void)
 {
-    struct charge *charge = own->free_charges;
-    if (charge == NULL) {
-        charge = dyn_alloc(sizeof *charge);
-    } else {
-        own->free_charges = charge->next_free;
-    }
+    struct charge *charge = dyn_piece_alloc(sizeof *charge);
     charge->n = 0;
     return charge;
 }
@@ -102,8 +96,7 @@ charge_close(struct cell *own, struct charge *charge)
             counter_close(charge->counters[i]);
         }
     }
-    charge->next_free = own->free_charges;
-    own->free_charges = charge;
+    dyn_piece_free(charge, sizeof *charge);
 }
 
 /* ---- whose limits a request takes from ---- */
@@ -409,7 +402,7 @@ before(const struct rate_limit *self, struct cell *own, const struct plugin_ask 
         env_map_remove(&own->charges, former);
         charge_close(own, DYN_CONTAINER_OF(former, struct charge, node));
     }
-    struct charge *charge = charge_new(own);
+    struct charge *charge = charge_new();
     if (!charge_fill(charge, self, own, ask->facts, now)) {
         vote->verdict = VOTE_DENY;
         vote->reason = DYN_SLICE("too many different callers at once");
@@ -440,17 +433,17 @@ static bool
 look_at(struct cell *own, struct charge *charge, struct limits_now now)
 {
     struct plugin_vote vote = {.verdict = VOTE_PASS};
-    struct plugin_ticket ticket = charge->waiter.ticket;
-    if (!decide(own->shared, own, charge, &ticket.id, now, &vote)) {
-        if (now.mono_us < charge->waiter.until_us) {
+    struct rate_waiter waiter = charge->waiter; /* what is decided may be closed */
+    dyn_list_remove(&charge->waiter.link);
+    if (!decide(own->shared, own, charge, &waiter.ticket.id, now, &vote)) {
+        if (now.mono_us < waiter.until_us) {
+            dyn_list_append(waiter.link.next, &charge->waiter.link); /* where it was */
             return false;
         }
-        rate_fleet_remove(&charge->waiter);
         refuse_late(own, charge, &vote);
-    } else {
-        rate_fleet_remove(&charge->waiter);
     }
-    plugin_vote_send(own->cell, &ticket, &vote);
+    vote_facts_unref(&waiter.facts);
+    plugin_vote_send(own->cell, &waiter.ticket, &vote);
     return true;
 }
 
@@ -626,11 +619,6 @@ rate_limit_cell_free(void *shared, void *self)
     for (struct env_map_node *node; (node = env_map_any(&own->charges)) != NULL;) {
         env_map_remove(&own->charges, node);
         charge_close(own, DYN_CONTAINER_OF(node, struct charge, node));
-    }
-    while (own->free_charges != NULL) {
-        struct charge *next = own->free_charges->next_free;
-        free(own->free_charges);
-        own->free_charges = next;
     }
     if (own->fleet.leases != NULL) {
         rate_fleet_fini(&own->fleet);
