@@ -47,6 +47,7 @@ struct posts {
 struct bus_loop {
     struct ev_loop *ev;
     struct dyn_list tasks;
+    struct dyn_list keepers;
     struct timer_heap timers;
     uint64_t now_us;
     const struct dyn_clock *clock;
@@ -135,13 +136,24 @@ set_alarm(bus_loop_t *loop)
     }
 }
 
+static DYN_COLD void
+shed(bus_loop_t *loop)
+{
+    for (struct dyn_list *link = loop->keepers.next; link != &loop->keepers; link = link->next) {
+        struct bus_keeper *keeper = DYN_CONTAINER_OF(link, struct bus_keeper, link);
+        keeper->shed(keeper);
+    }
+}
+
 static void
 end_turn(bus_loop_t *loop)
 {
     fire_timers(loop);
     run_tasks(loop);
-    set_alarm(loop);
-    dyn_pieces_look();
+    if (DYN_UNLIKELY(dyn_pieces_look())) {
+        shed(loop);
+    }
+    set_alarm(loop); /* last: what is shed takes its timers along */
 }
 
 static void
@@ -241,6 +253,7 @@ bus_loop_new(const char *name)
     ev_set_userdata(loop->ev, loop);
     (void)snprintf(loop->name, sizeof loop->name, "%s", name);
     dyn_list_init(&loop->tasks);
+    dyn_list_init(&loop->keepers);
     (void)pthread_mutex_init(&loop->posts_lock, NULL);
     atomic_init(&loop->stopping, false);
     bus_loop_set_clock(loop, &dyn_clock_system);
@@ -462,4 +475,25 @@ void
 bus_task_cancel(struct bus_task *task)
 {
     dyn_list_remove(&task->link);
+}
+
+/* ---- keepers ---- */
+
+void
+bus_keeper_init(struct bus_keeper *keeper, void (*shed_)(struct bus_keeper *keeper))
+{
+    dyn_list_init(&keeper->link);
+    keeper->shed = shed_;
+}
+
+void
+bus_keeper_add(bus_loop_t *loop, struct bus_keeper *keeper)
+{
+    dyn_list_append(&loop->keepers, &keeper->link);
+}
+
+void
+bus_keeper_remove(struct bus_keeper *keeper)
+{
+    dyn_list_remove(&keeper->link);
 }

@@ -82,3 +82,13 @@ struct bus_task {
 void bus_task_init(struct bus_task *task, void (*run)(struct bus_task *task));
 void bus_task_queue(bus_loop_t *loop, struct bus_task *task);
 void bus_task_cancel(struct bus_task *task);
+
+/* Who keeps objects to use again and gives them back when dyn_pieces_shed() is asked (core/piece.h): `shed`
+ * runs at the end of a turn. Embedded in the keeper. */
+struct bus_keeper {
+    struct dyn_list link;
+    void (*shed)(struct bus_keeper *keeper);
+};
+void bus_keeper_init(struct bus_keeper *keeper, void (*shed)(struct bus_keeper *keeper));
+void bus_keeper_add(bus_loop_t *loop, struct bus_keeper *keeper);
+void bus_keeper_remove(struct bus_keeper *keeper); /* also one that was not added */

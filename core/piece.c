@@ -134,14 +134,16 @@ dyn_pieces_shed(void)
     (void)atomic_fetch_add_explicit(&sheds, 1, memory_order_relaxed);
 }
 
-void
+bool
 dyn_pieces_look(void)
 {
     unsigned asked = atomic_load_explicit(&sheds, memory_order_relaxed);
-    if (DYN_UNLIKELY(pieces.sheds != asked)) {
-        pieces.sheds = asked;
-        free_kept(&pieces);
+    if (DYN_LIKELY(pieces.sheds == asked)) {
+        return false;
     }
+    pieces.sheds = asked;
+    free_kept(&pieces);
+    return true;
 }
 
 size_t

@@ -19,7 +19,8 @@ void *dyn_piece_realloc(void *ptr, size_t size, size_t new_size) __attribute__((
 /* Pieces kept here and there keep the pages around them from the system. Any thread: asks all threads to free
  * theirs, when nothing is going on. */
 void dyn_pieces_shed(void);
-/* Frees what this thread keeps if that was asked since it looked; a load and a comparison if not. */
-void dyn_pieces_look(void);
+/* Frees what this thread keeps if that was asked since it looked, and says so to who keeps more; a load and a
+ * comparison if not. */
+bool dyn_pieces_look(void);
 /* What this thread keeps, for tests. */
 size_t dyn_pieces_kept(void);

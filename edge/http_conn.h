@@ -48,6 +48,7 @@ struct http_server {
     bool draining;
     http_exchange_t *spare; /* exchanges for reuse, linked through `user` */
     size_t n_spare;
+    struct bus_keeper spare_keeper;
     struct http_head head; /* scratch of the parser */
 };
 

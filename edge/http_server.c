@@ -31,6 +31,18 @@ on_drain_grace(struct bus_timer *timer)
     close_idle(DYN_CONTAINER_OF(timer, http_server_t, drain_timer));
 }
 
+static void
+shed(struct bus_keeper *keeper)
+{
+    http_server_t *server = DYN_CONTAINER_OF(keeper, http_server_t, spare_keeper);
+    while (server->spare != NULL) {
+        http_exchange_t *exchange = server->spare;
+        server->spare = exchange->user;
+        free(exchange);
+    }
+    server->n_spare = 0;
+}
+
 http_server_t *
 http_server_new(bus_loop_t *loop, const struct http_server_ops *ops, void *self,
                 const struct http_server_options *options, struct dyn_err *err)
@@ -58,6 +70,8 @@ http_server_new(bus_loop_t *loop, const struct http_server_ops *ops, void *self,
     server->drain_timer.fire = on_drain_grace;
     dyn_list_init(&server->active);
     dyn_list_init(&server->idle);
+    bus_keeper_init(&server->spare_keeper, shed);
+    bus_keeper_add(loop, &server->spare_keeper);
     for (size_t i = 0; i < options->n_answer_headers; i++) {
         dyn_buf_add_slice(&server->common_lines, options->answer_headers[i].name);
         dyn_buf_add_str(&server->common_lines, ": ");
@@ -78,11 +92,8 @@ http_server_free(http_server_t **server_p)
     http_sockets_free(&server->sockets);
     DYN_ASSERT(server->n_connections == 0);
     bus_timer_fini(&server->drain_timer);
-    while (server->spare != NULL) {
-        http_exchange_t *exchange = server->spare;
-        server->spare = exchange->user;
-        free(exchange);
-    }
+    shed(&server->spare_keeper);
+    bus_keeper_remove(&server->spare_keeper);
     dyn_buf_fini(&server->common_lines);
     dyn_buf_fini(&server->head_text);
     free(server);

@@ -93,6 +93,16 @@ ports_drain(void *self, uint64_t deadline_us)
 
 /* ---- life ---- */
 
+static void
+shed(struct bus_keeper *keeper)
+{
+    struct ports *ports = DYN_CONTAINER_OF(keeper, struct ports, spare_keeper);
+    for (struct dyn_list *link; (link = dyn_list_pop(&ports->spare)) != NULL;) {
+        free(DYN_CONTAINER_OF(link, struct ports_request, link));
+    }
+    ports->n_spare = 0;
+}
+
 void
 ports_init(struct ports *ports, const struct ports_options *options)
 {
@@ -115,6 +125,7 @@ ports_init(struct ports *ports, const struct ports_options *options)
     dyn_list_init(&ports->peers);
     dyn_list_init(&ports->requests);
     dyn_list_init(&ports->spare);
+    bus_keeper_init(&ports->spare_keeper, shed);
     env_map_init(&ports->calls);
 }
 
@@ -123,6 +134,7 @@ ports_started(struct ports *ports, bus_actor_t *me)
 {
     ports->me = me;
     ports->loop = bus_actor_loop(me);
+    bus_keeper_add(ports->loop, &ports->spare_keeper);
 }
 
 void
@@ -131,9 +143,8 @@ ports_fini(struct ports *ports)
     while (!dyn_list_is_empty(&ports->peers)) {
         ports_client_free(DYN_CONTAINER_OF(ports->peers.next, struct ports_client, link));
     }
-    for (struct dyn_list *link; (link = dyn_list_pop(&ports->spare)) != NULL;) {
-        free(DYN_CONTAINER_OF(link, struct ports_request, link));
-    }
+    shed(&ports->spare_keeper);
+    bus_keeper_remove(&ports->spare_keeper);
     ports_forget_calls(ports, 0);
     ports_config_fini(ports);
     key_cell_fini(&ports->keys);

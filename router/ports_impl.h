@@ -39,6 +39,7 @@ struct ports {
     uint64_t last_number;
     struct dyn_list spare; /* to use again */
     size_t n_spare;
+    struct bus_keeper spare_keeper;
     struct env_map calls; /* struct ports_call, see there */
     uint8_t salt[16]; /* without CURVE ids are a connection's own, and not to be guessed */
     uint64_t idle_from_us;    /* while draining: not idle earlier */

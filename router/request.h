@@ -44,6 +44,7 @@ struct router {
     struct dyn_list parked; /* requests that wait for a member of their target */
     struct dyn_list spare;  /* requests to use again, at most ROUTE_SPARE_MAX */
     size_t n_spare;
+    struct bus_keeper spare_keeper;
     struct dyn_rng rng;
     struct route_budget retries; /* at the same target */
     struct route_budget hedges;

@@ -114,6 +114,21 @@ request_fini(struct route_request *rq)
 }
 
 static void
+free_spare(struct router *router)
+{
+    for (struct dyn_list *link; (link = dyn_list_pop(&router->spare)) != NULL;) {
+        request_fini(DYN_CONTAINER_OF(link, struct route_request, link));
+    }
+    router->n_spare = 0;
+}
+
+static void
+shed(struct bus_keeper *keeper)
+{
+    free_spare(DYN_CONTAINER_OF(keeper, struct router, spare_keeper));
+}
+
+static void
 look_whether_idle(struct router *router)
 {
     if (router->is_draining && router->requests.n == 0) {
@@ -330,6 +345,7 @@ router_new(const struct router_options *options)
     env_map_init(&router->requests);
     dyn_list_init(&router->parked);
     dyn_list_init(&router->spare);
+    bus_keeper_init(&router->spare_keeper, shed);
     uint64_t seed = options->seed;
     if (seed == 0) {
         dyn_random_bytes(&seed, sizeof seed);
@@ -347,6 +363,7 @@ router_start(void *self, bus_actor_t *me, struct dyn_err *err)
     router->me = me;
     router->loop = bus_actor_loop(me);
     router->started_us = bus_loop_now_us(router->loop);
+    bus_keeper_add(router->loop, &router->spare_keeper);
     return 0;
 }
 
@@ -358,9 +375,8 @@ router_stop(void *self)
     for (struct env_map_node *node; (node = env_map_any(&router->requests)) != NULL;) {
         route_request_free(DYN_CONTAINER_OF(node, struct route_request, node));
     }
-    for (struct dyn_list *link; (link = dyn_list_pop(&router->spare)) != NULL;) {
-        request_fini(DYN_CONTAINER_OF(link, struct route_request, link));
-    }
+    free_spare(router);
+    bus_keeper_remove(&router->spare_keeper);
     dyn_buf_fini(&router->events);
     dyn_buf_fini(&router->event_lists);
     bus_timer_fini(&router->events_due);

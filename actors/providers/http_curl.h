@@ -66,6 +66,7 @@ struct http_origin {
     struct dyn_list calls;
     struct dyn_list spare;
     size_t n_spare;
+    struct bus_keeper spare_keeper;
     bool is_address;         /* the host is no name */
     struct dyn_list waiting; /* calls for whose name enough threads are on their way */
     unsigned n_resolving;

@@ -126,6 +126,16 @@ add_header(http_origin_t *origin, struct dyn_slice name, struct dyn_slice value)
     free(line);
 }
 
+static void
+shed(struct bus_keeper *keeper)
+{
+    http_origin_t *origin = DYN_CONTAINER_OF(keeper, http_origin_t, spare_keeper);
+    for (struct dyn_list *link; (link = dyn_list_pop(&origin->spare)) != NULL;) {
+        http_call_destroy(DYN_CONTAINER_OF(link, http_call_t, link));
+    }
+    origin->n_spare = 0;
+}
+
 http_origin_t *
 http_origin_new(http_client_t *client, const struct http_origin_options *options, struct dyn_err *err)
 {
@@ -140,6 +150,8 @@ http_origin_new(http_client_t *client, const struct http_origin_options *options
     origin->no_proxy = copy_or_null(options->no_proxy);
     dyn_list_init(&origin->calls);
     dyn_list_init(&origin->spare);
+    bus_keeper_init(&origin->spare_keeper, shed);
+    bus_keeper_add(origin->client->loop, &origin->spare_keeper);
     dyn_list_init(&origin->waiting);
     for (size_t i = 0; i < options->n_headers; i++) {
         add_header(origin, options->headers[i].name, options->headers[i].value);
@@ -163,16 +175,14 @@ http_origin_free(http_origin_t **origin_p)
     if (origin == NULL) {
         return;
     }
-    struct dyn_list *link;
     while (!dyn_list_is_empty(&origin->calls)) {
         http_call_t *call = DYN_CONTAINER_OF(origin->calls.next, http_call_t, link);
         /* The resolver's thread is left to itself: it frees what it holds when it comes back. */
         curl_easy_setopt(call->easy, CURLOPT_QUICK_EXIT, 1L);
         http_call_recycle(call);
     }
-    while ((link = dyn_list_pop(&origin->spare)) != NULL) {
-        http_call_destroy(DYN_CONTAINER_OF(link, http_call_t, link));
-    }
+    shed(&origin->spare_keeper);
+    bus_keeper_remove(&origin->spare_keeper);
     curl_easy_cleanup(origin->spare_easy);
     http_pool_unref(&origin->pool);
     dyn_buf_fini(&origin->head_front);

@@ -566,6 +566,7 @@ provider_start(void *self, bus_actor_t *me, struct dyn_err *err)
     const struct provider_row *row = provider->options.target->row;
     provider->me = me;
     provider->loop = bus_actor_loop(me);
+    bus_keeper_add(provider->loop, &provider->spare_keeper);
     provider->chat.dialect = dialect_find(dyn_slice_str(row->dialect));
     if (provider->chat.dialect == NULL) {
         return dyn_err_set(err, DYN_E_CONFIG, "provider '%s': there is no dialect '%s'", row->id,
@@ -580,6 +581,16 @@ provider_start(void *self, bus_actor_t *me, struct dyn_err *err)
 }
 
 static void
+shed(struct bus_keeper *keeper)
+{
+    struct provider *provider = DYN_CONTAINER_OF(keeper, struct provider, spare_keeper);
+    for (struct dyn_list *link; (link = dyn_list_pop(&provider->spare)) != NULL;) {
+        free(DYN_CONTAINER_OF(link, struct provider_call, link));
+    }
+    provider->n_spare = 0;
+}
+
+static void
 provider_stop(void *self)
 {
     struct provider *provider = self;
@@ -588,9 +599,8 @@ provider_stop(void *self)
     while ((node = env_map_any(&provider->calls)) != NULL) {
         provider_call_free(DYN_CONTAINER_OF(node, struct provider_call, node));
     }
-    for (struct dyn_list *link; (link = dyn_list_pop(&provider->spare)) != NULL;) {
-        free(DYN_CONTAINER_OF(link, struct provider_call, link));
-    }
+    shed(&provider->spare_keeper);
+    bus_keeper_remove(&provider->spare_keeper);
     dyn_buf_fini(&provider->bridged);
     free_origins(&provider->chat);
     free_origins(&provider->embeddings);
@@ -619,6 +629,7 @@ provider_new(const struct provider_options *options)
     provider->orphans_timer.fire = provider_orphan_time_is_up;
     env_map_init(&provider->calls);
     dyn_list_init(&provider->spare);
+    bus_keeper_init(&provider->spare_keeper, shed);
     dyn_list_init(&provider->stuck);
     dyn_list_init(&provider->orphans);
     return provider;

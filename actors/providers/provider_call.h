@@ -31,6 +31,7 @@ struct provider {
     struct env_map calls;
     struct dyn_list spare; /* calls to be used again */
     size_t n_spare;
+    struct bus_keeper spare_keeper;
     struct dyn_list stuck;   /* calls whose receiver's mailbox was full */
     struct bus_timer retry;  /* sends for those again */
     struct dyn_list orphans; /* in the order in which their time ends */

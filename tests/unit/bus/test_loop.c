@@ -1,6 +1,8 @@
 /* The loop: descriptors, timers on a clock that the test moves, tasks, and posts from other threads. */
 #include "bus/loop.h"
 
+#include "core/piece.h"
+
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -408,6 +410,49 @@ a_post_after_the_last_turn_runs_when_the_loop_is_freed(void **state)
     assert_int_equal(posting.done, 1);
 }
 
+/* ---- keepers ---- */
+
+struct seen_keeper {
+    struct bus_keeper keeper;
+    unsigned calls;
+};
+
+static void
+count_shed(struct bus_keeper *keeper)
+{
+    DYN_CONTAINER_OF(keeper, struct seen_keeper, keeper)->calls++;
+}
+
+static void
+keepers_are_told_once_of_each_time_that_all_shall_shed(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_start();
+    struct seen_keeper stays = {.calls = 0};
+    struct seen_keeper goes = {.calls = 0};
+    struct seen_keeper never_comes = {.calls = 0};
+    bus_keeper_init(&stays.keeper, count_shed);
+    bus_keeper_init(&goes.keeper, count_shed);
+    bus_keeper_init(&never_comes.keeper, count_shed);
+    bus_loop_run_once(f.loop, 0); /* what was asked before */
+    bus_keeper_add(f.loop, &stays.keeper);
+    bus_keeper_add(f.loop, &goes.keeper);
+    bus_loop_run_once(f.loop, 0);
+    assert_int_equal(stays.calls + goes.calls, 0);
+    dyn_pieces_shed();
+    bus_loop_run_once(f.loop, 0);
+    bus_loop_run_once(f.loop, 0);
+    assert_true(stays.calls == 1 && goes.calls == 1);
+    bus_keeper_remove(&goes.keeper);
+    bus_keeper_remove(&never_comes.keeper);
+    dyn_pieces_shed();
+    dyn_pieces_shed();
+    bus_loop_run_once(f.loop, 0);
+    assert_true(stays.calls == 2 && goes.calls == 1 && never_comes.calls == 0);
+    bus_keeper_remove(&stays.keeper);
+    bus_loop_free(&f.loop);
+}
+
 int
 main(void)
 {
@@ -425,6 +470,7 @@ main(void)
         cmocka_unit_test(a_task_queued_by_a_callback_runs_before_the_loop_sleeps),
         cmocka_unit_test(posts_from_other_threads_all_run),
         cmocka_unit_test(a_post_after_the_last_turn_runs_when_the_loop_is_freed),
+        cmocka_unit_test(keepers_are_told_once_of_each_time_that_all_shall_shed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
