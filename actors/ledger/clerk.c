@@ -27,7 +27,9 @@ struct clerk {
     uint64_t retry_at_us;
     uint64_t retry_ms;
     char trouble[CLERK_TROUBLE_SIZE];
+    bool must_shed;
     bool is_closing;
+    struct bus_keeper keeper;
 };
 
 struct clerk_job *
@@ -191,7 +193,8 @@ rows_are_due(const struct clerk *clerk)
 static void
 wait_for_work(struct clerk *clerk)
 {
-    while (!clerk->is_closing && dyn_list_is_empty(&clerk->asks) && !rows_are_due(clerk)) {
+    while (!clerk->is_closing && !clerk->must_shed && dyn_list_is_empty(&clerk->asks) &&
+           !rows_are_due(clerk)) {
         if (dyn_list_is_empty(&clerk->rows)) {
             (void)pthread_cond_wait(&clerk->wake, &clerk->lock);
             continue;
@@ -212,6 +215,8 @@ work(void *arg)
         (void)pthread_mutex_lock(&clerk->lock);
         wait_for_work(clerk);
         is_closing = clerk->is_closing;
+        bool must_shed = clerk->must_shed;
+        clerk->must_shed = false;
         bool has_rows = rows_are_due(clerk) || (is_closing && !dyn_list_is_empty(&clerk->rows));
         struct dyn_list *link = dyn_list_pop(&clerk->asks);
         (void)pthread_mutex_unlock(&clerk->lock);
@@ -220,6 +225,9 @@ work(void *arg)
         }
         if (has_rows) {
             write_rows(clerk);
+        }
+        if (must_shed) {
+            clerk->options.ops->shed(clerk->store);
         }
         (void)pthread_mutex_lock(&clerk->lock); /* at the end: all, as long as the store takes them */
         bool has_more = clerk->retry_at_us == 0 && !dyn_list_is_empty(&clerk->rows);
@@ -255,6 +263,16 @@ on_done(struct bus_fd *watch, int fd, unsigned events)
     ssize_t got = read(fd, &count, sizeof count);
     (void)got;
     take_done(clerk);
+}
+
+static void
+shed(struct bus_keeper *keeper)
+{
+    struct clerk *clerk = DYN_CONTAINER_OF(keeper, struct clerk, keeper);
+    (void)pthread_mutex_lock(&clerk->lock);
+    clerk->must_shed = true;
+    (void)pthread_cond_signal(&clerk->wake);
+    (void)pthread_mutex_unlock(&clerk->lock);
 }
 
 bool
@@ -332,6 +350,8 @@ clerk_new(const struct clerk_options *options, struct dyn_err *err)
     }
     (void)pthread_setname_np(clerk->thread, "ledger");
     bus_fd_watch(options->loop, &clerk->watch, clerk->fd, BUS_FD_READ);
+    bus_keeper_init(&clerk->keeper, shed);
+    bus_keeper_add(options->loop, &clerk->keeper);
     return clerk;
 }
 
@@ -344,6 +364,7 @@ clerk_close(clerk_t **clerk_p)
     if (clerk == NULL) {
         return;
     }
+    bus_keeper_remove(&clerk->keeper);
     (void)pthread_mutex_lock(&clerk->lock);
     clerk->is_closing = true;
     (void)pthread_cond_signal(&clerk->wake);

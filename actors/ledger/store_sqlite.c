@@ -275,6 +275,14 @@ remember_recent(struct store_file *store)
     recent_keep(store->recent);
 }
 
+/* Pages of the file: the system has them, too. */
+static void
+sqlite_shed(void *self)
+{
+    const struct store_file *store = self;
+    (void)sqlite3_db_release_memory(store->db);
+}
+
 static void
 sqlite_close(void *self)
 {
@@ -359,5 +367,6 @@ const struct store_ops store_sqlite = {
     .open = sqlite_open,
     .write_batch = sqlite_write_batch,
     .read = sqlite_read,
+    .shed = sqlite_shed,
     .close = sqlite_close,
 };

@@ -265,6 +265,42 @@ purge(void *store, uint64_t before, uint64_t limit)
     return job.answer.changed;
 }
 
+/* Between two writes, and between a write and a question. */
+static void
+a_store_that_gave_memory_back_knows_all_that_it_knew(void **state)
+{
+    enum { N_ROWS = 40 };
+    static char model[8192];
+    struct store_job job;
+    struct ledger_row row;
+    int before = 0;
+    int after = 0;
+    int most = 0;
+    (void)state;
+    memset(model, 'm', sizeof model - 1);
+    void *store = open_store();
+    for (unsigned i = 0; i < N_ROWS; i++) {
+        char id[16];
+        (void)snprintf(id, sizeof id, "r%u", i);
+        row = log_row(id, model);
+        assert_int_equal(ask(store, batch("a", i + 1), &row, &job), 0);
+    }
+    assert_int_equal(sqlite3_status(SQLITE_STATUS_MEMORY_USED, &before, &most, 0), SQLITE_OK);
+    store_sqlite.shed(store);
+    assert_int_equal(sqlite3_status(SQLITE_STATUS_MEMORY_USED, &after, &most, 0), SQLITE_OK);
+    assert_true(after < before - N_ROWS * 4096);
+    row = log_row("r7", "again");
+    assert_int_equal(ask(store, batch("b", 1), &row, &job), 0);
+    assert_int_equal(job.answer.changed, 0);
+    store_sqlite.shed(store);
+    struct ledger_message stats = {.op = DYN_SLICE("stats"), .buckets = 2, .before = 2100};
+    assert_int_equal(ask(store, stats, NULL, &job), 0);
+    assert_int_equal(find_stats(&job, "total", "", &row), 1);
+    assert_int_equal(row.of.log_stats.count, N_ROWS);
+    dyn_buf_fini(&job.rows);
+    store_sqlite.close(store);
+}
+
 /* The oldest first, as many as are asked for. */
 static void
 old_rows_are_deleted(void **state)
@@ -340,6 +376,8 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_row_is_written_once, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(a_store_that_gave_memory_back_knows_all_that_it_knew, make_folder,
+                                        remove_folder),
         cmocka_unit_test_setup_teardown(keys_are_told_by_version, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(spend_is_granted_within_the_limit, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(the_log_is_summed_up, make_folder, remove_folder),
