@@ -24,6 +24,7 @@ enum {
     MAPPINGS_MAX = 512, /* some 180 are there; more are left alone */
     LINE_MAX_BYTES = 512,
     QUIET_US = MEMORY_LOOK_MS * 1000 / 100, /* processor time between two looks: 1 % */
+    IDLE_US = QUIET_US * 2 / 5,             /* nobody asks at all; timers take half as much */
     LOAD_US = 200 * 1000,                   /* less than this leaves nothing worth a search */
     TIMES_AFTER_LOAD = 9,                   /* until kept connections have become too old */
 };
@@ -143,23 +144,30 @@ processor_us(void)
 }
 
 /* The allocator looks through all that is free, and who allocates waits meanwhile: so when nobody does. More
- * than once, for connections that nobody uses are kept for a while after a load. */
+ * than once, for connections that nobody uses are kept for a while after a load. The program's own pages go
+ * once, when next to no request has come for that long: the next one waits for those it needs. */
 void
 memory_give_back_after_load(void)
 {
     static uint64_t last_us;
     static uint64_t given_back_at_us;
     static unsigned times_left;
+    static bool has_pages;
     uint64_t now_us = processor_us();
-    bool is_quiet = now_us - last_us < QUIET_US;
+    uint64_t spent_us = now_us - last_us;
     last_us = now_us;
     if (now_us - given_back_at_us > LOAD_US) {
         times_left = TIMES_AFTER_LOAD;
+        has_pages = true;
     }
-    if (is_quiet && times_left > 0) {
+    if (spent_us < QUIET_US && times_left > 0) {
         (void)malloc_trim(0);
         dyn_pieces_shed(); /* each thread at its next turn: they go with the next trim */
         times_left--;
+        if (has_pages && spent_us < IDLE_US) {
+            memory_give_back_start();
+            has_pages = false;
+        }
         given_back_at_us = processor_us();
     }
 }
