@@ -26,7 +26,10 @@ enum {
     QUIET_US = MEMORY_LOOK_MS * 1000 / 100, /* processor time between two looks: 1 % */
     IDLE_US = QUIET_US * 2 / 5,             /* nobody asks at all; timers take half as much */
     LOAD_US = 200 * 1000,                   /* less than this leaves nothing worth a search */
-    TIMES_AFTER_LOAD = 9,                   /* until kept connections have become too old */
+    LOOKS_AFTER_LOAD = 45,                  /* until kept connections have become too old: 90 s */
+    FIRST_LOOKS = 2,                        /* each of them searches; the second finds what threads shed */
+    LOOKS_A_SEARCH = 5,                     /* afterwards */
+    IDLE_LOOKS = 5,
 };
 
 struct mapping {
@@ -143,31 +146,42 @@ processor_us(void)
            (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
 }
 
+static void
+give_back_freed(void)
+{
+    (void)malloc_trim(0);
+    dyn_pieces_shed(); /* each thread at its next turn: they go with the next search */
+}
+
 /* The allocator looks through all that is free, and who allocates waits meanwhile: so when nobody does. More
  * than once, for connections that nobody uses are kept for a while after a load. The program's own pages go
- * once, when next to no request has come for that long: the next one waits for those it needs. */
+ * once, when next to no request has come for longer: the next one waits for those it needs. */
 void
 memory_give_back_after_load(void)
 {
     static uint64_t last_us;
     static uint64_t given_back_at_us;
-    static unsigned times_left;
+    static unsigned looks = LOOKS_AFTER_LOAD; /* quiet ones since the last load */
+    static unsigned idle_looks;
     static bool has_pages;
     uint64_t now_us = processor_us();
     uint64_t spent_us = now_us - last_us;
     last_us = now_us;
     if (now_us - given_back_at_us > LOAD_US) {
-        times_left = TIMES_AFTER_LOAD;
+        looks = 0;
         has_pages = true;
     }
-    if (spent_us < QUIET_US && times_left > 0) {
-        (void)malloc_trim(0);
-        dyn_pieces_shed(); /* each thread at its next turn: they go with the next trim */
-        times_left--;
-        if (has_pages && spent_us < IDLE_US) {
-            memory_give_back_start();
-            has_pages = false;
-        }
-        given_back_at_us = processor_us();
+    idle_looks = spent_us < IDLE_US ? idle_looks + 1 : 0;
+    if (spent_us >= QUIET_US || looks == LOOKS_AFTER_LOAD) {
+        return;
     }
+    if (looks < FIRST_LOOKS || looks % LOOKS_A_SEARCH == 0) {
+        give_back_freed();
+    }
+    if (has_pages && idle_looks >= IDLE_LOOKS) {
+        memory_give_back_start();
+        has_pages = false;
+    }
+    looks++;
+    given_back_at_us = last_us = processor_us(); /* the search is nobody's load */
 }

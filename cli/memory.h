@@ -4,7 +4,7 @@
 /* Pages that were read once, while the program was loaded and set up. Any thread may be running. */
 void memory_give_back_start(void);
 
-enum { MEMORY_LOOK_MS = 10000 };
+enum { MEMORY_LOOK_MS = 2000 };
 /* Called that often: what the requests of a load took and left, when next to nothing was done since the
  * call before. By one thread. */
 void memory_give_back_after_load(void);
