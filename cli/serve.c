@@ -215,6 +215,7 @@ cli_serve(int argc, char **argv)
         return CLI_FAILED;
     }
     memory_give_back_start();
+    memory_keep_while_busy();
     print_start(gateway, &options);
     if (options.dev) {
         print_first_steps(gateway);
