@@ -139,7 +139,7 @@ memory_give_back_start(void)
 }
 
 /* Large bodies lie at the end of an arena. malloc would cut that off when they go, and map it anew for the
- * next ones: a hundred page faults for each request of 1 MiB, a sixth of its time. */
+ * next ones: a hundred page faults for each request of 1 MiB, a tenth of its time. */
 static void
 set_free_end(int bytes)
 {
