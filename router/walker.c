@@ -18,7 +18,7 @@
 #include "router/votes.h"
 
 enum {
-    ROUTE_LOSSES_MAX = 5,
+    ROUTE_LOSSES_MAX = 8,       /* the first and these: as often as an owner sends, docs/decisions/0019 */
     ROUTE_HANDED_BACK_MAX = 16, /* by workers that drain or are full: more are no fleet but a loop */
 };
 /* A router whose process was lost may have gone further than its owner heard. Its epochs are left behind by a

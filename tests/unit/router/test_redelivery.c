@@ -280,10 +280,10 @@ a_request_is_not_sent_to_its_death_for_ever(void **state)
         goodbye(world, A, "lost");
         join_target(world, A, "one");
     }
-    assert_int_equal(deaths, 6); /* the first, and five after it */
+    assert_int_equal(deaths, 9); /* the first, and eight after it */
     struct env *end = hear_error(world, OWNER, ERR_WORKER_LOST);
-    assert_int_equal(end->upstream_calls, 6);
-    assert_int_equal(end->redelivered, 5);
+    assert_int_equal(end->upstream_calls, 9);
+    assert_int_equal(end->redelivered, 8);
     env_free(&end);
     world_free(world);
 }
