@@ -2,7 +2,8 @@
  *
  * What is asked for again comes first, what was published meanwhile waits in the socket; an event that shows
  * a gap is put aside until the gap was asked for. Both ways overlap: what has a number that was had already
- * is left out. */
+ * is left out. A router may keep less than waits in the socket: what is older there comes before what it
+ * tells again. */
 #include "bus/event_source.h"
 
 #include "bus/client.h"
@@ -62,7 +63,9 @@ struct event_source {
     dyn_block_t *maps; /* the answer that is being handed out, from `maps_at` on */
     size_t maps_at;
 
+    dyn_block_t *old;     /* the next map of the answer */
     dyn_block_t *aside;   /* the map of an event that waits until the gap before it was asked for */
+    dyn_block_t *ahead;   /* the map that was published behind it, if it was looked at already */
     dyn_block_t *current; /* the map that was handed out last */
 };
 
@@ -399,11 +402,11 @@ ask_now(struct event_source *source, struct dyn_err *err)
 static bool
 next_map(struct event_source *source, dyn_block_t **map)
 {
-    struct dyn_slice all = dyn_block_slice(source->maps);
-    if (source->maps_at >= all.len) {
+    if (source->maps == NULL || source->maps_at >= dyn_block_slice(source->maps).len) {
         dyn_block_unref(&source->maps);
         return false;
     }
+    struct dyn_slice all = dyn_block_slice(source->maps);
     struct mp_cursor cursor = mp_cursor(dyn_slice(all.data + source->maps_at, all.len - source->maps_at));
     const uint8_t *start = cursor.next;
     mp_skip(&cursor);
@@ -411,24 +414,6 @@ next_map(struct event_source *source, dyn_block_t **map)
     *map = dyn_block_copy(0, dyn_slice((const char *)start, len));
     source->maps_at += len > 0 ? len : all.len;
     return true;
-}
-
-static int
-hand_out_old(struct event_source *source, struct subscriber_event *event)
-{
-    dyn_block_t *map = NULL;
-    while (source->maps != NULL && next_map(source, &map)) {
-        struct event_record record;
-        bool is_sound = event_decode(dyn_block_slice(map), &record) == 0 && is_published(&record);
-        if (is_sound && !is_same_count(source, &record)) {
-            begin_count(source, &record);
-        }
-        if (is_sound && record.sequence > source->last) {
-            return hand_out(source, &map, &record, event);
-        }
-        dyn_block_unref(&map);
-    }
-    return 0;
 }
 
 /* ---- live ---- */
@@ -467,30 +452,40 @@ wants_gap_filled(struct event_source *source, const struct event_record *record,
     return is_new_count ? record->sequence > 1 : missed_before(source, record) > 0;
 }
 
+/* The next event that was published; it stays `ahead`. NULL: there is none. */
+static const dyn_block_t *
+look_ahead(struct event_source *source, struct event_record *record)
+{
+    while (source->ahead != NULL || (source->ahead = receive_map(source)) != NULL) {
+        if (event_decode(dyn_block_slice(source->ahead), record) == 0 && is_published(record)) {
+            break;
+        }
+        dyn_block_unref(&source->ahead);
+    }
+    return source->ahead;
+}
+
 static int
 hand_out_live(struct event_source *source, struct subscriber_event *event)
 {
-    for (dyn_block_t *map = receive_map(source); map != NULL; map = receive_map(source)) {
-        struct event_record record;
-        if (event_decode(dyn_block_slice(map), &record) != 0 || !is_published(&record)) {
-            dyn_block_unref(&map);
-            continue;
-        }
+    struct event_record record;
+    while (look_ahead(source, &record) != NULL) {
         bool is_new_count = !is_same_count(source, &record);
         bool had_count = source->node[0] != '\0';
         if (is_new_count) {
             begin_count(source, &record);
         }
         if (record.sequence <= source->last) {
-            dyn_block_unref(&map);
+            dyn_block_unref(&source->ahead);
             continue;
         }
         if (wants_gap_filled(source, &record, is_new_count && had_count)) {
-            source->aside = map;
+            source->aside = source->ahead;
+            source->ahead = NULL;
             ask_later(source, source->last + 1, now_ms());
             return 0;
         }
-        return hand_out(source, &map, &record, event);
+        return hand_out(source, &source->ahead, &record, event);
     }
     return 0;
 }
@@ -504,6 +499,49 @@ hand_out_aside(struct event_source *source, struct subscriber_event *event)
         return hand_out(source, &source->aside, &record, event);
     }
     dyn_block_unref(&source->aside); /* it came with the others */
+    return 0;
+}
+
+/* What waits and was published before that number: the one aside came first. */
+static int
+hand_out_earlier(struct event_source *source, uint64_t sequence, struct subscriber_event *event)
+{
+    struct event_record record;
+    if (source->aside != NULL) {
+        (void)event_decode(dyn_block_slice(source->aside), &record);
+        if (record.sequence >= sequence) {
+            return 0;
+        }
+        if (hand_out_aside(source, event) != 0) {
+            return 1;
+        }
+    }
+    while (look_ahead(source, &record) != NULL && is_same_count(source, &record) &&
+           record.sequence < sequence) {
+        if (record.sequence > source->last) {
+            return hand_out(source, &source->ahead, &record, event);
+        }
+        dyn_block_unref(&source->ahead);
+    }
+    return 0;
+}
+
+static int
+hand_out_old(struct event_source *source, struct subscriber_event *event)
+{
+    while (source->old != NULL || next_map(source, &source->old)) {
+        struct event_record record;
+        bool is_sound = event_decode(dyn_block_slice(source->old), &record) == 0 && is_published(&record);
+        if (is_sound && !is_same_count(source, &record)) {
+            begin_count(source, &record);
+        }
+        if (is_sound && record.sequence > source->last) {
+            return hand_out_earlier(source, record.sequence, event) != 0
+                       ? 1
+                       : hand_out(source, &source->old, &record, event);
+        }
+        dyn_block_unref(&source->old);
+    }
     return 0;
 }
 
@@ -550,7 +588,7 @@ event_source_next(struct event_source *source, struct subscriber_event *event, s
         source->handed_out = 0;
     }
     for (;;) {
-        if (source->maps != NULL && hand_out_old(source, event) != 0) {
+        if (hand_out_old(source, event) != 0) {
             return 1;
         }
         if (asks_now(source)) {
@@ -620,7 +658,9 @@ event_source_close(struct event_source **source_p)
     close_sockets(source);
     forget_topics(source);
     dyn_block_unref(&source->maps);
+    dyn_block_unref(&source->old);
     dyn_block_unref(&source->aside);
+    dyn_block_unref(&source->ahead);
     dyn_block_unref(&source->current);
     free(source);
 }

@@ -8,10 +8,11 @@ import subprocess
 import threading
 import time
 
+import msgpack
 import pytest
 import zmq
 
-from harness.bus import free_base
+from harness.bus import free_base, header, read
 from harness.fleet import until
 from harness.gateway import target
 from harness.http import Connection, chat_once, request_once
@@ -112,6 +113,62 @@ def test_tail_goes_on_when_the_gateway_is_there_again(start_gateway, upstream, t
     assert here.stop() == ""
     assert [event["sequence"] for event in events[2:]] == [1, 2, 3]
     assert events[1]["node"] != events[2]["node"]
+
+
+class ShortMemory:
+    """A publisher that tells again only the last three events, and when it is asked publishes those in `bursts` first."""
+
+    def __init__(self, base, bursts):
+        self.context, self.told, self.questions = zmq.Context(), 0, 0
+        self.events = self.context.socket(zmq.XPUB)
+        self.events.bind(f"tcp://127.0.0.1:{base + 2}")
+        self.clients = self.context.socket(zmq.ROUTER)
+        self.clients.bind(f"tcp://127.0.0.1:{base}")
+        for one in (self.events, self.clients):
+            one.setsockopt(zmq.LINGER, 0)
+            one.setsockopt(zmq.RCVTIMEO, SECONDS * 1000)
+        self.thread = threading.Thread(target=self.run, args=(bursts,), daemon=True)
+        self.thread.start()
+
+    @staticmethod
+    def map(number):
+        return msgpack.packb({"topic": "t", "node": "a" * 32, "epoch": 1, "sequence": number, "topic_sequence": number})
+
+    def publish(self, n):
+        for number in range(self.told + 1, self.told + n + 1):
+            self.events.send_multipart([b"t", header("event", topic="t", event_seq=number), self.map(number)])
+        self.told += n
+
+    def run(self, bursts):
+        assert self.events.recv() == b"\x01"
+        while self.questions < len(bursts):
+            peer, *frames = self.clients.recv_multipart()
+            request, _ = read(frames)
+            if request["kind"] != "request":
+                continue
+            self.publish(bursts[self.questions])
+            self.questions += 1
+            time.sleep(0.1)  # they are there before the answer is
+            kept = range(max(1, request.get("since", 0), self.told - 2), self.told + 1)
+            body = b"".join(map(self.map, kept))
+            self.clients.send_multipart([peer, header(
+                "end", id=request["id"], outcome="ok", status=200, type="application/msgpack", bytes=len(body),
+                node="a" * 32, since=self.told + 1, event_seq=self.told), body])
+
+    def close(self):
+        self.thread.join(SECONDS)
+        self.context.destroy(linger=0)
+
+
+def test_what_is_told_again_takes_nothing_of_what_waits(tail):
+    """A question is answered with less than what came meanwhile: at the start, and when it looks once more."""
+    base = free_base()
+    publisher = ShortMemory(base, bursts=(10, 10))
+    here = tail("--bus", f"tcp://127.0.0.1:{base}", "--since", "0")
+    events = here.wait_for(20)
+    publisher.close()
+    assert [event["sequence"] for event in events] == list(range(1, 21))
+    assert here.stop() == ""
 
 
 def test_tail_ends_when_nobody_reads_any_more(start_gateway, upstream):
