@@ -170,11 +170,11 @@ ask_for(const struct admin_wanted *wanted, const char *method, const char *what,
         bool is_good = status == 200 && json_scan(body, JSON_DEPTH_DEFAULT, &value, NULL) == 0 &&
                        value.type == JSON_OBJECT;
         code = is_good ? CLI_OK : admin_tell_error(status, body);
-    }
-    if (code == CLI_OK && wanted->is_json) {
-        (void)printf("%.*s\n", (int)body.len, body.data);
-    } else if (code == CLI_OK) {
-        print(value);
+        if (is_good && wanted->is_json) {
+            (void)printf("%.*s\n", (int)body.len, body.data);
+        } else if (is_good) {
+            print(value);
+        }
     }
     dyn_buf_fini(&path);
     dyn_buf_fini(&answer);

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -23,6 +24,7 @@
 enum {
     MAPPINGS_MAX = 512, /* some 180 are there; more are left alone */
     LINE_MAX_BYTES = 512,
+    FIELDS_BEFORE_PATH = 4,                 /* and behind the addresses: rights, offset, device, inode */
     QUIET_US = MEMORY_LOOK_MS * 1000 / 100, /* processor time between two looks: 1 % */
     IDLE_US = QUIET_US * 2 / 5,             /* nobody asks at all; timers take half as much */
     LOAD_US = 200 * 1000,                   /* less than this leaves nothing worth a search */
@@ -78,21 +80,31 @@ is_loaded(const struct loaded *loaded, const struct mapping *mapping)
     return false;
 }
 
+/* Hexadecimal, followed by that character; *at_p moves behind it. */
+static bool
+read_address(const char **at_p, char behind, uintptr_t *address)
+{
+    char *end;
+    *address = strtoul(*at_p, &end, 16);
+    bool is_one = end != *at_p && *end == behind;
+    *at_p = end + is_one;
+    return is_one;
+}
+
+/* A line "begin-end rights offset device inode path"; the others tell of the mapping before them. */
 static bool
 read_place(const char *line, struct mapping *mapping)
 {
-    unsigned long begin = 0;
-    unsigned long end = 0;
-    char rights[5];
-    int path_at = 0;
-    if (sscanf(line, "%lx-%lx %4s %*s %*s %*s %n", &begin, &end, rights, &path_at) != 3) {
+    const char *rights = line;
+    if (!read_address(&rights, '-', &mapping->begin) || !read_address(&rights, ' ', &mapping->end)) {
         return false;
     }
-    *mapping = (struct mapping){
-        .begin = begin,
-        .end = end,
-        .is_clean_file = path_at > 0 && line[path_at] == '/' && rights[1] == '-' && rights[3] == 'p',
-    };
+    const char *path = rights;
+    for (unsigned i = 0; i < FIELDS_BEFORE_PATH; i++) {
+        path += strcspn(path, " ");
+        path += strspn(path, " ");
+    }
+    mapping->is_clean_file = *path == '/' && rights[1] == '-' && rights[3] == 'p';
     return true;
 }
 
@@ -102,16 +114,17 @@ static size_t
 read_mappings(FILE *file, struct mapping mappings[MAPPINGS_MAX])
 {
     char line[LINE_MAX_BYTES];
+    static const char anonymous[] = "Anonymous:";
     size_t n = 0;
-    unsigned long anonymous_kib = 0;
     bool continues = false; /* the line before was longer than ours */
     while (fgets(line, sizeof line, file) != NULL) {
         bool is_begin = !continues;
         continues = strchr(line, '\n') == NULL;
         if (is_begin && n < MAPPINGS_MAX && read_place(line, &mappings[n])) {
             n++;
-        } else if (is_begin && n > 0 && sscanf(line, "Anonymous: %lu", &anonymous_kib) == 1) {
-            mappings[n - 1].is_clean_file = mappings[n - 1].is_clean_file && anonymous_kib == 0;
+        } else if (is_begin && n > 0 && strncmp(line, anonymous, sizeof anonymous - 1) == 0 &&
+                   strtoul(line + sizeof anonymous - 1, NULL, 10) != 0) {
+            mappings[n - 1].is_clean_file = false;
         }
     }
     return n;

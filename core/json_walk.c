@@ -110,8 +110,9 @@ close_in_block(struct nesting *nesting, uint64_t bracket, uint64_t open)
     return -1;
 }
 
-/* 64 bytes at a time while there are as many; *at_p moves. Long strings go faster by themselves. */
-static const char *
+/* 64 bytes at a time while there are as many. *at_p moves; true: behind the closing bracket. Long strings go
+ * faster by themselves. */
+static bool
 close_in_blocks(struct nesting *nesting, const char **at_p, const char *end)
 {
     const char *at = *at_p;
@@ -125,7 +126,8 @@ close_in_blocks(struct nesting *nesting, const char **at_p, const char *end)
         uint64_t bracket = block.bracket & ~in_string;
         int closing = bracket ? close_in_block(nesting, bracket, bracket & json_opening_bits(at)) : -1;
         if (closing >= 0) {
-            return at + closing + 1;
+            *at_p = at + closing + 1;
+            return true;
         }
         at += 64;
         nesting->in_string = 0 - (in_string >> 63);
@@ -134,16 +136,16 @@ close_in_blocks(struct nesting *nesting, const char **at_p, const char *end)
         }
     }
     *at_p = at;
-    return NULL;
+    return false;
 }
 
 #else
 
-static const char *
+static bool
 close_in_blocks(struct nesting *nesting, const char **at_p, const char *end)
 {
     (void)nesting, (void)at_p, (void)end;
-    return NULL;
+    return false;
 }
 
 #endif
@@ -153,10 +155,10 @@ static const char *
 skip_container(const char *at, const char *end)
 {
     struct nesting nesting = {0, 0, 0};
-    const char *behind = close_in_blocks(&nesting, &at, end);
-    if (behind == NULL) {
-        behind = close_in_bytes(&nesting, at, end);
+    if (close_in_blocks(&nesting, &at, end)) {
+        return at;
     }
+    const char *behind = close_in_bytes(&nesting, at, end);
     return behind ? behind : end;
 }
 

@@ -127,7 +127,7 @@ take_pieces(struct stream_gate *gate, struct gate_entry *entry, const struct dia
     if (seen->scope != DIALECT_EVENT_ALL && (entry->choice = choice_of(gate, seen->choice)) == NULL) {
         return -1;
     }
-    for (size_t i = 0; i < entry->n; i++) {
+    for (size_t i = 0; i < seen->n; i++) {
         struct gate_piece *piece = &entry->pieces[i];
         piece->channel = channel_of(gate, seen->pieces[i].channel);
         if (piece->channel == NULL) {
@@ -224,9 +224,9 @@ stop_others(struct stream_gate *gate, struct gate_entry *entry)
 }
 
 static void
-pieces_left(struct gate_entry *entry, const uint64_t *until)
+pieces_left(struct gate_entry *entry, size_t n, const uint64_t *until)
 {
-    for (size_t i = 0; i < entry->n; i++) {
+    for (size_t i = 0; i < n; i++) {
         struct gate_piece *piece = &entry->pieces[i];
         piece->from = until[i];
         gate_channel_leave(piece->channel, until[i]);
@@ -237,7 +237,8 @@ static void
 let_go(struct stream_gate *gate, struct gate_entry *entry)
 {
     uint64_t until[DIALECT_PIECES_MAX];
-    for (size_t i = 0; i < entry->n; i++) {
+    const size_t n = entry->n;
+    for (size_t i = 0; i < n; i++) {
         until[i] = entry->pieces[i].to;
     }
     if (entry->is_rest || !entry->is_plain || gate_entry_is_masked(entry)) {
@@ -245,7 +246,7 @@ let_go(struct stream_gate *gate, struct gate_entry *entry)
     } else {
         dyn_buf_add_slice(&gate->out, entry->raw);
     }
-    pieces_left(entry, until);
+    pieces_left(entry, n, until);
 }
 
 /* The clear part of an event's text goes with the event; the rest is text alone from then on. */
@@ -253,9 +254,10 @@ static void
 split(struct stream_gate *gate, struct gate_entry *entry)
 {
     uint64_t until[DIALECT_PIECES_MAX];
+    const size_t n = entry->n;
     bool has_any = false;
     size_t rest = 0;
-    for (size_t i = 0; i < entry->n; i++) {
+    for (size_t i = 0; i < n; i++) {
         const struct gate_piece *piece = &entry->pieces[i];
         uint64_t clear = gate_channel_clear(piece->channel, gate->live);
         until[i] = clear < piece->from ? piece->from : clear < piece->to ? clear : piece->to;
@@ -266,7 +268,7 @@ split(struct stream_gate *gate, struct gate_entry *entry)
         return;
     }
     gate_entry_write(entry, until, gate->texts, &gate->reading, &gate->out);
-    pieces_left(entry, until);
+    pieces_left(entry, n, until);
     gate->held -= entry->held;
     entry->held = rest < entry->held ? rest : entry->held;
     gate->held += entry->held;

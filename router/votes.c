@@ -186,16 +186,15 @@ refuse(struct route_request *rq, size_t i)
     const struct route_ballot *ballot = &votes->ballots[i];
     const struct env *vote = ballot->vote;
     struct dyn_slice name = ballot->plugin->name;
-    bool is_failure = ballot->failure != NULL;
     const char *what = votes->stage == VOTE_BEFORE_REQUEST ? "request" : "response";
-    struct dyn_slice reason = vote != NULL ? vote->error_text : dyn_slice(NULL, 0);
     char text[sizeof rq->error_text];
     route_votes_abandon(rq);
     votes->refused_by = name;
-    if (is_failure) {
+    if (ballot->failure != NULL) {
         (void)snprintf(text, sizeof text, "plugin %.*s failed at %s", (int)name.len, name.data,
                        vote_stage_name(votes->stage));
     } else {
+        struct dyn_slice reason = vote->error_text;
         (void)snprintf(text, sizeof text, "%s rejected by plugin %.*s at %s%s%.*s", what, (int)name.len,
                        name.data, vote_stage_name(votes->stage), reason.len > 0 ? ": " : "", (int)reason.len,
                        reason.len > 0 ? reason.data : "");

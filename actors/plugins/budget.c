@@ -270,16 +270,16 @@ find_accounts(struct accounts *accounts, const struct budget *self, plugin_cell_
 {
     struct dyn_slice name = name_for(self->per, facts), key = key_of(facts);
     bool has_own = key.len != 0 && (facts->key_day != 0 || facts->key_week != 0 || facts->key_month != 0);
+    struct money_account *of_key = NULL;
     accounts->n = 0;
     if (name.len != 0) {
         struct money_account *account = add_account(accounts, self, cell, self->per, name);
         memcpy(account->limits, self->limits, sizeof account->limits);
-    }
-    if (has_own && self->per != BUDGET_PER_KEY) {
-        (void)add_account(accounts, self, cell, BUDGET_PER_KEY, key);
+        of_key = self->per == BUDGET_PER_KEY ? account : NULL;
     }
     if (has_own) {
-        set_limits_of_key(&accounts->items[accounts->n - 1], facts);
+        of_key = of_key != NULL ? of_key : add_account(accounts, self, cell, BUDGET_PER_KEY, key);
+        set_limits_of_key(of_key, facts);
     }
 }
 

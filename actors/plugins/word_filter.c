@@ -618,7 +618,7 @@ mark_stream(struct looking *l, struct watched_stream *stream, bool is_list)
         struct dyn_slice mask_text = dyn_slice_str(is_json ? filter->mask_escaped : filter->mask_text);
         uint64_t clear = content_watch_clear(channel->watch, arena, mask_text,
                                              filter->masks_streams ? &masks : NULL, &n_masks);
-        for (size_t i = 0; i < n_masks; i++) {
+        for (size_t i = 0; masks != NULL && i < n_masks; i++) {
             masks[i].from += channel->begin;
             masks[i].to += channel->begin;
         }

@@ -33,6 +33,36 @@ resident_kib(uintptr_t begin)
 }
 
 static void
+lines_about_a_mapping_are_told_from_others(void **state)
+{
+    static const struct {
+        const char *line;
+        bool is_place;
+        bool is_clean_file;
+    } rows[] = {
+        {"7f0a00001000-7f0a00002000 r-xp 00001000 fe:01 1234   /usr/lib/libc.so.6\n", true, true},
+        {"7f0a00001000-7f0a00002000 r--p 00001000 fe:01 1234   /a b (deleted)\n", true, true},
+        {"7f0a00001000-7f0a00002000 rw-p 00001000 fe:01 1234   /usr/lib/libc.so.6\n", true, false},
+        {"7f0a00001000-7f0a00002000 r--s 00001000 fe:01 1234   /usr/lib/libc.so.6\n", true, false},
+        {"7f0a00001000-7f0a00002000 r--p 00000000 00:00 0      [anon:/name]\n", true, false},
+        {"7f0a00001000-7f0a00002000 r--p 00000000 00:00 0 \n", true, false},
+        {"Anonymous:             0 kB\n", false, false},
+        {"FilePmdMapped:         0 kB\n", false, false},
+        {"VmFlags: rd ex mr mw me\n", false, false},
+        {"\n", false, false},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct mapping mapping = {0};
+        assert_int_equal(read_place(rows[i].line, &mapping), rows[i].is_place);
+        if (rows[i].is_place) {
+            assert_true(mapping.begin == 0x7f0a00001000 && mapping.end == 0x7f0a00002000);
+            assert_int_equal(mapping.is_clean_file, rows[i].is_clean_file);
+        }
+    }
+}
+
+static void
 pages_of_libraries_are_given_back(void **state)
 {
     (void)state;
@@ -68,6 +98,7 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lines_about_a_mapping_are_told_from_others),
         cmocka_unit_test(pages_of_libraries_are_given_back),
         cmocka_unit_test(other_files_are_left_alone),
     };
