@@ -19,13 +19,6 @@ new_note(struct route_request *rq)
     return note;
 }
 
-/* The loop's own time stands still while it works. */
-static uint64_t
-clock_us(const struct route_request *rq)
-{
-    return dyn_mono_us(bus_loop_clock(rq->router->loop));
-}
-
 /* A configured name lives as long as the request's plan. */
 static struct dyn_slice
 kept(struct route_request *rq, struct dyn_slice name)
@@ -39,7 +32,7 @@ route_note_begin(struct route_request *rq, const struct route_member *member)
 {
     struct route_note *note = new_note(rq);
     rq->now->note = note;
-    note->started_us = clock_us(rq);
+    note->started_us = route_clock_us(rq->router);
     note->is_redelivery = rq->now->number <= rq->attempts;
     if (rq->target != NULL) {
         note->target = kept(rq, rq->target->name);
@@ -56,7 +49,7 @@ route_note_end(struct route_request *rq, struct route_attempt *attempt, const st
 {
     struct route_note *note = attempt->note;
     note->error = error;
-    note->total_us = clock_us(rq) - note->started_us;
+    note->total_us = route_clock_us(rq->router) - note->started_us;
     if (end == NULL) {
         note->calls = route_may_have_called(rq, attempt);
         return;

@@ -140,7 +140,7 @@ void
 route_report(const struct route_request *rq, const struct env *end)
 {
     struct router *router = rq->router;
-    uint64_t now_us = dyn_mono_us(bus_loop_clock(router->loop));
+    uint64_t now_us = route_clock_us(router);
     log_access(rq, end, now_us);
     bool calls_upstreams =
         rq->request->surface == ENV_SURFACE_CHAT || rq->request->surface == ENV_SURFACE_EMBEDDINGS;

@@ -68,6 +68,7 @@ struct router {
     struct route_member logs_admin; /* ... and what is about logs */
     struct key_cell keys;
     uint64_t started_us;
+    uint64_t run_us; /* route_clock_us() */
     bool has_warned_of_configs;
     struct dyn_buf events; /* of ended requests, that go to who publishes them: proto/event_batch.h */
     struct dyn_buf event_lists; /* of the one that is written; keeps its memory */
@@ -216,6 +217,12 @@ struct route_request {
 
 /* Runs steps until one has to wait. `rq` may be gone afterwards. */
 void route_run(struct route_request *rq);
+/* The loop's own time stands still while it works; this one goes on. Steps of one run share a look at the clock,
+ * which costs as much as voting: between them lies only code that does not take long. Outside of a run it is
+ * looked at each time. */
+uint64_t route_clock_us(struct router *router);
+/* What was called may have taken long. */
+void route_clock_forget(struct router *router);
 void route_resume(struct route_request *rq, enum route_step step);
 /* The request fails: what the owner is told. `text` may be NULL: the row's sentence. */
 enum route_step route_fail(struct route_request *rq, enum err_code error, const char *text,

@@ -25,13 +25,37 @@ static const struct {
 };
 
 /* A step returns the next one; it never calls it. */
+/* What run_us is beside a time; no clock says so. */
+enum { NOTHING_RUNS = 0, CLOCK_UNREAD = 1 };
+
+/* Of runs within a run the outer one goes on as if there were none. */
 void
 route_run(struct route_request *rq)
 {
+    struct router *router = rq->router;
+    router->run_us = CLOCK_UNREAD;
     for (enum route_step next = rq->step; next != ROUTE_STEP_PARKED;) {
         rq->step = next;
         next = route_steps[next].run(rq);
     }
+    router->run_us = NOTHING_RUNS;
+}
+
+uint64_t
+route_clock_us(struct router *router)
+{
+    if (router->run_us > CLOCK_UNREAD) {
+        return router->run_us;
+    }
+    uint64_t now_us = dyn_mono_us(bus_loop_clock(router->loop));
+    router->run_us = router->run_us == CLOCK_UNREAD ? now_us : NOTHING_RUNS;
+    return now_us;
+}
+
+void
+route_clock_forget(struct router *router)
+{
+    router->run_us = router->run_us != NOTHING_RUNS ? CLOCK_UNREAD : NOTHING_RUNS;
 }
 
 void

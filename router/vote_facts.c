@@ -38,7 +38,7 @@ tell_who(const struct route_request *rq, struct vote_facts *facts)
 {
     const struct env *request = rq->request;
     const struct dyn_clock *clock = bus_loop_clock(rq->router->loop);
-    uint64_t since_us = dyn_mono_us(clock) - rq->started_us;
+    uint64_t since_us = route_clock_us(rq->router) - rq->started_us;
     facts->surface = request->surface;
     facts->dialect = dyn_slice_str(rq->dialect != NULL ? rq->dialect->name : NULL);
     facts->trace_id = copy(facts, request->trace_id);
@@ -133,7 +133,7 @@ tell_end(const struct route_request *rq, const struct env *end, struct vote_fact
 {
     const struct route_target *target = rq->now->target != NULL ? rq->now->target : rq->target;
     bool failed = end->outcome != 0 && end->outcome != ENV_OUTCOME_OK;
-    uint64_t now_us = dyn_mono_us(bus_loop_clock(rq->router->loop));
+    uint64_t now_us = route_clock_us(rq->router);
     if (target != NULL) {
         facts->target = copy(facts, target->name);
         facts->provider = copy(facts, target->provider);

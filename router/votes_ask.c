@@ -166,6 +166,7 @@ call(struct route_request *rq, size_t i, const struct vote_here *here, struct ro
     struct route_ballot *ballot = &votes->ballots[i];
     const struct route_traits *traits = &ballot->traits;
     bool lists = traits->lists && (traits->needs & VOTE_NEEDS_TEXT) != 0;
+    struct vote_facts *facts = facts_for(rq); /* they say how late it is */
     if (lists && votes->list == NULL) {
         votes->list = route_vote_text_list(rq, end_of(rq));
     }
@@ -175,10 +176,12 @@ call(struct route_request *rq, size_t i, const struct vote_here *here, struct ro
                                      .stage = votes->stage,
                                      .instance = ballot->plugin->serial,
                                      .from = bus_actor_addr(rq->router->me),
-                                     .facts = facts_for(rq),
+                                     .facts = facts,
                                      .body = lists ? NULL : body_for(rq, traits),
                                      .texts = lists ? votes->list : NULL};
-    switch (here->ask(here->self, &question, &heard)) {
+    enum vote_here_said said = here->ask(here->self, &question, &heard);
+    route_clock_forget(rq->router);
+    switch (said) {
     case VOTE_HERE_PASSED:
         route_ballot_passed(rq, i, voter, &heard);
         return;
@@ -228,7 +231,7 @@ route_ballot_ask(struct route_request *rq, size_t i)
         return;
     }
     if (ballot->asked_us == 0) { /* its time began when it was asked first */
-        ballot->asked_us = dyn_mono_us(bus_loop_clock(router->loop));
+        ballot->asked_us = route_clock_us(router);
     }
     const struct vote_here *here = route_votes_here(rq, plugin);
     if (is_absent) {

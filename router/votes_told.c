@@ -12,7 +12,7 @@ route_vote_note(struct route_request *rq, const struct route_plugin *plugin, enu
         return;
     }
     struct route_vote_note *note = arena_alloc(&rq->request->arena, sizeof *note);
-    uint64_t now_us = dyn_mono_us(bus_loop_clock(rq->router->loop));
+    uint64_t now_us = route_clock_us(rq->router);
     *note = (struct route_vote_note){
         .before = votes->notes,
         .name = plugin->name,
@@ -81,6 +81,7 @@ call(struct route_request *rq, size_t i, const struct vote_here *here, struct vo
                                  .charged = (rq->votes->charged >> i) & 1};
     told.body = plugin->traits.shares && told.charged ? route_shared_answer(rq) : NULL;
     (void)here->ask(here->self, &told, &unused);
+    route_clock_forget(rq->router);
 }
 
 static void
