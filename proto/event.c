@@ -7,7 +7,15 @@
 enum { EVENT_VALUES_MAX = 2048 };
 
 enum event_where { EVENT_IN_C = 1, EVENT_IN_F = 2, EVENT_IN_CF = 3, EVENT_IN_P = 4 };
-enum event_type { EVENT_TEXT, EVENT_UINT, EVENT_BOOL, EVENT_REAL, EVENT_LIST };
+enum event_type {
+    EVENT_TEXT,
+    EVENT_UINT,
+    EVENT_BOOL,
+    EVENT_REAL,
+    EVENT_LIST,
+    EVENT_STAGE = EVENT_TEXT,
+    EVENT_VERDICT = EVENT_TEXT,
+};
 
 static const struct event_field {
     const char *name;
@@ -115,6 +123,27 @@ event_encode(const struct event_record *record, struct dyn_buf *out)
 #define HAS_UINT(value) ((value) != 0)
 #define HAS_BOOL(value) (value)
 #define HAS_REAL(value) ((value) > 0)
+
+/* As vote_stage_name() and vote_verdict_name() spell them. */
+static const struct mp_key stage_words[VOTE_STAGE_COUNT] = {
+    [VOTE_STAGE_NONE] = MP_KEY("none"),
+    [VOTE_BEFORE_REQUEST] = MP_KEY("before_request"),
+    [VOTE_DURING_STREAM] = MP_KEY("during_stream"),
+    [VOTE_AFTER_REQUEST] = MP_KEY("after_request"),
+    [VOTE_ON_ERROR] = MP_KEY("on_error"),
+};
+static const struct mp_key verdict_words[EVENT_VERDICT_COUNT] = {
+    [VOTE_NONE] = MP_KEY("none"),     [VOTE_PASS] = MP_KEY("pass"),
+    [VOTE_DENY] = MP_KEY("deny"),     [VOTE_AMEND] = MP_KEY("amend"),
+    [VOTE_ANSWER] = MP_KEY("answer"), [VOTE_FAILED] = MP_KEY("failed"),
+    [EVENT_VERDICT_OPEN] = MP_KEY("open"),
+};
+#define HAS_STAGE(value)       true
+#define HAS_VERDICT(value)     true
+#define BYTES_STAGE(value)     ((size_t)MP_KEY_ROOM)
+#define BYTES_VERDICT(value)   ((size_t)MP_KEY_ROOM)
+#define PUT_STAGE(at, value)   mp_put_key(at, &stage_words[value])
+#define PUT_VERDICT(at, value) mp_put_key(at, &verdict_words[value])
 
 /* Count, room and members of an entry, for the table of its fields. */
 #define COUNTED(type, name, help) +(HAS_##type(entry->name) ? 1u : 0u)

@@ -5,6 +5,7 @@
 #include "core/block.h"
 #include "core/buf.h"
 #include "core/err.h"
+#include "proto/vote.h"
 
 #define EVENT_REQUEST_COMPLETED "gateway.request.completed"
 #define EVENT_REQUEST_FAILED    "gateway.request.failed"
@@ -16,6 +17,10 @@
 #define EVENT_TYPE_BOOL bool
 #define EVENT_TYPE_REAL double
 #define EVENT_TYPE_LIST struct dyn_slice /* an array as msgpack has it; absent: there is none */
+/* Words of ours, by their number. */
+#define EVENT_TYPE_STAGE   enum vote_stage
+#define EVENT_TYPE_VERDICT unsigned /* enum vote_verdict, or EVENT_VERDICT_OPEN */
+enum { EVENT_VERDICT_OPEN = VOTE_VERDICT_COUNT, EVENT_VERDICT_COUNT };
 
 struct event_record {
     bool failed;

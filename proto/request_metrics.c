@@ -333,14 +333,6 @@ request_cell_count_error(struct request_cell *cell, struct dyn_slice provider, s
 
 /* ---- plugins ---- */
 
-const struct dyn_slice request_plugin_stages[PLUGIN_STAGES] = {
-    DYN_SLICE_INIT("before_request"), DYN_SLICE_INIT("during_stream"), DYN_SLICE_INIT("after_request"),
-    DYN_SLICE_INIT("on_error")};
-enum { VERDICT_DENY = 1 };
-const struct dyn_slice request_plugin_verdicts[PLUGIN_VERDICTS] = {
-    DYN_SLICE_INIT("pass"),   DYN_SLICE_INIT("deny"),   DYN_SLICE_INIT("amend"),
-    DYN_SLICE_INIT("answer"), DYN_SLICE_INIT("failed"), DYN_SLICE_INIT("open")};
-
 static DYN_COLD uint32_t
 learn_plugin(request_metrics_t *metrics, struct dyn_slice plugin)
 {
@@ -371,16 +363,6 @@ plugin_series_of(struct request_cell *cell, struct dyn_slice plugin)
     return &cell->plugins[n < REQUEST_PLUGINS_MAX ? learn_plugin(cell->metrics, plugin) : 0];
 }
 
-static size_t
-word_number(const struct dyn_slice *words, size_t n, struct dyn_slice word)
-{
-    size_t i = 0;
-    while (i + 1 < n && !dyn_slice_eq(word, words[i])) {
-        i++;
-    }
-    return i;
-}
-
 void
 request_cell_count_votes(struct request_cell *cell, const struct event_record *record,
                          const struct event_plugin *votes, size_t n)
@@ -388,11 +370,9 @@ request_cell_count_votes(struct request_cell *cell, const struct event_record *r
     bool is_denied = false;
     for (size_t i = 0; i < n && cell != NULL; i++) {
         struct plugin_series *series = plugin_series_of(cell, label_of(votes[i].name, "none"));
-        size_t stage = word_number(request_plugin_stages, PLUGIN_STAGES, votes[i].stage);
-        size_t verdict = word_number(request_plugin_verdicts, PLUGIN_VERDICTS, votes[i].verdict);
-        add(&series->votes[stage][verdict], 1);
-        add(&series->us[stage], votes[i].us);
-        is_denied = is_denied || verdict == VERDICT_DENY;
+        add(&series->votes[votes[i].stage][votes[i].verdict], 1);
+        add(&series->us[votes[i].stage], votes[i].us);
+        is_denied = is_denied || votes[i].verdict == VOTE_DENY;
     }
     if (is_denied && record->failed && record->status == 429) {
         add(&cell->plugin_rate_limited, 1);

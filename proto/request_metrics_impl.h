@@ -47,10 +47,8 @@ struct key_series {
     atomic_uint_fast64_t tokens;
 };
 
-/* As events spell them. */
-enum { PLUGIN_STAGES = 4, PLUGIN_VERDICTS = 6 };
-extern const struct dyn_slice request_plugin_stages[PLUGIN_STAGES];
-extern const struct dyn_slice request_plugin_verdicts[PLUGIN_VERDICTS];
+/* By the numbers of events, and as those spell them. */
+enum { PLUGIN_STAGES = VOTE_STAGE_COUNT, PLUGIN_VERDICTS = EVENT_VERDICT_COUNT };
 
 struct plugin_series {
     atomic_uint_fast64_t votes[PLUGIN_STAGES][PLUGIN_VERDICTS];

@@ -237,7 +237,8 @@ us_offset(unsigned plugin, size_t stage)
 static void
 write_plugin(const struct page *page, unsigned plugin, size_t stage)
 {
-    struct dyn_slice labels[3] = {name_slice(&page->metrics->plugins[plugin]), request_plugin_stages[stage]};
+    struct dyn_slice labels[3] = {name_slice(&page->metrics->plugins[plugin]),
+                                  dyn_slice_str(vote_stage_name((enum vote_stage)stage))};
     if (page->family == METRIC_PLUGIN_SECONDS) {
         uint64_t us = sum_cells(page->metrics, us_offset(plugin, stage));
         if (us > 0) {
@@ -246,8 +247,9 @@ write_plugin(const struct page *page, unsigned plugin, size_t stage)
         }
         return;
     }
-    for (size_t i = 0; i < PLUGIN_VERDICTS; i++) {
-        labels[2] = request_plugin_verdicts[i];
+    for (size_t i = VOTE_NONE + 1; i < PLUGIN_VERDICTS; i++) {
+        bool is_open = i == EVENT_VERDICT_OPEN;
+        labels[2] = dyn_slice_str(is_open ? "open" : vote_verdict_name((enum vote_verdict)i));
         size_t offset = votes_offset(plugin, stage) + i * sizeof(atomic_uint_fast64_t);
         write_count(page, labels, sum_cells(page->metrics, offset));
     }
@@ -258,7 +260,7 @@ write_plugins(const struct page *page)
 {
     unsigned n = atomic_load_explicit(&page->metrics->n_plugins, memory_order_acquire);
     for (unsigned plugin = 0; plugin < n; plugin++) {
-        for (size_t stage = 0; stage < PLUGIN_STAGES; stage++) {
+        for (size_t stage = VOTE_STAGE_NONE + 1; stage < PLUGIN_STAGES; stage++) {
             write_plugin(page, plugin, stage);
         }
     }

@@ -25,11 +25,7 @@ struct route_ballot {
 /* What is told of one vote. */
 struct route_vote_note {
     struct route_vote_note *before;
-    struct dyn_slice name;
-    const char *stage;
-    const char *verdict;
-    struct dyn_slice reason;
-    uint64_t us;
+    struct event_plugin told;
 };
 
 struct route_votes {
@@ -84,9 +80,9 @@ enum route_step route_votes_run(struct route_request *rq, enum vote_stage stage,
 
 /* Made when it is asked for first. */
 struct route_votes *route_votes_of(struct route_request *rq) __attribute__((returns_nonnull));
-/* For the event: what it said at that stage, `asked_us` ago. */
+/* For the event: what it said (EVENT_TYPE_VERDICT) at that stage, `asked_us` ago. */
 void route_vote_note(struct route_request *rq, const struct route_plugin *plugin, enum vote_stage stage,
-                     uint64_t asked_us, const char *verdict, struct dyn_slice reason);
+                     uint64_t asked_us, unsigned verdict, struct dyn_slice reason);
 void route_votes_fini(struct route_request *rq);
 /* A VOTE of somebody. */
 void route_take_vote(struct route_request *rq, struct env **env_p);

@@ -26,7 +26,8 @@ route_ballot_fail(struct route_request *rq, size_t i, const char *why, struct dy
     ballot->failure = why;
     ballot->asked = 0;
     rq->votes->round.ballots[i] = is_open ? VOTE_BALLOT_PASSED : VOTE_BALLOT_DENIED;
-    route_ballot_note(rq, ballot, is_open ? "open" : "failed", detail.len > 0 ? detail : dyn_slice_str(why));
+    route_ballot_note(rq, ballot, is_open ? EVENT_VERDICT_OPEN : VOTE_FAILED,
+                      detail.len > 0 ? detail : dyn_slice_str(why));
     uint64_t now_us = bus_loop_now_us(rq->router->loop);
     if (now_us - rq->router->failure_told_us >= 1000000) { /* one that is dead fails with each request */
         rq->router->failure_told_us = now_us;

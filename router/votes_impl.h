@@ -26,5 +26,5 @@ uint64_t route_ballot_until_us(const struct route_ballot *ballot);
 /* The request's timer, for the first of those that are waited for. */
 void route_ballots_arm(struct route_request *rq);
 /* For the event. */
-void route_ballot_note(struct route_request *rq, const struct route_ballot *ballot, const char *verdict,
+void route_ballot_note(struct route_request *rq, const struct route_ballot *ballot, unsigned verdict,
                        struct dyn_slice reason);

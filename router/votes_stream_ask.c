@@ -18,7 +18,7 @@ voter_of(struct route_request *rq, size_t i)
 /* ---- failures ---- */
 
 void
-route_gated_note(struct route_request *rq, size_t i, const char *verdict, struct dyn_slice reason)
+route_gated_note(struct route_request *rq, size_t i, unsigned verdict, struct dyn_slice reason)
 {
     const struct gate_plugin *one = &rq->gated->plugins[i];
     route_vote_note(rq, one->plugin, VOTE_DURING_STREAM, one->since_us, verdict, reason);
@@ -34,7 +34,7 @@ route_gated_fail(struct route_request *rq, size_t i, const char *why, bool has_v
     if (!stream_gate_is_asked(gated->gate, i)) {
         return;
     }
-    route_gated_note(rq, i, one->plugin->fails_open ? "open" : "failed", dyn_slice_str(why));
+    route_gated_note(rq, i, one->plugin->fails_open ? EVENT_VERDICT_OPEN : VOTE_FAILED, dyn_slice_str(why));
     if (!has_voted && (one->is_admitted || one->asked > 0)) {
         vote_breaker_failed(&voter->breaker, now_us);
         one->is_admitted = false;
@@ -234,7 +234,7 @@ take_marks(struct route_request *rq, size_t i, const struct env *vote, struct ar
 static void
 tell_of_cut(struct route_request *rq, size_t i, const struct env *vote)
 {
-    route_gated_note(rq, i, "deny", vote->notes.len > 0 ? vote->notes : vote->error_text);
+    route_gated_note(rq, i, VOTE_DENY, vote->notes.len > 0 ? vote->notes : vote->error_text);
     if (vote->reason.len > 0) {
         dyn_log(DYN_LOG_INFO, "router.plugin.denied", "a plugin cut a stream",
                 DYN_LOG_SLICE("plugin", rq->gated->plugins[i].plugin->name),

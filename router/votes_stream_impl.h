@@ -38,7 +38,7 @@ bus_addr_t route_gated_pick(struct route_request *rq, const struct route_plugin 
  * vote of no use, which is nothing for its breaker (votes_impl.h). */
 void route_gated_fail(struct route_request *rq, size_t i, const char *why, bool has_voted);
 /* For the event. */
-void route_gated_note(struct route_request *rq, size_t i, const char *verdict, struct dyn_slice reason);
+void route_gated_note(struct route_request *rq, size_t i, unsigned verdict, struct dyn_slice reason);
 /* A question to one that is not asked by a call; it may fail. */
 void route_gated_send(struct route_request *rq, size_t i, uint32_t epoch, dyn_block_t *body);
 void route_gated_count(struct route_request *rq, struct gate_plugin *one); /* one that it has got */

@@ -130,7 +130,7 @@ finish(struct route_request *rq)
     rq->vote_until_us = 0;
     for (size_t i = 0; i < gated->n_plugins; i++) {
         if (stream_gate_is_asked(gated->gate, i)) {
-            route_gated_note(rq, i, "pass", dyn_slice(NULL, 0));
+            route_gated_note(rq, i, VOTE_PASS, dyn_slice(NULL, 0));
         }
     }
     return ROUTE_STEP_REPLY;

@@ -133,7 +133,7 @@ route_ballot_passed(struct route_request *rq, size_t i, struct route_voter *vote
     }
     vote_breaker_succeeded(&voter->breaker);
     rq->votes->round.ballots[i] = VOTE_BALLOT_PASSED;
-    route_ballot_note(rq, ballot, vote_verdict_name(VOTE_PASS), heard->notes);
+    route_ballot_note(rq, ballot, VOTE_PASS, heard->notes);
 }
 
 void
@@ -142,7 +142,7 @@ route_ballot_take(struct route_request *rq, size_t i, struct env **vote_p)
     struct route_votes *votes = rq->votes;
     struct route_ballot *ballot = &votes->ballots[i];
     const struct env *vote = *vote_p;
-    const char *verdict = vote_verdict_name((enum vote_verdict)vote->verdict);
+    unsigned verdict = vote->verdict;
     struct dyn_slice told = vote->notes.len > 0 ? vote->notes : vote->error_text;
     route_voter_count(route_ballot_voter(rq, ballot->plugin), ballot->asked, -1);
     ballot->asked = 0;

@@ -5,7 +5,7 @@
 
 void
 route_vote_note(struct route_request *rq, const struct route_plugin *plugin, enum vote_stage stage,
-                uint64_t asked_us, const char *verdict, struct dyn_slice reason)
+                uint64_t asked_us, unsigned verdict, struct dyn_slice reason)
 {
     struct route_votes *votes = rq->votes;
     if (votes->n_notes == ROUTE_VOTE_NOTES_MAX) {
@@ -15,18 +15,18 @@ route_vote_note(struct route_request *rq, const struct route_plugin *plugin, enu
     uint64_t now_us = route_clock_us(rq->router);
     *note = (struct route_vote_note){
         .before = votes->notes,
-        .name = plugin->name,
-        .stage = vote_stage_name(stage),
-        .verdict = verdict,
-        .reason = reason.len > 0 ? env_copy(rq->request, reason) : dyn_slice(NULL, 0),
-        .us = asked_us != 0 && now_us > asked_us ? now_us - asked_us : 0,
+        .told = {.name = plugin->name,
+                 .stage = stage,
+                 .verdict = verdict,
+                 .reason = reason.len > 0 ? env_copy(rq->request, reason) : dyn_slice(NULL, 0),
+                 .us = asked_us != 0 && now_us > asked_us ? now_us - asked_us : 0},
     };
     votes->notes = note;
     votes->n_notes++;
 }
 
 void
-route_ballot_note(struct route_request *rq, const struct route_ballot *ballot, const char *verdict,
+route_ballot_note(struct route_request *rq, const struct route_ballot *ballot, unsigned verdict,
                   struct dyn_slice reason)
 {
     route_vote_note(rq, ballot->plugin, rq->votes->stage, ballot->asked_us, verdict, reason);
@@ -38,11 +38,7 @@ route_votes_tell(const struct route_request *rq, struct event_plugin plugins[ROU
     size_t n = rq->votes != NULL ? rq->votes->n_notes : 0;
     const struct route_vote_note *note = n > 0 ? rq->votes->notes : NULL;
     for (size_t i = n; note != NULL; note = note->before) {
-        plugins[--i] = (struct event_plugin){.name = note->name,
-                                             .stage = dyn_slice_str(note->stage),
-                                             .verdict = dyn_slice_str(note->verdict),
-                                             .reason = note->reason,
-                                             .us = note->us};
+        plugins[--i] = note->told;
     }
     return n;
 }
