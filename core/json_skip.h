@@ -224,6 +224,20 @@ json_skip_to_quote(const char *at, const char *end)
     return end - at < 16 ? json_skip_to_quote_portable(at, end) : at;
 }
 
+/* The same where strings are mostly short: the first 16 bytes without a call. */
+static inline __attribute__((always_inline)) const char *
+json_skip_to_near_quote(const char *at, const char *end)
+{
+    if (DYN_LIKELY(end - at >= 16)) {
+        unsigned found = json_look_at_16(at, json_look_for_quote);
+        if (DYN_LIKELY(found != 0)) {
+            return at + __builtin_ctz(found);
+        }
+        at += 16;
+    }
+    return json_skip_to_quote(at, end);
+}
+
 static inline const char *
 json_skip_ascii(const char *at, const char *end)
 {
@@ -279,6 +293,12 @@ json_skip_plain(const char *at, const char *end)
 
 static inline const char *
 json_skip_to_quote(const char *at, const char *end)
+{
+    return json_skip_to_quote_portable(at, end);
+}
+
+static inline const char *
+json_skip_to_near_quote(const char *at, const char *end)
 {
     return json_skip_to_quote_portable(at, end);
 }

@@ -20,7 +20,7 @@ skip_string_on(const char *at, const char *end)
 static inline const char *
 skip_string(const char *at, const char *end, bool *is_escaped)
 {
-    at = at < end ? json_skip_to_quote(at + 1, end) : end;
+    at = at < end ? json_skip_to_near_quote(at + 1, end) : end;
     *is_escaped = at < end && *at != '"';
     return DYN_LIKELY(at < end && *at == '"') ? at + 1 : skip_string_on(at, end);
 }

@@ -172,7 +172,7 @@ struct env {
     uint64_t         upstream_us;   /* time spent waiting for upstreams until the first byte */
     uint64_t         upstream_total_us; /* until the last byte */
     uint64_t         body_bytes; /* bytes of the whole answer, all CHUNKs and END */
-    bool             is_scanned; /* all of its body was found to be JSON in this process; not encoded */
+    bool             is_scanned; /* its dialect's read_answer() said 0 to all of it here; not encoded */
 
     /* first CHUNK and END, from the router on */
     struct dyn_slice provider; /* provider id: "openai" */

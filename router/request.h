@@ -217,9 +217,9 @@ struct route_request {
 
 /* Runs steps until one has to wait. `rq` may be gone afterwards. */
 void route_run(struct route_request *rq);
-/* The loop's own time stands still while it works; this one goes on. Steps of one run share a look at the clock,
- * which costs as much as voting: between them lies only code that does not take long. Outside of a run it is
- * looked at each time. */
+/* The loop's own time stands still while it works; this one goes on. Steps of one run share a look at the
+ * clock, which costs as much as a vote: between them lies only code that does not take long. Outside of a run
+ * it is looked at each time. */
 uint64_t route_clock_us(struct router *router);
 /* What was called may have taken long. */
 void route_clock_forget(struct router *router);

@@ -757,6 +757,9 @@ read_answer(struct dyn_slice body, bool is_scanned, dialect_text_fn fn, void *se
             struct json_walk inside = json_walk_into(&choices, &choice);
             walk_choice(&w, &inside, i);
         }
+        if (is_scanned) { /* read_answer says 1 to what has a member twice */
+            break;
+        }
     }
     free(copy);
     return w.is_uninspectable;

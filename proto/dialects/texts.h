@@ -78,8 +78,8 @@ struct dialect_texts {
     /* Calls `fn` for each text of a body that the dialect's read_request has accepted. Returns whether it
      * holds anything that cannot be read as text (images, audio, files). */
     bool (*request)(struct dyn_slice body, dialect_text_fn fn, void *self);
-    /* The same for a plain answer: 0 or 1; -1: it is none. NULL: answers have no text. `is_scanned`: the body
-     * is known to be JSON. */
+    /* The same for a plain answer: 0 or 1; -1: it is none. NULL: answers have no text. `is_scanned`: the
+     * dialect's read_answer has said 0 to it. */
     int (*answer)(struct dyn_slice body, bool is_scanned, dialect_text_fn fn, void *self);
 
     /* NULL, like all below: there are no streams. -1: it cannot be read. */
