@@ -91,30 +91,41 @@ which_have(__m256i bytes, int bits)
     return ~(unsigned)_mm256_movemask_epi8(_mm256_cmpeq_epi8(found, _mm256_setzero_si256()));
 }
 
-/* Stops at the first start, or where less than a block is left. */
+/* A bit for each start in a block, but for its last bytes. *behind becomes what the next block's is. */
+WITH_AVX2 static inline unsigned
+starts_in_block(const struct word_starts *starts, const char *at, unsigned *behind)
+{
+    __m256i bytes = _mm256_loadu_si256((const __m256i *)(const void *)at);
+    __m256i high = _mm256_and_si256(_mm256_srli_epi16(bytes, 4), _mm256_set1_epi8(0x0F));
+    __m256i groups = look_up(starts->low[0], starts->high[0], bytes, high);
+    __m256i second = look_up(starts->low[1], starts->high[1], bytes, high);
+    __m256i third = look_up(starts->low[2], starts->high[2], bytes, high);
+    __m256i kinds = look_up(starts->kind_low, starts->kind_high, bytes, high);
+    groups = _mm256_and_si256(groups, MOVED_BACK(second, 1));
+    groups = _mm256_and_si256(groups, MOVED_BACK(third, 2));
+    unsigned words = which_have(kinds, KIND_WORD);
+    unsigned open = which_have(kinds, KIND_OPEN) | (unsigned)_mm256_movemask_epi8(bytes);
+    unsigned found = which_have(groups, UINT8_MAX) & ~(words & (words << 1 | *behind));
+    *behind = words >> (BLOCK_STARTS - 1) & 1u;
+    return (found | open | open >> 1 | open >> 2) & STARTS_MASK;
+}
+
+/* Of a block at least. Stops at the first start, or where too little is left for one to be seen. */
 WITH_AVX2 static const char *
 find_with_avx2(const struct word_starts *starts, const char *at, const char *end, bool is_behind_word)
 {
     unsigned behind = is_behind_word;
-    for (; end - at >= BLOCK; at += BLOCK_STARTS) {
-        __m256i bytes = _mm256_loadu_si256((const __m256i *)(const void *)at);
-        __m256i high = _mm256_and_si256(_mm256_srli_epi16(bytes, 4), _mm256_set1_epi8(0x0F));
-        __m256i groups = look_up(starts->low[0], starts->high[0], bytes, high);
-        __m256i second = look_up(starts->low[1], starts->high[1], bytes, high);
-        __m256i third = look_up(starts->low[2], starts->high[2], bytes, high);
-        __m256i kinds = look_up(starts->kind_low, starts->kind_high, bytes, high);
-        groups = _mm256_and_si256(groups, MOVED_BACK(second, 1));
-        groups = _mm256_and_si256(groups, MOVED_BACK(third, 2));
-        unsigned words = which_have(kinds, KIND_WORD);
-        unsigned open = which_have(kinds, KIND_OPEN) | (unsigned)_mm256_movemask_epi8(bytes);
-        unsigned found = which_have(groups, UINT8_MAX) & ~(words & (words << 1 | behind));
-        found = (found | open | open >> 1 | open >> 2) & STARTS_MASK;
+    const char *last = end - BLOCK;
+    for (; at < last; at += BLOCK_STARTS) {
+        unsigned found = starts_in_block(starts, at, &behind);
         if (found != 0) {
             return at + __builtin_ctz(found);
         }
-        behind = words >> (BLOCK_STARTS - 1) & 1u;
     }
-    return at;
+    /* The last block has bytes that were looked at: nothing begins there. */
+    behind = at > last ? starts->is_word[(unsigned char)last[-1]] : behind;
+    unsigned found = starts_in_block(starts, last, &behind) & (UINT32_MAX << (at - last));
+    return found != 0 ? last + __builtin_ctz(found) : last + BLOCK_STARTS;
 }
 
 static const char *

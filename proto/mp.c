@@ -296,12 +296,20 @@ static uint64_t
 copy_and_look(char *to, const char *from, size_t len)
 {
     uint64_t all = 0, word;
-    if (len < sizeof word) {
+    uint32_t first, last;
+    if (len < sizeof first) {
         for (size_t i = 0; i < len; i++) {
             all |= (unsigned char)from[i];
             to[i] = from[i];
         }
         return all & 0x80;
+    }
+    if (len < sizeof word) {
+        memcpy(&first, from, sizeof first);
+        memcpy(&last, from + len - sizeof last, sizeof last);
+        memcpy(to, &first, sizeof first);
+        memcpy(to + len - sizeof last, &last, sizeof last);
+        return (first | last) & 0x80808080u;
     }
     for (size_t i = 0; i < len - sizeof word; i += sizeof word) {
         memcpy(&word, from + i, sizeof word);
