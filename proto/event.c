@@ -133,9 +133,8 @@ static const struct mp_key stage_words[VOTE_STAGE_COUNT] = {
     [VOTE_ON_ERROR] = MP_KEY("on_error"),
 };
 static const struct mp_key verdict_words[EVENT_VERDICT_COUNT] = {
-    [VOTE_NONE] = MP_KEY("none"),     [VOTE_PASS] = MP_KEY("pass"),
-    [VOTE_DENY] = MP_KEY("deny"),     [VOTE_AMEND] = MP_KEY("amend"),
-    [VOTE_ANSWER] = MP_KEY("answer"), [VOTE_FAILED] = MP_KEY("failed"),
+    [VOTE_NONE] = MP_KEY("none"),          [VOTE_PASS] = MP_KEY("pass"),     [VOTE_DENY] = MP_KEY("deny"),
+    [VOTE_AMEND] = MP_KEY("amend"),        [VOTE_ANSWER] = MP_KEY("answer"), [VOTE_FAILED] = MP_KEY("failed"),
     [EVENT_VERDICT_OPEN] = MP_KEY("open"),
 };
 #define HAS_STAGE(value)       true
