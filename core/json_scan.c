@@ -321,8 +321,39 @@ json_scan(struct dyn_slice text, unsigned max_depth, struct json_value *value, s
 struct visit {
     struct scan scan;
     void *self;
-    int result; /* what a visitor stopped the walk with */
+    int result;                 /* what a visitor stopped the walk with */
+    struct json_places *places; /* NULL: none are wanted */
 };
+
+/* The number of the place that begins. */
+static inline size_t
+begin_place(struct json_places *places)
+{
+    enum { ROOM_FIRST = 16 };
+    if (places == NULL || places->n < places->room) {
+        return places != NULL ? places->n++ : 0;
+    }
+    places->is_full = places->is_full || places->n == JSON_PLACES_MAX;
+    if (places->is_full) {
+        return 0;
+    }
+    size_t room = places->room > 0 ? 2 * places->room : ROOM_FIRST;
+    struct json_place *items = arena_alloc(places->arena, room * sizeof *items);
+    if (places->n > 0) {
+        memcpy(items, places->items, places->n * sizeof *items);
+    }
+    places->items = items;
+    places->room = room;
+    return places->n++;
+}
+
+static inline void
+end_place(struct json_places *places, size_t number, const struct json_member *member)
+{
+    if (places != NULL && !places->is_full) {
+        places->items[number] = (struct json_place){*member, places->n - number - 1};
+    }
+}
 
 static const char *visit_items(struct visit *visit, const char *at, const struct json_visitor *visitor);
 
@@ -380,11 +411,13 @@ visit_items_until(struct visit *visit, const char *at, const struct json_visitor
     }
     for (;;) {
         struct json_member member = {.key_is_escaped = false};
+        size_t place = begin_place(visit->places);
         at = closing == '}' ? visit_key(visit, at, keys, &member) : at;
         at = at != NULL ? visit_value(visit, at, visitor, &member) : NULL;
         if (at == NULL) {
             return NULL;
         }
+        end_place(visit->places, place, &member);
         visit->result = visitor->visit(visit->self, &member);
         if (visit->result != 0) {
             return NULL;
@@ -429,11 +462,11 @@ visit_items(struct visit *visit, const char *at, const struct json_visitor *visi
 }
 
 int
-json_scan_visit(struct dyn_slice text, unsigned max_depth, const struct json_visitor *object, void *self,
-                struct json_error *error)
+json_scan_places(struct dyn_slice text, unsigned max_depth, const struct json_visitor *object, void *self,
+                 struct json_places *places, struct json_error *error)
 {
     struct json_error ignored_error;
-    struct visit visit = {.self = self};
+    struct visit visit = {.self = self, .places = places};
     scan_init(&visit.scan, text, max_depth, error ? error : &ignored_error);
     const char *at = json_skip_space(visit.scan.begin, visit.scan.end);
     if (at == visit.scan.end || *at != '{') {
@@ -445,6 +478,13 @@ json_scan_visit(struct dyn_slice text, unsigned max_depth, const struct json_vis
         return visit.result;
     }
     return at != NULL ? scan_end(&visit.scan, at) : -1;
+}
+
+int
+json_scan_visit(struct dyn_slice text, unsigned max_depth, const struct json_visitor *object, void *self,
+                struct json_error *error)
+{
+    return json_scan_places(text, max_depth, object, self, NULL, error);
 }
 
 int

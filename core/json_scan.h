@@ -8,6 +8,7 @@
 
 #include "core/base.h"
 
+struct arena;
 struct dyn_buf;
 
 enum json_type { JSON_NULL, JSON_FALSE, JSON_TRUE, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
@@ -16,6 +17,7 @@ enum {
     JSON_DEPTH_DEFAULT = 128, /* what a chat request can sensibly nest; tool schemas reach ~30 */
     JSON_DEPTH_MAX = 1000,    /* larger limits count as this; cJSON gives up there too */
     JSON_MEMBERS_MAX = 8192,  /* of one json_scan_object: its key table then has 400 KB */
+    JSON_PLACES_MAX = 1024,   /* 64 KiB of them */
 };
 
 #define JSON_DUPLICATE_KEY "duplicate key" /* `offset` is then the quote of the second one */
@@ -66,6 +68,24 @@ struct json_visitor {
 int json_scan_visit(struct dyn_slice text, unsigned max_depth, const struct json_visitor *object, void *self,
                     struct json_error *error);
 
+/* Where a scan has seen members and items, each in front of those that are in it: a walk over places looks at
+ * no bytes. All zero but for the arena they are to lie in before the scan; good while text and arena are. Of
+ * a text with more than JSON_PLACES_MAX none are noted. */
+struct json_place {
+    struct json_member member;
+    size_t n_inside; /* of those behind it; 0 also where the scan did not go in */
+};
+struct json_places {
+    struct arena *arena;
+    struct json_place *items;
+    size_t n;
+    size_t room;
+    bool is_full;
+};
+/* json_scan_visit() that notes what is visited. `places` may be NULL. */
+int json_scan_places(struct dyn_slice text, unsigned max_depth, const struct json_visitor *object,
+                     void *self, struct json_places *places, struct json_error *error);
+
 /* Walks the items of a value that a scan has already validated (no checks are made twice).
  *   struct json_iter it = json_iter(value);  while (json_iter_next(&it, &member)) ...
  * Arrays leave the key absent. A value of another type has no items. */
@@ -89,10 +109,15 @@ struct json_walk {
     const char *next;
     const char *end;
     struct json_walk *outer;
+    const struct json_place *place; /* the next one, of a walk over places; NULL: it is one over bytes */
+    const struct json_place *places_end;
+    const struct json_place *last;
     bool is_object;
     bool is_at_container; /* the last item, neither entered nor passed over yet */
 };
 struct json_walk json_walk(struct json_value value);
+/* Of the outermost object of a text: over its places when there are any (or NULL) else over `object`. */
+struct json_walk json_walk_places(const struct json_places *places, struct json_value object);
 bool json_walk_next(struct json_walk *walk, struct json_member *member);
 /* The items of the item that came last; of one that is no container there are none. */
 struct json_walk json_walk_into(struct json_walk *walk, const struct json_member *member);

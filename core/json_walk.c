@@ -355,6 +355,37 @@ json_walk(struct json_value value)
         .next = json_skip_space(value.raw.data + 1, end), .end = end, .is_object = value.type == JSON_OBJECT};
 }
 
+struct json_walk
+json_walk_places(const struct json_places *places, struct json_value object)
+{
+    if (places == NULL || places->n == 0 || places->is_full) {
+        return json_walk(object);
+    }
+    return (struct json_walk){.place = places->items, .places_end = places->items + places->n};
+}
+
+static bool
+next_place(struct json_walk *walk, struct json_member *member)
+{
+    if (walk->place == walk->places_end) {
+        return false;
+    }
+    walk->last = walk->place;
+    walk->place += 1 + walk->last->n_inside;
+    *member = walk->last->member;
+    return true;
+}
+
+/* What the scan has not gone into is walked over as bytes. */
+static struct json_walk
+places_inside(const struct json_place *place)
+{
+    if (place->n_inside == 0) {
+        return json_walk(place->member.value);
+    }
+    return (struct json_walk){.place = place + 1, .places_end = place + 1 + place->n_inside};
+}
+
 /* Behind the closing bracket the outer walk goes on. */
 static bool
 leave(struct json_walk *walk, const char *at)
@@ -372,6 +403,9 @@ bool
 json_walk_next(struct json_walk *walk, struct json_member *member)
 {
     const char *end = walk->end;
+    if (walk->place != NULL) {
+        return next_place(walk, member);
+    }
     if (walk->is_at_container) {
         walk->next = skip_separator(skip_container(walk->next, end), end);
         walk->is_at_container = false;
@@ -405,6 +439,9 @@ json_walk_next(struct json_walk *walk, struct json_member *member)
 struct json_walk
 json_walk_into(struct json_walk *walk, const struct json_member *member)
 {
+    if (walk->place != NULL) {
+        return places_inside(walk->last);
+    }
     if (!walk->is_at_container) {
         return (struct json_walk){.next = "", .end = ""};
     }

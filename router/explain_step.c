@@ -42,7 +42,8 @@ see_all(const struct route_request *rq, struct route_facts *facts, const struct 
     uint64_t model_key = health_model_key(rq->model);
     uint64_t now_us = bus_loop_now_us(router->loop);
     if ((rq->plan->needs & (ROUTE_NEEDS_BODY | ROUTE_NEEDS_TEXT)) == 0) {
-        route_facts_read(facts, dyn_block_slice(rq->request->body), ROUTE_NEEDS_BODY, &rq->request->arena);
+        route_facts_read(facts, dyn_block_slice(rq->request->body), NULL, ROUTE_NEEDS_BODY,
+                         &rq->request->arena);
     }
     for (ROUTE_SET_EACH(i, &view->candidates)) {
         struct route_target_view *seen = &router->seen[i];

@@ -233,7 +233,8 @@ read_member(struct reader *reader, const struct json_member *member)
 }
 
 void
-route_facts_read(struct route_facts *facts, struct dyn_slice body, uint32_t needs, struct arena *arena)
+route_facts_read(struct route_facts *facts, struct dyn_slice body, const struct json_places *places,
+                 uint32_t needs, struct arena *arena)
 {
     struct reader reader = {.facts = facts, .arena = arena, .needs = needs};
     if ((needs & (ROUTE_NEEDS_BODY | ROUTE_NEEDS_TEXT)) == 0) {
@@ -245,7 +246,7 @@ route_facts_read(struct route_facts *facts, struct dyn_slice body, uint32_t need
     while (body.len > 0 && body.data[body.len - 1] != '}') {
         body.len--;
     }
-    struct json_walk members = json_walk((struct json_value){JSON_OBJECT, body});
+    struct json_walk members = json_walk_places(places, (struct json_value){JSON_OBJECT, body});
     for (struct json_member member; json_walk_next(&members, &member);) {
         if (member.value.type == JSON_ARRAY && json_key_is(&member, "messages")) {
             struct json_walk messages = json_walk_into(&members, &member);

@@ -201,7 +201,8 @@ route_gather_facts(struct route_request *rq, struct route_facts *facts, struct d
         .max_output_tokens = rq->facts.max_output_tokens,
     };
     if (rq->plan->needs != 0) {
-        route_facts_read(facts, dyn_block_slice(request->body), rq->plan->needs, &request->arena);
+        route_facts_read(facts, dyn_block_slice(request->body), &rq->places, rq->plan->needs,
+                         &request->arena);
     }
     struct dyn_slice named = request->n_headers > 0
                                  ? route_facts_header(facts, DYN_SLICE(ROUTE_OVERRIDE_HEADER))

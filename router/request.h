@@ -144,6 +144,7 @@ struct route_request {
     bool is_barred; /* targets would serve the model, but none that its key may use */
     const struct dialect_ops *dialect;
     struct dialect_request facts; /* borrows from request */
+    struct json_places places;    /* of its body; none where nobody will look at what is in it */
     struct dyn_slice asked_model; /* as the client wrote it */
     struct dyn_slice model;       /* an alias is replaced */
     bool is_probe; /* health and readiness: no admission, no log, no event */

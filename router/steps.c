@@ -51,6 +51,19 @@ tell_owner_of_stream(struct route_request *rq)
     }
 }
 
+/* Where somebody will look at what is in the body it is noted where that is. */
+static int
+read_body(struct route_request *rq, struct dialect_problem *problem)
+{
+    struct arena *arena = &rq->request->arena;
+    struct dyn_slice body = dyn_block_slice(rq->request->body);
+    bool is_looked_at = rq->plan->needs != 0 || route_has_votes(rq, VOTE_BEFORE_REQUEST);
+    rq->places = (struct json_places){.arena = arena};
+    return is_looked_at && rq->dialect->read_places != NULL
+               ? rq->dialect->read_places(body, arena, &rq->facts, &rq->places, problem)
+               : rq->dialect->read_request(body, arena, &rq->facts, problem);
+}
+
 enum route_step
 route_step_read(struct route_request *rq)
 {
@@ -62,8 +75,7 @@ route_step_read(struct route_request *rq)
         return route_fail(rq, ERR_INVALID_REQUEST, "this surface or dialect is not known", NULL);
     }
     struct dialect_problem problem = {0};
-    struct dyn_slice body = dyn_block_slice(request->body);
-    if (rq->dialect->read_request(body, &request->arena, &rq->facts, &problem) != 0) {
+    if (read_body(rq, &problem) != 0) {
         return route_fail(rq, ERR_INVALID_REQUEST, problem.message, problem.param);
     }
     if (request->model.len > 0 && !dyn_slice_eq(request->model, rq->facts.model)) {

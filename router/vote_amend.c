@@ -55,6 +55,7 @@ route_amend_request(struct route_request *rq, const struct env *vote)
     dyn_block_unref(&request->body);
     request->body = body;
     rq->facts = facts;
+    rq->places.n = 0;
     rq->asked_model = env_copy(request, facts.model);
     rq->model = rq->asked_model;
     rq->votes->is_counted = false; /* those behind it are told of what the body is now */

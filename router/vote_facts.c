@@ -75,7 +75,8 @@ tell_counts(struct route_request *rq, struct vote_facts *facts)
     struct route_facts *counted = &rq->votes->counted;
     if (!rq->votes->is_counted && rq->request->body != NULL) {
         *counted = (struct route_facts){.surface = rq->request->surface};
-        route_facts_read(counted, dyn_block_slice(rq->request->body), ROUTE_NEEDS_BODY, &rq->request->arena);
+        route_facts_read(counted, dyn_block_slice(rq->request->body), &rq->places, ROUTE_NEEDS_BODY,
+                         &rq->request->arena);
         counted->user = env_copy(rq->request, counted->user); /* the body may go before the request does */
         rq->votes->is_counted = true;
     }
@@ -226,7 +227,7 @@ walk_texts(struct route_request *rq, const struct env *end, dialect_text_fn fn, 
         return true;
     }
     if (end == NULL) {
-        return dialect->request(body, fn, self);
+        return dialect->request(body, &rq->places, fn, self);
     }
     return dialect->answer != NULL && dialect->answer(body, end->is_scanned, fn, self) != 0;
 }

@@ -72,6 +72,9 @@ struct dialect_ops {
     /* Validates a request body and fills *request in one pass. -1 with a problem that names the field. */
     int (*read_request)(struct dyn_slice body, struct arena *arena, struct dialect_request *request,
                         struct dialect_problem *problem);
+    /* The same, and where it has its members. NULL: only read_request is there. */
+    int (*read_places)(struct dyn_slice body, struct arena *arena, struct dialect_request *request,
+                       struct json_places *places, struct dialect_problem *problem);
     /* The body for an upstream of the same dialect. Returns NULL when nothing has to change, else a new
      * block. */
     dyn_block_t *(*splice_request)(struct dyn_slice body, const struct dialect_request *request,

@@ -216,6 +216,7 @@ const struct dialect_ops dialect_openai_chat = {
     .path = "/chat/completions",
     .read_request = openai_chat_read_request,
     .splice_request = openai_chat_splice_request,
+    .read_places = openai_chat_read_places,
     .read_answer = read_answer,
     .read_event = openai_chat_read_event,
     .write_error = err_write_openai,

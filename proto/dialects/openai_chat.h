@@ -6,6 +6,8 @@
 
 int openai_chat_read_request(struct dyn_slice body, struct arena *arena, struct dialect_request *request,
                              struct dialect_problem *problem);
+int openai_chat_read_places(struct dyn_slice body, struct arena *arena, struct dialect_request *request,
+                            struct json_places *places, struct dialect_problem *problem);
 dyn_block_t *openai_chat_splice_request(struct dyn_slice body, const struct dialect_request *request,
                                         const struct dialect_splice *splice);
 int openai_chat_read_event(const struct sse_event *event, struct dialect_event *seen);

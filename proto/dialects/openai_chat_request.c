@@ -379,13 +379,13 @@ refuse_text(struct reading *r, struct dyn_slice body, const struct json_error *e
 }
 
 int
-openai_chat_read_request(struct dyn_slice body, struct arena *arena, struct dialect_request *request,
-                         struct dialect_problem *problem)
+openai_chat_read_places(struct dyn_slice body, struct arena *arena, struct dialect_request *request,
+                        struct json_places *places, struct dialect_problem *problem)
 {
     struct reading r = {.arena = arena, .request = request, .problem = problem};
     struct json_error error = {"nothing", 0};
     *request = (struct dialect_request){.is_empty_object = true};
-    int result = json_scan_visit(body, JSON_DEPTH_DEFAULT, &request_members, &r, &error);
+    int result = json_scan_places(body, JSON_DEPTH_DEFAULT, &request_members, &r, places, &error);
     if (result < 0) {
         return refuse_text(&r, body, &error);
     }
@@ -397,4 +397,11 @@ openai_chat_read_request(struct dyn_slice body, struct arena *arena, struct dial
     }
     request->object_start = (size_t)(skip_space(body).data - body.data) + 1;
     return result == GO_ON ? 0 : -1;
+}
+
+int
+openai_chat_read_request(struct dyn_slice body, struct arena *arena, struct dialect_request *request,
+                         struct dialect_problem *problem)
+{
+    return openai_chat_read_places(body, arena, request, NULL, problem);
 }

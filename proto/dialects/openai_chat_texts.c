@@ -687,10 +687,10 @@ walk_other(struct walk *w, const struct json_member *member)
 }
 
 static bool
-read_request(struct dyn_slice body, dialect_text_fn fn, void *self)
+read_request(struct dyn_slice body, const struct json_places *places, dialect_text_fn fn, void *self)
 {
     struct walk w;
-    struct json_walk members = json_walk(chat_object(body));
+    struct json_walk members = json_walk_places(places, chat_object(body));
     begin(&w, fn, self, DYN_SLICE("system"));
     w.is_request = w.tells_names = true;
     for (struct json_member member; json_walk_next(&members, &member);) {

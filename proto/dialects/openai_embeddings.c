@@ -145,8 +145,9 @@ tell_input(struct json_value value, struct dyn_slice at, dialect_text_fn fn, voi
 
 /* Tokens cannot be read as text. */
 static bool
-read_texts(struct dyn_slice body, dialect_text_fn fn, void *self)
+read_texts(struct dyn_slice body, const struct json_places *places, dialect_text_fn fn, void *self)
 {
+    (void)places;
     bool has_tokens = false;
     struct json_iter members = json_iter(chat_object(body));
     for (struct json_member member; json_iter_next(&members, &member);) {

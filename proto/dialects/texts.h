@@ -76,8 +76,10 @@ bool dialect_piece_decode(struct json_value value, uint16_t *half, struct dyn_bu
 
 struct dialect_texts {
     /* Calls `fn` for each text of a body that the dialect's read_request has accepted. Returns whether it
-     * holds anything that cannot be read as text (images, audio, files). */
-    bool (*request)(struct dyn_slice body, dialect_text_fn fn, void *self);
+     * holds anything that cannot be read as text (images, audio, files). `places`: of the body; may
+     * be NULL. */
+    bool (*request)(struct dyn_slice body, const struct json_places *places, dialect_text_fn fn,
+                    void *self);
     /* The same for a plain answer: 0 or 1; -1: it is none. NULL: answers have no text. `is_scanned`: the
      * dialect's read_answer has said 0 to it. */
     int (*answer)(struct dyn_slice body, bool is_scanned, dialect_text_fn fn, void *self);

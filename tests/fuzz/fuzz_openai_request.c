@@ -1,6 +1,8 @@
 /* Chat requests from anyone: refused with a sentence, or read; and what is spliced is still the same
- * request but for the model and for asking for usage. */
+ * request but for the model and for asking for usage. Its texts are the same whether they are looked for in
+ * its bytes or where the scan has noted its members. */
 #include "proto/dialects/dialect.h"
+#include "proto/dialects/texts.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -69,6 +71,32 @@ expect_spliced(struct dyn_slice body, const struct dialect_request *request, str
     dyn_block_unref(&spliced);
 }
 
+static void
+write_text(void *self, const struct dialect_text *text)
+{
+    struct dyn_buf *out = self;
+    dyn_buf_addf(out, "%d %u ", (int)text->kind, text->choice);
+    dyn_buf_add_slice(out, text->role);
+    dyn_buf_add_slice(out, text->at);
+    dyn_buf_add_slice(out, text->value.raw);
+}
+
+static void
+expect_same_texts(struct dyn_slice body, struct arena *arena)
+{
+    struct dialect_request request;
+    struct dialect_problem problem;
+    struct json_places places = {.arena = arena};
+    struct dyn_buf by_bytes = DYN_BUF_INIT;
+    struct dyn_buf by_places = DYN_BUF_INIT;
+    DYN_ASSERT(chat->read_places(body, arena, &request, &places, &problem) == 0);
+    bool is_uninspectable = chat->texts->request(body, NULL, write_text, &by_bytes);
+    DYN_ASSERT(chat->texts->request(body, &places, write_text, &by_places) == is_uninspectable);
+    DYN_ASSERT(dyn_slice_eq(dyn_buf_slice(&by_bytes), dyn_buf_slice(&by_places)));
+    dyn_buf_fini(&by_bytes);
+    dyn_buf_fini(&by_places);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -85,6 +113,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         expect_spliced(body, &request, DYN_SLICE("golden/model"), true);
         expect_spliced(body, &request, DYN_SLICE("\"\\\n"), false);
         expect_spliced(body, &request, request.model, true);
+        expect_same_texts(body, &arena);
     }
     arena_fini(&arena);
     return 0;

@@ -1,4 +1,5 @@
 /* Items, members and strings of scanned values. */
+#include "core/arena.h"
 #include "core/buf.h"
 #include "core/json_scan.h"
 
@@ -267,14 +268,55 @@ write_walk(struct json_walk *walk, int mode, struct dyn_buf *out)
     }
 }
 
+static int
+go_on(void *self, const struct json_member *member)
+{
+    (void)self, (void)member;
+    return 0;
+}
+
+static const struct json_visitor *enter_all(void *self, const struct json_member *container);
+static const struct json_visitor deep = {.visit = go_on, .enter = enter_all};
+static const struct json_visitor flat = {.visit = go_on};
+
+static const struct json_visitor *
+enter_all(void *self, const struct json_member *container)
+{
+    (void)self, (void)container;
+    return &deep;
+}
+
+/* Over the places that a scan has noted, however deep it went. */
+static void
+assert_walk_of_places(const char *text, int mode, const struct json_visitor *visitor, const char *expected)
+{
+    struct dyn_buf out = DYN_BUF_INIT;
+    struct arena arena;
+    arena_init(&arena, NULL, 0);
+    struct json_places places = {.arena = &arena};
+    assert_int_equal(json_scan_places(dyn_slice_str(text), JSON_DEPTH_DEFAULT, visitor, NULL, &places, NULL),
+                     0);
+    struct json_walk walk = json_walk_places(&places, scanned(text));
+    dyn_buf_add_str(&out, "");
+    write_walk(&walk, mode, &out);
+    assert_string_equal(dyn_buf_cstr(&out), expected);
+    arena_fini(&arena);
+    dyn_buf_fini(&out);
+}
+
 static void
 assert_walk(const char *text, int mode, const char *expected)
 {
     struct dyn_buf out = DYN_BUF_INIT;
-    struct json_walk walk = json_walk(scanned(text));
+    struct json_value value = scanned(text);
+    struct json_walk walk = json_walk(value);
     dyn_buf_add_str(&out, "");
     write_walk(&walk, mode, &out);
     assert_string_equal(dyn_buf_cstr(&out), expected);
+    if (value.type == JSON_OBJECT && mode != 2) { /* places know where a container ends */
+        assert_walk_of_places(text, mode, &deep, expected);
+        assert_walk_of_places(text, mode, &flat, expected);
+    }
     dyn_buf_fini(&out);
 }
 
@@ -290,6 +332,26 @@ a_walk_goes_in_and_comes_out(void **state)
     assert_walk("[[[[1],2],3],4]", 0, "5=(5=(5=(3=1;);3=2;);3=3;);3=4;");
     assert_walk("[]", 0, "");
     assert_walk("7", 0, "");
+}
+
+/* More places than are noted: the walk is over bytes. */
+static void
+a_walk_over_many_members_misses_none(void **state)
+{
+    (void)state;
+    enum { MEMBERS = JSON_PLACES_MAX + 1 };
+    for (int n = MEMBERS - 2; n <= MEMBERS; n++) {
+        struct dyn_buf text = DYN_BUF_INIT;
+        struct dyn_buf expected = DYN_BUF_INIT;
+        for (int i = 0; i < n; i++) {
+            dyn_buf_addf(&text, "%c\"%d\":%d", i > 0 ? ',' : '{', i, i);
+            dyn_buf_addf(&expected, "%d3=%d;", i, i);
+        }
+        dyn_buf_add_char(&text, '}');
+        assert_walk(dyn_buf_cstr(&text), 1, dyn_buf_cstr(&expected));
+        dyn_buf_fini(&text);
+        dyn_buf_fini(&expected);
+    }
 }
 
 static void
@@ -342,6 +404,7 @@ main(void)
         cmocka_unit_test(decoding_obeys_the_limit_of_the_buffer),
         cmocka_unit_test(other_values_are_not_strings),
         cmocka_unit_test(a_walk_goes_in_and_comes_out),
+        cmocka_unit_test(a_walk_over_many_members_misses_none),
         cmocka_unit_test(a_walk_looks_ahead_and_stays),
         cmocka_unit_test(a_walk_ends_in_any_text),
     };

@@ -31,12 +31,35 @@ chat(void)
     return dialect_openai_chat.texts;
 }
 
+/* The same whether the scan has noted where its members are or not. */
+static bool
+texts_of(struct dyn_slice body, struct dyn_buf *out)
+{
+    struct arena arena;
+    struct dialect_request request;
+    struct dialect_problem problem;
+    struct dyn_buf again = DYN_BUF_INIT;
+    size_t before = out->len;
+    bool is_uninspectable = chat()->request(body, NULL, write_down, out);
+    arena_init(&arena, NULL, 0);
+    struct json_places places = {.arena = &arena};
+    if (dialect_openai_chat.read_places(body, &arena, &request, &places, &problem) == 0) {
+        assert_true(places.n > 0);
+        assert_int_equal(chat()->request(body, &places, write_down, &again), is_uninspectable);
+        assert_int_equal(again.len, out->len - before);
+        assert_memory_equal(again.data, out->data + before, again.len);
+    }
+    dyn_buf_fini(&again);
+    arena_fini(&arena);
+    return is_uninspectable;
+}
+
 static void
 every_text_of_a_request_is_told(void **state)
 {
     (void)state;
     struct dyn_buf out = DYN_BUF_INIT;
-    bool is_uninspectable = chat()->request(
+    bool is_uninspectable = texts_of(
         DYN_SLICE(
             " {\"model\":\"m\",\"messages\":[{\"role\":\"system\",\"content\":\"be \\u006bind\"},"
             "{\"role\":\"user\",\"name\":\"bob\",\"content\":[{\"type\":\"text\",\"text\":\"one\"},"
@@ -46,7 +69,7 @@ every_text_of_a_request_is_told(void **state)
             "\"{\\\"a\\\":1}\"}}]},"
             "{\"content\":\"42\",\"role\":\"tool\",\"tool_call_id\":\"1\"}],"
             "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"description\":\"does f\"}}]}"),
-        write_down, &out);
+        &out);
     assert_true(is_uninspectable);
     assert_string_equal(dyn_buf_cstr(&out),
                         "text system 0 /messages/0/content be kind\n"
@@ -70,7 +93,7 @@ every_text_beside_the_messages_is_told(void **state)
 {
     (void)state;
     struct dyn_buf out = DYN_BUF_INIT;
-    (void)chat()->request(
+    (void)texts_of(
         DYN_SLICE("{\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"strict\":true,"
                   "\"parameters\":"
                   "{\"properties\":{\"a/b~\\u0063\":{\"description\":\"one\",\"enum\":[\"two\",3]}}}}},"
@@ -82,7 +105,7 @@ every_text_beside_the_messages_is_told(void **state)
                   "\"messages\":[{\"role\":\"assistant\",\"content\":\"x\",\"thinking\":\"seven\","
                   "\"reasoning_details\":"
                   "[{\"type\":\"reasoning.text\",\"text\":\"eight\"}]}]}"),
-        write_down, &out);
+        &out);
     assert_string_equal(dyn_buf_cstr(&out),
                         "name system 0 /tools/0/function/name f\n"
                         "member system 0 /tools/0/function/parameters/properties/a~1b~0c a/b~c\n"
@@ -116,7 +139,7 @@ what_lies_too_deep_is_uninspectable(void **state)
             dyn_buf_add_char(&body, i % 100 == 0 ? '/' : 'n');
         }
         dyn_buf_add_str(&body, "\":\"deep\"}}]}");
-        bool is_uninspectable = chat()->request(dyn_buf_slice(&body), write_down, &out);
+        bool is_uninspectable = texts_of(dyn_buf_slice(&body), &out);
         assert_true(is_uninspectable != (out.len > 0));
         assert_true(out.len < LONGEST + 40);
         dyn_buf_fini(&body);
@@ -153,7 +176,7 @@ all_that_a_model_may_read_is_told(void **state)
 {
     (void)state;
     struct dyn_buf out = DYN_BUF_INIT;
-    (void)chat()->request(
+    (void)texts_of(
         DYN_SLICE(
             "{\"model\":\"m\",\"seed\":1,\"user\":\"u\",\"metadata\":{\"k\":\"v\"},\"stop\":[\"s\"],"
             "\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"c\"}},"
@@ -164,7 +187,7 @@ all_that_a_model_may_read_is_told(void **state)
             "\"messages\":[{\"role\":\"user\",\"mood\":\"glad\",\"content\":[{\"type\":\"file\",\"file\":"
             "{\"filename\":\"n\",\"file_data\":\"AAAA\"}},{\"type\":\"text\",\"text\":\"t\",\"alt\":\"w\"}]}]"
             "}"),
-        write_down, &out);
+        &out);
     assert_string_equal(dyn_buf_cstr(&out),
                         "name system 0 /tool_choice/function/name c\n"
                         "name system 0 /tools/0/function/name f\n"
@@ -191,10 +214,10 @@ what_stands_twice_is_told_twice(void **state)
 {
     (void)state;
     struct dyn_buf out = DYN_BUF_INIT;
-    bool is_uninspectable = chat()->request(DYN_SLICE("{\"messages\":[{\"role\":\"user\",\"tool_calls\":[{"
-                                                      "\"function\":{\"name\":\"f\",\"arguments\":\"a\","
-                                                      "\"arguments\":\"b\"}}]}]}"),
-                                            write_down, &out);
+    bool is_uninspectable = texts_of(DYN_SLICE("{\"messages\":[{\"role\":\"user\",\"tool_calls\":[{"
+                                               "\"function\":{\"name\":\"f\",\"arguments\":\"a\","
+                                               "\"arguments\":\"b\"}}]}]}"),
+                                     &out);
     assert_false(is_uninspectable);
     assert_non_null(strstr(dyn_buf_cstr(&out), "arguments a\n"));
     assert_non_null(strstr(dyn_buf_cstr(&out), "arguments b\n"));
@@ -309,8 +332,7 @@ what_every_event_begins_with_is_kept_once(void **state)
                              "\"system_fingerprint\":\"f\",\"model\":\"m\",\"model\":\"n\",\"id\":7,"
                              "\"error\":\"late\"}");
     assert_false(seen.is_error);
-    seen = read_event(&reading,
-                      "{\"id\":8,\"error\":\"bad\",\"choices\":[{\"delta\":{\"content\":\"b\"}}]}");
+    seen = read_event(&reading, "{\"id\":8,\"error\":\"bad\",\"choices\":[{\"delta\":{\"content\":\"b\"}}]}");
     assert_true(seen.is_error);
     chat()->write(&reading, (struct vote_channel){0, VOTE_TEXT, 0}, DYN_SLICE("so"), &out);
     assert_string_equal(dyn_buf_cstr(&out),
@@ -386,9 +408,9 @@ embeddings_have_texts_or_tokens(void **state)
     (void)state;
     struct dyn_buf out = DYN_BUF_INIT;
     const struct dialect_texts *texts = dialect_openai_embeddings.texts;
-    assert_false(texts->request(DYN_SLICE("{\"input\":\"a\"}"), write_down, &out));
-    assert_false(texts->request(DYN_SLICE("{\"input\":[\"b\",\"c\"]}"), write_down, &out));
-    assert_true(texts->request(DYN_SLICE("{\"input\":[[1,2]]}"), write_down, &out));
+    assert_false(texts->request(DYN_SLICE("{\"input\":\"a\"}"), NULL, write_down, &out));
+    assert_false(texts->request(DYN_SLICE("{\"input\":[\"b\",\"c\"]}"), NULL, write_down, &out));
+    assert_true(texts->request(DYN_SLICE("{\"input\":[[1,2]]}"), NULL, write_down, &out));
     assert_string_equal(dyn_buf_cstr(&out),
                         "text user 0 /input a\ntext user 0 /input/0 b\ntext user 0 /input/1 c\n");
     dyn_buf_fini(&out);

@@ -1,6 +1,7 @@
 /* What is read from a body for the strategies: only what was asked for, and nothing decoded in vain. */
 #include "router/facts.h"
 
+#include "proto/dialects/dialect.h"
 #include "router/pick.h"
 
 #include <setjmp.h>
@@ -12,11 +13,36 @@
 
 static struct arena arena;
 
+/* The same where the scan has noted where the members are. */
+static void
+expect_same_by_places(const char *body, uint32_t needs, const struct route_facts *expected)
+{
+    struct route_facts facts = {.surface = ENV_SURFACE_CHAT};
+    struct json_places places = {.arena = &arena};
+    struct dialect_request request;
+    struct dialect_problem problem;
+    struct dyn_slice text = dyn_slice_str(body);
+    if (dialect_openai_chat.read_places(text, &arena, &request, &places, &problem) != 0) {
+        return;
+    }
+    route_facts_read(&facts, text, &places, needs, &arena);
+    assert_int_equal(facts.prompt_tokens, expected->prompt_tokens);
+    assert_int_equal(facts.n_messages, expected->n_messages);
+    assert_int_equal(facts.input_bytes, expected->input_bytes);
+    assert_int_equal(facts.max_tokens, expected->max_tokens);
+    assert_int_equal(facts.has_images, expected->has_images);
+    assert_int_equal(facts.has_tools, expected->has_tools);
+    assert_int_equal(facts.n_user_texts, expected->n_user_texts);
+    assert_int_equal(facts.n_metadata, expected->n_metadata);
+    assert_true(dyn_slice_eq(facts.user, expected->user));
+}
+
 static struct route_facts
 read(const char *body, uint32_t needs)
 {
     struct route_facts facts = {.surface = ENV_SURFACE_CHAT};
-    route_facts_read(&facts, dyn_slice_str(body), needs, &arena);
+    route_facts_read(&facts, dyn_slice_str(body), NULL, needs, &arena);
+    expect_same_by_places(body, needs, &facts);
     return facts;
 }
 
