@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -240,8 +241,18 @@ bytes_received(const struct peer *peer)
     return is_known ? info.tcpi_bytes_received : 0;
 }
 
-/* A large body on a slow line holds up what is behind it, HEARTBEATs too. So in the second half of a
- * silence bytes are looked for: they prove life as well. */
+/* Bytes that have come and lie in the kernel: libzmq's thread reads all that comes, so it is what has not had
+ * the time. Whatever the descriptor has become, it is only asked. */
+static bool
+has_unread_in_kernel(const struct peer *peer)
+{
+    int bytes = 0;
+    return peer->fd >= 0 && ioctl(peer->fd, FIONREAD, &bytes) == 0 && bytes > 0;
+}
+
+/* A large body on a slow line holds up what is behind it, HEARTBEATs too, and so does a thread of this
+ * process that gets no turn on a machine with much to do. So in the second half of a silence bytes are
+ * looked for: they prove life as well. */
 static bool
 is_receiving(struct peer *peer)
 {
@@ -250,7 +261,7 @@ is_receiving(struct peer *peer)
         peer->listened_since_us = peer->heard_us;
         peer->bytes_received = bytes;
     }
-    return bytes > peer->bytes_received + LISTEN_BYTES_MIN;
+    return bytes > peer->bytes_received + LISTEN_BYTES_MIN || has_unread_in_kernel(peer);
 }
 
 /* The descriptor is libzmq's, which may close it at any moment, and its number may be another file's right

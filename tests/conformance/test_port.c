@@ -1,7 +1,10 @@
 /* A port, and peers that are not ours: who joins and how it is known that one has left; what broken, lying
  * and greedy ones get. */
+#include "bus/remote_impl.h"
 #include "tests/conformance/host.h"
 #include "tests/conformance/raw.h"
+
+#include <sys/ioctl.h>
 
 /* ---- joining and leaving ---- */
 
@@ -100,6 +103,89 @@ a_late_peer_is_said_to_be_late(void **state)
         raw_expect_chunk(&raw, i);
         host_expect(&host, "heartbeat");
     }
+    host_wait_ms(&host, BUS_PEER_LOST_MS + 300);
+    host_expect(&host, "heartbeat:late goodbye:silent");
+    raw_close(&raw);
+    host_close(&host);
+}
+
+/* ---- a machine with much to do ---- */
+
+/* The host's libzmq thread, which stands still as if it got no turn. */
+struct held_thread {
+    void *ends[2];
+    struct gate is_held, may_go;
+};
+
+/* On that thread: it gives a message back as soon as it is written. */
+static void
+hold(void *data, void *hint)
+{
+    struct held_thread *thread = hint;
+    (void)data;
+    gate_open(&thread->is_held);
+    gate_wait(&thread->may_go);
+}
+
+static void
+hold_thread(struct held_thread *thread, const struct host *host)
+{
+    static char word[] = "hold";
+    char endpoint[64];
+    size_t size = sizeof endpoint;
+    zmq_msg_t message;
+    gate_init(&thread->is_held, 1);
+    gate_init(&thread->may_go, 1);
+    for (size_t i = 0; i < DYN_ARRAY_LEN(thread->ends); i++) {
+        thread->ends[i] = zmq_socket(host->bus->zmq, ZMQ_PAIR);
+        assert_non_null(thread->ends[i]);
+    }
+    assert_int_equal(zmq_bind(thread->ends[0], "tcp://127.0.0.1:*"), 0);
+    assert_int_equal(zmq_getsockopt(thread->ends[0], ZMQ_LAST_ENDPOINT, endpoint, &size), 0);
+    assert_int_equal(zmq_connect(thread->ends[1], endpoint), 0);
+    assert_int_equal(zmq_msg_init_data(&message, word, sizeof word, hold, thread), 0);
+    assert_int_equal(zmq_msg_send(&message, thread->ends[1], 0), sizeof word);
+    gate_wait(&thread->is_held);
+}
+
+static void
+let_thread_go(struct held_thread *thread)
+{
+    gate_open(&thread->may_go);
+    for (size_t i = 0; i < DYN_ARRAY_LEN(thread->ends); i++) {
+        assert_int_equal(zmq_close(thread->ends[i]), 0);
+    }
+}
+
+static int unread_bytes; /* of the host's only peer */
+
+static void
+count_unread(struct host *host)
+{
+    struct remote *remote = (struct remote *)(void *)host->port;
+    const struct peer *peer = DYN_CONTAINER_OF(remote->peers.next, struct peer, link);
+    CHECK(ioctl(peer->fd, FIONREAD, &unread_bytes) == 0);
+}
+
+/* What it has said lies in the kernel, and there it would be lost. */
+static void
+what_this_process_has_not_read_yet_is_no_silence(void **state)
+{
+    struct host host = {.hears_late = true, .is_timeless = true};
+    struct held_thread thread;
+    (void)state;
+    host_open(&host);
+    struct raw raw = raw_join(bus_port_endpoint(host.port));
+    host_expect(&host, "ready:worker");
+    hold_thread(&thread, &host);
+    raw_say_chunk(&raw, 0);
+    for (unread_bytes = 0; unread_bytes == 0;) {
+        host_call(&host, count_unread);
+    }
+    host_wait_ms(&host, 2 * BUS_PEER_LOST_MS);
+    host_expect(&host, "");
+    let_thread_go(&thread);
+    raw_expect_chunk(&raw, 0);
     host_wait_ms(&host, BUS_PEER_LOST_MS + 300);
     host_expect(&host, "heartbeat:late goodbye:silent");
     raw_close(&raw);
@@ -416,6 +502,7 @@ main(void)
         cmocka_unit_test(what_was_sent_before_the_end_is_heard_first),
         cmocka_unit_test(a_silent_peer_is_lost_in_time_and_cut_off),
         cmocka_unit_test(a_late_peer_is_said_to_be_late),
+        cmocka_unit_test(what_this_process_has_not_read_yet_is_no_silence),
         cmocka_unit_test(heartbeats_keep_both_alive),
         cmocka_unit_test(a_process_that_stood_still_waits_once_more),
         cmocka_unit_test(who_breaks_the_rules_is_told_to_go),
