@@ -1,9 +1,11 @@
 /* The loop: one thread's libev loop. The only file that knows libev; it installs no signal handler.
  *
  * A turn: poll; read the clock; callbacks of libraries with watchers of their own (libwebsockets); those of
- * our descriptors, and behind each the tasks that are queued by then; timers that are due; tasks; poll again.
+ * our descriptors, and behind each the tasks that are queued by then; a few of the descriptors that are
+ * patient; timers that are due; tasks; poll again.
  * Tasks run round after round until there are none. A token that came in with twenty others is so on its
- * way before the next is received, and a request before all of them. Timers and what tasks are left run in a
+ * way before the next is received, a request before all of them, and a stream's first token before those of
+ * streams that have begun, also when it comes while these are served. Timers and what tasks are left run in a
  * prepare watcher of the lowest priority, so that also what libraries queue is done before the loop sleeps.
  * When a turn's rounds are used up an idle watcher keeps the next poll from blocking.
  *
@@ -22,9 +24,14 @@
 /* A poll that does not block costs less than a microsecond: this many rounds hide it, and a flood of
  * envelopes keeps descriptors waiting for some milliseconds at most. */
 #define TASK_ROUNDS_PER_TURN 32
-#define FD_PRIORITY          (-1) /* our descriptors: after those of libraries with watchers of their own */
-#define LOOP_NAME_SIZE       16   /* what the kernel keeps of a thread's name */
-#define US_PER_SECOND        1e6
+/* Of the patient descriptors one in four is served in a turn, and not fewer than eight: what may not wait
+ * does so for 200 us when few are ready, and a poll finds each of them four times when many are. */
+#define PATIENT_PER_TURN  8
+#define PATIENT_SHARE     4
+#define PATIENT_TURNS_MAX 64   /* until timers are due all the same */
+#define FD_PRIORITY       (-1) /* our descriptors: after those of libraries with watchers of their own */
+#define LOOP_NAME_SIZE    16   /* what the kernel keeps of a thread's name */
+#define US_PER_SECOND     1e6
 
 /* libev's macros cast away what these warnings guard. */
 #if defined(__GNUC__)
@@ -48,6 +55,9 @@ struct bus_loop {
     struct ev_loop *ev;
     struct dyn_list tasks;
     struct dyn_list keepers;
+    struct dyn_list patient; /* bus_fd.link of those that are ready */
+    unsigned n_patient;
+    unsigned patient_turns; /* in a row that left some of them */
     struct timer_heap timers;
     uint64_t now_us;
     const struct dyn_clock *clock;
@@ -78,6 +88,12 @@ bool
 bus_loop_is_current(const bus_loop_t *loop)
 {
     return !loop->running || pthread_equal(loop->owner, pthread_self());
+}
+
+static ev_io *
+fd_watcher(struct bus_fd *watch)
+{
+    return (ev_io *)(void *)watch->memory;
 }
 
 static void
@@ -116,6 +132,32 @@ run_tasks(bus_loop_t *loop)
     }
 }
 
+/* What else waited for its turn does not any more. */
+static void
+put_off_only(struct bus_fd *watch, unsigned events)
+{
+    if (watch->put_off != 0 && (watch->put_off & events) == 0) {
+        dyn_list_remove(&watch->link);
+        watch->loop->n_patient--;
+    }
+    watch->put_off &= events;
+}
+
+static void
+serve_patient(bus_loop_t *loop)
+{
+    struct dyn_list *link;
+    unsigned most = loop->n_patient / PATIENT_SHARE;
+    most = most < PATIENT_PER_TURN ? PATIENT_PER_TURN : most;
+    for (unsigned n = 0; n < most && (link = loop->patient.next) != &loop->patient; n++) {
+        struct bus_fd *watch = DYN_CONTAINER_OF(link, struct bus_fd, link);
+        unsigned events = watch->put_off;
+        put_off_only(watch, 0);
+        watch->ready(watch, fd_watcher(watch)->fd, events);
+        run_tasks(loop);
+    }
+}
+
 /* Lets the next poll return in time for the first timer, or at once when there is work left. */
 static void
 set_alarm(bus_loop_t *loop)
@@ -123,7 +165,7 @@ set_alarm(bus_loop_t *loop)
     uint64_t next_us = timer_heap_next_us(&loop->timers);
     /* One microsecond: a timer armed with 0 by a timer. libev would round it up to a millisecond. */
     bool timer_is_due = next_us != 0 && next_us <= loop->now_us + 1;
-    if (timer_is_due || !dyn_list_is_empty(&loop->tasks)) {
+    if (timer_is_due || !dyn_list_is_empty(&loop->tasks) || !dyn_list_is_empty(&loop->patient)) {
         ev_idle_start(loop->ev, &loop->idle);
         return;
     }
@@ -148,7 +190,11 @@ shed(bus_loop_t *loop)
 static void
 end_turn(bus_loop_t *loop)
 {
-    fire_timers(loop);
+    serve_patient(loop);
+    if (dyn_list_is_empty(&loop->patient) || ++loop->patient_turns == PATIENT_TURNS_MAX) {
+        loop->patient_turns = 0;
+        fire_timers(loop);
+    }
     run_tasks(loop);
     if (DYN_UNLIKELY(dyn_pieces_look())) {
         shed(loop);
@@ -254,6 +300,7 @@ bus_loop_new(const char *name)
     (void)snprintf(loop->name, sizeof loop->name, "%s", name);
     dyn_list_init(&loop->tasks);
     dyn_list_init(&loop->keepers);
+    dyn_list_init(&loop->patient);
     (void)pthread_mutex_init(&loop->posts_lock, NULL);
     atomic_init(&loop->stopping, false);
     bus_loop_set_clock(loop, &dyn_clock_system);
@@ -375,12 +422,6 @@ bus_loop_set_clock(bus_loop_t *loop, const struct dyn_clock *clock)
 
 /* ---- descriptors ---- */
 
-static ev_io *
-fd_watcher(struct bus_fd *watch)
-{
-    return (ev_io *)(void *)watch->memory;
-}
-
 static void
 on_fd(struct ev_loop *ev, ev_io *watcher, int events)
 {
@@ -391,6 +432,15 @@ on_fd(struct ev_loop *ev, ev_io *watcher, int events)
     unsigned ready = (events & (EV_READ | EV_ERROR) ? BUS_FD_READ : 0u) |
                      (events & (EV_WRITE | EV_ERROR) ? BUS_FD_WRITE : 0u);
     loop->events++;
+    if (watch->is_patient) {
+        if (watch->put_off == 0) {
+            dyn_list_append(&loop->patient, &watch->link);
+            loop->n_patient++;
+        }
+        watch->put_off |= ready;
+        return;
+    }
+    put_off_only(watch, 0);
     watch->ready(watch, watcher->fd, ready);
     run_tasks(loop);
 }
@@ -407,6 +457,7 @@ bus_fd_watch(bus_loop_t *loop, struct bus_fd *watch, int fd, unsigned events)
         if ((watcher->events & (EV_READ | EV_WRITE)) == wanted) {
             return;
         }
+        put_off_only(watch, events);
         /* The library compares with what the kernel has when it polls: one call at most, none when
          * the events are what they were by then. */
         ev_io_stop(loop->ev, watcher);
@@ -416,6 +467,7 @@ bus_fd_watch(bus_loop_t *loop, struct bus_fd *watch, int fd, unsigned events)
     }
     if (watched) {
         ev_io_stop(loop->ev, watcher);
+        put_off_only(watch, 0);
         watch->loop = NULL;
     }
     if (wanted != 0) { /* init tells the kernel anew: the number may be another file by now */

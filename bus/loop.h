@@ -37,11 +37,15 @@ uint64_t bus_loop_now_us(const bus_loop_t *loop);
 const struct dyn_clock *bus_loop_clock(const bus_loop_t *loop);
 void bus_loop_set_clock(bus_loop_t *loop, const struct dyn_clock *clock);
 
-/* A descriptor watched. Embedded in its owner; zero-initialised is "not watched". */
+/* A descriptor watched. Embedded in its owner; zero-initialised is "not watched". One that is patient lets
+ * others go first: a few of them are served in each turn, in the order in which they became ready. */
 enum { BUS_FD_READ = 1, BUS_FD_WRITE = 2 };
 struct bus_fd {
     void (*ready)(struct bus_fd *watch, int fd, unsigned events); /* BUS_FD_READ | BUS_FD_WRITE */
     bus_loop_t *loop;
+    bool is_patient;      /* the owner's, at any time */
+    unsigned put_off;     /* the loop's own: events that wait for their turn; 0: not listed */
+    struct dyn_list link; /* the loop's own, while events wait */
     _Alignas(16) char memory[64]; /* the library's watcher; its size is checked in loop.c */
 };
 /* Starts, changes (events or fd) or stops (events == 0) watching. Allowed inside `ready`. The descriptor
@@ -53,7 +57,7 @@ void bus_fd_watch(bus_loop_t *loop, struct bus_fd *watch, int fd, unsigned event
 /* A timer. Embedded; zero-initialised with `fire` set is "not armed". Re-arming to a later time and
  * disarming cost nothing (its place in the loop's heap is left to find out), so arm and disarm freely.
  * Timers fire at the end of a turn, after input and output and before tasks: what arrived in time
- * disarms its time-out in time. */
+ * disarms its time-out in time. So they wait for patient descriptors, too, though not for ever. */
 struct bus_timer {
     void (*fire)(struct bus_timer *timer);
     uint64_t    at_us; /* 0: not armed */

@@ -124,6 +124,7 @@ http_wire_leave(http_call_t *call)
         close_wire(wire);
         return;
     }
+    wire->watch.is_patient = false;
     http_wire_set_reading(wire, true);
     wire->idle_since_us = bus_loop_now_us(pool->client->loop);
     dyn_list_append(pool->idle.next, &wire->link); /* in front: the others may grow old */
@@ -220,6 +221,7 @@ begin(http_call_t *call, http_wire_t *wire)
     call->wire = wire;
     wire->call = call;
     wire->is_reusable = false;
+    wire->watch.is_patient = false;
     http_reader_fini(&wire->reader);
     http_reader_init(&wire->reader);
     if (!http_call_sending(call)) {
@@ -266,6 +268,7 @@ tell(http_call_t *call, const struct http_reader *reader, const struct http_piec
         } else {
             call->linger_bytes += (uint32_t)piece->value.len;
         }
+        call->wire->watch.is_patient = true; /* the first words of others go first */
         break;
     case HTTP_PIECE_END:
         break;

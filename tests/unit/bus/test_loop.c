@@ -351,6 +351,115 @@ a_task_queued_by_a_callback_runs_before_the_loop_sleeps(void **state)
     bus_loop_free(&f.loop);
 }
 
+/* ---- patient descriptors ---- */
+
+enum { PATIENT = 20, LEFT_BY_FIRST_TURN = 12 };
+
+struct crowd {
+    struct bus_fd watch[PATIENT];
+    int fds[PATIENT];
+    unsigned served; /* of all */
+    struct bus_fd other;
+    unsigned served_before_other;
+    struct bus_timer timer;
+    unsigned served_before_timer;
+};
+
+static struct crowd *crowd_; /* of the test that runs */
+
+static void
+patient_ready(struct bus_fd *watch, int fd, unsigned events)
+{
+    eventfd_t value;
+    assert_int_equal(events, BUS_FD_READ);
+    assert_int_equal(eventfd_read(fd, &value), 0); /* not twice */
+    (void)watch;
+    crowd_->served++;
+}
+
+static void
+other_ready(struct bus_fd *watch, int fd, unsigned events)
+{
+    (void)events;
+    bus_fd_watch(watch->loop, watch, fd, 0);
+    crowd_->served_before_other = crowd_->served;
+}
+
+static void
+crowd_timer(struct bus_timer *timer)
+{
+    (void)timer;
+    crowd_->served_before_timer = crowd_->served;
+}
+
+static void
+crowd_start(struct crowd *crowd, struct fixture *f)
+{
+    crowd_ = crowd;
+    for (unsigned i = 0; i < PATIENT; i++) {
+        crowd->watch[i] = (struct bus_fd){.ready = patient_ready, .is_patient = true};
+        crowd->fds[i] = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC);
+        bus_fd_watch(f->loop, &crowd->watch[i], crowd->fds[i], BUS_FD_READ);
+    }
+}
+
+static void
+crowd_stop(struct crowd *crowd, struct fixture *f)
+{
+    for (unsigned i = 0; i < PATIENT; i++) {
+        bus_fd_watch(f->loop, &crowd->watch[i], crowd->fds[i], 0);
+        (void)close(crowd->fds[i]);
+    }
+    bus_loop_free(&f->loop);
+}
+
+static void
+patient_descriptors_let_others_go_first_and_timers_wait_for_them(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_start();
+    struct crowd crowd = {.other.ready = other_ready, .timer.fire = crowd_timer};
+    fixture_use_clock(&f);
+    crowd_start(&crowd, &f);
+    bus_timer_arm(f.loop, &crowd.timer, 1);
+    bus_loop_run_once(f.loop, 0);
+    assert_int_equal(crowd.served, PATIENT - LEFT_BY_FIRST_TURN);
+    f.now_us += 1000;
+    int fd = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC);
+    bus_fd_watch(f.loop, &crowd.other, fd, BUS_FD_READ);
+    bus_loop_run_once(f.loop, 0);
+    assert_int_equal(crowd.served, PATIENT);
+    assert_in_range(crowd.served_before_other, PATIENT - LEFT_BY_FIRST_TURN, PATIENT - 1);
+    assert_int_equal(crowd.served_before_timer, PATIENT);
+    bus_timer_fini(&crowd.timer);
+    (void)close(fd);
+    crowd_stop(&crowd, &f);
+}
+
+static void
+what_waits_for_its_turn_may_stop_or_become_impatient(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_start();
+    struct crowd crowd = {.other.ready = other_ready};
+    crowd_start(&crowd, &f);
+    bus_loop_run_once(f.loop, 0);
+    unsigned stopped = PATIENT;
+    for (unsigned i = 0; i < PATIENT && stopped == PATIENT; i++) {
+        stopped = crowd.watch[i].put_off != 0 ? i : PATIENT;
+    }
+    assert_in_range(stopped, 0, PATIENT - 1);
+    bus_fd_watch(f.loop, &crowd.watch[stopped], crowd.fds[stopped], 0);
+    for (unsigned i = 0; i < PATIENT; i++) {
+        crowd.watch[i].is_patient = false;
+    }
+    for (unsigned i = 0; i < PATIENT; i++) {
+        bus_loop_run_once(f.loop, 0);
+    }
+    assert_int_equal(crowd.served, PATIENT - 1);
+    crowd_stop(&crowd, &f);
+}
+
 /* ---- other threads ---- */
 
 enum { POSTERS = 4, POSTS_EACH = 5000 };
@@ -468,6 +577,8 @@ main(void)
         cmocka_unit_test(a_cancelled_task_does_not_run),
         cmocka_unit_test(endless_tasks_do_not_starve_descriptors),
         cmocka_unit_test(a_task_queued_by_a_callback_runs_before_the_loop_sleeps),
+        cmocka_unit_test(patient_descriptors_let_others_go_first_and_timers_wait_for_them),
+        cmocka_unit_test(what_waits_for_its_turn_may_stop_or_become_impatient),
         cmocka_unit_test(posts_from_other_threads_all_run),
         cmocka_unit_test(a_post_after_the_last_turn_runs_when_the_loop_is_freed),
         cmocka_unit_test(keepers_are_told_once_of_each_time_that_all_shall_shed),
