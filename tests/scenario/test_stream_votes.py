@@ -174,6 +174,7 @@ def test_a_plugin_that_dies_in_the_middle(scene, upstream, on_failure):
 
     def die(i):
         if i == 2:
+            until(lambda: gateway.plugin.asks, "it has voted on what came first")
             gateway.plugin.close()
             gateway.wait_until(lambda: gateway.log_lines(event="router.plugin.left"), "it is gone")
             died.set()
