@@ -70,8 +70,7 @@ bring(struct scene *scene, const char *op, bool tells)
     struct dyn_buf rows = DYN_BUF_INIT;
     row.of.request_log = (struct ledger_request_log){.request_id = DYN_SLICE("r"), .stage = DYN_SLICE("s")};
     ledger_row_encode(&row, &rows);
-    struct ledger_message message = {
-        .op = dyn_slice_str(op), .rows = dyn_buf_slice(&rows), .n_rows = 1};
+    struct ledger_message message = {.op = dyn_slice_str(op), .rows = dyn_buf_slice(&rows), .n_rows = 1};
     struct env *request = env_new(ENV_REQUEST);
     struct env_id id = request->id = env_id_random();
     request->surface = ENV_SURFACE_LEDGER;

@@ -162,9 +162,18 @@ numbers_as_json(void **state)
     static const struct {
         double real;
         const char *text;
-    } rows[] = {{0, "0"},           {-0.0, "-0"},   {7, "7"},         {999999999999999, "999999999999999"},
-                {1e15, "1e+15"},    {-3, "-3"},     {0.25, "0.25"},   {1e300, "1e+300"},
-                {2.5e-7, "2.5e-07"}, {1e15 + 2, "1e+15"}, {INFINITY, "null"}, {NAN, "null"}};
+    } rows[] = {{0, "0"},
+                {-0.0, "-0"},
+                {7, "7"},
+                {999999999999999, "999999999999999"},
+                {1e15, "1e+15"},
+                {-3, "-3"},
+                {0.25, "0.25"},
+                {1e300, "1e+300"},
+                {2.5e-7, "2.5e-07"},
+                {1e15 + 2, "1e+15"},
+                {(double)INFINITY, "null"},
+                {(double)NAN, "null"}};
     (void)state;
     for (size_t i = 0; i < DYN_ARRAY_LEN(rows); i++) {
         char bytes[16];
@@ -181,12 +190,9 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(numbers_and_flags),
-        cmocka_unit_test(heads_of_maps_and_lists),
-        cmocka_unit_test(texts_and_blobs),
-        cmocka_unit_test(keys),
-        cmocka_unit_test(numbers_as_json),
-        cmocka_unit_test(what_is_not_utf_8_has_question_marks),
+        cmocka_unit_test(numbers_and_flags),   cmocka_unit_test(heads_of_maps_and_lists),
+        cmocka_unit_test(texts_and_blobs),     cmocka_unit_test(keys),
+        cmocka_unit_test(numbers_as_json),     cmocka_unit_test(what_is_not_utf_8_has_question_marks),
         cmocka_unit_test(texts_of_any_length),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
