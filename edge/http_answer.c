@@ -83,7 +83,8 @@ is_framing(struct dyn_slice name)
         DYN_SLICE_INIT("trailer"),        DYN_SLICE_INIT("upgrade"),
         DYN_SLICE_INIT("date"),
     };
-    for (size_t i = 0; i < DYN_ARRAY_LEN(ours); i++) {
+    enum { LONGEST = sizeof "transfer-encoding" - 1 };
+    for (size_t i = 0; name.len <= LONGEST && i < DYN_ARRAY_LEN(ours); i++) {
         if (dyn_slice_ieq(name, ours[i])) {
             return true;
         }
