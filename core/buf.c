@@ -41,16 +41,8 @@ fits(const struct dyn_buf *buf, size_t more)
     return buf->len <= limit && more <= limit - buf->len;
 }
 
-/* Most often there is room already, and no limit. */
-static inline char *
-room(struct dyn_buf *buf, size_t more)
-{
-    bool has_room = !buf->failed && buf->limit == 0 && buf->data != NULL && buf->cap - buf->len >= more;
-    return DYN_LIKELY(has_room) ? buf->data + buf->len : dyn_buf_room(buf, more);
-}
-
 char *
-dyn_buf_room(struct dyn_buf *buf, size_t more)
+dyn_buf_make_room(struct dyn_buf *buf, size_t more)
 {
     if (buf->failed || !fits(buf, more)) {
         buf->failed = true;
@@ -68,7 +60,7 @@ dyn_buf_add(struct dyn_buf *buf, const void *data, size_t len)
     if (len == 0) {
         return;
     }
-    char *at = room(buf, len);
+    char *at = dyn_buf_room(buf, len);
     if (at != NULL) {
         memcpy(at, data, len);
         buf->len += len;

@@ -19,9 +19,16 @@ struct dyn_buf {
 
 void dyn_buf_fini(struct dyn_buf *buf);  /* frees the memory; the buffer is empty and usable again */
 void dyn_buf_clear(struct dyn_buf *buf); /* keeps the memory */
+/* What follows, where there may be no room yet, or a limit. */
+char *dyn_buf_make_room(struct dyn_buf *buf, size_t more);
 /* Makes room for `more` bytes behind len and returns it, or NULL after setting `failed`. The caller
  * adds what it wrote to len. */
-char *dyn_buf_room(struct dyn_buf *buf, size_t more);
+static inline char *
+dyn_buf_room(struct dyn_buf *buf, size_t more)
+{
+    bool has_room = !buf->failed && buf->limit == 0 && buf->data != NULL && buf->cap - buf->len >= more;
+    return DYN_LIKELY(has_room) ? buf->data + buf->len : dyn_buf_make_room(buf, more);
+}
 void dyn_buf_add(struct dyn_buf *buf, const void *data, size_t len);
 void dyn_buf_add_slice(struct dyn_buf *buf, struct dyn_slice slice);
 void dyn_buf_add_str(struct dyn_buf *buf, const char *text);

@@ -141,7 +141,9 @@ route_report(const struct route_request *rq, const struct env *end)
 {
     struct router *router = rq->router;
     uint64_t now_us = route_clock_us(router);
-    log_access(rq, end, now_us);
+    if (dyn_log_enabled(DYN_LOG_INFO)) {
+        log_access(rq, end, now_us);
+    }
     bool calls_upstreams =
         rq->request->surface == ENV_SURFACE_CHAT || rq->request->surface == ENV_SURFACE_EMBEDDINGS;
     if (!calls_upstreams) {
