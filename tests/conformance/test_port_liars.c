@@ -181,7 +181,8 @@ read_no_more(struct host *host)
     remote->receive_one = read_nothing;
 }
 
-/* Sends CHUNKs until nothing more is taken for a while, though time goes by for the port; how many. */
+/* Sends CHUNKs until the port has slowed it down and nothing more is taken for a while, though time goes by
+ * for the port; how many. */
 static uint64_t
 send_until_stopped(struct host *host, struct raw *raw, uint64_t most)
 {
@@ -193,7 +194,7 @@ send_until_stopped(struct host *host, struct raw *raw, uint64_t most)
     assert_int_equal(env_encode(env, &header, NULL), 0);
     for (unsigned refused = 0; refused < PATIENCE && n < most;) {
         if (zmq_send(raw->socket, header.data, header.len, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0) {
-            refused++;
+            refused += host->process.throttled > 0; /* before, libzmq's threads had no turn */
             (void)usleep(A_MS);
         } else {
             assert_int_equal(zmq_send(raw->socket, body, sizeof body, 0), sizeof body);
@@ -208,11 +209,13 @@ send_until_stopped(struct host *host, struct raw *raw, uint64_t most)
     return n;
 }
 
+static bool is_throttled; /* the host's only peer */
+
 static void
-expect_no_throttled_peer(struct host *host)
+look_whether_throttled(struct host *host)
 {
     struct remote *remote = (struct remote *)(void *)host->port;
-    CHECK(!DYN_CONTAINER_OF(remote->peers.next, struct peer, link)->is_throttled);
+    is_throttled = DYN_CONTAINER_OF(remote->peers.next, struct peer, link)->is_throttled;
 }
 
 /* libzmq would take a whole gigabyte into memory. */
@@ -233,9 +236,10 @@ who_sends_faster_than_is_read_has_to_wait(void **state)
     assert_true(sent < FAR_TOO_MANY);
     assert_int_equal(host.process.throttled, 1);
     host_call(&host, read_to_the_end);
-    host_call(&host, NULL);
-    host_wait_ms(&host, 2 * TICK_MS);
-    host_call(&host, expect_no_throttled_peer);
+    for (is_throttled = true; is_throttled;) { /* it hangs here when it stays so */
+        host_wait_ms(&host, TICK_MS);
+        host_call(&host, look_whether_throttled);
+    }
     raw_set_int(&raw, ZMQ_LINGER, 0);
     raw_close(&raw);
     host_expect(&host, "goodbye:lost");
