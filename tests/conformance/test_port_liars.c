@@ -47,6 +47,8 @@ who_takes_anothers_id_does_not_get_its_answers(void **state)
 
 /* An id that has just been another's: libzmq drops what comes with it until it has forgotten the other
  * one. */
+static unsigned unanswered; /* tries that were given up; on a machine with much to do they may have joined */
+
 static struct raw
 join_until_answered(struct raw_options options)
 {
@@ -61,7 +63,20 @@ join_until_answered(struct raw_options options)
             return raw;
         }
         raw_close(&raw);
+        unanswered++;
     }
+}
+
+/* All that joined are lost but those who are there, and no more joined than have tried. */
+static void
+expect_all_lost_but(struct host *host, unsigned there, unsigned answered)
+{
+    while (host->process.peers_lost + there < host->process.peers_joined ||
+           host->process.peers_lost + there < answered) {
+        host_call(host, NULL);
+    }
+    assert_in_range(host->process.peers_joined, answered, answered + unanswered);
+    assert_int_equal(host->process.peers_lost + there, host->process.peers_joined);
 }
 
 /* The same id again and again, over connections that mostly get the same descriptor: each time another
@@ -73,14 +88,16 @@ an_id_that_comes_back_is_another_peer(void **state)
     struct host host = {0};
     (void)state;
     host_open(&host);
+    unanswered = 0;
     for (unsigned i = 0; i < TIMES; i++) {
         struct raw raw = join_until_answered(
             (struct raw_options){.connect = bus_port_endpoint(host.port), .routing_id = "again"});
         raw_close(&raw);
-        host_expect(&host, "ready:worker goodbye:lost");
+        expect_all_lost_but(&host, 0, i + 1);
+        if (host.process.peers_joined == i + 1) {
+            host_expect(&host, "ready:worker goodbye:lost");
+        }
     }
-    assert_int_equal(host.process.peers_joined, TIMES);
-    assert_int_equal(host.process.peers_lost, TIMES);
     host_close(&host);
 }
 
@@ -634,16 +651,14 @@ an_id_with_another_key_is_another_peer(void **state)
     ring_open(&ring);
     struct host host = {.security_options = &ring.options};
     host_open(&host);
+    unanswered = 0;
     for (unsigned i = 0; i < 20; i++) {
         const struct bus_cert *cert = i % 2 == 0 ? &ring.worker : &ring.other;
         struct raw raw = join_until_answered(with_key(&ring, &host, cert, "me"));
         raw_close(&raw);
     }
     struct raw last = join_until_answered(with_key(&ring, &host, &ring.worker, "me"));
-    while (host.process.peers_lost < 20) {
-        host_call(&host, NULL);
-    }
-    assert_int_equal(host.process.peers_joined, 21);
+    expect_all_lost_but(&host, 1, 21);
     raw_close(&last);
     host_close(&host);
     keys_close(&ring.keys);
