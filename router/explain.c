@@ -114,8 +114,8 @@ read_member(void *self, const struct json_member *member)
 int
 route_explain_read(struct env *request, struct route_explain *explain, struct dialect_problem *problem)
 {
-    struct reading r = {request, explain, problem};
     *explain = (struct route_explain){.surface = ENV_SURFACE_CHAT};
+    struct reading r = {request, explain, problem};
     int result = json_scan_object(dyn_block_slice(request->body), JSON_DEPTH_DEFAULT, read_member, &r, NULL);
     if (result == 0 && explain->body.data == NULL) {
         result = refuse(&r, "request", "is missing");
