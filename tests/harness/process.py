@@ -3,6 +3,7 @@ code other than 0, or a sanitizer's report in its log, fails the test that used 
 
 import json
 import os
+import random
 import resource
 import signal
 import socket
@@ -35,9 +36,16 @@ def memory_bound(size_bytes):
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """One that the kernel gives to nobody meanwhile: connections of other tests get theirs above these."""
+    dice = random.SystemRandom()  # tests that run beside this one may have the same seed
+    while True:
+        port = dice.randrange(10_000, 32_768)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 def clean_environment(extra):
