@@ -6,6 +6,7 @@
 #include "core/json_keys.h"
 #include "core/json_skip.h"
 #include "core/json_utf8.h"
+#include "core/piece.h"
 #include "core/text.h"
 
 enum { WORD_BITS = 64, STACK_WORDS = (JSON_DEPTH_MAX + WORD_BITS - 1) / WORD_BITS };
@@ -325,11 +326,31 @@ struct visit {
     struct json_places *places; /* NULL: none are wanted */
 };
 
+void
+json_places_fini(struct json_places *places)
+{
+    dyn_piece_free(places->items, places->room * sizeof *places->items);
+    *places = (struct json_places){.items = NULL};
+}
+
+static void
+grow_places(struct json_places *places)
+{
+    enum { ROOM_FIRST = 16 };
+    size_t room = places->room > 0 ? 2 * places->room : ROOM_FIRST;
+    struct json_place *items = dyn_piece_alloc(room * sizeof *items);
+    if (places->n > 0) {
+        memcpy(items, places->items, places->n * sizeof *items);
+    }
+    dyn_piece_free(places->items, places->room * sizeof *items);
+    places->items = items;
+    places->room = room;
+}
+
 /* The number of the place that begins. */
 static inline size_t
 begin_place(struct json_places *places)
 {
-    enum { ROOM_FIRST = 16 };
     if (places == NULL || places->n < places->room) {
         return places != NULL ? places->n++ : 0;
     }
@@ -337,13 +358,7 @@ begin_place(struct json_places *places)
     if (places->is_full) {
         return 0;
     }
-    size_t room = places->room > 0 ? 2 * places->room : ROOM_FIRST;
-    struct json_place *items = arena_alloc(places->arena, room * sizeof *items);
-    if (places->n > 0) {
-        memcpy(items, places->items, places->n * sizeof *items);
-    }
-    places->items = items;
-    places->room = room;
+    grow_places(places);
     return places->n++;
 }
 
@@ -467,6 +482,10 @@ json_scan_places(struct dyn_slice text, unsigned max_depth, const struct json_vi
 {
     struct json_error ignored_error;
     struct visit visit = {.self = self, .places = places};
+    if (places != NULL) {
+        places->n = 0;
+        places->is_full = false;
+    }
     scan_init(&visit.scan, text, max_depth, error ? error : &ignored_error);
     const char *at = json_skip_space(visit.scan.begin, visit.scan.end);
     if (at == visit.scan.end || *at != '{') {

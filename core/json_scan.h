@@ -69,19 +69,19 @@ int json_scan_visit(struct dyn_slice text, unsigned max_depth, const struct json
                     struct json_error *error);
 
 /* Where a scan has seen members and items, each in front of those that are in it: a walk over places looks at
- * no bytes. All zero but for the arena they are to lie in before the scan; good while text and arena are. Of
- * a text with more than JSON_PLACES_MAX none are noted. */
+ * no bytes. All zero before the first scan; the next one notes anew in the same memory, a piece of the
+ * calling thread. Good while the text is. Of a text with more than JSON_PLACES_MAX none are noted. */
 struct json_place {
     struct json_member member;
     size_t n_inside; /* of those behind it; 0 also where the scan did not go in */
 };
 struct json_places {
-    struct arena *arena;
     struct json_place *items;
     size_t n;
     size_t room;
     bool is_full;
 };
+void json_places_fini(struct json_places *places); /* gives the memory back; there are none then */
 /* json_scan_visit() that notes what is visited. `places` may be NULL. */
 int json_scan_places(struct dyn_slice text, unsigned max_depth, const struct json_visitor *object,
                      void *self, struct json_places *places, struct json_error *error);

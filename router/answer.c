@@ -40,7 +40,7 @@ answer_begins(struct route_request *rq)
 {
     rq->begun = true;
     dyn_block_unref(&rq->request->body);
-    rq->places.n = 0; /* of that body */
+    json_places_fini(&rq->places); /* of that body */
     route_arm(rq);
 }
 

@@ -108,6 +108,7 @@ let_go(struct route_request *rq)
     route_gate_fini(rq);
     route_shared_fini(rq);
     route_votes_fini(rq); /* before its memory, which is the request's */
+    json_places_fini(&rq->places);
     env_free(&rq->request);
     env_free(&rq->inbound);
     env_free(&rq->failed);

@@ -58,7 +58,7 @@ read_body(struct route_request *rq, struct dialect_problem *problem)
     struct arena *arena = &rq->request->arena;
     struct dyn_slice body = dyn_block_slice(rq->request->body);
     bool is_looked_at = rq->plan->needs != 0 || route_has_votes(rq, VOTE_BEFORE_REQUEST);
-    rq->places = (struct json_places){.arena = arena};
+    rq->places.n = 0;
     return is_looked_at && rq->dialect->read_places != NULL
                ? rq->dialect->read_places(body, arena, &rq->facts, &rq->places, problem)
                : rq->dialect->read_request(body, arena, &rq->facts, problem);

@@ -86,7 +86,7 @@ expect_same_texts(struct dyn_slice body, struct arena *arena)
 {
     struct dialect_request request;
     struct dialect_problem problem;
-    struct json_places places = {.arena = arena};
+    struct json_places places = {.n = 0};
     struct dyn_buf by_bytes = DYN_BUF_INIT;
     struct dyn_buf by_places = DYN_BUF_INIT;
     DYN_ASSERT(chat->read_places(body, arena, &request, &places, &problem) == 0);
@@ -95,6 +95,7 @@ expect_same_texts(struct dyn_slice body, struct arena *arena)
     DYN_ASSERT(dyn_slice_eq(dyn_buf_slice(&by_bytes), dyn_buf_slice(&by_places)));
     dyn_buf_fini(&by_bytes);
     dyn_buf_fini(&by_places);
+    json_places_fini(&places);
 }
 
 int

@@ -291,16 +291,14 @@ static void
 assert_walk_of_places(const char *text, int mode, const struct json_visitor *visitor, const char *expected)
 {
     struct dyn_buf out = DYN_BUF_INIT;
-    struct arena arena;
-    arena_init(&arena, NULL, 0);
-    struct json_places places = {.arena = &arena};
+    struct json_places places = {.n = 0};
     assert_int_equal(json_scan_places(dyn_slice_str(text), JSON_DEPTH_DEFAULT, visitor, NULL, &places, NULL),
                      0);
     struct json_walk walk = json_walk_places(&places, scanned(text));
     dyn_buf_add_str(&out, "");
     write_walk(&walk, mode, &out);
     assert_string_equal(dyn_buf_cstr(&out), expected);
-    arena_fini(&arena);
+    json_places_fini(&places);
     dyn_buf_fini(&out);
 }
 

@@ -42,13 +42,14 @@ texts_of(struct dyn_slice body, struct dyn_buf *out)
     size_t before = out->len;
     bool is_uninspectable = chat()->request(body, NULL, write_down, out);
     arena_init(&arena, NULL, 0);
-    struct json_places places = {.arena = &arena};
+    struct json_places places = {.n = 0};
     if (dialect_openai_chat.read_places(body, &arena, &request, &places, &problem) == 0) {
         assert_true(places.n > 0);
         assert_int_equal(chat()->request(body, &places, write_down, &again), is_uninspectable);
         assert_int_equal(again.len, out->len - before);
         assert_memory_equal(again.data, out->data + before, again.len);
     }
+    json_places_fini(&places);
     dyn_buf_fini(&again);
     arena_fini(&arena);
     return is_uninspectable;

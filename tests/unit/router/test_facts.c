@@ -18,11 +18,12 @@ static void
 expect_same_by_places(const char *body, uint32_t needs, const struct route_facts *expected)
 {
     struct route_facts facts = {.surface = ENV_SURFACE_CHAT};
-    struct json_places places = {.arena = &arena};
+    struct json_places places = {.n = 0};
     struct dialect_request request;
     struct dialect_problem problem;
     struct dyn_slice text = dyn_slice_str(body);
     if (dialect_openai_chat.read_places(text, &arena, &request, &places, &problem) != 0) {
+        json_places_fini(&places);
         return;
     }
     route_facts_read(&facts, text, &places, needs, &arena);
@@ -35,6 +36,7 @@ expect_same_by_places(const char *body, uint32_t needs, const struct route_facts
     assert_int_equal(facts.n_user_texts, expected->n_user_texts);
     assert_int_equal(facts.n_metadata, expected->n_metadata);
     assert_true(dyn_slice_eq(facts.user, expected->user));
+    json_places_fini(&places);
 }
 
 static struct route_facts
