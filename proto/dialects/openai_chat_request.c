@@ -139,6 +139,9 @@ count_of(struct json_value value)
 {
     double real = 0;
     (void)json_double(value, &real);
+    if (real < 0) { /* it is refused, but not here */
+        return 0;
+    }
     return real < (double)INT64_MAX ? (uint64_t)real : (uint64_t)INT64_MAX;
 }
 
